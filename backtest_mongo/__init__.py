@@ -1,0 +1,95 @@
+"""The state of a trading engine, backtest and live, in MongoDB with a Redis cache of ids in front.
+
+::
+
+    from backtest_mongo import SignalAdapter, setup
+
+    await setup()
+    signal = SignalAdapter("BTCUSDT", "my_strategy", "binance")
+    await signal.write_signal_data({"id": "s-1", "priceOpen": 50_000.5})
+    row = await signal.read_signal_data()
+"""
+
+from backtest_mongo.adapters import (
+    BreakevenAdapter,
+    CandleAdapter,
+    DictionaryAdapter,
+    IntervalAdapter,
+    LogAdapter,
+    MeasureAdapter,
+    MemoryAdapter,
+    NotificationAdapter,
+    PartialAdapter,
+    RecentAdapter,
+    RiskAdapter,
+    ScheduleAdapter,
+    SessionAdapter,
+    SignalAdapter,
+    StateAdapter,
+    StorageAdapter,
+    StrategyAdapter,
+)
+from backtest_mongo.config import get_config, set_config
+from backtest_mongo.errors import (
+    BacktestMongoError,
+    ConfigError,
+    IndexConflictError,
+    InitError,
+    InputError,
+    InputTypeError,
+    NotInstalledError,
+    ServerError,
+    SlotError,
+    StoreError,
+    StoreUnavailableError,
+)
+from backtest_mongo.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
+from backtest_mongo.log import set_logger
+from backtest_mongo.registry import persist
+from backtest_mongo.slots import SLOTS
+from backtest_mongo.specs import SlotSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SLOTS",
+    "BacktestMongoError",
+    "BreakevenAdapter",
+    "CandleAdapter",
+    "ConfigError",
+    "DictionaryAdapter",
+    "IndexConflictError",
+    "InitError",
+    "InputError",
+    "InputTypeError",
+    "IntervalAdapter",
+    "LogAdapter",
+    "MeasureAdapter",
+    "MemoryAdapter",
+    "NotInstalledError",
+    "NotificationAdapter",
+    "PartialAdapter",
+    "RecentAdapter",
+    "RiskAdapter",
+    "ScheduleAdapter",
+    "ServerError",
+    "SessionAdapter",
+    "SignalAdapter",
+    "SlotError",
+    "SlotSpec",
+    "StateAdapter",
+    "StorageAdapter",
+    "StoreError",
+    "StoreUnavailableError",
+    "StrategyAdapter",
+    "close",
+    "get_config",
+    "get_mongo",
+    "get_redis",
+    "install",
+    "persist",
+    "set_config",
+    "set_logger",
+    "setup",
+    "wait_for_init",
+]

@@ -1,0 +1,127 @@
+"""The id cache: natural key to ``_id``, in this process first, then in Redis.
+
+An entry is a hint and never an answer: whoever fetches by a cached ``_id`` compares the document's natural key with the
+asked-for one. So a lost, stale, poisoned or colliding entry costs a round trip and changes no result. Absence is never
+cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from bson import ObjectId
+from redis.exceptions import RedisError
+
+from backtest_mongo.breaker import Breaker
+from backtest_mongo.specs import Key, SlotSpec
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["IdCache", "LocalIds"]
+
+#: How long one Redis command may hold up an operation.
+REDIS_SECONDS: Final = 0.05
+#: Entries that one process keeps; about 400 bytes each.
+LOCAL_ENTRIES: Final = 65_536
+#: SET commands in one pipeline.
+PIPELINE_ENTRIES: Final = 500
+
+# A Redis that is down, slow, full, loading, read-only or locked raises one of these; UnicodeDecodeError and ValueError
+# come out of replies that are no replies.
+_MISS = (RedisError, OSError, TimeoutError, ValueError)
+
+T = TypeVar("T")
+
+
+class LocalIds:
+    """The in-process part: the least recently used entry goes first when the bound is reached."""
+
+    def __init__(self, entries: int = LOCAL_ENTRIES) -> None:
+        self._entries = entries
+        # The flag tells whether this process knows that Redis has the same id.
+        self._ids: OrderedDict[tuple[str, Key], tuple[ObjectId, bool]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def get(self, name: str, key: Key) -> ObjectId | None:
+        entry = self._ids.get((name, key))
+        if entry is None:
+            return None
+        self._ids.move_to_end((name, key))
+        return entry[0]
+
+    def is_published(self, name: str, key: Key, oid: ObjectId) -> bool:
+        return self._ids.get((name, key)) == (oid, True)
+
+    def put(self, name: str, key: Key, oid: ObjectId, published: bool) -> None:
+        self._ids[name, key] = (oid, published)
+        self._ids.move_to_end((name, key))
+        if len(self._ids) > self._entries:
+            self._ids.popitem(last=False)
+
+    def drop(self, name: str, key: Key) -> None:
+        self._ids.pop((name, key), None)
+
+
+class IdCache:
+    """Both parts together. No method ever raises because of Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._breaker = Breaker("Redis")
+        self.local = LocalIds()
+
+    async def get(self, spec: SlotSpec, key: Key) -> ObjectId | None:
+        """Return what Redis knows of a key that :attr:`local` does not have."""
+        value = await self._guarded(lambda: self._redis.get(spec.redis_key(key)))
+        if not isinstance(value, bytes) or len(value) != 24:
+            return None
+        try:
+            oid = ObjectId(value.decode("ascii"))
+        except Exception:  # bson.errors.InvalidId, or no ASCII: something that no writer of ours put there
+            return None
+        self.local.put(spec.name, key, oid, published=True)
+        return oid
+
+    async def put(self, spec: SlotSpec, key: Key, oid: ObjectId) -> None:
+        """Make both parts hold ``oid``. Redis is spared when this process knows that it does already."""
+        if self.local.is_published(spec.name, key, oid):
+            return
+        done = await self._guarded(lambda: self._redis.set(spec.redis_key(key), str(oid)))
+        self.local.put(spec.name, key, oid, published=bool(done))
+
+    async def put_many(self, spec: SlotSpec, ids: Iterable[tuple[Key, ObjectId]], *, local: bool = True) -> None:
+        """The same for many keys, in pipelines. With ``local=False`` only Redis is filled."""
+        waiting = [entry for entry in ids if not self.local.is_published(spec.name, *entry)]
+        for start in range(0, len(waiting), PIPELINE_ENTRIES):
+            chunk = waiting[start : start + PIPELINE_ENTRIES]
+            done = await self._guarded(partial(self._set_all, spec, chunk))
+            if local:
+                for key, oid in chunk:
+                    self.local.put(spec.name, key, oid, published=bool(done))
+
+    async def _set_all(self, spec: SlotSpec, ids: list[tuple[Key, ObjectId]]) -> bool:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key, oid in ids:
+                pipe.set(spec.redis_key(key), str(oid))
+            await pipe.execute()
+        return True
+
+    async def _guarded(self, command: Callable[[], Awaitable[T]]) -> T | Any | None:
+        """Run a command; ``None`` if Redis fails, is too slow, or is left alone by the breaker."""
+        if not self._breaker.allows():
+            return None
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                result = await command()
+        except _MISS as error:
+            self._breaker.failed(error)
+            return None
+        self._breaker.succeeded()
+        return result

@@ -1,0 +1,50 @@
+"""Runs one server and ends it when its own standard input closes: so a server never outlives who started it.
+
+Started as a script of its own, with nothing but the standard library, by :mod:`backtest_mongo.embedded.servers`. A
+dead parent closes the pipe whatever killed it, SIGKILL included. On Linux the kernel ends the server if this process
+dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+STOP_SECONDS = 20
+#: Sent by a parent that does not need the server's data any more.
+KILL = b"k"
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(command: list[str]) -> int:
+    # Ctrl-C goes to the whole process group of a terminal: whoever started us decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+
+    def watch() -> None:
+        # os.read and not sys.stdin: its lock, held at shutdown, would abort the interpreter.
+        if os.read(0, 1) == KILL:
+            server.kill()
+        else:  # the pipe was closed
+            server.terminate()
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,271 @@
+"""The hub: one set of lazily created connections per running event loop, shared by every adapter.
+
+This is the only module that creates clients, and the only one that knows which driver is in use. PyMongo's asyncio
+API stands for both in the types: Motor's is the same for all the calls that this library makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import redis.asyncio
+from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import ConfigurationError, InvalidName, InvalidURI, OperationFailure, PyMongoError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+
+from backtest_mongo.cache import REDIS_SECONDS, IdCache
+from backtest_mongo.config import Config, get_config
+from backtest_mongo.errors import ConfigError, InitError
+from backtest_mongo.log import log
+from backtest_mongo.payload import CODEC
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
+    from pymongo.asynchronous.database import AsyncDatabase
+    from pymongo.asynchronous.mongo_client import AsyncMongoClient
+
+    MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]] | AsyncMongoClient[dict[str, Any]]
+
+__all__ = ["INIT_SECONDS", "Hub", "close_hub", "current_hub"]
+
+DEFAULT_DATABASE: Final = "backtest-kit"
+#: How long ``wait_for_init`` waits for the servers, and an operation for a server to be found.
+INIT_SECONDS: Final = 15.0
+_INIT_PAUSE_SECONDS: Final = 0.1
+
+
+class Hub:
+    """The connections of one event loop. Creating a hub opens none; its clients dial on first use."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.loop = loop
+        self.mongo = _mongo_client(config)
+        self.database = _database(self.mongo)
+        # The cache has a client of its own: it must give up soon, and a caller's raw access must not.
+        self._cache_client = _redis_client(
+            config,
+            socket_timeout=REDIS_SECONDS,
+            socket_connect_timeout=REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self.cache = IdCache(self._cache_client)
+        self._raw_redis: redis.asyncio.Redis | None = None
+        #: Filled by the adapters: what each slot keeps per event loop.
+        self.stores: dict[str, Any] = {}
+        self._initialized = False
+
+    @property
+    def redis(self) -> redis.asyncio.Redis:
+        if self._raw_redis is None:
+            self._raw_redis = _redis_client(self.config)
+        return self._raw_redis
+
+    async def wait_for_init(self) -> None:
+        """Wait until both servers answer.
+
+        Raises:
+            InitError: one refuses us, or did not answer within 15 s. It names each that failed, by its address.
+        """
+        servers = (
+            ("MongoDB", _mongo_address(self.config), self._ping_mongo),
+            ("Redis", _redis_address(self.config), self._ping_redis),
+        )
+        problems = [text for text in await asyncio.gather(*(_probe(*server) for server in servers)) if text]
+        if problems:
+            raise InitError(
+                f"wait_for_init: {'; '.join(problems)}",
+                hint="check that it runs, and its address, user and password; wait_for_init can be called again",
+            )
+        self._initialized = True
+
+    async def ensure_init(self) -> None:
+        """Wait for the servers unless they have answered already."""
+        if not self._initialized:
+            await self.wait_for_init()
+
+    async def _ping_mongo(self) -> None:
+        await self.database.command("ping")
+
+    async def _ping_redis(self) -> None:
+        # A client for this call alone: the cache's gives up too soon for a first handshake over a slow network.
+        client = _redis_client(self.config, retry=Retry(NoBackoff(), 0))
+        try:
+            await client.ping()
+        finally:
+            await client.aclose()
+
+    async def close(self) -> None:
+        """Close every connection. Each is tried, whatever becomes of the others."""
+        closers: list[Callable[[], Any]] = [self._cache_client.aclose, self.mongo.close]
+        if self._raw_redis is not None:
+            closers.insert(0, self._raw_redis.aclose)
+        for close in closers:
+            try:
+                pending = close()
+                if pending is not None:  # Motor closes synchronously
+                    await pending
+            except (RedisError, PyMongoError, OSError) as error:
+                log().warning("closing a connection failed", error=type(error).__name__)
+
+    def abandon(self) -> None:
+        """Release what can be released without the event loop, which is closed already."""
+        warnings.warn(
+            "an event loop ended with backtest_mongo's connections open; await backtest_mongo.close() before it ends",
+            ResourceWarning,
+            stacklevel=2,
+        )
+        pending = self.mongo.close()
+        if pending is not None:
+            pending.close()  # PyMongo's coroutine: its tasks died with the loop
+
+
+# Strong references, so that a hub lives exactly as long as nobody closes it. Hubs of closed loops are swept when the
+# next one is made.
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+_retired: list[Hub] = []
+
+
+def current_hub() -> Hub:
+    """Return the hub of the running event loop, making it on first use."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is not None and hub.config is get_config():
+        return hub
+    return _make(loop, hub)
+
+
+def _make(loop: asyncio.AbstractEventLoop, outdated: Hub | None) -> Hub:
+    for ended in [known for known in list(_hubs) if known.is_closed()]:
+        _hubs.pop(ended).abandon()
+    if outdated is not None:
+        # The configuration has changed since. Operations under way finish on the old connections.
+        _retired.append(outdated)
+        del _hubs[loop]
+    hub = _hubs[loop] = Hub(get_config(), loop)
+    return hub
+
+
+async def close_retired() -> None:
+    """Close the running loop's connections that were made for a configuration which has been replaced."""
+    loop = asyncio.get_running_loop()
+    for hub in [hub for hub in _retired if hub.loop is loop]:
+        _retired.remove(hub)
+        await hub.close()
+
+
+async def close_hub() -> None:
+    """Close the running loop's connections, if there are any."""
+    await close_retired()
+    hub = _hubs.pop(asyncio.get_running_loop(), None)
+    if hub is not None:
+        await hub.close()
+
+
+_inherited: list[Hub] = []
+
+
+def _after_fork() -> None:
+    # The child's clients must be its own. The parent's are kept unused: finalizing them would disturb its connections.
+    _inherited.extend((*_hubs.values(), *_retired))
+    _hubs.clear()
+    _retired.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
+    uri = config.CC_MONGO_CONNECTION_STRING.get_secret_value()
+    # PyMongo lets keyword arguments win over the URI, and the URI is what the user wrote.
+    given = uri.lower()
+    options: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("serverSelectionTimeoutMS", int(INIT_SECONDS * 1000)),
+            ("timeoutMS", config.CC_MONGO_TIMEOUT_MS),
+        )
+        if f"{name.lower()}=" not in given
+    }
+    options["appname"] = "backtest-mongo"
+    try:
+        if config.CC_MONGO_DRIVER == "pymongo":
+            from pymongo import AsyncMongoClient
+
+            return AsyncMongoClient(uri, **options)
+        from motor.motor_asyncio import AsyncIOMotorClient
+
+        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(uri, **options))
+    except (InvalidURI, ConfigurationError, InvalidName, ValueError) as error:
+        kind = type(error).__name__
+    # Not chained: the driver's text may quote the connection string.
+    raise ConfigError(
+        f"CC_MONGO_CONNECTION_STRING: the driver refuses it ({kind})",
+        hint="escape user and password by RFC 3986 (urllib.parse.quote_plus), and check host, port and options",
+    )
+
+
+def _database(client: AsyncMongoClient[dict[str, Any]]) -> AsyncDatabase[dict[str, Any]]:
+    concern = client.write_concern.document
+    return client.get_default_database(
+        DEFAULT_DATABASE,
+        codec_options=CODEC,
+        # A read must see the last acknowledged write, so it goes to the primary whatever the URI says.
+        read_preference=ReadPreference.PRIMARY,
+        # A standalone's own default loses acknowledged writes when it is killed.
+        write_concern=WriteConcern(**concern) if "w" in concern else WriteConcern("majority", **concern),
+    )
+
+
+def _redis_client(config: Config, **options: Any) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis(
+        host=config.CC_REDIS_HOST,
+        port=config.CC_REDIS_PORT,
+        username=config.CC_REDIS_USER or None,
+        password=config.CC_REDIS_PASSWORD.get_secret_value() or None,
+        **options,
+    )
+
+
+def _mongo_address(config: Config) -> str:
+    return urlsplit(config.CC_MONGO_CONNECTION_STRING.get_secret_value()).netloc.rpartition("@")[2]
+
+
+def _redis_address(config: Config) -> str:
+    return f"{config.CC_REDIS_HOST}:{config.CC_REDIS_PORT}"
+
+
+# Waiting longer does not mend these: the server is there, and says no.
+_REFUSALS = (OperationFailure, ConfigurationError, AuthenticationError, AuthorizationError, NoPermissionError)
+
+
+async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]]) -> str | None:
+    """Ping until the server answers; return what is wrong once it refuses us or the time is over."""
+    error: BaseException = TimeoutError()
+    try:
+        async with asyncio.timeout(INIT_SECONDS):
+            while True:
+                try:
+                    await ping()
+                    return None
+                except _REFUSALS as refusal:
+                    return f"{name} at {address} refuses us: {_reason(refusal)}"
+                except (PyMongoError, RedisError, OSError) as failure:
+                    error = failure
+                await asyncio.sleep(_INIT_PAUSE_SECONDS)
+    except TimeoutError:
+        return f"{name} at {address} did not answer within {INIT_SECONDS:g} s: {_reason(error)}"
+
+
+def _reason(error: BaseException) -> str:
+    # The drivers' texts run over many lines and repeat the whole topology.
+    text = str(error).split(", Timeout:")[0].split(" (configured timeouts:")[0].partition("\n")[0].strip()
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

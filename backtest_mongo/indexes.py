@@ -1,0 +1,75 @@
+"""The indexes that our queries need, and nothing beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from pymongo import IndexModel
+from pymongo.errors import OperationFailure
+
+from backtest_mongo.errors import IndexConflictError
+from backtest_mongo.specs import SlotSpec
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.collection import AsyncCollection
+
+__all__ = ["ensure_indexes", "indexes"]
+
+Fields: TypeAlias = tuple[tuple[str, int], ...]
+
+_UNAUTHORIZED: Final = 13
+_CONFLICTS: Final = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
+_DUPLICATE_KEY: Final = 11000
+
+
+def indexes(spec: SlotSpec) -> dict[Fields, bool]:
+    """Return the indexes of a slot: their fields, and whether they are unique.
+
+    The unique one serves point reads, upserts, lists by key and windows. A list of the newest rows needs one more.
+    Names are MongoDB's default ones, which the Node package uses too, so equal indexes are taken for what they are.
+    """
+    wanted: dict[Fields, bool] = {tuple((name, 1) for name in spec.key): True}
+    if spec.newest is not None:
+        # `_id` breaks ties between rows that were created in the same millisecond.
+        wanted[(*((name, 1) for name in spec.key[:-1]), ("createDate", 1), ("_id", 1))] = False
+    return wanted
+
+
+async def ensure_indexes(collection: AsyncCollection[dict[str, Any]], spec: SlotSpec) -> None:
+    """Create what is missing of a slot's indexes.
+
+    Raises:
+        IndexConflictError: an index or rows of the collection contradict one of ours.
+        PyMongoError: the server can't be reached.
+    """
+    wanted = indexes(spec)
+    models = [IndexModel(list(fields), **({"unique": True} if unique else {})) for fields, unique in wanted.items()]
+    try:
+        await collection.create_indexes(models)
+    except OperationFailure as error:
+        if error.code not in (_UNAUTHORIZED, *_CONFLICTS, _DUPLICATE_KEY):
+            raise
+        code, reason = error.code, error
+    else:
+        return
+    # A user without the right to create indexes, or with equal ones under other names, needs none of ours.
+    (key,) = (fields for fields, unique in wanted.items() if unique)
+    if key in await _unique_indexes(collection):
+        return
+    field_list = ", ".join(name for name, _ in key)
+    conflict = IndexConflictError(
+        {
+            _UNAUTHORIZED: f"the unique index over {field_list} is missing, and this user may not create it",
+            _DUPLICATE_KEY: f"rows of the collection share one key ({field_list}), so it can't be made unique",
+        }.get(code or 0, f"an index of the collection is in the way of the unique one over {field_list}"),
+        slot=spec.name,
+        collection=spec.collection,
+        hint="list the collection's indexes, and drop or rebuild the one that differs",
+    )
+    conflict.code = code
+    raise conflict from reason
+
+
+async def _unique_indexes(collection: AsyncCollection[dict[str, Any]]) -> set[Fields]:
+    found = (await collection.index_information()).values()
+    return {tuple((name, int(order)) for name, order in index["key"]) for index in found if index.get("unique")}

@@ -1,0 +1,124 @@
+"""The registry: what engines and strategies code against, so that swapping the storage changes no strategy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Final, TypeAlias
+
+from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.contracts import SlotFactories, contract_methods, factory
+from backtest_mongo.dummy import dummy
+from backtest_mongo.errors import ConfigError, NotInstalledError, SlotError
+from backtest_mongo.expansion import expand
+from backtest_mongo.shapes import Adapter
+from backtest_mongo.specs import Key, SlotSpec, check_table
+
+__all__ = ["Registry", "persist"]
+
+Implementation: TypeAlias = Callable[..., Any]
+
+
+class Registry(SlotFactories):
+    """Gives the registered implementation of each slot: ``persist.signal("BTCUSDT", "my_strategy", "binance")``.
+
+    There is one instance per slot and context, made on first use. Nothing is registered before ``await setup()``.
+    """
+
+    def __init__(self) -> None:
+        self._adapters: dict[str, type[Adapter]] = {}
+        self._implementations: dict[str, Implementation] = {}
+        self._instances: dict[str, dict[Key, Any]] = {}
+        # What a slot without an implementation of its own gets: MongoDB's adapter, a dummy, or nothing at all.
+        self._choose: Callable[[type[Adapter]], Implementation] | None = None
+        for adapter in ADAPTERS.values():
+            self._add(adapter)
+
+    def use(self, **implementations: Implementation) -> None:
+        """Register implementations by slot: ``persist.use(signal=MySignal)``.
+
+        Each is a class, or any callable, that takes the slot's context and gives an object with the methods of the
+        slot's contract (:mod:`backtest_mongo.contracts`). Instances that were made before are forgotten.
+
+        Raises:
+            ConfigError: a slot is unknown, or a class lacks a method of the contract. Nothing is changed then.
+        """
+        for name, implementation in implementations.items():
+            adapter = self._adapters.get(name)
+            if adapter is None:
+                known = ", ".join(self._adapters)
+                raise ConfigError(f"persist.use: there is no slot {name!r}", hint=f"slots are {known}")
+            if not callable(implementation):
+                raise ConfigError(f"persist.use: {name} must be a class or a callable", slot=name)
+            if isinstance(implementation, type):
+                missing = [method for method in contract_methods(adapter) if not hasattr(implementation, method)]
+                if missing:
+                    raise ConfigError(f"persist.use: {implementation.__name__} lacks {', '.join(missing)}", slot=name)
+        for name, implementation in implementations.items():
+            self._implementations[name] = implementation
+            self._instances[name].clear()
+
+    def use_mongo(self) -> None:
+        """Point every slot at MongoDB; ``install()`` does this."""
+        self._use_all(lambda adapter: adapter)
+
+    def use_dummy(self) -> None:
+        """Make every slot a no-op: input is checked, writes go nowhere, reads find nothing. No server is needed."""
+        self._use_all(dummy)
+
+    def register(self, spec: SlotSpec) -> type[Adapter]:
+        """Add a slot of your own and return its adapter class, made like those of this library.
+
+        ``persist`` has it from then on under the slot's name. Registering an equal row again gives the same class.
+
+        Raises:
+            SlotError: the row's name, collection or Redis prefix is taken.
+        """
+        known = self._adapters.get(spec.name)
+        if known is not None and known.spec == spec:
+            return known
+        check_table((*(adapter.spec for adapter in self._adapters.values()), spec))
+        if hasattr(self, spec.name):
+            raise SlotError(f"the row {spec.name!r} would hide the registry's own {spec.name!r}", slot=spec.name)
+        # As namedtuple does: the class belongs to the module that asks for it, so that pickle finds it there.
+        adapter = expand(spec, sys._getframe(1).f_globals.get("__name__", __name__))
+        self._add(adapter)
+        setattr(self, spec.name, MethodType(factory(spec), self))
+        return adapter
+
+    def _add(self, adapter: type[Adapter]) -> None:
+        self._adapters[adapter.spec.name] = adapter
+        self._instances[adapter.spec.name] = {}
+
+    def _use_all(self, choose: Callable[[type[Adapter]], Implementation]) -> None:
+        self._choose = choose
+        self._implementations.clear()
+        for instances in self._instances.values():
+            instances.clear()
+
+    def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        context = spec.bind(args, kwargs)
+        instances = self._instances[spec.name]
+        instance = instances.get(context)
+        if instance is None:
+            instance = instances[context] = self._implementation(spec)(*context)
+            if isinstance(instance, Adapter):
+                instance._on_dispose = lambda: instances.pop(context, None)
+        return instance
+
+    def _implementation(self, spec: SlotSpec) -> Implementation:
+        implementation = self._implementations.get(spec.name)
+        if implementation is None:
+            if self._choose is None:
+                raise NotInstalledError(
+                    f"persist.{spec.name}: no storage is installed",
+                    slot=spec.name,
+                    hint="call `await backtest_mongo.setup()` first",
+                )
+            implementation = self._implementations[spec.name] = self._choose(self._adapters[spec.name])
+        return implementation
+
+
+#: The registry of this process.
+persist: Final = Registry()

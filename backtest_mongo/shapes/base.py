@@ -1,0 +1,104 @@
+"""What every adapter is and has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.hub import current_hub
+from backtest_mongo.payload import check_payload, check_size
+from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.store import MongoStore, Store
+from backtest_mongo.types import Document, When, to_millis
+
+__all__ = ["Adapter"]
+
+
+class Adapter:
+    """A slot seen from one context. It holds no connection, so it can be made anywhere and used on any event loop."""
+
+    spec: ClassVar[SlotSpec]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        spec = self.spec
+        self._values = spec.bind(args, kwargs)
+        by_field = dict(zip(spec.context_fields, self._values, strict=True))
+        # The context's part of the natural key, in the order of the unique index.
+        self._context: Key = tuple(by_field[name] for name in spec.key if name != spec.item)
+        #: Called by ``dispose()``; the registry forgets the instance that it keeps.
+        self._on_dispose: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.context.items())
+        return f"{type(self).__name__}({values})"
+
+    @property
+    def context(self) -> dict[str, str | bool]:
+        """The constructor's arguments by name."""
+        return dict(zip(self.spec.context, self._values, strict=True))
+
+    async def wait_for_init(self, initial: bool = True) -> None:
+        """Wait until both servers answer and the slot's indexes are there; with ``initial=False`` do nothing.
+
+        Nobody has to call this: the first operation does what is needed. It tells early that a server is missing.
+
+        Raises:
+            InitError: a server refuses us or did not answer within 15 s.
+            IndexConflictError: an index in the database is in the way.
+        """
+        if initial:
+            await self._prepare()
+
+    async def _prepare(self) -> None:
+        await current_hub().ensure_init()
+        await self._store().ready()
+
+    def _store(self) -> Store:
+        stores = current_hub().stores
+        store: Store | None = stores.get(self.spec.name)
+        if store is None:
+            store = stores[self.spec.name] = MongoStore(current_hub(), self.spec)
+        return store
+
+    def _dispose(self) -> None:
+        if self._on_dispose is not None:
+            self._on_dispose()
+
+    def _millis(self, value: When, name: str = "when") -> int:
+        try:
+            return to_millis(value)
+        except TypeError as error:
+            raise InputTypeError(f"{name} {error}", slot=self.spec.name) from None
+        except ValueError as error:
+            raise InputError(f"{name} {error} ({type(value).__name__})", slot=self.spec.name) from None
+
+    def _until(self, when: When | None) -> int | None:
+        return None if when is None else self._millis(when)
+
+    def _check_object(self, value: object, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise InputTypeError(f"{path} must be a dict, not {type(value).__name__}", slot=self.spec.name)
+        check_payload(value, path, self.spec.name)
+
+    def _check_list(self, value: object, path: str) -> None:
+        if not isinstance(value, list | tuple):
+            raise InputTypeError(f"{path} must be a list, not {type(value).__name__}", slot=self.spec.name)
+
+    def _value(self, document: Document | None, until: int | None) -> Any:
+        """Return what a document holds, or ``None`` where a reader at the time ``until`` must not see it."""
+        if document is None or document.get("removed") is True:
+            return None
+        if until is not None:
+            when = document.get("when")
+            if when is not None and when > until:
+                return None
+        return document.get(self.spec.field)
+
+    def _fields(self, key: Key, value: object, when: int | None = None) -> Document:
+        """Return the document fields of a checked payload, once they are known to fit in one document."""
+        fields: Document = {self.spec.field: value}
+        if self.spec.when:
+            fields["when"] = when
+        check_size({**dict(zip(self.spec.key, key, strict=True)), **fields}, self.spec.name)
+        return fields

@@ -1,0 +1,99 @@
+"""Series: immutable rows on a time grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from backtest_mongo import types
+from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.shapes.base import Adapter
+from backtest_mongo.specs import Key
+from backtest_mongo.types import INTERVAL_MS, Candle, Document, When
+
+__all__ = ["SeriesAdapter"]
+
+_COLUMNS = ("open", "high", "low", "close", "volume")
+_LATEST = 2**63 - 1
+
+
+class SeriesAdapter(Adapter):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        interval = str(self.context["interval"])
+        if interval not in INTERVAL_MS:
+            raise InputError(
+                f"interval {interval!r} (str) is unknown",
+                slot=self.spec.name,
+                hint=f"known are {' '.join(INTERVAL_MS)}",
+            )
+        self._step = INTERVAL_MS[interval]
+
+    async def _read(self, limit: int, since: When, until: When | None = None) -> list[Candle] | None:
+        if type(limit) is not int:
+            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
+        if limit < 1:
+            raise InputError(f"limit must be 1 or more, not {limit} (int)", slot=self.spec.name)
+        first = self._millis(since, "since_timestamp")
+        last = first + (limit - 1) * self._step
+        if last > _LATEST:
+            raise InputError(f"limit {limit} (int) leads beyond 64 bits", slot=self.spec.name)
+        if until is not None and last > self._millis(until, "until_timestamp"):
+            return None
+        rows = await self._store().window(self._context, first, last)
+        if len(rows) < limit:
+            return None
+        if len(rows) > limit:  # rows beside the grid
+            rows = [row for row in rows if (row["timestamp"] - first) % self._step == 0]
+            if len(rows) < limit:
+                return None
+        candles: list[Candle] = []
+        for expected, row in zip(range(first, last + 1, self._step), rows, strict=True):
+            if row["timestamp"] != expected:
+                return None
+            # The time is taken from the grid: Node stores it as a double.
+            candles.append(
+                {
+                    "timestamp": expected,
+                    "open": row["open"],
+                    "high": row["high"],
+                    "low": row["low"],
+                    "close": row["close"],
+                    "volume": row["volume"],
+                }
+            )
+        return candles
+
+    async def _write(self, candles: object) -> int:
+        self._check_list(candles, self.spec.value)
+        now = types.now_ms()
+        rows: dict[Key, Document] = {}
+        for index, candle in enumerate(candles):  # type: ignore[arg-type, var-annotated]  # a list, by the check above
+            row = self._row(candle, f"{self.spec.value}[{index}]")
+            if row["timestamp"] + self._step <= now:
+                rows.setdefault((*self._context, row.pop("timestamp")), row)
+        return await self._store().insert_new(list(rows.items()))
+
+    def _row(self, candle: object, path: str) -> Document:
+        if not isinstance(candle, Mapping):
+            raise InputTypeError(f"{path} must be a dict, not {type(candle).__name__}", slot=self.spec.name)
+        missing = [name for name in ("timestamp", *_COLUMNS) if name not in candle]
+        if missing:
+            raise InputError(f"{path} ({type(candle).__name__}) lacks {', '.join(missing)}", slot=self.spec.name)
+        row: Document = {"timestamp": self._millis(candle["timestamp"], f"{path}.timestamp")}
+        for name in _COLUMNS:
+            value = candle[name]
+            if type(value) is not float:
+                if not isinstance(value, Real) or isinstance(value, bool):
+                    kind = type(value).__name__
+                    raise InputTypeError(f"{path}.{name} must be a number, not {kind}", slot=self.spec.name)
+                try:
+                    value = float(value)
+                except OverflowError:
+                    value = math.inf
+            if not math.isfinite(value):
+                raise InputError(f"{path}.{name} must be finite, not {value} (float)", slot=self.spec.name)
+            row[name] = value
+        return row

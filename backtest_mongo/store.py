@@ -1,0 +1,296 @@
+"""The store of one slot on one event loop: the read path and the write path.
+
+A read goes natural key -> id cache -> fetch by ``_id``, and on a miss one indexed find. A write is one atomic upsert on
+the natural key, and the id cache is up to date before it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn, Protocol, cast
+
+from bson import ObjectId
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
+
+from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, StoreUnavailableError
+from backtest_mongo.hub import Hub
+from backtest_mongo.indexes import ensure_indexes
+from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.types import Document
+
+__all__ = ["MongoStore", "Store"]
+
+_DUPLICATE_KEY: Final = 11000
+_TOO_LARGE: Final = (17419, 17420, 10334)
+#: The server retries a lost race for a fresh key by itself since 5.0; older ones leave it to the caller.
+_RACE_TRIES: Final = 3
+#: Rows fetched at a time by a list. Each page is a query of its own that carries on after the last key, so a list
+#: holds no cursor open while its caller works on a row, and none is left behind by a caller who stops early.
+_PAGE: Final = 1000
+_ID_ONLY: Final = {"_id": 1}
+_GUARDS: Final = ("when", "removed")
+_UNREACHABLE: Final = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
+
+
+class Store(Protocol):
+    """What an adapter needs of the place where its rows are. Keys are in the order of ``SlotSpec.key``."""
+
+    async def ready(self) -> None: ...
+    async def find(self, key: Key) -> Document | None: ...
+    async def upsert(self, key: Key, fields: Document) -> None: ...
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None: ...
+    async def remove(self, key: Key) -> None: ...
+    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
+    async def newest(self, context: Key, limit: int) -> list[Document]: ...
+    async def insert_new(self, rows: Sequence[tuple[Key, Document]]) -> int: ...
+    async def window(self, context: Key, first: int, last: int) -> list[Document]: ...
+
+
+class MongoStore:
+    """A slot's rows in its MongoDB collection."""
+
+    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._spec = spec
+        self._collection = hub.database[spec.collection]
+        self._cache = hub.cache
+        self._local = hub.cache.local
+        self._cache_ids = hub.config.CC_CANDLE_ID_CACHE or not spec.immutable
+        self._indexed = False
+        self._lock = asyncio.Lock()
+        self._projection = dict.fromkeys((*spec.key, spec.field, *_GUARDS), 1)
+        #: Reads by whether the id cache knew the key.
+        self.hits = self.misses = 0
+
+    async def ready(self) -> None:
+        """Make sure, once, that the collection has its indexes. A failure leaves it to the next operation."""
+        if self._indexed:
+            return
+        async with self._lock:
+            if self._indexed:
+                return
+            try:
+                await ensure_indexes(self._collection, self._spec)
+            except PyMongoError as error:
+                self._fail("preparing the indexes", error)
+            self._indexed = True
+
+    async def find(self, key: Key) -> Document | None:
+        if not self._indexed:
+            await self.ready()
+        spec = self._spec
+        try:
+            oid = self._local.get(spec.name, key) or await self._cache.get(spec, key)
+            if oid is not None:
+                document = await self._collection.find_one({"_id": oid}, self._projection)
+                if document is not None and self._carries(document, key):
+                    self.hits += 1
+                    return document
+                self._local.drop(spec.name, key)
+            self.misses += 1
+            document = await self._collection.find_one(self._filter(key), self._projection)
+        except PyMongoError as error:
+            self._fail("reading", error, key)
+        if document is not None:
+            await self._cache.put(spec, key, document["_id"])
+        return document
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        if not self._indexed:
+            await self.ready()
+        document = await self._find_one_and_upsert(key, _update(fields))
+        await self._cache.put(self._spec, key, document["_id"])
+
+    async def _find_one_and_upsert(self, key: Key, update: Document) -> Document:
+        for attempts_left in reversed(range(_RACE_TRIES)):
+            try:
+                document = await self._collection.find_one_and_update(
+                    self._filter(key),
+                    update,
+                    projection=_ID_ONLY,
+                    upsert=True,
+                    return_document=ReturnDocument.AFTER,
+                )
+            except PyMongoError as error:
+                if attempts_left and isinstance(error, DuplicateKeyError):
+                    continue
+                self._fail("writing", error, key)
+            return cast("Document", document)  # never None: upsert and AFTER
+        raise AssertionError("unreachable")  # for type checkers: the last attempt returns or raises
+
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        """Upsert rows with different keys, in their order: those inserted are then the newest in this order."""
+        if not rows:
+            return
+        if not self._indexed:
+            await self.ready()
+        operations = [UpdateOne(self._filter(key), _update(fields), upsert=True) for key, fields in rows]
+        upserted = await self._bulk(operations, ordered=True)
+        await self._cache.put_many(self._spec, [(rows[index][0], oid) for index, oid in upserted])
+
+    async def insert_new(self, rows: Sequence[tuple[Key, Document]]) -> int:
+        """Insert the rows whose keys are free, leave all others as they are, and return how many were inserted."""
+        if not rows:
+            return 0
+        if not self._indexed:
+            await self.ready()
+        now = datetime.now(UTC)
+        stamps = {"createDate": now, "updatedDate": now, "__v": 0}
+        operations = [
+            UpdateOne(self._filter(key), {"$setOnInsert": {**fields, **stamps}}, upsert=True) for key, fields in rows
+        ]
+        upserted = await self._bulk(operations, ordered=False)
+        if self._cache_ids:
+            # Windows never look an id up, so the process has no use for these; the Node package has.
+            ids = [(rows[index][0], oid) for index, oid in upserted]
+            await self._cache.put_many(self._spec, ids, local=False)
+        return len(upserted)
+
+    async def _bulk(self, operations: list[UpdateOne], *, ordered: bool) -> list[tuple[int, ObjectId]]:
+        """Run upserts, all of them, and return the index and ``_id`` of those that inserted."""
+        upserted: list[tuple[int, ObjectId]] = []
+        positions = list(range(len(operations)))
+        for attempt in range(_RACE_TRIES):
+            try:
+                result = await self._collection.bulk_write([operations[at] for at in positions], ordered=ordered)
+            except BulkWriteError as error:
+                details = error.details or {}
+                upserted += [(positions[row["index"]], row["_id"]) for row in details.get("upserted", ())]
+                failed = details.get("writeErrors", [])
+                # Written rows are upserts: after a lost race, all that is left can simply be sent again.
+                if attempt + 1 < _RACE_TRIES and failed and all(row["code"] == _DUPLICATE_KEY for row in failed):
+                    first = failed[0]["index"]
+                    positions = positions[first:] if ordered else [positions[row["index"]] for row in failed]
+                    continue
+                self._fail("writing a batch", error)
+            except PyMongoError as error:
+                self._fail("writing a batch", error)
+            upserted += [(positions[index], oid) for index, oid in (result.upserted_ids or {}).items()]
+            break
+        return upserted
+
+    async def remove(self, key: Key) -> None:
+        if not self._indexed:
+            await self.ready()
+        # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it.
+        payload = f"${self._spec.field}"
+        marked = {
+            "$cond": [
+                {"$eq": [{"$type": payload}, "object"]},
+                {"$mergeObjects": [payload, {"removed": True}]},
+                payload,
+            ]
+        }
+        update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": datetime.now(UTC)}}]
+        try:
+            await self._collection.update_one({**self._filter(key), "removed": {"$ne": True}}, update)
+        except PyMongoError as error:
+            self._fail("removing", error, key)
+
+    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+        """Yield every row of a context that is not removed, in the order of its key, and not later than ``until``."""
+        if not self._indexed:
+            await self.ready()
+        spec = self._spec
+        item = spec.key[-1]
+        query: Document = dict(zip(spec.key, context, strict=False))
+        if spec.soft_delete:
+            query["removed"] = {"$ne": True}
+        if until is not None:
+            query["when"] = {"$not": {"$gt": until}}
+        while True:
+            cursor = self._collection.find(query, self._projection).sort(item, 1).limit(_PAGE)
+            try:
+                page = await cursor.to_list(_PAGE)
+            except PyMongoError as error:
+                self._fail("listing", error)
+            for document in page:
+                yield document
+            if len(page) < _PAGE:
+                return
+            query[item] = {"$gt": page[-1][item]}
+
+    async def newest(self, context: Key, limit: int) -> list[Document]:
+        """Return the ``limit`` rows of a context that were created last, oldest first."""
+        if not self._indexed:
+            await self.ready()
+        query = dict(zip(self._spec.key, context, strict=False))
+        cursor = self._collection.find(query, self._projection).sort([("createDate", -1), ("_id", -1)]).limit(limit)
+        try:
+            rows = await cursor.to_list(limit)
+        except PyMongoError as error:
+            self._fail("listing", error)
+        return rows[::-1]
+
+    async def window(self, context: Key, first: int, last: int) -> list[Document]:
+        """Return a series' rows from ``first`` to ``last``, both included, by time."""
+        if not self._indexed:
+            await self.ready()
+        item = self._spec.key[-1]
+        query = {**dict(zip(self._spec.key, context, strict=False)), item: {"$gte": first, "$lte": last}}
+        # One batch, so one round trip; the server ends it at 16 MB by itself.
+        cursor = self._collection.find(query, _CANDLE).sort(item, 1).batch_size(_WINDOW_BATCH)
+        try:
+            return await cursor.to_list(None)
+        except PyMongoError as error:
+            self._fail("reading a window", error)
+
+    def _filter(self, key: Key) -> Document:
+        # Nothing but the natural key: the server retries a lost race for a fresh key only then.
+        return dict(zip(self._spec.key, key, strict=True))
+
+    def _carries(self, document: Document, key: Key) -> bool:
+        return all(document.get(name) == value for name, value in zip(self._spec.key, key, strict=True))
+
+    def _fail(self, doing: str, error: PyMongoError, key: Key | None = None) -> NoReturn:
+        raise _translated(error, doing, self._spec, None if key is None else self._filter(key)) from error
+
+
+_CANDLE: Final = {"_id": 0, "timestamp": 1, "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
+_WINDOW_BATCH: Final = 100_000
+
+
+def _update(fields: Document) -> Document:
+    now = datetime.now(UTC)
+    return {"$set": {**fields, "updatedDate": now}, "$setOnInsert": {"createDate": now, "__v": 0}}
+
+
+def _translated(error: PyMongoError, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
+    where: dict[str, Any] = {"slot": spec.name, "collection": spec.collection, "key": key}
+    kind = type(error).__name__
+    if isinstance(error, DocumentTooLarge) or getattr(error, "code", None) in _TOO_LARGE:
+        return InputError(f"{doing} failed: the document is over MongoDB's limit of 16 MiB", **where)
+    if isinstance(error, InvalidOperation):
+        return StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
+    details = (error.details or {}) if isinstance(error, OperationFailure) else {}
+    failed = details.get("writeErrors") or [{}]
+    unconfirmed = bool(details.get("writeConcernErrors")) and not failed[0]
+    if unconfirmed or error.timeout or isinstance(error, _UNREACHABLE):
+        return StoreUnavailableError(
+            f"{doing} failed: MongoDB is unavailable ({kind})",
+            **where,
+            hint="is it running, and the address right?"
+            if doing.startswith(("reading", "listing"))
+            else "it may have been applied or not, and doing the same again is safe",
+        )
+    code = failed[0].get("code") or getattr(error, "code", None)
+    hint: str | None = None
+    if code == _DUPLICATE_KEY:
+        hint = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
+    elif code == 13:
+        hint = "the user lacks the right to do this"
+    refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=hint)
+    refused.code = code
+    return refused
