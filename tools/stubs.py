@@ -131,7 +131,7 @@ def _formatted(source: str) -> str:
     """Leave out the imports that are not used; ruff formats the rest."""
     import subprocess
 
-    for arguments in (["check", "--select", "F401,I", "--fix", "--exit-zero", "--quiet"], ["format", "--quiet"]):
+    for arguments in (["check", "--select", "F401,I,RUF022", "--fix", "--exit-zero", "--quiet"], ["format", "--quiet"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(PACKAGE / "stub.pyi"), "-"],
             input=source,

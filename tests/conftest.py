@@ -1,0 +1,108 @@
+"""Servers, drivers and a fresh database for each test.
+
+The servers are those that the ``CC_*`` variables name, or embedded ones where none is set. Every test has a database of
+its own, and names of its own in the Redis keys; nothing is ever flushed.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import SLOTS, SlotSpec, embedded, log
+from backtest_mongo.config import reset_config
+from backtest_mongo.registry import persist
+
+SERVER_VARIABLES = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_PORT", "CC_REDIS_USER", "CC_REDIS_PASSWORD")
+DRIVERS = ("motor", "pymongo")
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[dict[str, Any]]:
+    """The configuration of the servers that the tests run against."""
+    given = {name: os.environ[name] for name in SERVER_VARIABLES if os.environ.get(name)}
+    if given:
+        yield given
+        return
+    with embedded.Servers() as started:
+        yield started.config
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test uses."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees another's configuration, registry or logger, nor the caller's environment."""
+    for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", "CC_CANDLE_ID_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    reset_config()
+    logger = log.log()
+    yield
+    log._logger = logger
+    reset_config()
+    persist.__init__()  # type: ignore[misc]  # back to what it was on import
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def config(servers: dict[str, Any], driver: str, unique: str) -> dict[str, Any]:
+    """The configuration of a fresh database."""
+    uri = urlsplit(servers["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{unique}").geturl()
+    return {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver}
+
+
+@dataclass
+class Deployment:
+    """A database that the library is set up on, and raw access to it."""
+
+    config: dict[str, Any]
+    name: str
+
+    async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
+        return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
+
+    async def collection(self, spec: SlotSpec) -> Any:
+        return (await backtest_mongo.get_mongo())[self.name][spec.collection]
+
+    async def cached(self, redis_key: str) -> str | None:
+        value = await (await backtest_mongo.get_redis()).get(redis_key)
+        return value.decode() if value is not None else None
+
+    async def forget(self) -> None:
+        """Drop this process's connections and caches, as if it had been started anew."""
+        await backtest_mongo.close()
+
+
+@pytest.fixture
+async def deployment(config: dict[str, Any], unique: str) -> AsyncIterator[Deployment]:
+    await backtest_mongo.setup(config)
+    yield Deployment(config, unique)
+    await backtest_mongo.setup(config)
+    await (await backtest_mongo.get_mongo()).drop_database(unique)
+    await backtest_mongo.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test one run per slot: of all, or of the shapes that ``@pytest.mark.shapes`` names."""
+    if "spec" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("shapes")
+        specs = [spec for spec in SLOTS if marker is None or spec.shape in marker.args]
+        only = metafunc.definition.get_closest_marker("slots")
+        if only is not None:
+            specs = [spec for spec in specs if all(getattr(spec, name) for name in only.args)]
+        metafunc.parametrize("spec", specs, ids=[spec.name for spec in specs])
