@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import UUID
 
 import bson
@@ -43,72 +43,89 @@ CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 )
 
 
-def _accept(value: Any, path: str, slot: str, depth: int) -> None:
-    pass
+class _Unheld(Exception):
+    """Carries what is wrong with a value up through the containers around it, which put its path together."""
+
+    def __init__(self, problem: str, value: object, *, of_type: bool = False) -> None:
+        self.problem = f"{problem} ({type(value).__name__})"
+        self.of_type = of_type
+        self.path: list[str] = []
 
 
-def _refuse(path: str, slot: str, problem: str, value: object) -> NoReturn:
-    raise InputError(f"{path} {problem} ({type(value).__name__})", slot=slot)
+def _accept(value: Any, depth: int) -> None:
+    return None
 
 
-def _check_str(value: str, path: str, slot: str, depth: int) -> None:
+def _check_str(value: str, depth: int) -> None:
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            _refuse(path, slot, "holds a lone surrogate, which is not valid Unicode", value)
+            raise _Unheld("holds a lone surrogate, which is not valid Unicode", value) from None
 
 
-def _check_int(value: int, path: str, slot: str, depth: int) -> None:
+def _check_int(value: int, depth: int) -> None:
     if not _INT64_MIN <= value <= _INT64_MAX:
-        _refuse(path, slot, "does not fit in 64 bits", value)
+        raise _Unheld("does not fit in 64 bits", value)
 
 
-def _check_datetime(value: datetime, path: str, slot: str, depth: int) -> None:
+def _check_datetime(value: datetime, depth: int) -> None:
     if value.utcoffset() is None:
-        _refuse(path, slot, "is a naive datetime: give it a timezone", value)
+        raise _Unheld("is a naive datetime: give it a timezone", value)
 
 
-def _check_list(value: Any, path: str, slot: str, depth: int) -> None:
-    if depth >= MAX_DEPTH:
-        _refuse(path, slot, f"is nested deeper than {MAX_DEPTH} levels", value)
+def _check_list(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise _Unheld(f"is nested deeper than {MAX_DEPTH} levels", value)
     for index, item in enumerate(value):
-        check = _CHECKS.get(type(item))
+        check = _CHECKS.get(type(item), _check_other)
         if check is not _accept:
-            (check or _check_other)(item, f"{path}[{index}]", slot, depth + 1)
+            try:
+                check(item, depth + 1)
+            except _Unheld as error:
+                error.path.append(f"[{index}]")
+                raise
 
 
-def _check_dict(value: Any, path: str, slot: str, depth: int) -> None:
-    if depth >= MAX_DEPTH:
-        _refuse(path, slot, f"is nested deeper than {MAX_DEPTH} levels", value)
+def _check_dict(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise _Unheld(f"is nested deeper than {MAX_DEPTH} levels", value)
     for name, item in value.items():
-        if type(name) is not str and not isinstance(name, str):
-            raise InputTypeError(f"{path} has a key that is not a str ({type(name).__name__})", slot=slot)
+        if not isinstance(name, str):
+            raise _Unheld("has a key that is not a str", name, of_type=True)
         if "\0" in name:
-            _refuse(path, slot, "has a key with a NUL character", name)
-        _check_str(name, f"a key of {path}", slot, depth)
-        check = _CHECKS.get(type(item))
+            raise _Unheld("has a key with a NUL character", name)
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise _Unheld("has a key with a lone surrogate, which is not valid Unicode", name) from None
+        check = _CHECKS.get(type(item), _check_other)
         if check is not _accept:
-            (check or _check_other)(item, f"{path}.{name}", slot, depth + 1)
+            try:
+                check(item, depth + 1)
+            except _Unheld as error:
+                error.path.append(f".{name}")
+                raise
     if "$ref" in value and "$id" in value:
-        _refuse(path, slot, "holds both $ref and $id, which MongoDB's drivers read back as a DBRef", value)
+        raise _Unheld("holds both $ref and $id, which MongoDB's drivers read back as a DBRef", value)
 
 
-def _check_other(value: Any, path: str, slot: str, depth: int) -> None:
+def _check_other(value: Any, depth: int) -> None:
     if isinstance(value, Mapping):
-        return _check_dict(value, path, slot, depth)
-    if isinstance(value, list | tuple):
-        return _check_list(value, path, slot, depth)
-    if isinstance(value, datetime):
-        return _check_datetime(value, path, slot, depth)
-    try:
-        bson.encode({"": value}, codec_options=CODEC)
-    except Exception as error:  # bson raises half a dozen kinds, some of its own and some builtin
-        raise InputTypeError(f"{path} holds a {type(value).__name__}, which BSON can't", slot=slot) from error
-    return None
+        _check_dict(value, depth)
+    elif isinstance(value, list | tuple):
+        _check_list(value, depth)
+    elif isinstance(value, datetime):
+        _check_datetime(value, depth)
+    else:
+        try:
+            bson.encode({"": value}, codec_options=CODEC)
+        except Exception:  # bson raises half a dozen kinds, some of its own and some builtin
+            raise _Unheld("holds what BSON can't", value, of_type=True) from None
 
 
-_CHECKS: Final[dict[type, Callable[[Any, str, str, int], None]]] = {
+_CHECKS: Final[dict[type, Callable[[Any, int], None]]] = {
     type(None): _accept,
     bool: _accept,
     float: _accept,
@@ -123,13 +140,21 @@ _CHECKS: Final[dict[type, Callable[[Any, str, str, int], None]]] = {
 }
 
 
-def check_payload(value: object, path: str, slot: str) -> None:
+def check_payload(value: object, name: str, slot: str) -> None:
     """Check that BSON holds ``value``, and gives back the same: tuples, which come back as lists, are the exception.
 
     Raises:
-        InputError, InputTypeError: it can't; the message names the path inside the payload and the value's type.
+        InputError, InputTypeError: it can't; the message names the path inside the payload, which is called ``name``,
+            and the value's type.
     """
-    (_CHECKS.get(type(value)) or _check_other)(value, path, slot, 1)
+    try:
+        _CHECKS.get(type(value), _check_other)(value, 1)
+    except _Unheld as error:
+        kind = InputTypeError if error.of_type else InputError
+        message = f"{name}{''.join(reversed(error.path))} {error.problem}"
+    else:
+        return
+    raise kind(message, slot=slot)
 
 
 def check_size(document: Mapping[str, Any], slot: str) -> None:

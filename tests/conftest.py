@@ -20,7 +20,13 @@ from backtest_mongo import SLOTS, SlotSpec, embedded, log
 from backtest_mongo.config import reset_config
 from backtest_mongo.registry import persist
 
-SERVER_VARIABLES = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_PORT", "CC_REDIS_USER", "CC_REDIS_PASSWORD")
+SERVER_VARIABLES = (
+    "CC_MONGO_CONNECTION_STRING",
+    "CC_REDIS_HOST",
+    "CC_REDIS_PORT",
+    "CC_REDIS_USER",
+    "CC_REDIS_PASSWORD",
+)
 DRIVERS = ("motor", "pymongo")
 
 

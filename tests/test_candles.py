@@ -146,7 +146,11 @@ def candle(**changes: Any) -> dict[str, Any]:
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "no dict": ([1], TypeError, r"candles\[0\] must be a dict, not int"),
     "no list": (candle(), TypeError, r"candles must be a list, not dict"),
-    "missing price": ([{**candles(1)[0]}, {"timestamp": 1}], ValueError, r"candles\[1\] \(dict\) lacks open, high"),
+    "missing price": (
+        [{**candles(1)[0]}, {"timestamp": 1}],
+        ValueError,
+        r"candles\[1\] lacks open, high, low, close, volume \(dict\)",
+    ),
     "nan": ([candle(high=float("nan"))], ValueError, r"candles\[0\]\.high must be finite, not nan \(float\)"),
     "infinite": ([candle(low=float("-inf"))], ValueError, r"candles\[0\]\.low must be finite, not -inf"),
     "none": ([candle(close=None)], TypeError, r"candles\[0\]\.close must be a number, not NoneType"),

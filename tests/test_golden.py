@@ -107,14 +107,10 @@ async def run_the_script() -> None:
     other = SignalAdapter("ETHUSDT", "my_strategy", "binance")
     await other.write_signal_data(signal("sig-2"))
     await other.write_signal_data(None)
-    await StateAdapter("sig-1", "counter").write_state_data(
-        {"id": "counter", "data": {"count": 1}, "when": WHEN}, WHEN
-    )
+    await StateAdapter("sig-1", "counter").write_state_data({"id": "counter", "data": {"count": 1}, "when": WHEN}, WHEN)
     await StorageAdapter(True).write_storage_data([signal("st-1", status="opened"), signal("st-2", status="closed")])
     await StorageAdapter(False).write_storage_data([signal("st-1", status="live")])
-    await StrategyAdapter(*CONTEXT).write_strategy_data(
-        {"pendingSignalId": None, "commitQueue": [], "isPaused": False}
-    )
+    await StrategyAdapter(*CONTEXT).write_strategy_data({"pendingSignalId": None, "commitQueue": [], "isPaused": False})
 
 
 def from_golden(value: Any, now: datetime) -> Any:

@@ -94,5 +94,3 @@ def hits(spec: SlotSpec) -> tuple[int, int]:
 
     store = current_hub().stores[spec.name]
     return store.hits, store.misses
-
-

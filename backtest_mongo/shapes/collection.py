@@ -32,13 +32,15 @@ class CollectionAdapter(Adapter):
         rows: dict[Key, Document] = {}
         for index, item in enumerate(items):  # type: ignore[arg-type, var-annotated]  # a list, by the check above
             path = f"{spec.value}[{index}]"
-            self._check_object(item, path)
             key = (*self._context, self._id(item, path))
+            self._check_object(item, path)
             # An id that comes twice keeps its place, and its last payload: as if written one after another.
             rows[key] = self._fields(key, item)
         await self._store().upsert_many(list(rows.items()))
 
-    def _id(self, item: Mapping[str, Any], path: str) -> str:
+    def _id(self, item: object, path: str) -> str:
+        if not isinstance(item, Mapping):
+            raise InputTypeError(f"{path} must be a dict, not {type(item).__name__}", slot=self.spec.name)
         if "id" not in item:
-            raise InputError(f"{path} ({type(item).__name__}) has no id", slot=self.spec.name)
+            raise InputError(f"{path} has no id ({type(item).__name__})", slot=self.spec.name)
         return self.spec.check_key(f"{path}.id", item["id"])

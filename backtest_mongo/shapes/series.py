@@ -81,7 +81,7 @@ class SeriesAdapter(Adapter):
             raise InputTypeError(f"{path} must be a dict, not {type(candle).__name__}", slot=self.spec.name)
         missing = [name for name in ("timestamp", *_COLUMNS) if name not in candle]
         if missing:
-            raise InputError(f"{path} ({type(candle).__name__}) lacks {', '.join(missing)}", slot=self.spec.name)
+            raise InputError(f"{path} lacks {', '.join(missing)} ({type(candle).__name__})", slot=self.spec.name)
         row: Document = {"timestamp": self._millis(candle["timestamp"], f"{path}.timestamp")}
         for name in _COLUMNS:
             value = candle[name]
