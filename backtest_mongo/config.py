@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,14 +12,20 @@ from backtest_mongo.errors import ConfigError
 
 __all__ = ["Config", "MongoURI", "get_config", "reset_config", "set_config"]
 
-_CREDENTIALS = re.compile(r"//[^@/]*@")
-
 
 class MongoURI(SecretStr):
-    """A connection string whose ``str`` and ``repr`` leave the credentials out; ``get_secret_value()`` has them."""
+    """A connection string that shows neither credentials nor options; ``get_secret_value()`` gives all of it."""
 
     def _display(self) -> str:
-        return _CREDENTIALS.sub("//**********@", self.get_secret_value()).partition("?")[0]
+        scheme, _, rest = self.get_secret_value().partition("://")
+        # All up to the last @, so that a password which should have been escaped does not show either.
+        _, at, target = rest.rpartition("@")
+        return f"{scheme}://{'**********' if at else ''}{at}{target.partition('?')[0]}"
+
+    @property
+    def hosts(self) -> str:
+        """The addresses, as they stand in the connection string."""
+        return _hosts(self.get_secret_value())
 
 
 class Config(BaseSettings):
@@ -65,9 +69,15 @@ class Config(BaseSettings):
         uri = value.get_secret_value()
         if not uri.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("must start with mongodb:// or mongodb+srv://")
-        if not urlsplit(uri).netloc.rpartition("@")[2]:
+        if "@" in uri.partition("://")[2].partition("/")[2].partition("?")[0]:
+            raise ValueError("must have its user and password escaped (urllib.parse.quote_plus)")
+        if not _hosts(uri):
             raise ValueError("must name a host")
         return value
+
+
+def _hosts(uri: str) -> str:
+    return uri.partition("://")[2].partition("/")[0].rpartition("@")[2].partition("?")[0]
 
 
 _explicit: dict[str, Any] = {}

@@ -7,7 +7,7 @@ parameters: a traceback or a debugger shows the lines of this file. The work is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence  # noqa: F401  # Sequence: in annotations as text
 from types import FunctionType
 from typing import Any, Final
 

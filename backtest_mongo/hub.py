@@ -11,7 +11,6 @@ import os
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
-from urllib.parse import urlsplit
 
 import redis.asyncio
 from pymongo import ReadPreference, WriteConcern
@@ -75,7 +74,7 @@ class Hub:
             InitError: one refuses us, or did not answer within 15 s. It names each that failed, by its address.
         """
         servers = (
-            ("MongoDB", _mongo_address(self.config), self._ping_mongo),
+            ("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo),
             ("Redis", _redis_address(self.config), self._ping_redis),
         )
         problems = [text for text in await asyncio.gather(*(_probe(*server) for server in servers)) if text]
@@ -233,10 +232,6 @@ def _redis_client(config: Config, **options: Any) -> redis.asyncio.Redis:
         password=config.CC_REDIS_PASSWORD.get_secret_value() or None,
         **options,
     )
-
-
-def _mongo_address(config: Config) -> str:
-    return urlsplit(config.CC_MONGO_CONNECTION_STRING.get_secret_value()).netloc.rpartition("@")[2]
 
 
 def _redis_address(config: Config) -> str:

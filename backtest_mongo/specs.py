@@ -119,7 +119,7 @@ class SlotSpec:
             (len(set(self.key)) < len(self.key), f"names a field of its key twice: {self.key}"),
             (len(self.key) - len(extra) < len(self.context), f"leaves a part of its context out of its key {self.key}"),
             (len(extra) != needs_item, f"is a {self.shape}: its key has {int(needs_item)} field beyond the context"),
-            (needs_item and self.key[-1] not in extra, "must put the field beyond the context last in its key"),
+            (needs_item and self.key[-1:] != tuple(extra), "must put the field beyond the context last in its key"),
             (
                 self.shape == "series" and (extra != ["timestamp"] or "interval" not in self.context),
                 "is a series, so it needs an interval in its context and timestamp in its key",

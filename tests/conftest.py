@@ -6,6 +6,7 @@ its own, and names of its own in the Redis keys; nothing is ever flushed.
 
 from __future__ import annotations
 
+import copy
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -53,11 +54,14 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", "CC_CANDLE_ID_CACHE"):
         monkeypatch.delenv(name, raising=False)
     reset_config()
-    logger = log.log()
+    logger, registry = log.log(), {name: copy.copy(value) for name, value in vars(persist).items()}
     yield
     log._logger = logger
     reset_config()
-    persist.__init__()  # type: ignore[misc]  # back to what it was on import
+    vars(persist).clear()
+    vars(persist).update(registry)
+    for instances in persist._instances.values():
+        instances.clear()
 
 
 @pytest.fixture(params=DRIVERS)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -115,11 +116,9 @@ async def test_payload_of_another_kind_is_refused(deployment: Deployment, unique
     kind = "list" if spec.payload == "list" or spec.shape == "collection" else "dict"
     for value in (42, "text", {1, 2}, b"x", object()):
         message = rf"^{spec.name}: {spec.value} must be a {kind}, not {type(value).__name__}"
+        call = partial(getattr(adapter, f"write_{spec.noun}_data"), value)
         with pytest.raises(InputTypeError, match=message):
-            if spec.shape == "collection":
-                await getattr(adapter, f"write_{spec.noun}_data")(value)
-            else:
-                await write(adapter, value)
+            await (call() if spec.shape == "collection" else write(adapter, value))
     assert await deployment.rows(spec) == []
 
 
@@ -203,7 +202,7 @@ async def test_document_just_under_the_limit_is_stored(deployment: Deployment) -
 
 
 async def test_tuples_come_back_as_lists_and_text_subclasses_as_text(deployment: Deployment, unique: str) -> None:
-    class Name(str, enum.Enum):
+    class Name(enum.StrEnum):
         A = "a"
 
     storage = StorageAdapter(True)

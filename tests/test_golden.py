@@ -1,7 +1,7 @@
 """The documents and Redis entries that the Node package wrote on a real server, for one fixed script of calls.
 
-``golden/layout.json`` has them with placeholders for ids and dates. The same script through our adapters must leave the same,
-field for field; and what Node left must be read by us.
+``golden/layout.json`` has them with placeholders for ids and dates. The same script through our adapters must leave the
+same, field for field; and what Node left must be read by us.
 """
 
 from __future__ import annotations

@@ -1,0 +1,43 @@
+"""Where log lines go."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import structlog
+
+from backtest_mongo import ConfigError, set_logger
+from backtest_mongo.log import log
+
+
+def test_structlog_logger_gets_fields_by_name() -> None:
+    with structlog.testing.capture_logs() as lines:
+        set_logger(structlog.get_logger("mine"))
+        log().warning("redis is down", server="Redis", retry_seconds=5)
+    assert lines == [{"event": "redis is down", "server": "Redis", "retry_seconds": 5, "log_level": "warning"}]
+
+
+def test_default_leaves_the_configuration_to_the_application() -> None:
+    with structlog.testing.capture_logs() as lines:
+        log().info("event", field=1)
+    assert lines == [{"event": "event", "field": 1, "log_level": "info"}]
+
+
+def test_standard_logger_gets_fields_in_the_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    set_logger(logging.getLogger("trading"))
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log(), level)("redis is down", share="100%", server="Redis")
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "INFO", "WARNING", "ERROR"]
+    assert {record.getMessage() for record in caplog.records} == {"redis is down share=100% server=Redis"}
+
+
+def test_logger_without_a_method_is_refused() -> None:
+    class Half:
+        def info(self, *args: Any) -> None: ...
+        def debug(self, *args: Any) -> None: ...
+
+    with pytest.raises(ConfigError, match="set_logger: Half has no method warning, error"):
+        set_logger(Half())  # type: ignore[arg-type]  # that is what is tested
