@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic
 from typing import Final
 
 from backtest_mongo.log import log
@@ -26,7 +26,7 @@ class Breaker:
         """Tell whether to try. Of all callers, one at most is let through each time the pause is over."""
         if not self._open:
             return True
-        now = time.monotonic()
+        now = monotonic()
         if now < self._retry_at:
             return False
         self._retry_at = now + SECONDS_OPEN
@@ -43,7 +43,7 @@ class Breaker:
         if self._open or self._failures < FAILURES_TO_OPEN:
             return
         self._open = True
-        self._retry_at = time.monotonic() + SECONDS_OPEN
+        self._retry_at = monotonic() + SECONDS_OPEN
         # The error's text stays out: a server may echo what it was sent, credentials included.
         log().warning(
             f"{self._name} keeps failing and is left alone for now; reads and writes go on without it",

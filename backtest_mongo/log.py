@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import structlog
-
 from backtest_mongo.errors import ConfigError
 
 __all__ = ["Logger", "log", "set_logger"]
@@ -46,12 +44,18 @@ def _text(event: str, fields: dict[str, Any]) -> str:
     return " ".join((event, *(f"{name}={value}" for name, value in fields.items())))
 
 
-# Typed as what takes fields: structlog's, or the wrapper above.
-_logger: Any = structlog.get_logger("backtest_mongo")
+# Typed as what takes fields: structlog's, or the wrapper above. The default is made when first needed: importing
+# structlog imports rich, where that is installed.
+_logger: Any = None
 
 
 def log() -> Any:
     """Return the logger in use. Its methods take an event and its fields by name."""
+    global _logger
+    if _logger is None:
+        import structlog
+
+        _logger = structlog.get_logger("backtest_mongo")
     return _logger
 
 

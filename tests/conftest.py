@@ -90,7 +90,7 @@ class Deployment:
         return (await backtest_mongo.get_mongo())[self.name][spec.collection]
 
     async def cached(self, redis_key: str) -> str | None:
-        value = await (await backtest_mongo.get_redis()).get(redis_key)
+        value: Any = await (await backtest_mongo.get_redis()).get(redis_key)
         return value.decode() if value is not None else None
 
     async def forget(self) -> None:

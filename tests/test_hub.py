@@ -362,7 +362,7 @@ def test_threads_with_a_loop_each(config: dict[str, Any], unique: str) -> None:
 
         asyncio.run(main())
 
-    asyncio.run(setup(config))  # type: ignore[arg-type]  # a coroutine, though not of the builtin type
+    asyncio.run(setup(config))
     threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()

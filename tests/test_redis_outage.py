@@ -74,7 +74,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
     deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(breaker.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("backtest_mongo.breaker.monotonic", lambda: clock[0])
     state = StateAdapter(unique, "counter")
     await state.write_state_data({"n": 0}, WHEN)
     hub = current_hub()

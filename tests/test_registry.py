@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -99,7 +99,7 @@ def test_use_forgets_instances_and_install_takes_all_slots_back() -> None:
 def test_any_callable_is_an_implementation() -> None:
     mine = MySignal(*CONTEXT)
     persist.use(signal=lambda *context: mine)
-    assert persist.signal("a", "b", "c") is mine  # type: ignore[comparison-overlap]  # the contract is a protocol
+    assert persist.signal("a", "b", "c") is mine
 
 
 def test_use_refuses_what_is_unknown_or_incomplete_and_changes_nothing() -> None:
@@ -115,8 +115,8 @@ def test_use_refuses_what_is_unknown_or_incomplete_and_changes_nothing() -> None
         ({"signal": 5}, "signal: persist.use: signal must be a class or a callable"),
     ):
         with pytest.raises(ConfigError, match=f"^{message}"):
-            persist.use(schedule=MySchedule, **implementations)  # type: ignore[arg-type]  # that is what is tested
-        assert type(persist.schedule(*CONTEXT)) is ADAPTERS["schedule"]
+            persist.use(schedule=MySchedule, **cast("dict[str, Any]", implementations))
+        assert isinstance(persist.schedule(*CONTEXT), ADAPTERS["schedule"])
 
 
 class MySchedule(MySignal):
@@ -128,8 +128,8 @@ async def test_dummy_makes_every_slot_a_no_op(spec: SlotSpec) -> None:
     # No server is set up here: a dummy that dialled would fail.
     await backtest_mongo.setup(CC_MONGO_CONNECTION_STRING="mongodb://127.0.0.1:1", CC_MONGO_TIMEOUT_MS=1)
     persist.use_dummy()
-    slot = getattr(persist, spec.name)(**uniform.context(spec, "x"))
-    assert isinstance(slot, CONTRACTS[spec.name])
+    slot: Any = getattr(persist, spec.name)(**uniform.context(spec, "x"))
+    assert isinstance(slot, CONTRACTS[spec.name]) is True
     await slot.wait_for_init()
     if spec.shape == "series":
         assert await slot.write_candles_data(uniform.candles(1)) == 0

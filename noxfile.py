@@ -1,0 +1,51 @@
+"""What CI runs: `nox -s tests` on the Python at hand, `nox -s versions` on the others, `nox -s lint types` beside."""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+def _run_tests(session: nox.Session) -> None:
+    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
+    # Two workers, each with embedded servers of its own. Servers that are given are shared, and some tests count what
+    # a server is asked, so then there is one.
+    workers = "0" if os.environ.get("CC_MONGO_CONNECTION_STRING") or os.environ.get("CC_REDIS_HOST") else "2"
+    session.run("python", "-m", "pytest", "-n", workers, *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite, on the Python that nox runs on."""
+    _run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def versions(session: nox.Session) -> None:
+    """The test suite, on every Python that is supported."""
+    _run_tests(session)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """The package by mypy, a user's code by mypy and pyright, and the stubs against what they stand for."""
+    groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint", "types")
+    session.install("-e", ".[demo]", *groups)
+    session.run("python", "tools/stubs.py", "--check")
+    session.run("mypy")
+    allowlist = ("--allowlist", "tools/stubtest-allowlist.txt")
+    session.run("python", "-m", "mypy.stubtest", *allowlist, "backtest_mongo.adapters", "backtest_mongo.contracts")
+    session.run("pyright", "tests/typing/user_code.py")

@@ -1,0 +1,219 @@
+"""Embedded servers: found, started, and stopped whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import ServerError, StateAdapter, embedded, setup
+from backtest_mongo.embedded import programs
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+WHEN = 1_700_000_000_000
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def gone(*pids: int) -> None:
+    async with asyncio.timeout(30):
+        while any(map(alive, pids)):  # noqa: ASYNC110  # a process of somebody else's tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def write_and_read(config: dict[str, Any]) -> Any:
+    async with setup(config):
+        state = StateAdapter("signal", "counter")
+        await state.write_state_data({"n": 1}, WHEN)
+        return await state.read_state_data()
+
+
+async def test_servers_work_and_end_with_the_block_without_a_trace() -> None:
+    with embedded.Servers() as servers:
+        pids, directory = [servers.pid("mongod"), servers.pid("redis-server")], servers.directory
+        assert await write_and_read(servers.config) == {"n": 1}
+        assert all(map(alive, pids))
+    assert not any(map(alive, pids))
+    assert not directory.exists()
+
+
+async def test_mongod_is_a_replica_set_so_change_streams_work(servers: dict[str, Any]) -> None:
+    async with setup({**servers, "CC_MONGO_DRIVER": "pymongo"}):
+        client = await backtest_mongo.get_mongo()
+        assert (await client.admin.command("hello"))["setName"]
+
+
+async def test_servers_end_after_an_exception() -> None:
+    servers, pids = embedded.Servers(), []
+
+    def fail() -> None:
+        with servers:
+            pids.extend([servers.pid("mongod"), servers.pid("redis-server")])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert len(pids) == 2
+    assert not any(map(alive, pids))
+    servers.stop()
+
+
+async def test_directory_keeps_the_data_for_the_next_start(tmp_path: Path) -> None:
+    with embedded.Servers(tmp_path / "data") as servers:
+        first = servers.config
+        await write_and_read(first)
+    with embedded.Servers(tmp_path / "data") as servers:
+        assert servers.config == first
+        async with setup(servers.config):
+            assert await StateAdapter("signal", "counter").read_state_data() == {"n": 1}
+    assert (tmp_path / "data" / "mongod.log").is_file()
+
+
+async def test_data_is_found_again_when_its_ports_are_taken(tmp_path: Path) -> None:
+    with embedded.Servers(tmp_path) as servers:
+        first = servers.config
+        await write_and_read(first)
+    port = int(first["CC_MONGO_CONNECTION_STRING"].partition("127.0.0.1:")[2].partition("/")[0])
+    with socket.create_server(("127.0.0.1", port)), embedded.Servers(tmp_path) as servers:
+        assert servers.config["CC_MONGO_CONNECTION_STRING"] != first["CC_MONGO_CONNECTION_STRING"]
+        async with setup(servers.config):
+            assert await StateAdapter("signal", "counter").read_state_data() == {"n": 1}
+
+
+async def test_killed_server_is_restarted_on_its_port() -> None:
+    with embedded.Servers() as servers:
+        config = servers.config
+        assert await write_and_read(config) == {"n": 1}
+        for name in ("mongod", "redis-server"):
+            pid = servers.pid(name)
+            os.kill(pid, signal.SIGKILL)
+            assert await asyncio.to_thread(servers.wait) == name
+            servers.restart(name)
+            assert servers.pid(name) != pid
+        assert servers.config == config
+        async with setup(config):
+            # Acknowledged before the kill, so it is there after it.
+            assert await StateAdapter("signal", "counter").read_state_data() == {"n": 1}
+
+
+HOLDER = """
+    import sys, time
+    from backtest_mongo import embedded
+
+    with embedded.Servers() as servers:
+        print(servers.pid("mongod"), servers.pid("redis-server"), servers.directory, flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+async def test_servers_end_with_a_parent_that_is_killed(number: signal.Signals) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", textwrap.dedent(HOLDER)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert parent.stdout is not None
+    mongod, redis_server, _ = (await parent.stdout.readline()).split()
+    assert alive(int(mongod))
+    parent.send_signal(number)
+    await gone(int(mongod), int(redis_server))
+    await parent.communicate()
+
+
+async def test_server_ends_with_a_supervisor_that_is_killed() -> None:
+    with embedded.Servers() as servers:
+        pid = servers.pid("redis-server")
+        process = servers._processes["redis-server"]._process
+        assert process is not None
+        process.kill()
+        await gone(pid)
+
+
+def fake(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def no_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine with neither server: an empty PATH and no wheels."""
+    monkeypatch.delenv("BACKTEST_MONGOD", raising=False)
+    monkeypatch.delenv("BACKTEST_REDIS_SERVER", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "_in_wheels", lambda wheels: None)
+    return tmp_path
+
+
+FINDERS = {"mongod": embedded.find_mongod, "redis-server": embedded.find_redis_server}
+VARIABLES = {"mongod": "BACKTEST_MONGOD", "redis-server": "BACKTEST_REDIS_SERVER"}
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_missing_program_is_told_with_what_to_install(name: str, no_programs: Path) -> None:
+    with pytest.raises(ServerError) as caught:
+        FINDERS[name]()
+    text = str(caught.value)
+    assert text.startswith(f"no {name} found")
+    assert 'pip install "backtest-mongo[embedded]"' in text
+    assert VARIABLES[name] in text
+    assert "docker compose up -d" in text
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_program_on_path_is_preferred_to_a_wheel_s(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program = fake(tmp_path / name, "exit 0")
+    assert FINDERS[name]() == program
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_program_named_by_a_variable_is_preferred_to_path(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    fake(tmp_path / "bin" / name, "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    program = fake(tmp_path / "mine", "exit 0")
+    monkeypatch.setenv(VARIABLES[name], str(program))
+    assert FINDERS[name]() == program
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_program_that_does_not_run_is_told_with_its_words(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = fake(tmp_path / "broken", "echo 'libcurl.so.4: cannot open shared object file' >&2; exit 127")
+    monkeypatch.setenv(VARIABLES[name], str(program))
+    with pytest.raises(ServerError, match=rf"{name} from \${VARIABLES[name]} does not run here: libcurl.so.4"):
+        FINDERS[name]()
+    monkeypatch.setenv(VARIABLES[name], str(tmp_path / "absent"))
+    with pytest.raises(ServerError, match=rf"{name} from \${VARIABLES[name]} does not run here: .*No such file"):
+        FINDERS[name]()
+
+
+def test_server_that_does_not_start_is_told_with_the_end_of_its_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = fake(tmp_path / "broken", '[ "$1" = --version ] && exit 0; echo no space left on device; exit 1')
+    monkeypatch.setenv("BACKTEST_REDIS_SERVER", str(program))
+    with pytest.raises(ServerError, match=r"redis-server does not start on port \d+; .*no space left on device"):
+        embedded.Servers(tmp_path / "data").start()
