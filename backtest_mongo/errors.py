@@ -12,7 +12,8 @@
     │   └── InitError                       a server was still unreachable when ``wait_for_init`` gave up
     ├── StoreError                          MongoDB answered with an error
     │   └── IndexConflictError              an index in the database is in the way of one of ours
-    └── ServerError                         an embedded server can't be found, started or kept running
+    ├── ServerError                         an embedded server can't be found, started or kept running
+    └── ChildError                          a trading process of the demo ended although nobody killed it
 
 Redis has no error here: it is a cache, so a Redis that fails costs time and a warning, never an exception.
 """

@@ -108,16 +108,16 @@ class Servers:
         former = self._former_port(name)
         port = former if former is not None and _is_free(former) else _free_port()
         for tries_left in reversed(range(START_TRIES)):
-            process = self._make(name, port, former)
+            # Known before it runs, so that an interrupted start is stopped too.
+            process = self._processes[name] = self._make(name, port, former)
             try:
                 process.start()
             except ServerError:
                 if not tries_left:
                     raise
                 port = _free_port()
-                continue
-            self._processes[name] = process
-            return
+            else:
+                return
 
     def _make(self, name: str, port: int, former: int | None) -> ServerProcess:
         if name == RedisServer.name:

@@ -1,0 +1,69 @@
+"""All Python in the README runs, and its two commands stand in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo.config import Config
+
+README = (Path(backtest_mongo.__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+async def environment(config: dict[str, Any], unique: str) -> AsyncIterator[dict[str, str]]:
+    yield {**os.environ, **{name: str(value) for name, value in config.items()}}
+    async with backtest_mongo.setup(config):
+        await (await backtest_mongo.get_mongo()).drop_database(unique)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_block_runs(number: int, environment: dict[str, str]) -> None:
+    tail = ""
+    for call in ('on_bar("BTCUSDT", 1)', "example()"):
+        if f"async def {call.partition('(')[0]}(" in BLOCKS[number]:
+            tail = f"""
+import asyncio, backtest_mongo
+async def run():
+    async with backtest_mongo.setup():
+        print(await {call})
+asyncio.run(run())
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCKS[number] + tail],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_the_two_commands_stand_in_it() -> None:
+    assert 'pip install ".[demo]" && backtest-mongo demo' in README
+    assert "pip install nox && nox -s tests" in README
+
+
+def test_every_public_name_field_and_method_stands_in_it() -> None:
+    for name in Config.model_fields:
+        assert f"`{name}`" in README, name
+    for spec in backtest_mongo.SLOTS:
+        adapter = getattr(backtest_mongo, spec.class_name)
+        assert f"`{spec.class_name}(" in README
+        for method in vars(adapter):
+            if method[0] != "_" and method not in ("spec",):
+                assert method in README, method
+    for name in backtest_mongo.__all__:
+        if not name.endswith(("Error", "Adapter")):
+            assert name in README, name
