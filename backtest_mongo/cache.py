@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
-from redis.exceptions import RedisError
 
 from backtest_mongo.breaker import Breaker
 from backtest_mongo.specs import Key, SlotSpec
@@ -28,12 +27,10 @@ __all__ = ["IdCache", "LocalIds"]
 REDIS_SECONDS: Final = 0.05
 #: Entries that one process keeps; about 400 bytes each.
 LOCAL_ENTRIES: Final = 65_536
+#: Commands under way at a time, below the size of the client's pool of connections.
+REDIS_AT_ONCE: Final = 32
 #: SET commands in one pipeline.
 PIPELINE_ENTRIES: Final = 500
-
-# A Redis that is down, slow, full, loading, read-only or locked raises one of these; UnicodeDecodeError and ValueError
-# come out of replies that are no replies.
-_MISS = (RedisError, OSError, TimeoutError, ValueError)
 
 T = TypeVar("T")
 
@@ -75,7 +72,15 @@ class IdCache:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._breaker = Breaker("Redis")
+        self._turns = asyncio.Semaphore(REDIS_AT_ONCE)
+        self._closed = False
         self.local = LocalIds()
+
+    async def close(self) -> None:
+        """Let the commands under way end, which takes 50 ms at most, and send no more."""
+        self._closed = True
+        for _ in range(REDIS_AT_ONCE):
+            await self._turns.acquire()
 
     async def get(self, spec: SlotSpec, key: Key) -> ObjectId | None:
         """Return what Redis knows of a key that :attr:`local` does not have."""
@@ -115,13 +120,16 @@ class IdCache:
 
     async def _guarded(self, command: Callable[[], Awaitable[T]]) -> T | Any | None:
         """Run a command; ``None`` if Redis fails, is too slow, or is left alone by the breaker."""
-        if not self._breaker.allows():
+        if self._closed:
             return None
-        try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                result = await command()
-        except _MISS as error:
-            self._breaker.failed(error)
-            return None
-        self._breaker.succeeded()
-        return result
+        async with self._turns:
+            if self._closed or not self._breaker.allows():
+                return None
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    result = await command()
+            except Exception as error:  # whatever it is, it is a miss: Redis must not fail an operation
+                self._breaker.failed(error)
+                return None
+            self._breaker.succeeded()
+            return result

@@ -103,7 +103,7 @@ def _build(explicit: Mapping[str, Any]) -> Config:
     raise ConfigError(message)
 
 
-def set_config(config: Mapping[str, Any] | None = None, /, **overrides: Any) -> None:
+def set_config(config: Mapping[str, Any] | None = None, **overrides: Any) -> None:
     """Set configuration fields explicitly, on top of those set before; ``None`` gives a field back to the environment.
 
     Operations that start afterwards use the new values, over connections of their own; connections made for the old

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import threading
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import redis.asyncio
@@ -24,6 +27,7 @@ from backtest_mongo.config import Config, get_config
 from backtest_mongo.errors import ConfigError, InitError
 from backtest_mongo.log import log
 from backtest_mongo.payload import CODEC
+from backtest_mongo.tasks import to_its_end
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 
     MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]] | AsyncMongoClient[dict[str, Any]]
 
-__all__ = ["INIT_SECONDS", "Hub", "close_hub", "current_hub"]
+__all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub"]
 
 DEFAULT_DATABASE: Final = "backtest-kit"
 #: How long ``wait_for_init`` waits for the servers, and an operation for a server to be found.
@@ -60,6 +64,7 @@ class Hub:
         #: Filled by the adapters: what each slot keeps per event loop.
         self.stores: dict[str, Any] = {}
         self._initialized = False
+        self._closing: asyncio.Future[None] | None = None
 
     @property
     def redis(self) -> redis.asyncio.Redis:
@@ -102,34 +107,47 @@ class Hub:
             await client.aclose()
 
     async def close(self) -> None:
-        """Close every connection. Each is tried, whatever becomes of the others."""
-        closers: list[Callable[[], Any]] = [self._cache_client.aclose, self.mongo.close]
-        if self._raw_redis is not None:
-            closers.insert(0, self._raw_redis.aclose)
-        for close in closers:
-            try:
-                pending = close()
-                if pending is not None:  # Motor closes synchronously
-                    await pending
-            except (RedisError, PyMongoError, OSError) as error:
-                log().warning("closing a connection failed", error=type(error).__name__)
+        """Close every connection. It goes on to its end when the caller is cancelled, and closing twice is fine."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_all())
+        await to_its_end(self._closing)
+
+    async def _close_all(self) -> None:
+        # A stack, because each of them is to be closed whatever becomes of the others.
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(_close, self._cache_client.aclose)
+            stack.push_async_callback(self.cache.close)
+            if self._raw_redis is not None:
+                stack.push_async_callback(_close, self._raw_redis.aclose)
+            stack.push_async_callback(_close, self.mongo.close)
 
     def abandon(self) -> None:
         """Release what can be released without the event loop, which is closed already."""
+        pending = self.mongo.close()
+        if pending is not None:
+            pending.close()  # PyMongo's coroutine: its tasks died with the loop
         warnings.warn(
             "an event loop ended with backtest_mongo's connections open; await backtest_mongo.close() before it ends",
             ResourceWarning,
             stacklevel=2,
         )
-        pending = self.mongo.close()
-        if pending is not None:
-            pending.close()  # PyMongo's coroutine: its tasks died with the loop
+
+
+async def _close(close: Callable[[], Any]) -> None:
+    try:
+        pending = close()
+        if pending is not None:  # Motor closes synchronously
+            await pending
+    except (RedisError, PyMongoError, OSError) as error:
+        log().warning("closing a connection failed", error=type(error).__name__)
 
 
 # Strong references, so that a hub lives exactly as long as nobody closes it. Hubs of closed loops are swept when the
-# next one is made.
+# next one is made. Retired are those whose configuration has been replaced, and those that are being closed.
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _retired: list[Hub] = []
+# Loops in different threads come and go at the same time.
+_sweeping = threading.Lock()
 
 
 def current_hub() -> Hub:
@@ -142,30 +160,38 @@ def current_hub() -> Hub:
 
 
 def _make(loop: asyncio.AbstractEventLoop, outdated: Hub | None) -> Hub:
-    for ended in [known for known in list(_hubs) if known.is_closed()]:
-        _hubs.pop(ended).abandon()
     if outdated is not None:
-        # The configuration has changed since. Operations under way finish on the old connections.
-        _retired.append(outdated)
-        del _hubs[loop]
+        # Operations under way finish on the old connections.
+        _retired.append(_hubs.pop(loop))
     hub = _hubs[loop] = Hub(get_config(), loop)
+    with _sweeping:
+        ended = [_hubs.pop(known) for known in list(_hubs) if known.is_closed()]
+        ended += [known for known in _retired if known.loop.is_closed()]
+        _retired[:] = [known for known in _retired if known not in ended]
+    for known in ended:
+        known.abandon()
     return hub
 
 
-async def close_retired() -> None:
+async def close_outdated() -> None:
     """Close the running loop's connections that were made for a configuration which has been replaced."""
     loop = asyncio.get_running_loop()
-    for hub in [hub for hub in _retired if hub.loop is loop]:
-        _retired.remove(hub)
-        await hub.close()
+    hub = _hubs.get(loop)
+    if hub is not None and hub.config is not get_config():
+        _retired.append(_hubs.pop(loop))
+    for outdated in [known for known in _retired if known.loop is loop]:
+        await outdated.close()
+        # Not before: a close that is cancelled can be called again.
+        if outdated in _retired:
+            _retired.remove(outdated)
 
 
 async def close_hub() -> None:
     """Close the running loop's connections, if there are any."""
-    await close_retired()
     hub = _hubs.pop(asyncio.get_running_loop(), None)
     if hub is not None:
-        await hub.close()
+        _retired.append(hub)
+    await close_outdated()
 
 
 _inherited: list[Hub] = []
@@ -185,14 +211,19 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
     uri = config.CC_MONGO_CONNECTION_STRING.get_secret_value()
     # PyMongo lets keyword arguments win over the URI, and the URI is what the user wrote.
-    given = uri.lower()
+    given = dict(option.partition("=")[::2] for option in re.split("[&;]", uri.rpartition("?")[2].lower()))
+    if given.get("w") == "0":
+        raise ConfigError(
+            "CC_MONGO_CONNECTION_STRING: w=0 asks MongoDB to acknowledge nothing",
+            hint="leave w out for majority, or set w=1",
+        )
     options: dict[str, Any] = {
         name: value
         for name, value in (
             ("serverSelectionTimeoutMS", int(INIT_SECONDS * 1000)),
             ("timeoutMS", config.CC_MONGO_TIMEOUT_MS),
         )
-        if f"{name.lower()}=" not in given
+        if name.lower() not in given
     }
     options["appname"] = "backtest-mongo"
     try:

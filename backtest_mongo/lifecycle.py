@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from backtest_mongo.config import set_config
-from backtest_mongo.hub import close_hub, close_retired, current_hub
+from backtest_mongo.hub import close_hub, close_outdated, current_hub
 from backtest_mongo.registry import persist
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Setup(Coroutine[Any, Any, None]):
         await close()
 
 
-def setup(config: Mapping[str, Any] | None = None, /, **overrides: Any) -> Setup:
+def setup(config: Mapping[str, Any] | None = None, **overrides: Any) -> Setup:
     """Set the configuration and point the registry at MongoDB::
 
         await setup()                          # from environment variables
@@ -65,7 +65,7 @@ def setup(config: Mapping[str, Any] | None = None, /, **overrides: Any) -> Setup
 async def _setup(config: dict[str, Any], overrides: dict[str, Any]) -> None:
     set_config(config, **overrides)
     install()
-    await close_retired()
+    await close_outdated()
 
 
 def install() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,15 +11,17 @@ import bson
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
+from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 
 from backtest_mongo.errors import InputError, InputTypeError
 
-__all__ = ["CODEC", "MAX_DEPTH", "MAX_DOCUMENT_BYTES", "check_payload", "check_size"]
+__all__ = ["CODEC", "MAX_DEPTH", "MAX_DOCUMENT_BYTES", "check_payload", "freeze"]
 
 #: MongoDB refuses documents nested deeper than 180 levels, the document itself included.
 MAX_DEPTH: Final = 100
-#: MongoDB's limit for one document.
+#: MongoDB's limit for one document, and what the store's own fields take of it.
 MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
+_RESERVED_BYTES: Final = 256
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
@@ -41,6 +43,9 @@ CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     type_registry=TypeRegistry([_PlainInt()]),
 )
+
+
+_RAW: Final = DEFAULT_RAW_BSON_OPTIONS.with_options(uuid_representation=UuidRepresentation.STANDARD)
 
 
 class _Unheld(Exception):
@@ -72,6 +77,10 @@ def _check_int(value: int, depth: int) -> None:
 def _check_datetime(value: datetime, depth: int) -> None:
     if value.utcoffset() is None:
         raise _Unheld("is a naive datetime: give it a timezone", value)
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise _Unheld("is beyond the years 1 to 9999 in UTC", value) from None
 
 
 def _check_list(value: Any, depth: int) -> None:
@@ -120,7 +129,8 @@ def _check_other(value: Any, depth: int) -> None:
         _check_datetime(value, depth)
     else:
         try:
-            bson.encode({"": value}, codec_options=CODEC)
+            # Both ways: what can't be decoded would make its row, and every list that it stands in, unreadable.
+            bson.decode(bson.encode({"": value}, codec_options=CODEC), CODEC)
         except Exception:  # bson raises half a dozen kinds, some of its own and some builtin
             raise _Unheld("holds what BSON can't", value, of_type=True) from None
 
@@ -157,15 +167,16 @@ def check_payload(value: object, name: str, slot: str) -> None:
     raise kind(message, slot=slot)
 
 
-def check_size(document: Mapping[str, Any], slot: str) -> None:
-    """Refuse a document that is over MongoDB's limit, before a part of a batch is sent.
+def freeze(document: Mapping[str, Any], slot: str) -> Mapping[str, Any]:
+    """Return a checked document as it is now, encoded: whoever changes it afterwards changes nothing that is sent.
 
     Raises:
-        InputError: it is.
+        InputError: it is over MongoDB's limit.
     """
-    size = len(bson.encode(document, codec_options=CODEC))
-    if size > MAX_DOCUMENT_BYTES:
+    encoded = bson.encode(document, codec_options=CODEC)
+    if len(encoded) > MAX_DOCUMENT_BYTES - _RESERVED_BYTES:
         raise InputError(
-            f"the document would be {size:,} bytes, and MongoDB holds {MAX_DOCUMENT_BYTES:,} at most",
+            f"the document would be {len(encoded):,} bytes, and MongoDB holds {MAX_DOCUMENT_BYTES:,} at most",
             slot=slot,
         )
+    return RawBSONDocument(encoded, _RAW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
@@ -104,8 +105,12 @@ class Registry(SlotFactories):
         if instance is None:
             instance = instances[context] = self._implementation(spec)(*context)
             if isinstance(instance, Adapter):
-                instance._on_dispose = lambda: instances.pop(context, None)
+                instance._on_dispose = partial(self._forget, spec.name, context, instance)
         return instance
+
+    def _forget(self, name: str, context: Key, instance: Any) -> None:
+        if self._instances[name].get(context) is instance:
+            del self._instances[name][context]
 
     def _implementation(self, spec: SlotSpec) -> Implementation:
         implementation = self._implementations.get(spec.name)

@@ -21,6 +21,9 @@ Key: TypeAlias = tuple[Any, ...]
 #: The one key field that is a boolean; every other is a string. Redis spells it ``backtest`` or ``live``.
 FLAG = "backtest"
 
+#: The fields that documents have beside their key and payload.
+_OWN_FIELDS = ("_id", "__v", "createDate", "updatedDate", "when", "removed")
+
 
 def camel(name: str) -> str:
     """Return the document field of a constructor argument: ``exchange_name`` is stored as ``exchangeName``."""
@@ -130,6 +133,15 @@ class SlotSpec:
                 self.context[len(self.context) - len(self.optional) :] != self.optional,
                 "must put its optional arguments last",
             ),
+            (not _is_field(self.field), f"can't keep its payload in a field named {self.field!r}"),
+            (
+                len({*self.key, self.field, *_OWN_FIELDS}) < len(self.key) + 1 + len(_OWN_FIELDS),
+                "gives one field two meanings",
+            ),
+            (
+                self.item is not None and len({self.argument, self.value, "self", "when"}) < 4,
+                "gives one parameter two meanings",
+            ),
             (self.soft_delete != (self.shape == "bucket"), "must delete softly if it is a bucket, and only then"),
             (self.immutable != (self.shape == "series"), "must be immutable if it is a series, and only then"),
             (self.newest is not None and self.shape != "collection", "can't limit a list that it doesn't have"),
@@ -201,6 +213,10 @@ class SlotSpec:
         if FLAG in fields:
             fields[FLAG] = "backtest" if fields[FLAG] else "live"
         return ":".join((self.prefix, *(str(fields[name]) for name in self.redis)))
+
+
+def _is_field(name: str) -> bool:
+    return name.isidentifier() and not name.startswith("_")
 
 
 def _is_snake(name: str) -> bool:

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from bson import ObjectId
+from bson.errors import BSONError
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
+    ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
     DuplicateKeyError,
@@ -29,6 +31,7 @@ from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, St
 from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
 from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Document
 
 __all__ = ["MongoStore", "Store"]
@@ -42,7 +45,8 @@ _RACE_TRIES: Final = 3
 _PAGE: Final = 1000
 _ID_ONLY: Final = {"_id": 1}
 _GUARDS: Final = ("when", "removed")
-_UNREACHABLE: Final = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
+_UNREACHABLE: Final = (ConnectionFailure, ConfigurationError, ExecutionTimeout, WaitQueueTimeoutError)
+_DRIVER_ERRORS: Final = (PyMongoError, BSONError)
 
 
 class Store(Protocol):
@@ -83,7 +87,7 @@ class MongoStore:
                 return
             try:
                 await ensure_indexes(self._collection, self._spec)
-            except PyMongoError as error:
+            except _DRIVER_ERRORS as error:
                 self._fail("preparing the indexes", error)
             self._indexed = True
 
@@ -99,9 +103,11 @@ class MongoStore:
                     self.hits += 1
                     return document
                 self._local.drop(spec.name, key)
+                # A document that has vanished may have gone with its collection, indexes and all.
+                self._indexed = self._indexed and document is not None
             self.misses += 1
             document = await self._collection.find_one(self._filter(key), self._projection)
-        except PyMongoError as error:
+        except _DRIVER_ERRORS as error:
             self._fail("reading", error, key)
         if document is not None:
             await self._cache.put(spec, key, document["_id"])
@@ -110,7 +116,8 @@ class MongoStore:
     async def upsert(self, key: Key, fields: Document) -> None:
         if not self._indexed:
             await self.ready()
-        document = await self._find_one_and_upsert(key, _update(fields))
+        # A driver call that is cancelled may still be applied, and then after a later write that was acknowledged.
+        document = await to_its_end(self._find_one_and_upsert(key, _update(fields)))
         await self._cache.put(self._spec, key, document["_id"])
 
     async def _find_one_and_upsert(self, key: Key, update: Document) -> Document:
@@ -123,7 +130,7 @@ class MongoStore:
                     upsert=True,
                     return_document=ReturnDocument.AFTER,
                 )
-            except PyMongoError as error:
+            except _DRIVER_ERRORS as error:
                 if attempts_left and isinstance(error, DuplicateKeyError):
                     continue
                 self._fail("writing", error, key)
@@ -137,7 +144,7 @@ class MongoStore:
         if not self._indexed:
             await self.ready()
         operations = [UpdateOne(self._filter(key), _update(fields), upsert=True) for key, fields in rows]
-        upserted = await self._bulk(operations, ordered=True)
+        upserted = await to_its_end(self._bulk(operations, ordered=True))
         await self._cache.put_many(self._spec, [(rows[index][0], oid) for index, oid in upserted])
 
     async def insert_new(self, rows: Sequence[tuple[Key, Document]]) -> int:
@@ -151,7 +158,7 @@ class MongoStore:
         operations = [
             UpdateOne(self._filter(key), {"$setOnInsert": {**fields, **stamps}}, upsert=True) for key, fields in rows
         ]
-        upserted = await self._bulk(operations, ordered=False)
+        upserted = await to_its_end(self._bulk(operations, ordered=False))
         if self._cache_ids:
             # Windows never look an id up, so the process has no use for these; the Node package has.
             ids = [(rows[index][0], oid) for index, oid in upserted]
@@ -175,7 +182,7 @@ class MongoStore:
                     positions = positions[first:] if ordered else [positions[row["index"]] for row in failed]
                     continue
                 self._fail("writing a batch", error)
-            except PyMongoError as error:
+            except _DRIVER_ERRORS as error:
                 self._fail("writing a batch", error)
             upserted += [(positions[index], oid) for index, oid in (result.upserted_ids or {}).items()]
             break
@@ -194,9 +201,12 @@ class MongoStore:
             ]
         }
         update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": datetime.now(UTC)}}]
+        await to_its_end(self._update_one({**self._filter(key), "removed": {"$ne": True}}, update, key))
+
+    async def _update_one(self, query: Document, update: list[Document], key: Key) -> None:
         try:
-            await self._collection.update_one({**self._filter(key), "removed": {"$ne": True}}, update)
-        except PyMongoError as error:
+            await self._collection.update_one(query, update)
+        except _DRIVER_ERRORS as error:
             self._fail("removing", error, key)
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
@@ -205,7 +215,8 @@ class MongoStore:
             await self.ready()
         spec = self._spec
         item = spec.key[-1]
-        query: Document = dict(zip(spec.key, context, strict=False))
+        # Of texts alone, as all of our keys are: the comparison with the last key of a page would end at another type.
+        query: Document = {**dict(zip(spec.key, context, strict=False)), item: {"$type": "string"}}
         if spec.soft_delete:
             query["removed"] = {"$ne": True}
         if until is not None:
@@ -214,13 +225,13 @@ class MongoStore:
             cursor = self._collection.find(query, self._projection).sort(item, 1).limit(_PAGE)
             try:
                 page = await cursor.to_list(_PAGE)
-            except PyMongoError as error:
+            except _DRIVER_ERRORS as error:
                 self._fail("listing", error)
             for document in page:
                 yield document
             if len(page) < _PAGE:
                 return
-            query[item] = {"$gt": page[-1][item]}
+            query[item] = {"$type": "string", "$gt": page[-1][item]}
 
     async def newest(self, context: Key, limit: int) -> list[Document]:
         """Return the ``limit`` rows of a context that were created last, oldest first."""
@@ -230,7 +241,7 @@ class MongoStore:
         cursor = self._collection.find(query, self._projection).sort([("createDate", -1), ("_id", -1)]).limit(limit)
         try:
             rows = await cursor.to_list(limit)
-        except PyMongoError as error:
+        except _DRIVER_ERRORS as error:
             self._fail("listing", error)
         return rows[::-1]
 
@@ -244,7 +255,7 @@ class MongoStore:
         cursor = self._collection.find(query, _CANDLE).sort(item, 1).batch_size(_WINDOW_BATCH)
         try:
             return await cursor.to_list(None)
-        except PyMongoError as error:
+        except _DRIVER_ERRORS as error:
             self._fail("reading a window", error)
 
     def _filter(self, key: Key) -> Document:
@@ -254,7 +265,7 @@ class MongoStore:
     def _carries(self, document: Document, key: Key) -> bool:
         return all(document.get(name) == value for name, value in zip(self._spec.key, key, strict=True))
 
-    def _fail(self, doing: str, error: PyMongoError, key: Key | None = None) -> NoReturn:
+    def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
         raise _translated(error, doing, self._spec, None if key is None else self._filter(key)) from error
 
 
@@ -267,30 +278,33 @@ def _update(fields: Document) -> Document:
     return {"$set": {**fields, "updatedDate": now}, "$setOnInsert": {"createDate": now, "__v": 0}}
 
 
-def _translated(error: PyMongoError, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
+def _translated(error: Exception, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
     where: dict[str, Any] = {"slot": spec.name, "collection": spec.collection, "key": key}
     kind = type(error).__name__
-    if isinstance(error, DocumentTooLarge) or getattr(error, "code", None) in _TOO_LARGE:
-        return InputError(f"{doing} failed: the document is over MongoDB's limit of 16 MiB", **where)
-    if isinstance(error, InvalidOperation):
-        return StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
     details = (error.details or {}) if isinstance(error, OperationFailure) else {}
     failed = details.get("writeErrors") or [{}]
+    code = failed[0].get("code") or getattr(error, "code", None)
+    if isinstance(error, DocumentTooLarge) or code in _TOO_LARGE:
+        return InputError(f"{doing} failed: the document is over MongoDB's limit of 16 MiB", **where)
+    if isinstance(error, BSONError):
+        hint = "another program has written what Python can't hold"
+        return StoreError(f"{doing} failed: a stored document can't be decoded ({kind})", **where, hint=hint)
+    if isinstance(error, InvalidOperation):
+        return StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
     unconfirmed = bool(details.get("writeConcernErrors")) and not failed[0]
-    if unconfirmed or error.timeout or isinstance(error, _UNREACHABLE):
+    if unconfirmed or getattr(error, "timeout", False) or isinstance(error, _UNREACHABLE):
         return StoreUnavailableError(
             f"{doing} failed: MongoDB is unavailable ({kind})",
             **where,
             hint="is it running, and the address right?"
-            if doing.startswith(("reading", "listing"))
+            if doing.startswith(("reading", "listing", "preparing"))
             else "it may have been applied or not, and doing the same again is safe",
         )
-    code = failed[0].get("code") or getattr(error, "code", None)
-    hint: str | None = None
+    advice: str | None = None
     if code == _DUPLICATE_KEY:
-        hint = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
+        advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
     elif code == 13:
-        hint = "the user lacks the right to do this"
-    refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=hint)
+        advice = "the user lacks the right to do this"
+    refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
     refused.code = code
     return refused

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import enum
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
+from bson.binary import Binary
 
-from backtest_mongo import InputError, InputTypeError, LogAdapter, SlotSpec, StorageAdapter
+from backtest_mongo import InputError, InputTypeError, LogAdapter, SlotSpec, StateAdapter, StorageAdapter
 from backtest_mongo.adapters import ADAPTERS
 from tests import uniform
 from tests.conftest import Deployment
@@ -171,6 +174,8 @@ UNHELD: list[tuple[Any, str]] = [
     ({"a": "\ud800"}, r"\.a holds a lone surrogate.* \(str\)"),
     ({"\ud800": 1}, r" has a key with a lone surrogate.* \(str\)"),
     ({"a": datetime(2024, 1, 1)}, r"\.a is a naive datetime.* \(datetime\)"),
+    ({"a": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))}, r"\.a is beyond the years 1 to 9999 in UTC"),
+    ({"a": Binary(b"x", 4)}, r"\.a holds what BSON can't \(Binary\)"),
     ({"a": {"$ref": "x", "$id": 1}}, r"\.a holds both \$ref and \$id"),
     (cyclic(), r"\.again is nested deeper than 100 levels"),
     (nested(101), r"is nested deeper than 100 levels \(dict\)"),
@@ -194,9 +199,31 @@ async def test_deepest_nesting_that_is_accepted_is_stored(deployment: Deployment
     assert await storage.read_storage_data() == [value]
 
 
+async def test_list_with_one_item_at_the_very_limit_is_written_whole_or_not_at_all(deployment: Deployment) -> None:
+    storage = StorageAdapter(True)
+    for spare in range(60, 400, 20):
+        rows = [{"id": "a"}, {"id": "big", "text": "x" * ((16 << 20) - spare)}, {"id": "c"}]
+        with contextlib.suppress(InputError):
+            await storage.write_storage_data(rows)
+        assert await storage.read_storage_data() in ([], rows)
+        if await storage.read_storage_data():
+            return
+    pytest.fail("no size was accepted")
+
+
+async def test_payload_changed_after_the_call_is_stored_as_it_was_given(deployment: Deployment, unique: str) -> None:
+    state = StateAdapter(unique, "counter")
+    value: dict[str, Any] = {"n": [1]}
+    writing = asyncio.ensure_future(state.write_state_data(value, WHEN))
+    await asyncio.sleep(0)  # it waits for the indexes now
+    value["n"].append({2})
+    await writing
+    assert await state.read_state_data() == {"n": [1]}
+
+
 async def test_document_just_under_the_limit_is_stored(deployment: Deployment) -> None:
     log = LogAdapter()
-    row = {"id": "big", "text": "x" * ((16 << 20) - 400)}
+    row = {"id": "big", "text": "x" * ((16 << 20) - 600)}
     await log.write_log_data([row])
     assert await log.read_log_data() == [row]
 
@@ -214,7 +241,10 @@ async def test_tuples_come_back_as_lists_and_text_subclasses_as_text(deployment:
 
 
 @pytest.mark.slots("newest")
-@pytest.mark.parametrize(("limit", "message"), [(0, "1 or more, not 0"), (-5, "1 or more"), ("3", "an int, not str")])
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(0, "1 or more"), (-5, "1 or more"), (10**20, "1 or more, and fit in 31 bits"), ("3", "an int, not str")],
+)
 async def test_bad_limit_of_a_list_is_refused(spec: SlotSpec, limit: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^{spec.name}: limit must be {message}"):
         await getattr(uniform.adapter(spec, "x"), f"read_{spec.noun}_data")(limit)

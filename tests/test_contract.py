@@ -275,6 +275,15 @@ async def test_list_is_complete_and_in_order_beyond_one_page(spec: SlotSpec, uni
         assert [row for row in found if row["id"].startswith(unique)] == rows
 
 
+async def test_rows_with_keys_of_another_type_do_not_end_a_list(deployment: Deployment, unique: str) -> None:
+    measure = backtest_mongo.MeasureAdapter(unique)
+    await measure.write_measure_data({"n": 1}, "a")
+    row = {"bucket": unique, "payload": {"n": 1}, "removed": False}
+    foreign = [{**row, "entryKey": number} for number in range(1_000)]
+    await (await deployment.collection(measure.spec)).insert_many(foreign)
+    assert await listed(measure) == ["a"]
+
+
 @pytest.mark.slots("newest")
 async def test_newest_rows_come_oldest_first_and_limit_changes_how_many(spec: SlotSpec, unique: str) -> None:
     adapter = uniform.adapter(spec, unique)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -131,11 +132,42 @@ async def test_servers_end_with_a_parent_that_is_killed(number: signal.Signals) 
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert parent.stdout is not None
-    mongod, redis_server, _ = (await parent.stdout.readline()).split()
+    mongod, redis_server, directory = (await parent.stdout.readline()).decode().split()
     assert alive(int(mongod))
     parent.send_signal(number)
     await gone(int(mongod), int(redis_server))
+    async with asyncio.timeout(30):
+        while Path(directory).exists():  # noqa: ASYNC110, ASYNC240  # it goes after the servers
+            await asyncio.sleep(0.02)
     await parent.communicate()
+
+
+FORK = """
+    import os, sys, time
+    from backtest_mongo import embedded
+
+    servers = embedded.Servers(sys.argv[1]).start()
+    child = os.fork()
+    if child == 0:
+        servers.stop()  # they are the parent's
+        time.sleep(60)
+        os._exit(0)
+    assert all(not process.has_ended for process in servers._processes.values())
+    servers.stop()
+    os.kill(child, 9)
+    print("stopped")
+"""
+
+
+def test_fork_neither_stops_the_servers_nor_keeps_them(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORK), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
 
 async def test_server_ends_with_a_supervisor_that_is_killed() -> None:

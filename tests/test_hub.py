@@ -21,6 +21,7 @@ import redis.asyncio
 
 import backtest_mongo
 from backtest_mongo import (
+    ConfigError,
     InitError,
     SignalAdapter,
     StateAdapter,
@@ -100,7 +101,6 @@ async def test_uri_without_a_database_uses_the_default_name(servers: dict[str, A
         ("?w=1", {"w": 1}),
         ("?w=majority&journal=true", {"w": "majority", "j": True}),
         ("?journal=true", {"w": "majority", "j": True}),
-        ("?w=0", {"w": 0}),
     ],
 )
 async def test_writes_use_majority_unless_the_uri_says_otherwise(
@@ -108,6 +108,26 @@ async def test_writes_use_majority_unless_the_uri_says_otherwise(
 ) -> None:
     await setup(CC_MONGO_CONNECTION_STRING=f"mongodb://127.0.0.1:1/x{options}", CC_MONGO_DRIVER=driver)
     assert hub.current_hub().database.write_concern.document == concern
+    await close()
+
+
+async def test_unacknowledged_writes_are_refused(driver: str) -> None:
+    await setup(CC_MONGO_CONNECTION_STRING="mongodb://127.0.0.1:1/x?w=0", CC_MONGO_DRIVER=driver)
+    with pytest.raises(ConfigError, match="w=0 asks MongoDB to acknowledge nothing"):
+        await get_mongo()
+
+
+@pytest.mark.parametrize(
+    ("uri", "seconds"),
+    [
+        (None, 0.3),  # the default, which has a wtimeoutMS
+        ("mongodb://127.0.0.1:1/x?connectTimeoutMS=2000&socketTimeoutMS=2000", 0.3),
+        ("mongodb://127.0.0.1:1/x?timeoutMS=700", 0.7),
+    ],
+)
+async def test_time_limit_holds_unless_the_uri_has_one(driver: str, uri: str | None, seconds: float) -> None:
+    await setup(CC_MONGO_CONNECTION_STRING=uri, CC_MONGO_TIMEOUT_MS=300, CC_MONGO_DRIVER=driver)
+    assert hub.current_hub().mongo.options.timeout == seconds
     await close()
 
 
@@ -239,6 +259,65 @@ async def test_close_is_idempotent_and_the_next_operation_connects_again(deploym
     assert await signal.read_signal_data() == {"n": 1}
 
 
+async def test_close_that_is_cancelled_closes_all_the_same(config: dict[str, Any], unique: str) -> None:
+    await setup(config)
+    await SignalAdapter(*CONTEXT, unique).read_signal_data()
+    await get_redis()
+    for _ in range(30):
+        closing = asyncio.ensure_future(close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+    await close()
+    assert hub._retired == []
+    assert hub._hubs == {}
+
+
+async def test_close_with_operations_under_way_leaves_nothing_open(config: dict[str, Any], unique: str) -> None:
+    for turns in (0, 1, 5, 20, 50, 100):
+        await setup(config)
+        await wait_for_init()
+        states = [StateAdapter(unique, f"b{number}") for number in range(10)]
+        writes = [asyncio.ensure_future(state.write_state_data({"n": 1}, 1)) for state in states]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await close()
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            assert outcome is None or isinstance(outcome, StoreUnavailableError)
+        await close()  # an operation that started late has connected again
+    async with setup(config):
+        await (await get_mongo()).drop_database(unique)
+    async with asyncio.timeout(20):
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_cancelled_write_never_replaces_a_later_one(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = StateAdapter(unique, "counter")
+    await state.write_state_data({"n": 0}, 1)
+    collection = type(state._store()._collection)  # type: ignore[attr-defined]  # the driver's, to make it slow
+    real, started = collection.find_one_and_update, asyncio.Event()
+
+    async def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not started.is_set():
+            started.set()
+            await asyncio.sleep(0.1)
+        return await real(self, *args, **kwargs)
+
+    monkeypatch.setattr(collection, "find_one_and_update", slow)
+    first = asyncio.ensure_future(state.write_state_data({"n": 1}, 1))
+    await started.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await state.write_state_data({"n": 2}, 1)
+    assert await state.read_state_data() == {"n": 2}
+    await asyncio.sleep(0.15)
+    assert await state.read_state_data() == {"n": 2}
+
+
 async def test_async_with_closes_at_the_end(config: dict[str, Any], unique: str) -> None:
     async with setup(config):
         await SignalAdapter(*CONTEXT, unique).read_signal_data()
@@ -258,7 +337,8 @@ async def test_async_with_closes_after_an_error(config: dict[str, Any]) -> None:
 
 
 def test_setup_is_a_coroutine_for_those_who_run_it() -> None:
-    asyncio.run(setup(CC_REDIS_HOST="x"))
+    asyncio.run(setup(config={"CC_REDIS_HOST": "x"}))
+    assert backtest_mongo.get_config().CC_REDIS_HOST == "x"
 
     async def main() -> None:
         await asyncio.create_task(setup(CC_REDIS_HOST="y"))
@@ -298,9 +378,13 @@ async def test_changed_configuration_takes_effect_and_the_old_connections_are_cl
     await signal.write_signal_data({"n": 1})
     other = config["CC_MONGO_CONNECTION_STRING"].replace(f"/{unique}", f"/{unique}-2")
     await setup({**config, "CC_MONGO_CONNECTION_STRING": other})
+    assert hub._hubs == {}
+    assert hub._retired == []
     assert await signal.read_signal_data() is None
-    assert len(hub._retired) == 1
-    await setup()
+    backtest_mongo.set_config(config)
+    assert await signal.read_signal_data() == {"n": 1}
+    assert len(hub._retired) == 1  # nobody has awaited its end yet
+    await close()
     assert hub._retired == []
     for name in (unique, f"{unique}-2"):
         await (await get_mongo()).drop_database(name)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from backtest_mongo import IndexConflictError, SessionAdapter, SlotSpec, StateAdapter, StoreError
+from backtest_mongo import IndexConflictError, LogAdapter, SessionAdapter, SlotSpec, StateAdapter, StoreError
 from backtest_mongo.indexes import indexes
 from tests import uniform
 from tests.conftest import Deployment
@@ -60,6 +60,25 @@ async def test_equal_index_under_another_name_is_taken(deployment: Deployment, u
     await collection.create_index([("signalId", 1), ("bucketName", 1)], unique=True, name="of_somebody_else")
     await StateAdapter(unique, "b").write_state_data({"n": 1}, WHEN)
     assert set(await collection.index_information()) == {"_id_", "of_somebody_else"}
+
+
+async def test_second_index_under_another_name_is_no_hindrance(deployment: Deployment, unique: str) -> None:
+    collection = await deployment.collection(LogAdapter.spec)
+    await collection.create_index([("createDate", 1), ("_id", 1)], name="of_somebody_else")
+    await LogAdapter().write_log_data([{"id": unique}])
+    assert set(await collection.index_information()) == {"_id_", "of_somebody_else", "entryId_1"}
+
+
+async def test_indexes_are_made_again_once_a_read_misses_its_dropped_collection(
+    deployment: Deployment, unique: str
+) -> None:
+    state = StateAdapter(unique, "b")
+    await state.write_state_data({"n": 1}, WHEN)
+    collection = await deployment.collection(StateAdapter.spec)
+    await collection.drop()
+    assert await state.read_state_data() is None
+    await state.write_state_data({"n": 2}, WHEN)
+    assert "signalId_1_bucketName_1" in await collection.index_information()
 
 
 async def test_index_that_is_not_unique_is_in_the_way(deployment: Deployment, unique: str) -> None:

@@ -64,7 +64,20 @@ def test_modules_are_small_and_the_package_is_typed() -> None:
 
 def test_imports_run_one_way() -> None:
     """errors and types <- specs and slots <- hub <- cache <- store <- shapes <- adapters <- registry <- the package."""
-    order = ["errors", "log", "types", "specs", "slots", "config", "payload", "breaker", "cache", "hub", "indexes"]
+    order = [
+        "errors",
+        "log",
+        "types",
+        "specs",
+        "slots",
+        "config",
+        "payload",
+        "tasks",
+        "breaker",
+        "cache",
+        "hub",
+        "indexes",
+    ]
     order += ["store", "shapes", "expansion", "adapters", "contracts", "dummy", "registry", "lifecycle"]
     for position, name in enumerate(order):
         path = ROOT / f"{name}.py"

@@ -169,6 +169,12 @@ async def test_id_of_another_row_is_never_answered_with(deployment: Deployment, 
     assert await read(one, "one") == payload(spec, 1)
 
 
+async def test_crowd_does_not_take_a_healthy_redis_for_a_failing_one(deployment: Deployment, unique: str) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await asyncio.gather(*(StateAdapter(unique, f"b{number}").read_state_data() for number in range(400)))
+    assert lines == []
+
+
 async def test_row_that_was_deleted_and_made_anew_is_found(deployment: Deployment, unique: str) -> None:
     state = StateAdapter(unique, "counter")
     await state.write_state_data({"n": 1}, WHEN)

@@ -153,7 +153,9 @@ def test_dispose_forgets_the_instance() -> None:
     memory = persist.memory("signal-1", "notes")
     memory.dispose()
     assert persist.memory("signal-1", "notes") is not memory
-    memory.dispose()
+    current = persist.memory("signal-1", "notes")
+    memory.dispose()  # it is not the registry's any more
+    assert persist.memory("signal-1", "notes") is current
     assert {spec.name for spec in SLOTS if spec.dispose} == {"memory", "state", "dictionary", "session"}
     assert isinstance(memory, MemoryAdapter)
     MemoryAdapter("a", "b").dispose()

@@ -154,6 +154,12 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
         {"key": ("exchangeName", "symbol", "backtest"), "redis": ("exchangeName", "symbol", "backtest")},
         "can't key its entries by 'backtest'",
     ),
+    ({"field": "side"}, "gives one field two meanings"),
+    ({"field": "removed"}, "gives one field two meanings"),
+    ({"field": "when"}, "gives one field two meanings"),
+    ({"field": "a.b"}, "can't keep its payload in a field named 'a.b'"),
+    ({"argument": "when"}, "gives one parameter two meanings"),
+    ({"value": "side"}, "gives one parameter two meanings"),
     ({"shape": "series", "immutable": True, "when": False}, "is a series, so it needs an interval"),
 ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+import weakref
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -27,16 +29,33 @@ REPLICA_SET: Final = "backtest"
 START_SECONDS: Final = 30.0
 
 
+_started: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    # A child of ours must not hold the pipes open by which the servers learn that we have ended.
+    for process in _started:
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)
+
+
 class ServerProcess(ABC):
     """A server on a loopback port, with its log in a directory and its data below that."""
 
     name: ClassVar[str]
+    has_large_data: ClassVar[bool] = False
 
     def __init__(self, directory: Path, port: int, *, keep: bool) -> None:
         self.port = port
         self._log = directory / f"{self.name}.log"
         self._data = directory / self.name
         self._keep = keep
+        #: What the supervisor removes where nobody else is left to do it.
+        self._temporary = "" if keep or not self.has_large_data else str(directory)
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -70,8 +89,7 @@ class ServerProcess(ABC):
             return
         assert self._process.stdin is not None  # for the type checker: it was started with a pipe
         try:
-            if kill:
-                self._process.stdin.write(supervisor.KILL)
+            self._process.stdin.write(supervisor.KILL if kill else supervisor.STOP)
             self._process.stdin.close()
         except BrokenPipeError:
             pass  # it has ended already
@@ -82,12 +100,13 @@ class ServerProcess(ABC):
         self._data.mkdir(exist_ok=True)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", supervisor.__file__, *map(str, command)],
+                [sys.executable, "-I", "-S", supervisor.__file__, self._temporary, *map(str, command)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _started.add(self._process)
         deadline = time.monotonic() + START_SECONDS
         while not self.has_ended and time.monotonic() < deadline:
             if self._answers():
@@ -124,6 +143,7 @@ class Mongod(ServerProcess):
     """The only member of a replica set."""
 
     name = "mongod"
+    has_large_data = True
 
     def __init__(self, directory: Path, port: int, *, keep: bool, former_port: int | None = None) -> None:
         super().__init__(directory, port, keep=keep)

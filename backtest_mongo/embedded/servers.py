@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import tempfile
@@ -37,6 +38,7 @@ class Servers:
         self._temporary = directory is None
         self._directory = Path(directory).resolve() if directory is not None else None
         self._processes: dict[str, ServerProcess] = {}
+        self._owner = os.getpid()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -75,6 +77,8 @@ class Servers:
 
     def stop(self) -> None:
         """Stop both, and remove the directory if it is a temporary one. Stopping twice is fine."""
+        if os.getpid() != self._owner:
+            return  # a fork leaves the block too, and the servers are its parent's
         while self._processes:
             _, process = self._processes.popitem()
             process.stop(kill=self._temporary)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
 STOP_SECONDS = 20
-#: Sent by a parent that does not need the server's data any more.
+#: What a parent sends; one that dies closes the pipe.
+STOP = b"s"
 KILL = b"k"
 PR_SET_PDEATHSIG = 1
 
@@ -25,7 +27,9 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def main(command: list[str]) -> int:
+def main(temporary: str, command: list[str]) -> int:
+    """Run ``command``. If its parent dies, remove the directory ``temporary``, where that is not empty."""
+    orphaned = threading.Event()
     # Ctrl-C goes to the whole process group of a terminal: whoever started us decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
@@ -33,9 +37,12 @@ def main(command: list[str]) -> int:
 
     def watch() -> None:
         # os.read and not sys.stdin: its lock, held at shutdown, would abort the interpreter.
-        if os.read(0, 1) == KILL:
+        order = os.read(0, 1)
+        if not order and temporary:
+            orphaned.set()
+        if order == KILL or orphaned.is_set():
             server.kill()
-        else:  # the pipe was closed
+        else:
             server.terminate()
         try:
             server.wait(STOP_SECONDS)
@@ -43,8 +50,11 @@ def main(command: list[str]) -> int:
             server.kill()
 
     threading.Thread(target=watch, daemon=True).start()
-    return server.wait()
+    code = server.wait()
+    if orphaned.is_set():
+        shutil.rmtree(temporary, ignore_errors=True)
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

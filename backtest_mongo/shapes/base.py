@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.hub import current_hub
-from backtest_mongo.payload import check_payload, check_size
+from backtest_mongo.payload import check_payload, freeze
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.store import MongoStore, Store
 from backtest_mongo.types import Document, When, to_millis
@@ -96,9 +96,10 @@ class Adapter:
         return document.get(self.spec.field)
 
     def _fields(self, key: Key, value: object, when: int | None = None) -> Document:
-        """Return the document fields of a checked payload, once they are known to fit in one document."""
-        fields: Document = {self.spec.field: value}
-        if self.spec.when:
+        """Return the document fields of a checked payload, as it is now, once they are known to fit in one document."""
+        spec = self.spec
+        frozen = freeze({**dict(zip(spec.key, key, strict=True)), spec.field: value}, spec.name)
+        fields: Document = {spec.field: frozen[spec.field]}
+        if spec.when:
             fields["when"] = when
-        check_size({**dict(zip(self.spec.key, key, strict=True)), **fields}, self.spec.name)
         return fields

@@ -12,6 +12,8 @@ from backtest_mongo.types import Document
 
 __all__ = ["CollectionAdapter"]
 
+_MOST = 2**31 - 1
+
 
 class CollectionAdapter(Adapter):
     async def _read_all(self) -> list[Any]:
@@ -21,8 +23,8 @@ class CollectionAdapter(Adapter):
     async def _read_newest(self, limit: int) -> list[Any]:
         if type(limit) is not int:
             raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
-        if limit < 1:
-            raise InputError(f"limit must be 1 or more, not {limit} (int)", slot=self.spec.name)
+        if not 1 <= limit <= _MOST:
+            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=self.spec.name)
         field = self.spec.field
         return [document.get(field) for document in await self._store().newest(self._context, limit)]
 
