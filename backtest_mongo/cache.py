@@ -29,8 +29,8 @@ REDIS_SECONDS: Final = 0.05
 LOCAL_ENTRIES: Final = 65_536
 #: Commands under way at a time, below the size of the client's pool of connections.
 REDIS_AT_ONCE: Final = 32
-#: SET commands in one pipeline.
-PIPELINE_ENTRIES: Final = 500
+#: Entries set by one command.
+SET_ENTRIES: Final = 1_000
 
 T = TypeVar("T")
 
@@ -102,21 +102,17 @@ class IdCache:
         self.local.put(spec.name, key, oid, published=bool(done))
 
     async def put_many(self, spec: SlotSpec, ids: Iterable[tuple[Key, ObjectId]], *, local: bool = True) -> None:
-        """The same for many keys, in pipelines. With ``local=False`` only Redis is filled."""
+        """The same for many keys, a thousand a command. With ``local=False`` only Redis is filled."""
         waiting = [entry for entry in ids if not self.local.is_published(spec.name, *entry)]
-        for start in range(0, len(waiting), PIPELINE_ENTRIES):
-            chunk = waiting[start : start + PIPELINE_ENTRIES]
+        for start in range(0, len(waiting), SET_ENTRIES):
+            chunk = waiting[start : start + SET_ENTRIES]
             done = await self._guarded(partial(self._set_all, spec, chunk))
             if local:
                 for key, oid in chunk:
                     self.local.put(spec.name, key, oid, published=bool(done))
 
     async def _set_all(self, spec: SlotSpec, ids: list[tuple[Key, ObjectId]]) -> bool:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for key, oid in ids:
-                pipe.set(spec.redis_key(key), str(oid))
-            await pipe.execute()
-        return True
+        return bool(await self._redis.mset({spec.redis_key(key): str(oid) for key, oid in ids}))
 
     async def _guarded(self, command: Callable[[], Awaitable[T]]) -> T | Any | None:
         """Run a command; ``None`` if Redis fails, is too slow, or is left alone by the breaker."""

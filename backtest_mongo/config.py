@@ -43,6 +43,8 @@ class Config(BaseSettings):
         CC_REDIS_PASSWORD: password; empty means none.
         CC_CANDLE_ID_CACHE: whether the ids of written candles go to Redis, where the Node package looks for them.
             This library reads candles in windows and never needs them.
+        CC_CANDLE_CACHE_MB: the memory, in MiB and for each event loop, for candles that were read, which are not asked
+            for again; 0 for none.
     """
 
     model_config = SettingsConfigDict(
@@ -62,6 +64,7 @@ class Config(BaseSettings):
     CC_REDIS_USER: str = ""
     CC_REDIS_PASSWORD: SecretStr = SecretStr("")
     CC_CANDLE_ID_CACHE: bool = True
+    CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
 
     @field_validator("CC_MONGO_CONNECTION_STRING")
     @classmethod

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from backtest_mongo.shapes import Adapter
 from backtest_mongo.specs import Key
-from backtest_mongo.store import Store
-from backtest_mongo.types import Document
+from backtest_mongo.store import SeriesRows, Store
+from backtest_mongo.types import Candle, Document
 
 __all__ = ["dummy"]
 
@@ -36,14 +36,14 @@ class _NullStore:
     async def newest(self, context: Key, limit: int) -> list[Document]:
         return []
 
-    async def insert_new(self, rows: Sequence[tuple[Key, Document]]) -> int:
+    async def insert_new(self, context: Key, rows: Mapping[int, Document]) -> int:
         return 0
 
-    async def window(self, context: Key, first: int, last: int) -> list[Document]:
-        return []
+    async def window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None:
+        return None
 
 
-_NOTHING: Store = _NullStore()
+_NOTHING: SeriesRows = _NullStore()
 
 
 class _Dummy(Adapter):

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from backtest_mongo.cache import REDIS_SECONDS, IdCache
+from backtest_mongo.columns import CandleColumns
 from backtest_mongo.config import Config, get_config
 from backtest_mongo.errors import ConfigError, InitError
 from backtest_mongo.log import log
@@ -60,6 +61,7 @@ class Hub:
             retry=Retry(NoBackoff(), 0),
         )
         self.cache = IdCache(self._cache_client)
+        self.candles = CandleColumns(config.CC_CANDLE_CACHE_MB << 20)
         self._raw_redis: redis.asyncio.Redis | None = None
         #: Filled by the adapters: what each slot keeps per event loop.
         self.stores: dict[str, Any] = {}

@@ -7,7 +7,7 @@ the natural key, and the id cache is up to date before it returns.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Protocol, cast
 
@@ -15,7 +15,6 @@ from bson import ObjectId
 from bson.errors import BSONError
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import (
-    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
@@ -32,11 +31,11 @@ from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.tasks import to_its_end
-from backtest_mongo.types import Document
+from backtest_mongo.types import Candle, Document
 
-__all__ = ["MongoStore", "Store"]
+__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "MongoStore", "SeriesRows", "Store"]
 
-_DUPLICATE_KEY: Final = 11000
+DUPLICATE_KEY: Final = 11000
 _TOO_LARGE: Final = (17419, 17420, 10334)
 #: The server retries a lost race for a fresh key by itself since 5.0; older ones leave it to the caller.
 _RACE_TRIES: Final = 3
@@ -46,7 +45,7 @@ _PAGE: Final = 1000
 _ID_ONLY: Final = {"_id": 1}
 _GUARDS: Final = ("when", "removed")
 _UNREACHABLE: Final = (ConnectionFailure, ConfigurationError, ExecutionTimeout, WaitQueueTimeoutError)
-_DRIVER_ERRORS: Final = (PyMongoError, BSONError)
+DRIVER_ERRORS: Final = (PyMongoError, BSONError)
 
 
 class Store(Protocol):
@@ -59,8 +58,13 @@ class Store(Protocol):
     async def remove(self, key: Key) -> None: ...
     def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
     async def newest(self, context: Key, limit: int) -> list[Document]: ...
-    async def insert_new(self, rows: Sequence[tuple[Key, Document]]) -> int: ...
-    async def window(self, context: Key, first: int, last: int) -> list[Document]: ...
+
+
+class SeriesRows(Store, Protocol):
+    """What the adapter of a series needs beyond that."""
+
+    async def insert_new(self, context: Key, rows: Mapping[int, Document]) -> int: ...
+    async def window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None: ...
 
 
 class MongoStore:
@@ -71,7 +75,6 @@ class MongoStore:
         self._collection = hub.database[spec.collection]
         self._cache = hub.cache
         self._local = hub.cache.local
-        self._cache_ids = hub.config.CC_CANDLE_ID_CACHE or not spec.immutable
         self._indexed = False
         self._lock = asyncio.Lock()
         self._projection = dict.fromkeys((*spec.key, spec.field, *_GUARDS), 1)
@@ -87,7 +90,7 @@ class MongoStore:
                 return
             try:
                 await ensure_indexes(self._collection, self._spec)
-            except _DRIVER_ERRORS as error:
+            except DRIVER_ERRORS as error:
                 self._fail("preparing the indexes", error)
             self._indexed = True
 
@@ -107,7 +110,7 @@ class MongoStore:
                 self._indexed = self._indexed and document is not None
             self.misses += 1
             document = await self._collection.find_one(self._filter(key), self._projection)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             self._fail("reading", error, key)
         if document is not None:
             await self._cache.put(spec, key, document["_id"])
@@ -130,7 +133,7 @@ class MongoStore:
                     upsert=True,
                     return_document=ReturnDocument.AFTER,
                 )
-            except _DRIVER_ERRORS as error:
+            except DRIVER_ERRORS as error:
                 if attempts_left and isinstance(error, DuplicateKeyError):
                     continue
                 self._fail("writing", error, key)
@@ -144,49 +147,27 @@ class MongoStore:
         if not self._indexed:
             await self.ready()
         operations = [UpdateOne(self._filter(key), _update(fields), upsert=True) for key, fields in rows]
-        upserted = await to_its_end(self._bulk(operations, ordered=True))
+        upserted = await to_its_end(self._bulk(operations))
         await self._cache.put_many(self._spec, [(rows[index][0], oid) for index, oid in upserted])
 
-    async def insert_new(self, rows: Sequence[tuple[Key, Document]]) -> int:
-        """Insert the rows whose keys are free, leave all others as they are, and return how many were inserted."""
-        if not rows:
-            return 0
-        if not self._indexed:
-            await self.ready()
-        now = datetime.now(UTC)
-        stamps = {"createDate": now, "updatedDate": now, "__v": 0}
-        operations = [
-            UpdateOne(self._filter(key), {"$setOnInsert": {**fields, **stamps}}, upsert=True) for key, fields in rows
-        ]
-        upserted = await to_its_end(self._bulk(operations, ordered=False))
-        if self._cache_ids:
-            # Windows never look an id up, so the process has no use for these; the Node package has.
-            ids = [(rows[index][0], oid) for index, oid in upserted]
-            await self._cache.put_many(self._spec, ids, local=False)
-        return len(upserted)
-
-    async def _bulk(self, operations: list[UpdateOne], *, ordered: bool) -> list[tuple[int, ObjectId]]:
-        """Run upserts, all of them, and return the index and ``_id`` of those that inserted."""
+    async def _bulk(self, operations: list[UpdateOne]) -> list[tuple[int, ObjectId]]:
+        """Run upserts in their order, all of them, and return the index and ``_id`` of those that inserted."""
         upserted: list[tuple[int, ObjectId]] = []
-        positions = list(range(len(operations)))
-        for attempt in range(_RACE_TRIES):
+        done = 0
+        for attempts_left in reversed(range(_RACE_TRIES)):
             try:
-                result = await self._collection.bulk_write([operations[at] for at in positions], ordered=ordered)
-            except BulkWriteError as error:
-                details = error.details or {}
-                upserted += [(positions[row["index"]], row["_id"]) for row in details.get("upserted", ())]
-                failed = details.get("writeErrors", [])
-                # Written rows are upserts: after a lost race, all that is left can simply be sent again.
-                if attempt + 1 < _RACE_TRIES and failed and all(row["code"] == _DUPLICATE_KEY for row in failed):
-                    first = failed[0]["index"]
-                    positions = positions[first:] if ordered else [positions[row["index"]] for row in failed]
-                    continue
-                self._fail("writing a batch", error)
-            except _DRIVER_ERRORS as error:
-                self._fail("writing a batch", error)
-            upserted += [(positions[index], oid) for index, oid in (result.upserted_ids or {}).items()]
-            break
-        return upserted
+                result = await self._collection.bulk_write(operations[done:], ordered=True)
+            except DRIVER_ERRORS as error:
+                details: Any = getattr(error, "details", None) or {}
+                failed = details.get("writeErrors") or [{}]
+                if not attempts_left or failed[0].get("code") != DUPLICATE_KEY:
+                    self._fail("writing a batch", error)
+                # A lost race for a fresh key: it and all that come after it are sent again.
+                upserted += [(done + row["index"], row["_id"]) for row in details.get("upserted", ())]
+                done += failed[0]["index"]
+            else:
+                return upserted + [(done + index, oid) for index, oid in (result.upserted_ids or {}).items()]
+        raise AssertionError("unreachable")  # for type checkers: the last attempt returns or raises
 
     async def remove(self, key: Key) -> None:
         if not self._indexed:
@@ -206,7 +187,7 @@ class MongoStore:
     async def _update_one(self, query: Document, update: list[Document], key: Key) -> None:
         try:
             await self._collection.update_one(query, update)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             self._fail("removing", error, key)
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
@@ -225,7 +206,7 @@ class MongoStore:
             cursor = self._collection.find(query, self._projection).sort(item, 1).limit(_PAGE)
             try:
                 page = await cursor.to_list(_PAGE)
-            except _DRIVER_ERRORS as error:
+            except DRIVER_ERRORS as error:
                 self._fail("listing", error)
             for document in page:
                 yield document
@@ -241,22 +222,9 @@ class MongoStore:
         cursor = self._collection.find(query, self._projection).sort([("createDate", -1), ("_id", -1)]).limit(limit)
         try:
             rows = await cursor.to_list(limit)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             self._fail("listing", error)
         return rows[::-1]
-
-    async def window(self, context: Key, first: int, last: int) -> list[Document]:
-        """Return a series' rows from ``first`` to ``last``, both included, by time."""
-        if not self._indexed:
-            await self.ready()
-        item = self._spec.key[-1]
-        query = {**dict(zip(self._spec.key, context, strict=False)), item: {"$gte": first, "$lte": last}}
-        # One batch, so one round trip; the server ends it at 16 MB by itself.
-        cursor = self._collection.find(query, _CANDLE).sort(item, 1).batch_size(_WINDOW_BATCH)
-        try:
-            return await cursor.to_list(None)
-        except _DRIVER_ERRORS as error:
-            self._fail("reading a window", error)
 
     def _filter(self, key: Key) -> Document:
         # Nothing but the natural key: the server retries a lost race for a fresh key only then.
@@ -267,10 +235,6 @@ class MongoStore:
 
     def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
         raise _translated(error, doing, self._spec, None if key is None else self._filter(key)) from error
-
-
-_CANDLE: Final = {"_id": 0, "timestamp": 1, "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
-_WINDOW_BATCH: Final = 100_000
 
 
 def _update(fields: Document) -> Document:
@@ -301,7 +265,7 @@ def _translated(error: Exception, doing: str, spec: SlotSpec, key: Document | No
             else "it may have been applied or not, and doing the same again is safe",
         )
     advice: str | None = None
-    if code == _DUPLICATE_KEY:
+    if code == DUPLICATE_KEY:
         advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
     elif code == 13:
         advice = "the user lacks the right to do this"

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backtest_mongo import CandleAdapter, types
+from backtest_mongo import CandleAdapter, columns, types
 from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.hub import current_hub
 from tests.conftest import Deployment
 from tests.uniform import candles
 
@@ -197,3 +200,92 @@ async def test_bad_window_is_refused(series: CandleAdapter, arguments: tuple[Any
 def test_unknown_interval_is_refused(interval: str) -> None:
     with pytest.raises(ValueError, match=r"candle: interval .* is unknown \(str\)|is unknown"):
         CandleAdapter("BTCUSDT", interval, "binance")
+
+
+# What was read is kept
+
+
+async def test_rows_read_once_are_given_again_without_asking(series: CandleAdapter, deployment: Deployment) -> None:
+    rows = candles(2_000)
+    await series.write_candles_data(rows)
+    assert await series.read_candles_data(2_000, 0) == rows
+    await (await deployment.collection(SPEC)).delete_many({})  # nobody does this to a series: it shows who answers
+    assert await series.read_candles_data(2_000, 0) == rows
+    assert await series.read_candles_data(5, 1_022 * MINUTE) == rows[1_022:1_027]  # over the edge of a block
+    assert await series.read_candles_data(2_001, 0) is None
+
+
+async def test_absent_row_is_asked_for_again(series: CandleAdapter) -> None:
+    rows = candles(300)
+    await series.write_candles_data(rows[:100] + rows[101:])
+    for start in range(0, 200, 5):
+        expected = None if start <= 100 < start + 5 else rows[start : start + 5]
+        assert await series.read_candles_data(5, start * MINUTE) == expected
+    assert await series.read_candles_data(300, 0) is None
+    await series.write_candles_data(rows)
+    assert await series.read_candles_data(300, 0) == rows
+
+
+async def test_replay_of_a_series_with_gaps_equals_its_rows(series: CandleAdapter) -> None:
+    rows = candles(3_000)
+    present = [row for row in rows if (row["timestamp"] // MINUTE) % 500 > 20]
+    await series.write_candles_data(present)
+    stored = {row["timestamp"] for row in present}
+    for start in range(2_990):
+        window = rows[start : start + 7]
+        expected = window if all(row["timestamp"] in stored for row in window) else None
+        assert await series.read_candles_data(7, start * MINUTE) == expected
+
+
+async def test_replay_asks_the_store_a_few_times(series: CandleAdapter) -> None:
+    rows = candles(10_005)
+    await series.write_candles_data(rows)
+    for start in range(10_000):
+        assert await series.read_candles_data(5, start * MINUTE) == rows[start : start + 5]
+    store = current_hub().stores["candle"]
+    assert store.misses < 12
+    assert store.hits + store.misses == 10_000
+
+
+async def test_memory_is_bounded_and_small_memory_changes_no_answer(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = candles(6_000)
+    series = CandleAdapter("BTCUSDT", "1m", unique)
+    for max_bytes in (0, columns.BLOCK_BYTES - 1, 2 * columns.BLOCK_BYTES):
+        await deployment.forget()
+        columns_of_hub = current_hub().candles = columns.CandleColumns(max_bytes)
+        await series.write_candles_data(rows)
+        for size in (5, 600, 3_000):
+            for start in range(0, 6_000 - size, 701):
+                assert await series.read_candles_data(size, start * MINUTE) == rows[start : start + size]
+        assert columns_of_hub.bytes <= max_bytes
+
+
+async def test_times_before_the_epoch_are_times_too(series: CandleAdapter) -> None:
+    rows = candles(20, first=-10 * MINUTE)
+    await series.write_candles_data(rows)
+    for _ in range(2):
+        assert await series.read_candles_data(20, -10 * MINUTE) == rows
+        assert await series.read_candles_data(4, -2 * MINUTE) == rows[8:12]
+
+
+async def test_rows_far_apart_are_written_once(series: CandleAdapter) -> None:
+    rows = [candles(1, first=index * 1_000_000 * MINUTE)[0] for index in range(20)]
+    assert await series.write_candles_data(rows) == 20
+    assert await series.write_candles_data(rows[::-1]) == 0
+
+
+@given(
+    stored=st.sets(st.integers(0, 200)),
+    windows=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 40)), max_size=30),
+)
+def test_columns_answer_like_a_dict(stored: set[int], windows: list[tuple[int, int]]) -> None:
+    kept = columns.CandleColumns(4 * columns.BLOCK_BYTES).series(("x",), MINUTE)
+    rows = [candles(1, first=(1_000 + position) * MINUTE, price=float(position + 2))[0] for position in sorted(stored)]
+    kept.put(rows)
+    for start, limit in windows:
+        expected: list[Any] = []
+        while start + len(expected) in stored and len(expected) < limit:
+            expected.append(rows[sorted(stored).index(start + len(expected))])
+        assert kept.get(1_000 + start, limit) == (expected, len(expected))

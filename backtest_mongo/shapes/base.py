@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from backtest_mongo.errors import InputError, InputTypeError
-from backtest_mongo.hub import current_hub
+from backtest_mongo.hub import Hub, current_hub
 from backtest_mongo.payload import check_payload, freeze
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.store import MongoStore, Store
@@ -55,11 +55,14 @@ class Adapter:
         await self._store().ready()
 
     def _store(self) -> Store:
-        stores = current_hub().stores
-        store: Store | None = stores.get(self.spec.name)
+        hub = current_hub()
+        store: Store | None = hub.stores.get(self.spec.name)
         if store is None:
-            store = stores[self.spec.name] = MongoStore(current_hub(), self.spec)
+            store = hub.stores[self.spec.name] = self._open(hub)
         return store
+
+    def _open(self, hub: Hub) -> Store:
+        return MongoStore(hub, self.spec)
 
     def _dispose(self) -> None:
         if self._on_dispose is not None:

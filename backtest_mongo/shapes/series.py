@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 from backtest_mongo import types
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.hub import Hub
+from backtest_mongo.series_store import SeriesStore
 from backtest_mongo.shapes.base import Adapter
-from backtest_mongo.specs import Key
+from backtest_mongo.store import SeriesRows, Store
 from backtest_mongo.types import INTERVAL_MS, Candle, Document, When
 
 __all__ = ["SeriesAdapter"]
@@ -31,6 +33,12 @@ class SeriesAdapter(Adapter):
             )
         self._step = INTERVAL_MS[interval]
 
+    def _open(self, hub: Hub) -> Store:
+        return SeriesStore(hub, self.spec)
+
+    def _rows(self) -> SeriesRows:
+        return cast("SeriesRows", self._store())
+
     async def _read(self, limit: int, since: When, until: When | None = None) -> list[Candle] | None:
         if type(limit) is not int:
             raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
@@ -42,39 +50,17 @@ class SeriesAdapter(Adapter):
             raise InputError(f"limit {limit} (int) leads beyond 64 bits", slot=self.spec.name)
         if until is not None and last > self._millis(until, "until_timestamp"):
             return None
-        rows = await self._store().window(self._context, first, last)
-        if len(rows) < limit:
-            return None
-        if len(rows) > limit:  # rows beside the grid
-            rows = [row for row in rows if (row["timestamp"] - first) % self._step == 0]
-            if len(rows) < limit:
-                return None
-        candles: list[Candle] = []
-        for expected, row in zip(range(first, last + 1, self._step), rows, strict=True):
-            if row["timestamp"] != expected:
-                return None
-            # The time is taken from the grid: Node stores it as a double.
-            candles.append(
-                {
-                    "timestamp": expected,
-                    "open": row["open"],
-                    "high": row["high"],
-                    "low": row["low"],
-                    "close": row["close"],
-                    "volume": row["volume"],
-                }
-            )
-        return candles
+        return await self._rows().window(self._context, first, self._step, limit)
 
     async def _write(self, candles: object) -> int:
         self._check_list(candles, self.spec.value)
         now = types.now_ms()
-        rows: dict[Key, Document] = {}
+        rows: dict[int, Document] = {}
         for index, candle in enumerate(candles):  # type: ignore[arg-type, var-annotated]  # a list, by the check above
             row = self._row(candle, f"{self.spec.value}[{index}]")
             if row["timestamp"] + self._step <= now:
-                rows.setdefault((*self._context, row.pop("timestamp")), row)
-        return await self._store().insert_new(list(rows.items()))
+                rows.setdefault(row["timestamp"], row)
+        return await self._rows().insert_new(self._context, rows)
 
     def _row(self, candle: object, path: str) -> Document:
         if not isinstance(candle, Mapping):
