@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson import ObjectId
+from bson.errors import InvalidId
 
 from backtest_mongo.breaker import Breaker
 from backtest_mongo.specs import Key, SlotSpec
@@ -84,15 +85,21 @@ class IdCache:
 
     async def get(self, spec: SlotSpec, key: Key) -> ObjectId | None:
         """Return what Redis knows of a key that :attr:`local` does not have."""
-        value = await self._guarded(lambda: self._redis.get(spec.redis_key(key)))
-        if not isinstance(value, bytes) or len(value) != 24:
-            return None
-        try:
-            oid = ObjectId(value.decode("ascii"))
-        except Exception:  # bson.errors.InvalidId, or no ASCII: something that no writer of ours put there
-            return None
-        self.local.put(spec.name, key, oid, published=True)
+        oid = _object_id(await self._guarded(lambda: self._redis.get(spec.redis_key(key))))
+        if oid is not None:
+            self.local.put(spec.name, key, oid, published=True)
         return oid
+
+    async def get_many(self, spec: SlotSpec, keys: list[Key]) -> dict[Key, ObjectId]:
+        """The same for many keys, by one command."""
+        values = await self._guarded(lambda: self._redis.mget([spec.redis_key(key) for key in keys]))
+        found = {}
+        for key, value in zip(keys, values or (), strict=False):
+            oid = _object_id(value)
+            if oid is not None:
+                found[key] = oid
+                self.local.put(spec.name, key, oid, published=True)
+        return found
 
     async def put(self, spec: SlotSpec, key: Key, oid: ObjectId) -> None:
         """Make both parts hold ``oid``. Redis is spared when this process knows that it does already."""
@@ -129,3 +136,13 @@ class IdCache:
                 return None
             self._breaker.succeeded()
             return result
+
+
+def _object_id(value: Any) -> ObjectId | None:
+    """Return the id that a Redis value spells; ``None`` for anything else, which no writer of ours put there."""
+    if not isinstance(value, bytes) or len(value) != 24:
+        return None
+    try:
+        return ObjectId(value.decode("ascii"))
+    except (InvalidId, UnicodeDecodeError):
+        return None

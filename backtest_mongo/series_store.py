@@ -10,9 +10,10 @@ from bson import ObjectId
 from bson.codec_options import CodecOptions
 from pymongo.errors import BulkWriteError
 
+from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
 from backtest_mongo.hub import Hub
 from backtest_mongo.specs import Key, SlotSpec
-from backtest_mongo.store import DRIVER_ERRORS, DUPLICATE_KEY, MongoStore
+from backtest_mongo.store import MongoStore
 from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Candle, Document
 

@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from bson import ObjectId
-from bson.errors import BSONError
 from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import (
-    ConfigurationError,
-    ConnectionFailure,
-    DocumentTooLarge,
-    DuplicateKeyError,
-    ExecutionTimeout,
-    InvalidOperation,
-    OperationFailure,
-    PyMongoError,
-    WaitQueueTimeoutError,
-)
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, StoreUnavailableError
+from backtest_mongo.crowd import Call, Crowd
+from backtest_mongo.errors import BacktestMongoError
+from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY, translated
 from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Candle, Document
 
-__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "MongoStore", "SeriesRows", "Store"]
+__all__ = ["MongoStore", "SeriesRows", "Store"]
 
-DUPLICATE_KEY: Final = 11000
-_TOO_LARGE: Final = (17419, 17420, 10334)
 #: The server retries a lost race for a fresh key by itself since 5.0; older ones leave it to the caller.
 _RACE_TRIES: Final = 3
 #: Rows fetched at a time by a list. Each page is a query of its own that carries on after the last key, so a list
@@ -44,8 +34,6 @@ _RACE_TRIES: Final = 3
 _PAGE: Final = 1000
 _ID_ONLY: Final = {"_id": 1}
 _GUARDS: Final = ("when", "removed")
-_UNREACHABLE: Final = (ConnectionFailure, ConfigurationError, ExecutionTimeout, WaitQueueTimeoutError)
-DRIVER_ERRORS: Final = (PyMongoError, BSONError)
 
 
 class Store(Protocol):
@@ -78,6 +66,11 @@ class MongoStore:
         self._indexed = False
         self._lock = asyncio.Lock()
         self._projection = dict.fromkeys((*spec.key, spec.field, *_GUARDS), 1)
+        self._key_projection = dict.fromkeys(spec.key, 1)
+        self._reads: Crowd[Key, Document | None] = Crowd(self._find_together)
+        self._writes: Crowd[tuple[Key, Document], None] = Crowd(self._upsert_together)
+        #: The last write of each key that is under way: writes of one key are carried out in the order of their calls.
+        self._writing: dict[Key, asyncio.Future[None]] = {}
         #: Reads by whether the id cache knew the key.
         self.hits = self.misses = 0
 
@@ -97,17 +90,18 @@ class MongoStore:
     async def find(self, key: Key) -> Document | None:
         if not self._indexed:
             await self.ready()
+        return await self._reads.call(key, self._find_alone)
+
+    async def _find_alone(self, key: Key) -> Document | None:
         spec = self._spec
         try:
             oid = self._local.get(spec.name, key) or await self._cache.get(spec, key)
             if oid is not None:
                 document = await self._collection.find_one({"_id": oid}, self._projection)
-                if document is not None and self._carries(document, key):
+                if self._carries(document, key):
                     self.hits += 1
                     return document
-                self._local.drop(spec.name, key)
-                # A document that has vanished may have gone with its collection, indexes and all.
-                self._indexed = self._indexed and document is not None
+                self._forget(key, document)
             self.misses += 1
             document = await self._collection.find_one(self._filter(key), self._projection)
         except DRIVER_ERRORS as error:
@@ -116,12 +110,129 @@ class MongoStore:
             await self._cache.put(spec, key, document["_id"])
         return document
 
+    async def _find_together(self, calls: list[Call[Key, Document | None]]) -> None:
+        """Answer many reads: those whose id is known by one query, all others by one more."""
+        waiting: dict[Key, list[Call[Key, Document | None]]] = {}
+        for call in calls:
+            waiting.setdefault(call.item, []).append(call)
+        try:
+            await self._answer_by_id(waiting)
+            await self._answer_by_key(waiting)
+        except DRIVER_ERRORS as error:
+            for call in calls:
+                call.fail(self._fault("reading", error, call.item))
+        except Exception as error:  # nobody may be left waiting
+            for call in calls:
+                call.fail(error)
+
+    async def _answer_by_id(self, waiting: dict[Key, list[Call[Key, Document | None]]]) -> None:
+        spec = self._spec
+        ids = {key: oid for key in waiting if (oid := self._local.get(spec.name, key)) is not None}
+        if len(ids) < len(waiting):
+            ids |= await self._cache.get_many(spec, [key for key in waiting if key not in ids])
+        if not ids:
+            return
+        cursor = self._collection.find({"_id": {"$in": list(ids.values())}}, self._projection)
+        found = {document["_id"]: document for document in await cursor.batch_size(_PAGE + 1).to_list(None)}
+        for key, oid in ids.items():
+            document = found.get(oid)
+            if self._carries(document, key):
+                self.hits += 1
+                _answer(waiting.pop(key), document)
+            else:
+                self._forget(key, document)
+
+    async def _answer_by_key(self, waiting: dict[Key, list[Call[Key, Document | None]]]) -> None:
+        if not waiting:
+            return
+        self.misses += len(waiting)
+        found = await self._by_key(list(waiting), self._projection)
+        await self._cache.put_many(self._spec, [(key, document["_id"]) for key, document in found.items()])
+        for key, calls in waiting.items():
+            _answer(calls, found.get(key))
+
+    async def _by_key(self, keys: list[Key], projection: Document) -> dict[Key, Document]:
+        """Return the documents of natural keys, each found by the unique index."""
+        cursor = self._collection.find({"$or": [self._filter(key) for key in keys]}, projection)
+        rows = await cursor.batch_size(_PAGE + 1).to_list(None)
+        return {tuple(row[name] for name in self._spec.key): row for row in rows}
+
     async def upsert(self, key: Key, fields: Document) -> None:
         if not self._indexed:
             await self.ready()
         # A driver call that is cancelled may still be applied, and then after a later write that was acknowledged.
-        document = await to_its_end(self._find_one_and_upsert(key, _update(fields)))
+        await to_its_end(self._upsert_in_order(key, fields))
+
+    async def _upsert_in_order(self, key: Key, fields: Document) -> None:
+        await self._until_written(key)
+        written = self._writing[key] = asyncio.get_running_loop().create_future()
+        try:
+            await self._writes.call((key, fields), self._upsert_alone)
+        finally:
+            del self._writing[key]
+            written.set_result(None)
+
+    async def _until_written(self, key: Key) -> None:
+        while (earlier := self._writing.get(key)) is not None:
+            await asyncio.wait([earlier])
+
+    async def _upsert_alone(self, row: tuple[Key, Document]) -> None:
+        key, fields = row
+        document = await self._find_one_and_upsert(key, _update(fields))
         await self._cache.put(self._spec, key, document["_id"])
+
+    async def _upsert_together(self, calls: list[Call[tuple[Key, Document], None]]) -> None:
+        """Write many rows with different keys as one bulk write; a row that is refused fails its own caller alone."""
+        try:
+            refused = await self._bulk_upsert(calls)
+        except DRIVER_ERRORS as error:
+            for call in calls:
+                call.fail(self._fault("writing", error, call.item[0]))
+            return
+        except Exception as error:  # nobody may be left waiting
+            for call in calls:
+                call.fail(error)
+            return
+        for index, call in enumerate(calls):
+            if index not in refused:
+                call.answer(None)
+        for index in refused:
+            # Alone: it meets its own error again, or wins the race for a fresh key that it had lost.
+            try:
+                await self._upsert_alone(calls[index].item)
+            except Exception as error:  # nobody may be left waiting
+                calls[index].fail(error)
+            else:
+                calls[index].answer(None)
+
+    async def _bulk_upsert(self, calls: list[Call[tuple[Key, Document], None]]) -> set[int]:
+        """Return the indexes of the rows that were refused, once the id cache knows all others."""
+        operations = [
+            UpdateOne(self._filter(key), _update(fields), upsert=True) for key, fields in (call.item for call in calls)
+        ]
+        refused: set[int] = set()
+        result: Mapping[str, Any]
+        try:
+            result = (await self._collection.bulk_write(operations, ordered=False)).bulk_api_result
+        except BulkWriteError as error:
+            result = error.details or {}
+            if result.get("writeConcernErrors"):
+                raise
+            refused = {row["index"] for row in result.get("writeErrors", ())}
+        ids = {calls[row["index"]].item[0]: row["_id"] for row in result.get("upserted", ())}
+        unknown = []
+        for index, call in enumerate(calls):
+            key = call.item[0]
+            if key not in ids and index not in refused:
+                oid = self._local.get(self._spec.name, key)
+                if oid is None:
+                    unknown.append(key)
+                else:
+                    ids[key] = oid
+        if unknown:
+            ids |= {key: row["_id"] for key, row in (await self._by_key(unknown, self._key_projection)).items()}
+        await self._cache.put_many(self._spec, list(ids.items()))
+        return refused
 
     async def _find_one_and_upsert(self, key: Key, update: Document) -> Document:
         for attempts_left in reversed(range(_RACE_TRIES)):
@@ -185,6 +296,7 @@ class MongoStore:
         await to_its_end(self._update_one({**self._filter(key), "removed": {"$ne": True}}, update, key))
 
     async def _update_one(self, query: Document, update: list[Document], key: Key) -> None:
+        await self._until_written(key)
         try:
             await self._collection.update_one(query, update)
         except DRIVER_ERRORS as error:
@@ -230,11 +342,22 @@ class MongoStore:
         # Nothing but the natural key: the server retries a lost race for a fresh key only then.
         return dict(zip(self._spec.key, key, strict=True))
 
-    def _carries(self, document: Document, key: Key) -> bool:
+    def _carries(self, document: Document | None, key: Key) -> bool:
+        if document is None:
+            return False
         return all(document.get(name) == value for name, value in zip(self._spec.key, key, strict=True))
 
+    def _forget(self, key: Key, document: Document | None) -> None:
+        """Drop an id that led to another document, or to none."""
+        self._local.drop(self._spec.name, key)
+        # A document that has vanished may have gone with its collection, indexes and all.
+        self._indexed = self._indexed and document is not None
+
+    def _fault(self, doing: str, error: Exception, key: Key | None = None) -> BacktestMongoError:
+        return translated(error, doing, self._spec, None if key is None else self._filter(key))
+
     def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
-        raise _translated(error, doing, self._spec, None if key is None else self._filter(key)) from error
+        raise self._fault(doing, error, key) from error
 
 
 def _update(fields: Document) -> Document:
@@ -242,33 +365,9 @@ def _update(fields: Document) -> Document:
     return {"$set": {**fields, "updatedDate": now}, "$setOnInsert": {"createDate": now, "__v": 0}}
 
 
-def _translated(error: Exception, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
-    where: dict[str, Any] = {"slot": spec.name, "collection": spec.collection, "key": key}
-    kind = type(error).__name__
-    details = (error.details or {}) if isinstance(error, OperationFailure) else {}
-    failed = details.get("writeErrors") or [{}]
-    code = failed[0].get("code") or getattr(error, "code", None)
-    if isinstance(error, DocumentTooLarge) or code in _TOO_LARGE:
-        return InputError(f"{doing} failed: the document is over MongoDB's limit of 16 MiB", **where)
-    if isinstance(error, BSONError):
-        hint = "another program has written what Python can't hold"
-        return StoreError(f"{doing} failed: a stored document can't be decoded ({kind})", **where, hint=hint)
-    if isinstance(error, InvalidOperation):
-        return StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
-    unconfirmed = bool(details.get("writeConcernErrors")) and not failed[0]
-    if unconfirmed or getattr(error, "timeout", False) or isinstance(error, _UNREACHABLE):
-        return StoreUnavailableError(
-            f"{doing} failed: MongoDB is unavailable ({kind})",
-            **where,
-            hint="is it running, and the address right?"
-            if doing.startswith(("reading", "listing", "preparing"))
-            else "it may have been applied or not, and doing the same again is safe",
-        )
-    advice: str | None = None
-    if code == DUPLICATE_KEY:
-        advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
-    elif code == 13:
-        advice = "the user lacks the right to do this"
-    refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
-    refused.code = code
-    return refused
+def _answer(calls: list[Call[Key, Document | None]], document: Document | None) -> None:
+    """Give each caller a document of its own: it may change what it got."""
+    first, *others = calls
+    for call in others:
+        call.answer(deepcopy(document))
+    first.answer(document)

@@ -6,9 +6,12 @@ its own, and names of its own in the Redis keys; nothing is ever flushed.
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import gc
 import os
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +22,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import SLOTS, SlotSpec, embedded, log
 from backtest_mongo.config import reset_config
+from backtest_mongo.hub import current_hub
 from backtest_mongo.registry import persist
 
 SERVER_VARIABLES = (
@@ -105,6 +109,34 @@ async def deployment(config: dict[str, Any], unique: str) -> AsyncIterator[Deplo
     await backtest_mongo.setup(config)
     await (await backtest_mongo.get_mongo()).drop_database(unique)
     await backtest_mongo.close()
+
+
+@pytest.fixture
+async def driver_garbage() -> AsyncIterator[None]:
+    """For tests that close while nobody answers.
+
+    PyMongo's asyncio client, closed while one of its monitors is connecting, drops that monitor's socket unclosed.
+    The socket is collected here, where its warning can't fail a test that has nothing to do with it.
+    """
+    yield
+    await backtest_mongo.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        await asyncio.sleep(0)
+        gc.collect()
+
+
+class Counts(dict[str, int]):
+    """Operations by kind; a difference names only those that there were."""
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts({name: count - other[name] for name, count in self.items() if count - other[name]})
+
+
+async def operations() -> Counts:
+    """Return how many operations of each kind the server has carried out."""
+    status = await current_hub().mongo.admin.command("serverStatus")
+    return Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,7 +11,6 @@ import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import AsyncIterator
 from typing import Any
 
 import motor.motor_asyncio
@@ -37,21 +36,6 @@ from tests.conftest import Deployment
 
 CONTEXT = ("BTCUSDT", "my_strategy")
 NOBODY = "mongodb://127.0.0.1:1/nothing"
-
-
-@pytest.fixture
-async def driver_garbage() -> AsyncIterator[None]:
-    """For tests that close while nobody answers.
-
-    PyMongo's asyncio client, closed while one of its monitors is connecting, drops that monitor's socket unclosed.
-    The socket is collected here, where its warning can't fail a test that has nothing to do with it.
-    """
-    yield
-    await close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        await asyncio.sleep(0)
-        gc.collect()
 
 
 async def test_setup_and_adapters_open_no_connection() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backtest_mongo import CandleAdapter, MeasureAdapter, MemoryAdapter, StateAdapter, StorageAdapter, types
-from backtest_mongo.hub import current_hub
 from backtest_mongo.store import MongoStore
-from tests.conftest import Deployment
+from tests.conftest import Deployment, operations
 from tests.uniform import WHEN, candles
 
 
@@ -71,23 +70,13 @@ async def test_read_minds_when(deployment: Deployment, unique: str) -> None:
 async def test_window_is_one_query_and_batch_is_one_look_and_one_write(deployment: Deployment, unique: str) -> None:
     series = CandleAdapter("BTCUSDT", "1m", unique)
     await series.write_candles_data(candles(1))
-    before = await _operations()
+    before = await operations()
     await series.write_candles_data(candles(1_000, first=60_000))
-    assert await _operations() - before == {"query": 1, "insert": 1_000}
-    before = await _operations()
+    assert await operations() - before == {"query": 1, "insert": 1_000}
+    before = await operations()
     for _ in range(3):  # what was read once is not asked for again
         assert await series.read_candles_data(1_001, 0) is not None
-    assert await _operations() - before == {"query": 1}
-
-
-class _Counts(dict[str, int]):
-    def __sub__(self, other: _Counts) -> _Counts:
-        return _Counts({name: count - other[name] for name, count in self.items() if count - other[name]})
-
-
-async def _operations() -> _Counts:
-    status = await current_hub().mongo.admin.command("serverStatus")
-    return _Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
+    assert await operations() - before == {"query": 1}
 
 
 async def test_collections_have_only_indexes_that_a_query_uses(deployment: Deployment, unique: str) -> None:

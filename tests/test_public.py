@@ -64,9 +64,9 @@ def test_modules_are_small_and_the_package_is_typed() -> None:
 
 def test_imports_run_one_way() -> None:
     """errors and types <- specs and slots <- hub <- cache <- store <- shapes <- adapters <- registry <- the package."""
-    order = ["errors", "log", "types", "specs", "slots", "config", "payload", "columns", "tasks", "breaker", "cache"]
-    order += ["hub", "indexes", "store", "series_store", "shapes", "expansion", "adapters", "contracts", "dummy"]
-    order += ["registry", "lifecycle"]
+    order = ["errors", "log", "types", "specs", "slots", "config", "payload", "columns", "tasks", "crowd", "breaker"]
+    order += ["cache", "hub", "faults", "indexes", "store", "series_store", "shapes", "expansion", "adapters"]
+    order += ["contracts", "dummy", "registry", "lifecycle"]
     for position, name in enumerate(order):
         path = ROOT / f"{name}.py"
         sources = [path] if path.is_file() else sorted((ROOT / name).glob("*.py"))

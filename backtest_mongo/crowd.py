@@ -1,0 +1,90 @@
+"""Calls that are waiting in the same turn of the event loop, carried out together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+__all__ = ["Call", "Crowd"]
+
+#: Calls carried out together at most. The driver splits what is too large for one message.
+MOST: Final = 1_000
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Call(Generic[Item, Result]):
+    """One caller: what it asks for, and where its own answer or its own error goes."""
+
+    __slots__ = ("_future", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self._future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still waits: a cancelled caller does not."""
+        return not self._future.done()
+
+    def answer(self, result: Result) -> None:
+        if self.is_open:
+            self._future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        if self.is_open:
+            self._future.set_exception(error)
+
+    async def outcome(self) -> Result:
+        return await self._future
+
+
+class Crowd(Generic[Item, Result]):
+    """Brings callers together.
+
+    The first one lets the turn of the event loop end. If nobody has joined it by then it goes alone, undelayed; else
+    all of them are carried out by one task, so that the cancellation of one caller harms no other.
+
+    Args:
+        together: carries out two calls or more, and answers or fails each of them. It raises nothing.
+    """
+
+    def __init__(self, together: Callable[[list[Call[Item, Result]]], Awaitable[None]]) -> None:
+        self._together = together
+        self._gathering: list[Call[Item, Result]] | None = None
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    async def call(self, item: Item, alone: Callable[[Item], Awaitable[Result]]) -> Result:
+        """Carry out ``item``: with ``alone``, or together with what others ask for in this turn."""
+        gathering = self._gathering
+        if gathering is not None:
+            call = Call[Item, Result](item)
+            gathering.append(call)
+            if len(gathering) + 1 >= MOST:  # with the first one
+                self._gathering = None
+            return await call.outcome()
+        gathering = self._gathering = []
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._depart(gathering)
+            if gathering:
+                self._start(gathering)
+            raise
+        self._depart(gathering)
+        if not gathering:
+            return await alone(item)
+        call = Call[Item, Result](item)
+        self._start([call, *gathering])
+        return await call.outcome()
+
+    def _depart(self, gathering: list[Call[Item, Result]]) -> None:
+        if self._gathering is gathering:
+            self._gathering = None
+
+    def _start(self, calls: list[Call[Item, Result]]) -> None:
+        task = asyncio.ensure_future(self._together(calls))
+        self._tasks.add(task)  # the event loop alone would not keep it alive
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,62 @@
+"""The driver's errors in this library's words."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bson.errors import BSONError
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
+
+from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, StoreUnavailableError
+from backtest_mongo.specs import SlotSpec
+from backtest_mongo.types import Document
+
+__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "translated"]
+
+#: What a call of the driver raises.
+DRIVER_ERRORS: Final = (PyMongoError, BSONError)
+#: The server's code of a write that would break a unique index.
+DUPLICATE_KEY: Final = 11000
+_TOO_LARGE: Final = (17419, 17420, 10334)
+_UNREACHABLE: Final = (ConnectionFailure, ConfigurationError, ExecutionTimeout, WaitQueueTimeoutError)
+
+
+def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
+    where: dict[str, Any] = {"slot": spec.name, "collection": spec.collection, "key": key}
+    kind = type(error).__name__
+    details = (error.details or {}) if isinstance(error, OperationFailure) else {}
+    failed = details.get("writeErrors") or [{}]
+    code = failed[0].get("code") or getattr(error, "code", None)
+    if isinstance(error, DocumentTooLarge) or code in _TOO_LARGE:
+        return InputError(f"{doing} failed: the document is over MongoDB's limit of 16 MiB", **where)
+    if isinstance(error, BSONError):
+        hint = "another program has written what Python can't hold"
+        return StoreError(f"{doing} failed: a stored document can't be decoded ({kind})", **where, hint=hint)
+    if isinstance(error, InvalidOperation):
+        return StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
+    unconfirmed = bool(details.get("writeConcernErrors")) and not failed[0]
+    if unconfirmed or getattr(error, "timeout", False) or isinstance(error, _UNREACHABLE):
+        return StoreUnavailableError(
+            f"{doing} failed: MongoDB is unavailable ({kind})",
+            **where,
+            hint="is it running, and the address right?"
+            if doing.startswith(("reading", "listing", "preparing"))
+            else "it may have been applied or not, and doing the same again is safe",
+        )
+    advice: str | None = None
+    if code == DUPLICATE_KEY:
+        advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
+    elif code == 13:
+        advice = "the user lacks the right to do this"
+    refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
+    refused.code = code
+    return refused

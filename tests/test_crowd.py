@@ -1,0 +1,189 @@
+"""A crowd of calls travels as one; each caller has its own answer, its own error and its own cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from backtest_mongo import InputError, MeasureAdapter, SlotSpec, StateAdapter, StoreUnavailableError, crowd, setup
+from backtest_mongo.hub import current_hub
+from tests import uniform
+from tests.conftest import Deployment, operations
+from tests.uniform import WHEN, payload, read, write
+
+
+def states(unique: str, count: int) -> list[StateAdapter]:
+    return [StateAdapter(unique, f"b{number:04}") for number in range(count)]
+
+
+@pytest.mark.shapes("document", "entry", "bucket")
+async def test_each_caller_of_a_crowd_gets_its_own_row(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapters = [uniform.adapter(spec, f"{unique}-{number}") for number in range(30)]
+    await asyncio.gather(*(write(adapter, payload(spec, number)) for number, adapter in enumerate(adapters)))
+    await deployment.forget()
+    for _ in range(2):  # cold, and warm
+        found = await asyncio.gather(*(read(adapter) for adapter in adapters))
+        assert found == [payload(spec, number) for number in range(30)]
+    absent = [read(uniform.adapter(spec, f"{unique}-absent-{number}")) for number in range(3)]
+    assert await asyncio.gather(*absent, read(adapters[7])) == [uniform.nothing(spec)] * 3 + [payload(spec, 7)]
+
+
+async def test_crowd_of_reads_is_one_query_and_of_writes_one_batch(deployment: Deployment, unique: str) -> None:
+    slots = states(unique, 200)
+    await slots[0].write_state_data({"n": 0}, WHEN)
+    before = await operations()
+    await asyncio.gather(*(slot.write_state_data({"n": 1}, WHEN) for slot in slots[1:]))
+    assert await operations() - before == {"update": 199}
+    before = await operations()
+    assert await asyncio.gather(*(slot.read_state_data() for slot in slots[1:])) == [{"n": 1}] * 199
+    assert await operations() - before == {"query": 1}
+    # Ids that this process does not know yet are asked for once, so that Redis has them before the writes return.
+    await deployment.forget()
+    await slots[0].write_state_data({"n": 2}, WHEN)  # the server asks itself about a session that it has not seen yet
+    before = await operations()
+    await asyncio.gather(*(slot.write_state_data({"n": 2}, WHEN) for slot in slots[1:]))
+    assert await operations() - before == {"update": 199, "query": 1}
+
+
+async def test_redis_has_every_id_when_a_crowd_of_writes_has_returned(deployment: Deployment, unique: str) -> None:
+    slots = states(unique, 50)
+    await asyncio.gather(*(slot.write_state_data({"n": 1}, WHEN) for slot in slots))
+    for row in await deployment.rows(StateAdapter.spec):
+        assert await deployment.cached(f"state_cache:{unique}:{row['bucketName']}") == str(row["_id"])
+
+
+async def test_lone_call_goes_alone(deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state,) = states(unique, 1)
+    await state.write_state_data({"n": 0}, WHEN)
+    store: Any = current_hub().stores["state"]
+    started: list[Any] = []
+    monkeypatch.setattr(crowd.Crowd, "_start", lambda self, calls: started.append(calls))
+    await state.write_state_data({"n": 1}, WHEN)
+    assert await state.read_state_data() == {"n": 1}
+    assert started == []
+    assert store._reads._gathering is None
+
+
+async def test_same_row_read_by_many_is_a_copy_for_each(deployment: Deployment, unique: str) -> None:
+    (state,) = states(unique, 1)
+    await state.write_state_data({"levels": [1]}, WHEN)
+    found = await asyncio.gather(*(state.read_state_data() for _ in range(5)))
+    assert found == [{"levels": [1]}] * 5
+    for row in found:
+        assert row is not None
+        row["levels"].append(2)
+    assert [row["levels"] for row in found if row] == [[1, 2]] * 5
+
+
+async def test_writes_of_one_key_are_carried_out_in_the_order_of_their_calls(
+    deployment: Deployment, unique: str
+) -> None:
+    first, second, third = states(unique, 3)
+    for _ in range(10):
+        await asyncio.gather(
+            *(first.write_state_data({"n": number}, WHEN) for number in range(7)),
+            *(second.write_state_data({"n": number}, WHEN) for number in range(3)),
+            third.write_state_data({"n": 0}, WHEN),
+        )
+        assert await asyncio.gather(*(slot.read_state_data() for slot in (first, second, third))) == [
+            {"n": 6},
+            {"n": 2},
+            {"n": 0},
+        ]
+
+
+async def test_removal_follows_the_write_that_was_called_before_it(deployment: Deployment, unique: str) -> None:
+    measure = MeasureAdapter(unique)
+    for _ in range(10):
+        await asyncio.gather(measure.write_measure_data({"n": 1}, "k"), _soon(measure.remove_measure_data("k")))
+        assert await measure.read_measure_data("k") is None
+
+
+async def _soon(call: Any) -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await call
+
+
+async def test_bad_input_of_one_caller_harms_no_other(deployment: Deployment, unique: str) -> None:
+    slots = states(unique, 10)
+    values: list[Any] = [{"n": number} for number in range(10)]
+    values[4] = {"n": {4}}
+    outcomes = await asyncio.gather(
+        *(slot.write_state_data(value, WHEN) for slot, value in zip(slots, values, strict=True)),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes].count(type(None)) == 9
+    assert isinstance(outcomes[4], InputError)
+    assert len(await deployment.rows(StateAdapter.spec)) == 9
+
+
+async def test_row_that_the_server_refuses_fails_its_own_caller(deployment: Deployment, unique: str) -> None:
+    slots = states(unique, 10)
+    await slots[0].read_state_data()
+    # An index that is not ours and lets only one row have this value.
+    collection = await deployment.collection(StateAdapter.spec)
+    partial = {"partialFilterExpression": {"payload.only": True}}
+    await collection.create_index([("payload.only", 1)], unique=True, **partial)
+    values = [{"n": number, "only": number in (3, 6)} for number in range(10)]
+    outcomes = await asyncio.gather(
+        *(slot.write_state_data(value, WHEN) for slot, value in zip(slots, values, strict=True)),
+        return_exceptions=True,
+    )
+    failed = [number for number, outcome in enumerate(outcomes) if outcome is not None]
+    assert len(failed) == 1
+    assert failed[0] in (3, 6)
+    assert "a unique index that is not ours" in str(outcomes[failed[0]])
+    assert getattr(outcomes[failed[0]], "key", None) == {"signalId": unique, "bucketName": f"b{failed[0]:04}"}
+
+
+@pytest.mark.parametrize("victim", [0, 1, 4])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 10])
+async def test_cancelled_caller_harms_no_other(deployment: Deployment, unique: str, victim: int, turns: int) -> None:
+    slots = states(unique, 5)
+    await asyncio.gather(*(slot.write_state_data({"n": 0}, WHEN) for slot in slots))
+    writes = [asyncio.ensure_future(slot.write_state_data({"n": 1}, WHEN)) for slot in slots]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    writes[victim].cancel()
+    await asyncio.wait(writes)
+    assert [task.cancelled() for task in writes].count(True) <= 1
+    reads = [asyncio.ensure_future(slot.read_state_data()) for slot in slots]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reads[victim].cancel()
+    await asyncio.wait(reads)
+    for number, task in enumerate(reads):
+        if number != victim:
+            assert task.result() == {"n": 1}
+    # And nothing is stuck for whoever comes next.
+    await asyncio.gather(*(slot.write_state_data({"n": 2}, WHEN) for slot in slots))
+    assert await asyncio.gather(*(slot.read_state_data() for slot in slots)) == [{"n": 2}] * 5
+
+
+async def test_crowd_larger_than_a_batch_is_carried_out_in_several(deployment: Deployment, unique: str) -> None:
+    slots = states(unique, 2 * crowd.MOST + 100)
+    await slots[0].read_state_data()
+    await asyncio.gather(*(slot.write_state_data({"n": 1}, WHEN) for slot in slots))
+    before = await operations()
+    assert await asyncio.gather(*(slot.read_state_data() for slot in slots)) == [{"n": 1}] * len(slots)
+    assert await operations() - before == {"query": 3}
+
+
+@pytest.mark.usefixtures("driver_garbage")
+async def test_crowd_on_a_missing_mongodb_fails_each_caller_by_its_key(driver: str, unique: str) -> None:
+    await setup(
+        CC_MONGO_CONNECTION_STRING="mongodb://127.0.0.1:1/x",
+        CC_MONGO_TIMEOUT_MS=300,
+        CC_REDIS_PORT=2,
+        CC_MONGO_DRIVER=driver,
+    )
+    slots = states(unique, 5)
+    slots[0]._store()._indexed = True  # type: ignore[attr-defined]  # as after a start with MongoDB
+    calls = [*(slot.read_state_data() for slot in slots), *(slot.write_state_data({"n": 1}, WHEN) for slot in slots)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    for number, outcome in enumerate(outcomes):
+        assert isinstance(outcome, StoreUnavailableError)
+        assert outcome.key == {"signalId": unique, "bucketName": f"b{number % 5:04}"}
