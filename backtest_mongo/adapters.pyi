@@ -3,7 +3,7 @@
 Written by tools/stubs.py from the slot table: change the table, not this file.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from backtest_mongo.shapes import (
@@ -14,7 +14,7 @@ from backtest_mongo.shapes import (
     EntryAdapter,
     SeriesAdapter,
 )
-from backtest_mongo.types import Candle, Payload, Rows, When
+from backtest_mongo.types import Candle, Context, Payload, Rows, When
 
 __all__ = [
     "ADAPTERS",
@@ -75,6 +75,19 @@ class SignalAdapter(DocumentAdapter):
 
         One atomic upsert; when it returns, every reader in any process sees it, and the id cache knows the document.
         """
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context]) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload | None]]) -> None:
+        """Store many ``(context, row)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """
 
 class ScheduleAdapter(DocumentAdapter):
     """The ``schedule`` slot: ``ScheduleAdapter(symbol, strategy_name, exchange_name)``.
@@ -90,6 +103,19 @@ class ScheduleAdapter(DocumentAdapter):
 
         One atomic upsert; when it returns, every reader in any process sees it, and the id cache knows the document.
         """
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context]) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload | None]]) -> None:
+        """Store many ``(context, row)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """
 
 class StrategyAdapter(DocumentAdapter):
     """The ``strategy`` slot: ``StrategyAdapter(symbol, strategy_name, exchange_name)``.
@@ -104,6 +130,19 @@ class StrategyAdapter(DocumentAdapter):
         """Store ``row`` for this context, in place of what was stored. ``None`` clears it.
 
         One atomic upsert; when it returns, every reader in any process sees it, and the id cache knows the document.
+        """
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context]) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload | None]]) -> None:
+        """Store many ``(context, row)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
         """
 
 class RiskAdapter(DocumentAdapter):
@@ -123,6 +162,22 @@ class RiskAdapter(DocumentAdapter):
         """Store ``positions`` for this context, in place of what was stored.
 
         One atomic upsert; when it returns, every reader in any process sees it, and the id cache knows the document.
+        """
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[list[Any]]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+
+        With ``when`` (milliseconds since the epoch, or an aware datetime) a row stored for a later simulation time is
+        treated as if nothing were stored.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Sequence[Any]]], when: When) -> None:
+        """Store many ``(context, positions)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
         """
 
 class PartialAdapter(EntryAdapter):
@@ -305,6 +360,22 @@ class RecentAdapter(DocumentAdapter):
 
         One atomic upsert; when it returns, every reader in any process sees it, and the id cache knows the document.
         """
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+
+        With ``when`` (milliseconds since the epoch, or an aware datetime) a row stored for a later simulation time is
+        treated as if nothing were stored.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+        """Store many ``(context, row)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """
 
 class StateAdapter(DocumentAdapter):
     """The ``state`` slot: ``StateAdapter(signal_id, bucket_name)``.
@@ -326,6 +397,22 @@ class StateAdapter(DocumentAdapter):
         """
     def dispose(self) -> None:
         """Forget the instance that the registry keeps for this context. Nothing stored is touched."""
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+
+        With ``when`` (milliseconds since the epoch, or an aware datetime) a row stored for a later simulation time is
+        treated as if nothing were stored.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+        """Store many ``(context, data)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """
 
 class DictionaryAdapter(DocumentAdapter):
     """The ``dictionary`` slot: ``DictionaryAdapter(signal_id, dictionary_name)``.
@@ -347,6 +434,22 @@ class DictionaryAdapter(DocumentAdapter):
         """
     def dispose(self) -> None:
         """Forget the instance that the registry keeps for this context. Nothing stored is touched."""
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+
+        With ``when`` (milliseconds since the epoch, or an aware datetime) a row stored for a later simulation time is
+        treated as if nothing were stored.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+        """Store many ``(context, data)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """
 
 class SessionAdapter(DocumentAdapter):
     """The ``session`` slot: ``SessionAdapter(strategy_name, exchange_name, frame_name, symbol, backtest)``.
@@ -370,3 +473,19 @@ class SessionAdapter(DocumentAdapter):
         """
     def dispose(self) -> None:
         """Forget the instance that the registry keeps for this context. Nothing stored is touched."""
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[dict[str, Any] | None]:
+        """Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.
+
+        With ``when`` (milliseconds since the epoch, or an aware datetime) a row stored for a later simulation time is
+        treated as if nothing were stored.
+        """
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+        """Store many ``(context, data)`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """

@@ -7,7 +7,7 @@ parameters: a traceback or a debugger shows the lines of this file. The work is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence  # noqa: F401  # Sequence: in annotations as text
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence  # noqa: F401  # the last: as text
 from types import FunctionType
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from backtest_mongo.shapes import (
     SeriesAdapter,
 )
 from backtest_mongo.specs import FLAG, Shape, SlotSpec
-from backtest_mongo.types import Candle, Payload, Rows, When
+from backtest_mongo.types import Candle, Context, Payload, Rows, When
 
 __all__ = ["context_signature", "expand"]
 
@@ -64,6 +64,48 @@ def _document(spec: SlotSpec) -> Methods:
     elif spec.payload == "object|null":
         write.__annotations__["value"] = "Payload | None"
     return {f"read_{spec.noun}_data": read, f"write_{spec.noun}_data": write}
+
+
+def _many_documents(spec: SlotSpec) -> Methods:
+    """Return the class methods of a document's adapter."""
+    if spec.when:
+
+        async def read_many(
+            cls: type[DocumentAdapter], contexts: Iterable[Context], when: When | None = None
+        ) -> list[dict[str, Any] | None]:
+            return await cls._read_many(contexts, when)
+
+        async def write_many(cls: type[DocumentAdapter], rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+            await cls._write_many(rows, when)
+
+    else:
+
+        async def read_many(  # type: ignore[misc]  # the other signature
+            cls: type[DocumentAdapter], contexts: Iterable[Context]
+        ) -> list[dict[str, Any] | None]:
+            return await cls._read_many(contexts)
+
+        async def write_many(  # type: ignore[misc]  # the other signature
+            cls: type[DocumentAdapter], rows: Iterable[tuple[Context, Payload]]
+        ) -> None:
+            await cls._write_many(rows)
+
+    guard = _GUARD if spec.when else ""
+    read_many.__doc__ = f"""Return what is stored for each of ``contexts``, in their order, in one round trip.
+
+        A context is the constructor's arguments: a sequence in their order, or a mapping by name.{guard}
+        """
+    write_many.__doc__ = f"""Store many ``(context, {spec.value})`` pairs in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert, and one that the server refuses keeps no other
+        from being stored: the first such error is raised at the end.
+        """
+    if spec.payload == "list":
+        read_many.__annotations__["return"] = "list[list[Any]]"
+        write_many.__annotations__["rows"] = "Iterable[tuple[Context, Sequence[Any]]]"
+    elif spec.payload == "object|null":
+        write_many.__annotations__["rows"] = "Iterable[tuple[Context, Payload | None]]"
+    return {"read_many": read_many, "write_many": write_many}
 
 
 def _entry(spec: SlotSpec) -> Methods:
@@ -220,6 +262,9 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
     }
     for name, method in methods.items():
         namespace[name] = _renamed(method, name, names, module, f"{spec.class_name}.{name}")
+    if spec.shape == "document":
+        for name, method in _many_documents(spec).items():
+            namespace[name] = classmethod(_renamed(method, name, {}, module, f"{spec.class_name}.{name}"))
     return type(spec.class_name, (base,), namespace)
 
 
@@ -265,6 +310,6 @@ def _renamed(
     function.__annotations__ = {
         parameters.get(parameter, parameter): annotation
         for parameter, annotation in function.__annotations__.items()
-        if parameter != "self"
+        if parameter not in ("self", "cls")
     }
     return function

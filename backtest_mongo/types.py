@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from numbers import Integral
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
-__all__ = ["INTERVAL_MS", "Candle", "Document", "Interval", "Payload", "Rows", "When", "now_ms", "to_millis"]
+__all__ = ["INTERVAL_MS", "Candle", "Context", "Document", "Interval", "Payload", "Rows", "When", "now_ms", "to_millis"]
 
 Interval: TypeAlias = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "1d"]
 
@@ -34,6 +34,8 @@ When: TypeAlias = int | datetime
 Payload: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Sequence[Payload]
 Document: TypeAlias = dict[str, Any]
+#: A constructor's arguments, in its order or by name.
+Context: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 class Candle(TypedDict):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backtest_mongo import InputError, MeasureAdapter, SlotSpec, StateAdapter, StoreUnavailableError, crowd, setup
+from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.hub import current_hub
 from tests import uniform
 from tests.conftest import Deployment, operations
@@ -187,3 +188,41 @@ async def test_crowd_on_a_missing_mongodb_fails_each_caller_by_its_key(driver: s
     for number, outcome in enumerate(outcomes):
         assert isinstance(outcome, StoreUnavailableError)
         assert outcome.key == {"signalId": unique, "bucketName": f"b{number % 5:04}"}
+
+
+@pytest.mark.shapes("document")
+async def test_many_contexts_are_written_and_read_at_once(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter: Any = ADAPTERS[spec.name]
+    contexts = [uniform.context(spec, f"{unique}-{number}") for number in range(20)]
+    by_position = [tuple(context.values()) for context in contexts]
+    when = (WHEN,) if spec.when else ()
+    values = [payload(spec, number) for number in range(20)]
+    await adapter.write_many(list(zip(by_position, values, strict=True)), *when)
+    assert await adapter.read_many(contexts) == values
+    assert await adapter.read_many([by_position[3], contexts[3], uniform.context(spec, "absent")]) == [
+        values[3],
+        values[3],
+        uniform.nothing(spec),
+    ]
+    if spec.when:
+        assert await adapter.read_many(contexts[:2], when=WHEN - 1) == [uniform.nothing(spec)] * 2
+    assert await adapter.read_many([]) == []
+    await adapter.write_many([], *when)
+
+
+async def test_bad_one_of_many_keeps_all_from_being_sent(deployment: Deployment, unique: str) -> None:
+    good = ((unique, "a"), {"n": 1})
+    for bad, message in (
+        (((unique, "b"), {"n": {1}}), r"data\.n holds what BSON can't"),
+        (((unique, {"$ne": None}), {"n": 1}), "bucket_name must be a str, not dict"),
+        (((unique,), {"n": 1}), "lacks bucket_name"),
+        (("ab", {"n": 1}), "a context must be a sequence or a mapping, not str"),
+    ):
+        with pytest.raises((InputError, TypeError), match=message):
+            await StateAdapter.write_many([good, bad], WHEN)
+    assert await deployment.rows(StateAdapter.spec) == []
+
+
+async def test_later_of_two_writes_of_one_context_wins(deployment: Deployment, unique: str) -> None:
+    await StateAdapter.write_many([((unique, "a"), {"n": number}) for number in range(5)], WHEN)
+    assert await StateAdapter.read_many([(unique, "a")]) == [{"n": 4}]

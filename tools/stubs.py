@@ -26,7 +26,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from backtest_mongo.shapes import (
@@ -38,7 +38,7 @@ from backtest_mongo.shapes import (
     SeriesAdapter,
 )
 from backtest_mongo.specs import SlotSpec
-from backtest_mongo.types import Candle, Payload, Rows, When
+from backtest_mongo.types import Candle, Context, Payload, Rows, When
 
 '''
 
@@ -74,6 +74,9 @@ def _own_methods(adapter: type[Adapter]) -> dict[str, Any]:
 def _adapter(adapter: type[Adapter]) -> str:
     init = f"    def __init__{_signature(context_signature(adapter.spec, returns=None), 'self')}: ..."
     methods = [_method(name, method) for name, method in _own_methods(adapter).items()]
+    for name, value in vars(adapter).items():
+        if isinstance(value, classmethod) and name[0] != "_":
+            methods.append(f"    @classmethod\n{_method(name, getattr(adapter, name)).replace('(self', '(cls', 1)}")
     doc = textwrap.indent(f'"""{inspect.getdoc(adapter)}\n"""', "    ")
     base = adapter.__mro__[1].__name__
     return "\n".join([f"class {adapter.__name__}({base}):", doc, "", init, *methods])

@@ -32,6 +32,10 @@ async def adapters() -> None:
     await signal.write_signal_data(None)
     assert_type(await signal.read_signal_data(), dict[str, Any] | None)
 
+    assert_type(await SignalAdapter.read_many([("a", "b", "c"), {"symbol": "a"}]), list[dict[str, Any] | None])
+    await SignalAdapter.write_many([(("a", "b", "c"), {"id": "s-1"}), (("a", "b", "d"), None)])
+    await StateAdapter.write_many([(("a", "b"), {"n": 1})], when=0)
+
     candles = CandleAdapter("BTCUSDT", "1m", "binance")
     assert_type(await candles.read_candles_data(5, 0), list[Candle] | None)
     row: Candle = {"timestamp": 0, "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0}
