@@ -49,3 +49,10 @@ def types(session: nox.Session) -> None:
     allowlist = ("--allowlist", "tools/stubtest-allowlist.txt")
     session.run("python", "-m", "mypy.stubtest", *allowlist, "backtest_mongo.adapters", "backtest_mongo.contracts")
     session.run("pyright", "tests/typing/user_code.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks: a table, and the figures and the chart of the documentation in benchmark-results/."""
+    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench"))
+    session.run("python", "-m", "benchmarks.run", *session.posargs)

@@ -60,7 +60,7 @@ class Crowd(Generic[Item, Result]):
         """Carry out ``item``: with ``alone``, or together with what others ask for in this turn."""
         gathering = self._gathering
         if gathering is not None:
-            call = Call[Item, Result](item)
+            call: Call[Item, Result] = Call(item)
             gathering.append(call)
             if len(gathering) + 1 >= MOST:  # with the first one
                 self._gathering = None
@@ -76,7 +76,7 @@ class Crowd(Generic[Item, Result]):
         self._depart(gathering)
         if not gathering:
             return await alone(item)
-        call = Call[Item, Result](item)
+        call = Call(item)
         self._start([call, *gathering])
         return await call.outcome()
 

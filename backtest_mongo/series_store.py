@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -71,13 +72,19 @@ class SeriesStore(MongoStore):
         stamps = {"createDate": now, "updatedDate": now, "__v": 0}
         fresh = [{"_id": ObjectId(), **key, **row, **stamps} for time, row in rows.items() if time not in stored]
         inserted = 0
+        publishing: asyncio.Future[None] | None = None
         for start in range(0, len(fresh), _INSERT):
             new = await to_its_end(self._insert(fresh[start : start + _INSERT]))
             inserted += len(new)
+            if publishing is not None:
+                await publishing
             if self._cache_ids:
-                # Windows never look an id up, so the process has no use for these; the Node package has.
-                ids = (((*context, row["timestamp"]), row["_id"]) for row in new)
-                await self._cache.put_many(self._spec, ids, local=False)
+                # Windows never look an id up, so the process has no use for these; the Node package has. They go to
+                # Redis while MongoDB works on the next rows.
+                ids = [((*context, row["timestamp"]), row["_id"]) for row in new]
+                publishing = asyncio.ensure_future(self._cache.put_many(self._spec, ids, local=False))
+        if publishing is not None:
+            await publishing
         return inserted
 
     async def _insert(self, documents: list[Document]) -> list[Document]:

@@ -93,6 +93,9 @@ class SlotSpec:
     collection: str = derived(init=False)
     prefix: str = derived(init=False)
     item: str | None = derived(init=False)
+    _redis_template: str = derived(init=False, repr=False)
+    _redis_order: tuple[int, ...] = derived(init=False, repr=False)
+    _redis_flag: int | None = derived(init=False, repr=False)
 
     def __post_init__(self) -> None:
         fields = tuple(map(camel, self.context))
@@ -106,6 +109,9 @@ class SlotSpec:
             put(self, "noun", self.name)
         if not self.argument and self.item:
             put(self, "argument", _snake(self.item))
+        put(self, "_redis_template", ":".join((self.prefix, *("%s" for _ in self.redis))))
+        put(self, "_redis_order", tuple(self.key.index(name) for name in self.redis if name in self.key))
+        put(self, "_redis_flag", self.redis.index(FLAG) if FLAG in self.redis else None)
         problem = self._problem()
         if problem:
             raise SlotError(f"the row {self.name!r} of the slot table {problem}", slot=self.name)
@@ -209,10 +215,10 @@ class SlotSpec:
 
     def redis_key(self, key: Key) -> str:
         """Return the Redis key of a natural key; the Node package computes the same."""
-        fields = dict(zip(self.key, key, strict=True))
-        if FLAG in fields:
-            fields[FLAG] = "backtest" if fields[FLAG] else "live"
-        return ":".join((self.prefix, *(str(fields[name]) for name in self.redis)))
+        values = [key[at] for at in self._redis_order]
+        if self._redis_flag is not None:
+            values[self._redis_flag] = "backtest" if values[self._redis_flag] else "live"
+        return self._redis_template % tuple(values)
 
 
 def _is_field(name: str) -> bool:

@@ -148,6 +148,23 @@ async def test_point_reads_and_windows_come_out_of_an_index(
     _assert_indexed(await collection.find(query).sort(spec.key[-1], 1).explain())
 
 
+async def test_crowds_and_bulk_inserts_ask_the_index(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
+    await first_use(spec, unique)
+    adapter = uniform.adapter(spec, unique)
+    collection = await deployment.collection(spec)
+    key = dict(zip(spec.key, adapter._context, strict=False))
+    if spec.shape == "series":
+        for condition in ({"$gte": 0, "$lte": 60_000}, {"$in": [0, 60_000]}):
+            plan = await collection.find({**key, "timestamp": condition}, {"_id": 0, "timestamp": 1}).explain()
+            _assert_indexed(plan)
+            assert '"FETCH"' not in json.dumps(plan["queryPlanner"]["winningPlan"])
+        return
+    keys = [{**key, **({spec.item: f"x{number}"} if spec.item else {})} for number in range(20)]
+    _assert_indexed(await collection.find({"$or": keys}).explain())
+    (row,) = await deployment.rows(spec)
+    _assert_indexed(await collection.find({"_id": {"$in": [row["_id"]]}}).explain())
+
+
 def _assert_indexed(plan: dict[str, Any]) -> None:
     text = json.dumps(plan["queryPlanner"]["winningPlan"])
     assert '"IXSCAN"' in text

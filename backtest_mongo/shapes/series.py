@@ -18,6 +18,7 @@ from backtest_mongo.types import INTERVAL_MS, Candle, Document, When
 __all__ = ["SeriesAdapter"]
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
+_FIELDS = ("timestamp", *_COLUMNS)
 _LATEST = 2**63 - 1
 
 
@@ -57,7 +58,7 @@ class SeriesAdapter(Adapter):
         now = types.now_ms()
         rows: dict[int, Document] = {}
         for index, candle in enumerate(candles):  # type: ignore[arg-type, var-annotated]  # a list, by the check above
-            row = self._row(candle, f"{self.spec.value}[{index}]")
+            row = _plain_row(candle) or self._row(candle, f"{self.spec.value}[{index}]")
             if row["timestamp"] + self._step <= now:
                 rows.setdefault(row["timestamp"], row)
         return await self._rows().insert_new(self._context, rows)
@@ -65,7 +66,7 @@ class SeriesAdapter(Adapter):
     def _row(self, candle: object, path: str) -> Document:
         if not isinstance(candle, Mapping):
             raise InputTypeError(f"{path} must be a dict, not {type(candle).__name__}", slot=self.spec.name)
-        missing = [name for name in ("timestamp", *_COLUMNS) if name not in candle]
+        missing = [name for name in _FIELDS if name not in candle]
         if missing:
             raise InputError(f"{path} lacks {', '.join(missing)} ({type(candle).__name__})", slot=self.spec.name)
         row: Document = {"timestamp": self._millis(candle["timestamp"], f"{path}.timestamp")}
@@ -83,3 +84,17 @@ class SeriesAdapter(Adapter):
                 raise InputError(f"{path}.{name} must be finite, not {value} (float)", slot=self.spec.name)
             row[name] = value
         return row
+
+
+def _plain_row(candle: object) -> Document | None:
+    """Return the row of a candle that needs no conversion, which nearly all are; ``None`` for any other, bad or not."""
+    try:
+        row = {name: candle[name] for name in _FIELDS}  # type: ignore[index]  # what has no items is caught
+    except (KeyError, TypeError, IndexError):
+        return None
+    time, open_, high, low, close, volume = row.values()
+    # The sum is finite only if each of them is; where it overflows, the longer way decides.
+    plain = type(time) is int and float is type(open_) is type(high) is type(low) is type(close) is type(volume)
+    if plain and -_LATEST < time < _LATEST and math.isfinite(open_ + high + low + close + volume):
+        return row
+    return None
