@@ -8,8 +8,9 @@ from typing import Final, Generic, TypeVar
 
 __all__ = ["Call", "Crowd"]
 
-#: Calls carried out together at most. The driver splits what is too large for one message.
+#: Calls carried out together at most, and their bytes: a crowd that has reached either lets no more join.
 MOST: Final = 1_000
+MOST_BYTES: Final = 16 * 1024 * 1024
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,18 +55,21 @@ class Crowd(Generic[Item, Result]):
     def __init__(self, together: Callable[[list[Call[Item, Result]]], Awaitable[None]]) -> None:
         self._together = together
         self._gathering: list[Call[Item, Result]] | None = None
+        self._bytes = 0
         self._tasks: set[asyncio.Future[None]] = set()
 
-    async def call(self, item: Item, alone: Callable[[Item], Awaitable[Result]]) -> Result:
-        """Carry out ``item``: with ``alone``, or together with what others ask for in this turn."""
+    async def call(self, item: Item, alone: Callable[[Item], Awaitable[Result]], size: int = 0) -> Result:
+        """Carry out ``item``, of ``size`` bytes: with ``alone``, or together with what others ask for in this turn."""
         gathering = self._gathering
         if gathering is not None:
             call: Call[Item, Result] = Call(item)
             gathering.append(call)
-            if len(gathering) + 1 >= MOST:  # with the first one
+            self._bytes += size
+            if len(gathering) + 1 >= MOST or self._bytes >= MOST_BYTES:  # with the first one
                 self._gathering = None
             return await call.outcome()
         gathering = self._gathering = []
+        self._bytes = size
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:

@@ -12,6 +12,7 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Protocol, cast
 
+import bson
 from bson import ObjectId
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -21,6 +22,7 @@ from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY, translated
 from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
+from backtest_mongo.payload import CODEC
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Candle, Document
@@ -168,7 +170,7 @@ class MongoStore:
         await self._until_written(key)
         written = self._writing[key] = asyncio.get_running_loop().create_future()
         try:
-            await self._writes.call((key, fields), self._upsert_alone)
+            await self._writes.call((key, fields), self._upsert_alone, len(bson.encode(fields, codec_options=CODEC)))
         finally:
             del self._writing[key]
             written.set_result(None)

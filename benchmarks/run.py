@@ -132,7 +132,7 @@ def machine(rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "cores": os.cpu_count(),
         "processor": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
     }
 

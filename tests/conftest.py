@@ -10,6 +10,7 @@ import asyncio
 import copy
 import gc
 import os
+import signal
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -33,6 +34,11 @@ SERVER_VARIABLES = (
     "CC_REDIS_PASSWORD",
 )
 DRIVERS = ("motor", "pymongo")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so, and processes that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest_mongo import CandleAdapter, columns, types
@@ -276,6 +276,7 @@ async def test_rows_far_apart_are_written_once(series: CandleAdapter) -> None:
     assert await series.write_candles_data(rows[::-1]) == 0
 
 
+@settings(deadline=None)
 @given(
     stored=st.sets(st.integers(0, 200)),
     windows=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 40)), max_size=30),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -346,8 +347,11 @@ async def test_infinity_null_dots_dollars_and_dates_survive(spec: SlotSpec, uniq
         "tiny": 5e-324,
         "unicode": "ключ \U0001f4c8",
     }
-    await write(adapter, [value] if spec.payload == "list" else value, key)
+    plain = UUID("12345678-1234-5678-1234-567812345678")
+    value["uuid"] = plain
+    await write(adapter, [value, plain] if spec.payload == "list" else value, key)
     found = await read(adapter, key)
+    assert found == ([value, plain] if spec.payload == "list" else stored(spec, value))
     row = found[0] if isinstance(found, list) else found
     assert row == value
     assert row["date"].tzinfo is not None

@@ -173,6 +173,25 @@ async def test_crowd_larger_than_a_batch_is_carried_out_in_several(deployment: D
     assert await operations() - before == {"query": 3}
 
 
+async def test_crowd_of_large_rows_is_carried_out_in_several(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = states(unique, 12)
+    await slots[0].read_state_data()
+    monkeypatch.setattr(crowd, "MOST_BYTES", 4_000_000)
+    started: list[int] = []
+    real = crowd.Crowd._start
+
+    def start(self: Any, calls: list[Any]) -> None:
+        started.append(len(calls))
+        real(self, calls)
+
+    monkeypatch.setattr(crowd.Crowd, "_start", start)
+    await asyncio.gather(*(slot.write_state_data({"text": "x" * 1_000_000}, WHEN) for slot in slots))
+    assert started == [4, 4, 4]
+    assert len(await deployment.rows(StateAdapter.spec)) == 12
+
+
 @pytest.mark.usefixtures("driver_garbage")
 async def test_crowd_on_a_missing_mongodb_fails_each_caller_by_its_key(driver: str, unique: str) -> None:
     await setup(
