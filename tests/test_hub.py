@@ -287,7 +287,7 @@ async def test_cancelled_write_never_replaces_a_later_one(
     async def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not started.is_set():
             started.set()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # the delay that is simulated
         return await real(self, *args, **kwargs)
 
     monkeypatch.setattr(collection, "find_one_and_update", slow)
@@ -298,7 +298,7 @@ async def test_cancelled_write_never_replaces_a_later_one(
         await first
     await state.write_state_data({"n": 2}, 1)
     assert await state.read_state_data() == {"n": 2}
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(0.15)  # longer than the delay: what could still arrive has arrived
     assert await state.read_state_data() == {"n": 2}
 
 

@@ -111,7 +111,7 @@ class ServerProcess(ABC):
         while not self.has_ended and time.monotonic() < deadline:
             if self._answers():
                 return
-            time.sleep(0.02)
+            time.sleep(0.02)  # nothing tells when a server begins to listen
         self.stop(kill=True)
         tail = self._log.read_text(errors="replace")[-600:].strip()
         raise ServerError(f"{self.name} does not start on port {self.port}; its log {self._log} ends with: {tail}")

@@ -98,7 +98,7 @@ class Servers:
             for name, process in self._processes.items():
                 if process.has_ended:
                     return name
-            time.sleep(0.1)
+            time.sleep(0.1)  # there is no waiting for the first of several processes
 
     def __enter__(self) -> Self:
         return self.start()
