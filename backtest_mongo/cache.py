@@ -11,21 +11,20 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from bson import ObjectId
 from bson.errors import InvalidId
 
 from backtest_mongo.breaker import Breaker
+from backtest_mongo.redis_clients import RedisClient, get_all, set_all
 from backtest_mongo.specs import Key, SlotSpec
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 __all__ = ["IdCache", "LocalIds"]
 
-#: How long one Redis command may hold up an operation.
+#: How long one Redis command may hold up an operation, and how long it may take in all.
 REDIS_SECONDS: Final = 0.05
+COMMAND_SECONDS: Final = 1.0
 #: Entries that one process keeps; about 400 bytes each.
 LOCAL_ENTRIES: Final = 65_536
 #: Commands under way at a time, below the size of the client's pool of connections.
@@ -68,31 +67,32 @@ class LocalIds:
 
 
 class IdCache:
-    """Both parts together. No method ever raises because of Redis."""
+    """Both parts together. No method ever raises because of Redis, or takes longer for it than 50 ms a command."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._breaker = Breaker("Redis")
         self._turns = asyncio.Semaphore(REDIS_AT_ONCE)
+        self._commands: set[asyncio.Future[Any]] = set()
         self._closed = False
         self.local = LocalIds()
 
     async def close(self) -> None:
-        """Let the commands under way end, which takes 50 ms at most, and send no more."""
+        """Send no more, and give the commands under way their 50 ms to end."""
         self._closed = True
-        for _ in range(REDIS_AT_ONCE):
-            await self._turns.acquire()
+        if self._commands:
+            await asyncio.wait(self._commands, timeout=REDIS_SECONDS)
+        for command in self._commands:
+            command.cancel()
+        await asyncio.gather(*self._commands, return_exceptions=True)
 
     async def get(self, spec: SlotSpec, key: Key) -> ObjectId | None:
         """Return what Redis knows of a key that :attr:`local` does not have."""
-        oid = _object_id(await self._guarded(lambda: self._redis.get(spec.redis_key(key))))
-        if oid is not None:
-            self.local.put(spec.name, key, oid, published=True)
-        return oid
+        return (await self.get_many(spec, [key])).get(key)
 
     async def get_many(self, spec: SlotSpec, keys: list[Key]) -> dict[Key, ObjectId]:
         """The same for many keys, by one command."""
-        values = await self._guarded(lambda: self._redis.mget([spec.redis_key(key) for key in keys]))
+        values = await self._guarded(lambda: get_all(self._redis, [spec.redis_key(key) for key in keys]))
         found = {}
         for key, value in zip(keys, values or (), strict=False):
             oid = _object_id(value)
@@ -103,39 +103,53 @@ class IdCache:
 
     async def put(self, spec: SlotSpec, key: Key, oid: ObjectId) -> None:
         """Make both parts hold ``oid``. Redis is spared when this process knows that it does already."""
-        if self.local.is_published(spec.name, key, oid):
-            return
-        done = await self._guarded(lambda: self._redis.set(spec.redis_key(key), str(oid)))
-        self.local.put(spec.name, key, oid, published=bool(done))
+        if not self.local.is_published(spec.name, key, oid):
+            await self.put_many(spec, [(key, oid)])
 
     async def put_many(self, spec: SlotSpec, ids: Iterable[tuple[Key, ObjectId]], *, local: bool = True) -> None:
         """The same for many keys, a thousand a command. With ``local=False`` only Redis is filled."""
         waiting = [entry for entry in ids if not self.local.is_published(spec.name, *entry)]
         for start in range(0, len(waiting), SET_ENTRIES):
             chunk = waiting[start : start + SET_ENTRIES]
-            done = await self._guarded(partial(self._set_all, spec, chunk))
+            done = await self._guarded(partial(self._set, spec, chunk))
             if local:
                 for key, oid in chunk:
                     self.local.put(spec.name, key, oid, published=bool(done))
 
-    async def _set_all(self, spec: SlotSpec, ids: list[tuple[Key, ObjectId]]) -> bool:
-        return bool(await self._redis.mset({spec.redis_key(key): str(oid) for key, oid in ids}))
+    async def _set(self, spec: SlotSpec, ids: list[tuple[Key, ObjectId]]) -> bool:
+        await set_all(self._redis, {spec.redis_key(key): str(oid) for key, oid in ids})
+        return True
 
-    async def _guarded(self, command: Callable[[], Awaitable[T]]) -> T | Any | None:
-        """Run a command; ``None`` if Redis fails, is too slow, or is left alone by the breaker."""
-        if self._closed:
+    async def _guarded(self, command: Callable[[], Awaitable[T]]) -> T | None:
+        """Run a command; ``None`` if Redis fails, is too slow, or is left alone by the breaker.
+
+        A command that takes too long goes on without its caller: a first handshake over a slow network would never
+        come to its end otherwise, and each command that is broken off costs a connection.
+        """
+        if self._closed or not self._breaker.allows():
             return None
-        async with self._turns:
-            if self._closed or not self._breaker.allows():
-                return None
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    result = await command()
-            except Exception as error:  # whatever it is, it is a miss: Redis must not fail an operation
-                self._breaker.failed(error)
-                return None
-            self._breaker.succeeded()
-            return result
+        running = asyncio.ensure_future(self._in_turn(command))
+        self._commands.add(running)
+        running.add_done_callback(self._ended)
+        await asyncio.wait([running], timeout=REDIS_SECONDS)
+        error: BaseException | None = TimeoutError()
+        if running.done() and not running.cancelled():
+            error = running.exception()
+            if error is None:
+                self._breaker.succeeded()
+                return running.result()
+        if not self._closed:
+            self._breaker.failed(error or TimeoutError())
+        return None
+
+    async def _in_turn(self, command: Callable[[], Awaitable[T]]) -> T:
+        async with self._turns, asyncio.timeout(COMMAND_SECONDS):
+            return await command()
+
+    def _ended(self, running: asyncio.Future[Any]) -> None:
+        self._commands.discard(running)
+        if not running.cancelled():
+            running.exception()  # whatever it is, it is a miss: Redis must not fail an operation
 
 
 def _object_id(value: Any) -> ObjectId | None:

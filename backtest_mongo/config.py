@@ -9,23 +9,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backtest_mongo.errors import ConfigError
+from backtest_mongo.urls import MongoURI, RedisURL
 
-__all__ = ["Config", "MongoURI", "get_config", "reset_config", "set_config"]
-
-
-class MongoURI(SecretStr):
-    """A connection string that shows neither credentials nor options; ``get_secret_value()`` gives all of it."""
-
-    def _display(self) -> str:
-        scheme, _, rest = self.get_secret_value().partition("://")
-        # All up to the last @, so that a password which should have been escaped does not show either.
-        _, at, target = rest.rpartition("@")
-        return f"{scheme}://{'**********' if at else ''}{at}{target.partition('?')[0]}"
-
-    @property
-    def hosts(self) -> str:
-        """The addresses, as they stand in the connection string."""
-        return _hosts(self.get_secret_value())
+__all__ = ["Config", "MongoURI", "RedisURL", "get_config", "reset_config", "set_config"]
 
 
 class Config(BaseSettings):
@@ -37,10 +23,17 @@ class Config(BaseSettings):
         CC_MONGO_DRIVER: ``motor``, or ``pymongo`` for PyMongo's own asyncio client.
         CC_MONGO_TIMEOUT_MS: the longest that one operation may take, retries included; ``timeoutMS`` in the connection
             string has precedence.
+        CC_MONGO_READ_CONCERN: ``local``, ``majority`` or ``linearizable``.
+        CC_REDIS_URL: where Redis is, instead of ``CC_REDIS_HOST`` and ``CC_REDIS_PORT``, which are ignored then:
+            ``redis://``, ``rediss://`` (TLS) or ``unix://`` with redis-py's options in the query;
+            ``redis+cluster://host:port[,host:port]``; ``redis+sentinel://host:port[,host:port]/service[/database]``,
+            with the Sentinels' own credentials as the options ``sentinel_username`` and ``sentinel_password``. The
+            last two have a form with TLS as well: ``rediss+cluster://``, ``rediss+sentinel://``.
         CC_REDIS_HOST: host name or address.
         CC_REDIS_PORT: port.
-        CC_REDIS_USER: ACL user; empty means none.
-        CC_REDIS_PASSWORD: password; empty means none.
+        CC_REDIS_USER: ACL user; empty means none. Used where ``CC_REDIS_URL`` names none.
+        CC_REDIS_PASSWORD: password; empty means none. Used where ``CC_REDIS_URL`` holds none.
+        CC_REDIS_REQUIRED: whether ``wait_for_init`` fails without Redis. Nothing else ever does.
         CC_CANDLE_ID_CACHE: whether the ids of written candles go to Redis, where the Node package looks for them.
             This library reads candles in windows and never needs them.
         CC_CANDLE_CACHE_MB: the memory, in MiB and for each event loop, for candles that were read, which are not asked
@@ -59,10 +52,13 @@ class Config(BaseSettings):
     CC_MONGO_CONNECTION_STRING: MongoURI = MongoURI("mongodb://localhost:27017/backtest-kit?wtimeoutMS=15000")
     CC_MONGO_DRIVER: Literal["motor", "pymongo"] = "motor"
     CC_MONGO_TIMEOUT_MS: int = Field(default=15_000, ge=1)
+    CC_MONGO_READ_CONCERN: Literal["local", "majority", "linearizable"] = "local"
+    CC_REDIS_URL: RedisURL = RedisURL("")
     CC_REDIS_HOST: str = Field(default="127.0.0.1", min_length=1)
     CC_REDIS_PORT: int = Field(default=6379, ge=1, le=65535)
     CC_REDIS_USER: str = ""
     CC_REDIS_PASSWORD: SecretStr = SecretStr("")
+    CC_REDIS_REQUIRED: bool = True
     CC_CANDLE_ID_CACHE: bool = True
     CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
 
@@ -74,13 +70,16 @@ class Config(BaseSettings):
             raise ValueError("must start with mongodb:// or mongodb+srv://")
         if "@" in uri.partition("://")[2].partition("/")[2].partition("?")[0]:
             raise ValueError("must have its user and password escaped (urllib.parse.quote_plus)")
-        if not _hosts(uri):
+        if not value.hosts:
             raise ValueError("must name a host")
         return value
 
-
-def _hosts(uri: str) -> str:
-    return uri.partition("://")[2].partition("/")[0].rpartition("@")[2].partition("?")[0]
+    @field_validator("CC_REDIS_URL")
+    @classmethod
+    def _is_redis_url(cls, value: RedisURL) -> RedisURL:
+        if value:
+            _ = value.target  # it raises for a URL that can't be read
+        return value
 
 
 _explicit: dict[str, Any] = {}

@@ -99,9 +99,12 @@ class InputTypeError(InputError, TypeError):
 class StoreUnavailableError(BacktestMongoError):
     """MongoDB can't be reached or did not answer in time.
 
-    After a write the outcome is unknown: the write may have been applied. Writing the same again is safe, since
-    every write is an upsert on its natural key.
+    ``may_be_applied`` is true after a write whose outcome is unknown: it may have been applied, or may still be.
+    Writing the same again makes it sure, as every write is an upsert on its natural key; it also replaces what another
+    writer has written meanwhile.
     """
+
+    may_be_applied: bool = False
 
 
 class InitError(StoreUnavailableError):

@@ -13,6 +13,7 @@ from pymongo.errors import (
     InvalidOperation,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
 
@@ -20,14 +21,32 @@ from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, St
 from backtest_mongo.specs import SlotSpec
 from backtest_mongo.types import Document
 
-__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "translated"]
+__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "is_transient", "translated"]
 
 #: What a call of the driver raises.
 DRIVER_ERRORS: Final = (PyMongoError, BSONError)
 #: The server's code of a write that would break a unique index.
 DUPLICATE_KEY: Final = 11000
 _TOO_LARGE: Final = (17419, 17420, 10334)
+#: What a server answers that is going down, coming up or changing its role, or has lost the cursor of a list meanwhile:
+#: the retryable errors of the drivers' specification, and CursorNotFound, QueryPlanKilled and CursorKilled.
+_TRANSIENT: Final = frozenset(
+    (6, 7, 43, 89, 91, 134, 175, 189, 237, 262, 9001, 10107, 11600, 11602, 13435, 13436)
+)  # fmt: skip
 _UNREACHABLE: Final = (ConnectionFailure, ConfigurationError, ExecutionTimeout, WaitQueueTimeoutError)
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same call may succeed soon: the connection was lost, or the server can't serve just now."""
+    if isinstance(error, ServerSelectionTimeoutError):
+        return False  # the driver has waited for a server as long as it may
+    if isinstance(error, ConnectionFailure):
+        return True
+    if not isinstance(error, OperationFailure):
+        return False
+    details = error.details or {}
+    failed = (*details.get("writeErrors", ()), *details.get("writeConcernErrors", ()))
+    return error.code in _TRANSIENT or any(row.get("code") in _TRANSIENT for row in failed)
 
 
 def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
@@ -42,16 +61,19 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
         hint = "another program has written what Python can't hold"
         return StoreError(f"{doing} failed: a stored document can't be decoded ({kind})", **where, hint=hint)
     if isinstance(error, InvalidOperation):
-        return StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
+        closed = StoreUnavailableError(f"{doing} failed: the connections were closed meanwhile", **where)
+        closed.may_be_applied = _is_write(doing)
+        return closed
     unconfirmed = bool(details.get("writeConcernErrors")) and not failed[0]
     if unconfirmed or getattr(error, "timeout", False) or isinstance(error, _UNREACHABLE):
-        return StoreUnavailableError(
+        unknown = _is_write(doing)
+        unavailable = StoreUnavailableError(
             f"{doing} failed: MongoDB is unavailable ({kind})",
             **where,
-            hint="is it running, and the address right?"
-            if doing.startswith(("reading", "listing", "preparing"))
-            else "it may have been applied or not, and doing the same again is safe",
+            hint="it may have been applied or not" if unknown else "is it running, and the address right?",
         )
+        unavailable.may_be_applied = unknown
+        return unavailable
     advice: str | None = None
     if code == DUPLICATE_KEY:
         advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
@@ -60,3 +82,7 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
     refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
     refused.code = code
     return refused
+
+
+def _is_write(doing: str) -> bool:
+    return doing.startswith(("writing", "removing"))

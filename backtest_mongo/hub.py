@@ -15,19 +15,25 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-import redis.asyncio
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+)
 
-from backtest_mongo.cache import REDIS_SECONDS, IdCache
+from backtest_mongo.cache import COMMAND_SECONDS, IdCache
 from backtest_mongo.columns import CandleColumns
 from backtest_mongo.config import Config, get_config
 from backtest_mongo.errors import ConfigError, InitError
 from backtest_mongo.log import log
 from backtest_mongo.payload import CODEC
+from backtest_mongo.redis_clients import RedisClient, address, make_client, ping
 from backtest_mongo.tasks import to_its_end
 
 if TYPE_CHECKING:
@@ -40,9 +46,10 @@ if TYPE_CHECKING:
 __all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub"]
 
 DEFAULT_DATABASE: Final = "backtest-kit"
-#: How long ``wait_for_init`` waits for the servers, and an operation for a server to be found.
+#: How long ``wait_for_init`` waits for the servers.
 INIT_SECONDS: Final = 15.0
 _INIT_PAUSE_SECONDS: Final = 0.1
+_NOTICE_MS: Final = 3_000
 
 
 class Hub:
@@ -52,39 +59,56 @@ class Hub:
         self.config = config
         self.loop = loop
         self.mongo = _mongo_client(config)
-        self.database = _database(self.mongo)
+        self.database = _database(self.mongo, config)
+        #: The longest that one operation may take.
+        self.operation_seconds = self.mongo.options.timeout or float("inf")
         # The cache has a client of its own: it must give up soon, and a caller's raw access must not.
-        self._cache_client = _redis_client(
+        self._cache_client = make_client(
             config,
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
+            socket_timeout=COMMAND_SECONDS,
+            socket_connect_timeout=COMMAND_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
         self.cache = IdCache(self._cache_client)
         self.candles = CandleColumns(config.CC_CANDLE_CACHE_MB << 20)
-        self._raw_redis: redis.asyncio.Redis | None = None
+        self._raw_redis: RedisClient | None = None
         #: Filled by the adapters: what each slot keeps per event loop.
         self.stores: dict[str, Any] = {}
         self._initialized = False
         self._closing: asyncio.Future[None] | None = None
 
     @property
-    def redis(self) -> redis.asyncio.Redis:
+    def is_sharded(self) -> bool:
+        """Whether the servers are known to be routers of a sharded cluster."""
+        return self.mongo.topology_description.topology_type_name == "Sharded"
+
+    @property
+    def lasting(self) -> ReadConcern:
+        """The read concern of what is remembered for good: it must not be undone when a replica set fails over."""
+        concern, written = self.database.read_concern, self.database.write_concern.document
+        # Of writes that wait for no majority it would miss the last ones.
+        return ReadConcern("majority") if concern.level == "local" and written["w"] == "majority" else concern
+
+    @property
+    def redis(self) -> RedisClient:
         if self._raw_redis is None:
-            self._raw_redis = _redis_client(self.config)
+            self._raw_redis = make_client(self.config)
         return self._raw_redis
 
     async def wait_for_init(self) -> None:
-        """Wait until both servers answer.
+        """Wait until both servers answer. Without ``CC_REDIS_REQUIRED`` Redis has a second, and then a warning is all.
 
         Raises:
             InitError: one refuses us, or did not answer within 15 s. It names each that failed, by its address.
         """
-        servers = (
-            ("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo),
-            ("Redis", _redis_address(self.config), self._ping_redis),
+        required = self.config.CC_REDIS_REQUIRED
+        mongo, redis = await asyncio.gather(
+            _probe("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo, INIT_SECONDS),
+            _probe("Redis", address(self.config), self._ping_redis, INIT_SECONDS if required else COMMAND_SECONDS),
         )
-        problems = [text for text in await asyncio.gather(*(_probe(*server) for server in servers)) if text]
+        if redis and not required:
+            log().warning(f"{redis}; reads and writes go on without it")
+        problems = [problem for problem in (mongo, redis if required else None) if problem]
         if problems:
             raise InitError(
                 f"wait_for_init: {'; '.join(problems)}",
@@ -102,9 +126,9 @@ class Hub:
 
     async def _ping_redis(self) -> None:
         # A client for this call alone: the cache's gives up too soon for a first handshake over a slow network.
-        client = _redis_client(self.config, retry=Retry(NoBackoff(), 0))
+        client = make_client(self.config, retry=Retry(NoBackoff(), 0))
         try:
-            await client.ping()
+            await ping(client)
         finally:
             await client.aclose()
 
@@ -222,8 +246,11 @@ def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
     options: dict[str, Any] = {
         name: value
         for name, value in (
-            ("serverSelectionTimeoutMS", int(INIT_SECONDS * 1000)),
             ("timeoutMS", config.CC_MONGO_TIMEOUT_MS),
+            ("serverSelectionTimeoutMS", config.CC_MONGO_TIMEOUT_MS),
+            # A primary that is frozen or cut off is noticed within the sum of both, and what waits for it is retried.
+            ("connectTimeoutMS", _NOTICE_MS),
+            ("heartbeatFrequencyMS", _NOTICE_MS),
         )
         if name.lower() not in given
     }
@@ -245,7 +272,7 @@ def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
     )
 
 
-def _database(client: AsyncMongoClient[dict[str, Any]]) -> AsyncDatabase[dict[str, Any]]:
+def _database(client: AsyncMongoClient[dict[str, Any]], config: Config) -> AsyncDatabase[dict[str, Any]]:
     concern = client.write_concern.document
     return client.get_default_database(
         DEFAULT_DATABASE,
@@ -254,32 +281,19 @@ def _database(client: AsyncMongoClient[dict[str, Any]]) -> AsyncDatabase[dict[st
         read_preference=ReadPreference.PRIMARY,
         # A standalone's own default loses acknowledged writes when it is killed.
         write_concern=WriteConcern(**concern) if "w" in concern else WriteConcern("majority", **concern),
+        read_concern=client.read_concern if client.read_concern.level else ReadConcern(config.CC_MONGO_READ_CONCERN),
     )
-
-
-def _redis_client(config: Config, **options: Any) -> redis.asyncio.Redis:
-    return redis.asyncio.Redis(
-        host=config.CC_REDIS_HOST,
-        port=config.CC_REDIS_PORT,
-        username=config.CC_REDIS_USER or None,
-        password=config.CC_REDIS_PASSWORD.get_secret_value() or None,
-        **options,
-    )
-
-
-def _redis_address(config: Config) -> str:
-    return f"{config.CC_REDIS_HOST}:{config.CC_REDIS_PORT}"
 
 
 # Waiting longer does not mend these: the server is there, and says no.
 _REFUSALS = (OperationFailure, ConfigurationError, AuthenticationError, AuthorizationError, NoPermissionError)
 
 
-async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]]) -> str | None:
+async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]], seconds: float) -> str | None:
     """Ping until the server answers; return what is wrong once it refuses us or the time is over."""
     error: BaseException = TimeoutError()
     try:
-        async with asyncio.timeout(INIT_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 try:
                     await ping()
@@ -290,7 +304,7 @@ async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]]) -
                     error = failure
                 await asyncio.sleep(_INIT_PAUSE_SECONDS)
     except TimeoutError:
-        return f"{name} at {address} did not answer within {INIT_SECONDS:g} s: {_reason(error)}"
+        return f"{name} at {address} did not answer within {seconds:g} s: {_reason(error)}"
 
 
 def _reason(error: BaseException) -> str:

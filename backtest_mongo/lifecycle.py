@@ -11,9 +11,8 @@ from backtest_mongo.hub import close_hub, close_outdated, current_hub
 from backtest_mongo.registry import persist
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from backtest_mongo.hub import MongoClient
+    from backtest_mongo.redis_clients import RedisClient
 
 __all__ = ["Setup", "close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"]
 
@@ -91,8 +90,10 @@ async def get_mongo() -> MongoClient:
     return current_hub().mongo
 
 
-async def get_redis() -> Redis:
-    """Return this event loop's ``redis.asyncio.Redis`` client, for raw access: replies are ``bytes``.
+async def get_redis() -> RedisClient:
+    """Return this event loop's ``redis.asyncio`` client, for raw access: replies are ``bytes``.
+
+    It is a ``Redis``, or a ``RedisCluster`` where ``CC_REDIS_URL`` names a cluster.
 
     It has redis-py's own timeouts and retries. The id cache uses a client of its own, which gives up much sooner.
     """

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal, DecimalException
+from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
 import bson
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
+from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 
@@ -35,13 +40,34 @@ class _PlainInt(TypeDecoder):
         return int(value)
 
 
-#: How documents are decoded: datetimes aware and in UTC, ``UUID`` as itself. A date that Python can't hold comes back
-#: as ``bson.DatetimeMS`` instead of making the whole list that it stands in unreadable.
+class _PlainDecimal(TypeDecoder):
+    """Gives decimals back as :class:`decimal.Decimal`."""
+
+    bson_type = Decimal128
+
+    def transform_bson(self, value: Any) -> Decimal:
+        return value.to_decimal()  # type: ignore[no-any-return]  # it is a Decimal128
+
+
+def _plain(value: Any) -> Any:
+    """Return what stands for a value that BSON has no type for, or the value itself, which BSON then refuses."""
+    if isinstance(value, Decimal):
+        return Decimal128(value)
+    numpy = sys.modules.get("numpy")  # who has a NumPy scalar has imported it
+    if numpy is not None and isinstance(value, numpy.number | numpy.bool_):
+        item = value.item()
+        return item if type(item) in (bool, int, float) else value
+    return value
+
+
+#: How documents are encoded and decoded: datetimes aware and in UTC, ``UUID`` as itself, ``Decimal`` as BSON's decimal,
+#: NumPy's numbers as Python's. A date that Python can't hold comes back as ``bson.DatetimeMS`` instead of making the
+#: whole list that it stands in unreadable.
 CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True,
     uuid_representation=UuidRepresentation.STANDARD,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    type_registry=TypeRegistry([_PlainInt()]),
+    type_registry=TypeRegistry([_PlainInt(), _PlainDecimal()], fallback_encoder=_plain),
 )
 
 
@@ -127,12 +153,36 @@ def _check_other(value: Any, depth: int) -> None:
         _check_list(value, depth)
     elif isinstance(value, datetime):
         _check_datetime(value, depth)
+    elif isinstance(value, Decimal):
+        _check_decimal(value)
     else:
         try:
             # Both ways: what can't be decoded would make its row, and every list that it stands in, unreadable.
             bson.decode(bson.encode({"": value}, codec_options=CODEC), CODEC)
         except Exception:  # bson raises half a dozen kinds, some of its own and some builtin
-            raise _Unheld("holds what BSON can't", value, of_type=True) from None
+            raise _Unheld(f"holds what BSON can't{_advice(value)}", value, of_type=True) from None
+
+
+def _check_decimal(value: Decimal) -> None:
+    try:
+        fits = value.is_nan() or Decimal128(value).to_decimal() == value
+    except DecimalException:
+        fits = False
+    if not fits:
+        raise _Unheld("does not fit in the 34 digits of a BSON decimal", value)
+
+
+def _advice(value: object) -> str:
+    # Each of these would come back as something else than it was, so its owner says what is to be stored.
+    if isinstance(value, Enum):
+        return ": give its .value"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return ": give dataclasses.asdict() of it"
+    if hasattr(type(value), "model_dump"):
+        return ": give its .model_dump()"
+    if hasattr(type(value), "tolist") and getattr(value, "ndim", False):
+        return ": give its .tolist()"
+    return ""
 
 
 _CHECKS: Final[dict[type, Callable[[Any, int], None]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from bson import ObjectId
@@ -13,8 +14,9 @@ from pymongo.errors import BulkWriteError
 
 from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
 from backtest_mongo.hub import Hub
+from backtest_mongo.limits import Attempts, Limit
+from backtest_mongo.mongo_store import MongoStore
 from backtest_mongo.specs import Key, SlotSpec
-from backtest_mongo.store import MongoStore
 from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Candle, Document
 
@@ -37,7 +39,9 @@ class SeriesStore(MongoStore):
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         super().__init__(hub, spec)
         # Without the decoder that makes 64-bit integers plain: the one integer of a row is taken from the grid.
-        self._rows = self._collection.with_options(codec_options=CodecOptions(document_class=dict[str, Any]))
+        self._rows = self._collection.with_options(
+            codec_options=CodecOptions(document_class=dict[str, Any]), read_concern=hub.lasting
+        )
         self._columns = hub.candles
         self._cache_ids = hub.config.CC_CANDLE_ID_CACHE
 
@@ -63,8 +67,6 @@ class SeriesStore(MongoStore):
         """Insert the rows whose times are free, leave all others as they are, and return how many were inserted."""
         if not rows:
             return 0
-        if not self._indexed:
-            await self.ready()
         key = dict(zip(self._spec.key, context, strict=False))
         # Asked first, because a refused insert costs the server and the driver far more than a look into the index.
         stored = await self._stored_times(key, rows)
@@ -74,7 +76,8 @@ class SeriesStore(MongoStore):
         inserted = 0
         publishing: asyncio.Future[None] | None = None
         for start in range(0, len(fresh), _INSERT):
-            new = await to_its_end(self._insert(fresh[start : start + _INSERT]))
+            with Limit(self._limit):
+                new = await to_its_end(self._insert(key, fresh[start : start + _INSERT]))
             inserted += len(new)
             if publishing is not None:
                 await publishing
@@ -87,23 +90,44 @@ class SeriesStore(MongoStore):
             await publishing
         return inserted
 
-    async def _insert(self, documents: list[Document]) -> list[Document]:
+    async def _insert(self, key: Document, documents: list[Document]) -> list[Document]:
         """Insert what no other writer has inserted meanwhile, and return it."""
-        try:
-            await self._collection.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            details = error.details or {}
-            failed = details.get("writeErrors", [])
-            if details.get("writeConcernErrors") or any(row["code"] != DUPLICATE_KEY for row in failed):
-                self._fail("writing a batch", error)
-            lost = {row["index"] for row in failed}
-            return [document for index, document in enumerate(documents) if index not in lost]
-        except DRIVER_ERRORS as error:
-            self._fail("writing a batch", error)
-        return documents
+        attempts = Attempts()
+        inserted: list[Document] = []
+        again = False
+        while True:
+            try:
+                if again:
+                    # What an attempt whose answer was lost has inserted bears the ids that it was given here.
+                    landed = await self._landed_ids(key, documents)
+                    inserted += [document for document in documents if document["_id"] in landed]
+                    documents = [document for document in documents if document["_id"] not in landed]
+                if documents:
+                    await self._collection.insert_many(documents, ordered=False)
+                return inserted + documents
+            except BulkWriteError as error:
+                details = error.details or {}
+                failed = details.get("writeErrors", [])
+                if not details.get("writeConcernErrors") and all(row["code"] == DUPLICATE_KEY for row in failed):
+                    lost = {row["index"] for row in failed if list(row.get("keyPattern", ())) != ["_id"]}
+                    return inserted + [document for index, document in enumerate(documents) if index not in lost]
+                if not await attempts.another(error):
+                    self._fail("writing a batch", error)
+            except DRIVER_ERRORS as error:
+                if not await attempts.another(error):
+                    self._fail("writing a batch", error)
+            again = True
+
+    async def _landed_ids(self, key: Document, documents: list[Document]) -> set[ObjectId]:
+        times = [document["timestamp"] for document in documents]
+        query = {**key, "timestamp": {"$gte": min(times), "$lte": max(times)}}
+        cursor = self._collection.find(query, {"_id": 1}).batch_size(_BATCH)
+        ids = {row["_id"] for row in await cursor.to_list(None)}
+        await self._confirm({**key, "timestamp": times[0]})
+        return ids
 
     async def _stored_times(self, key: Document, rows: Mapping[int, Document]) -> set[int]:
-        """Return which of the rows' times are stored, out of the index alone."""
+        """Return which of the rows' times are stored for good, out of the index alone."""
         times = sorted(rows)
         if len(times) == 1 or times[-1] - times[0] <= _SPARSE * len(times) * (times[1] - times[0]):
             asked: list[Any] = [{"$gte": times[0], "$lte": times[-1]}]
@@ -111,23 +135,28 @@ class SeriesStore(MongoStore):
             asked = [{"$in": times[start : start + _ASK]} for start in range(0, len(times), _ASK)]
         found: set[int] = set()
         for condition in asked:
-            cursor = self._rows.find({**key, "timestamp": condition}, {"_id": 0, "timestamp": 1}).batch_size(_BATCH)
-            try:
-                found.update([int(row["timestamp"]) for row in await cursor.to_list(None)])
-            except DRIVER_ERRORS as error:
-                self._fail("writing a batch", error)
+            with Limit(self._limit):
+                if not self._indexed:
+                    await self.ready()
+                found |= await self._retried("writing a batch", partial(self._times, {**key, "timestamp": condition}))
         return found
+
+    async def _times(self, query: Document) -> set[int]:
+        cursor = self._rows.find(query, {"_id": 0, "timestamp": 1}).batch_size(_BATCH)
+        return {int(row["timestamp"]) for row in await cursor.to_list(None)}
 
     async def _fetch(self, context: Key, first: int, last: int) -> list[Document]:
         """Return all rows from ``first`` to ``last``, both included, by time."""
-        if not self._indexed:
-            await self.ready()
         key = dict(zip(self._spec.key, context, strict=False))
-        cursor = self._rows.find({**key, "timestamp": {"$gte": first, "$lte": last}}, _ROW)
-        try:
+
+        async def fetch() -> list[Document]:
+            cursor = self._rows.find({**key, "timestamp": {"$gte": first, "$lte": last}}, _ROW)
             return await cursor.sort("timestamp", 1).batch_size(_BATCH).to_list(None)
-        except DRIVER_ERRORS as error:
-            self._fail("reading a window", error)
+
+        with Limit(self._limit):
+            if not self._indexed:
+                await self.ready()
+            return await self._retried("reading a window", fetch)
 
 
 def _on_grid(rows: Sequence[Document], first: int, step: int, limit: int) -> list[Candle] | None:

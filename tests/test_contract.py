@@ -261,7 +261,7 @@ async def test_list_is_complete_and_in_order_beyond_one_page(spec: SlotSpec, uni
     keys = [f"{unique}-{index:05}" for index in range(count)]
     if spec.shape == "bucket":
         from backtest_mongo.hub import current_hub
-        from backtest_mongo.store import MongoStore
+        from backtest_mongo.mongo_store import MongoStore
 
         store = adapter._store()
         assert isinstance(store, MongoStore)

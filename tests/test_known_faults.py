@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backtest_mongo import CandleAdapter, MeasureAdapter, MemoryAdapter, StateAdapter, StorageAdapter, types
-from backtest_mongo.store import MongoStore
+from backtest_mongo.mongo_store import MongoStore
 from tests.conftest import Deployment, operations
 from tests.uniform import WHEN, candles
 

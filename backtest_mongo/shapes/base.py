@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.hub import Hub, current_hub
+from backtest_mongo.mongo_store import MongoStore
 from backtest_mongo.payload import check_payload, freeze
 from backtest_mongo.specs import Key, SlotSpec
-from backtest_mongo.store import MongoStore, Store
+from backtest_mongo.store import Store
 from backtest_mongo.types import Document, When, to_millis
 
 __all__ = ["Adapter"]

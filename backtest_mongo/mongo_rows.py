@@ -1,0 +1,76 @@
+"""A slot's collection: its indexes, its natural keys, and how its operations fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn, TypeVar
+
+from backtest_mongo.errors import BacktestMongoError
+from backtest_mongo.faults import DRIVER_ERRORS, translated
+from backtest_mongo.hub import Hub
+from backtest_mongo.indexes import ensure_indexes
+from backtest_mongo.limits import Attempts, Limit
+from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.types import Document
+
+__all__ = ["PAGE", "MongoRows"]
+
+#: Rows asked for at a time.
+PAGE: Final = 1000
+
+T = TypeVar("T")
+
+
+class MongoRows:
+    """What reading and writing a slot's rows have in common."""
+
+    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._hub = hub
+        self._spec = spec
+        self._collection = hub.database[spec.collection]
+        self._cache = hub.cache
+        self._local = hub.cache.local
+        self._limit = hub.operation_seconds
+        self._indexed = False
+        self._lock = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """Make sure, once, that the collection has its indexes. A failure leaves it to the next operation."""
+        if self._indexed:
+            return
+        with Limit(self._limit):
+            async with self._lock:
+                if not self._indexed:
+                    await self._retried("preparing the indexes", self._index)
+                    self._indexed = True
+
+    async def _index(self) -> None:
+        await ensure_indexes(self._collection, self._spec)
+
+    async def _retried(self, doing: str, work: Callable[[], Awaitable[T]], key: Key | None = None) -> T:
+        """Carry out what may be done any number of times, again as long as the connection is lost and time is left."""
+        attempts = Attempts()
+        while True:
+            try:
+                return await work()
+            except DRIVER_ERRORS as error:
+                if not await attempts.another(error):
+                    self._fail(doing, error, key)
+
+    async def _by_key(self, keys: list[Key], projection: Document | None = None) -> dict[Key, Document]:
+        """Return the documents of natural keys, each found by the unique index."""
+        cursor = self._collection.find({"$or": [self._filter(key) for key in keys]}, projection)
+        rows = await cursor.batch_size(PAGE + 1).to_list(None)
+        return {tuple(row[name] for name in self._spec.key): row for row in rows}
+
+    def _filter(self, key: Key) -> Document:
+        # Nothing but the natural key: the server retries a lost race for a fresh key only then, and a sharded cluster
+        # sends it to one shard.
+        return dict(zip(self._spec.key, key, strict=True))
+
+    def _fault(self, doing: str, error: Exception, key: Key | None = None) -> BacktestMongoError:
+        return translated(error, doing, self._spec, None if key is None else self._filter(key))
+
+    def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
+        raise self._fault(doing, error, key) from error

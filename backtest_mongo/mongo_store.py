@@ -1,0 +1,317 @@
+"""The store of one slot on one event loop: the write path, on top of the read path.
+
+A write is one atomic upsert on the natural key, and the id cache is up to date before it returns.
+
+A write whose answer was lost is sent again while its time lasts, unless the row shows that it has been carried out.
+What is sent again must not bring a value back that another writer has replaced meanwhile: from the second time on an
+upsert passes over a row that is stamped later than it, and the caller learns that the outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, NoReturn, cast
+
+import bson
+from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from backtest_mongo.crowd import Call, Crowd
+from backtest_mongo.errors import StoreUnavailableError
+from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
+from backtest_mongo.hub import Hub
+from backtest_mongo.limits import Attempts, Limit, seconds_left
+from backtest_mongo.mongo_reads import MongoReads
+from backtest_mongo.mongo_rows import PAGE
+from backtest_mongo.payload import CODEC
+from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.tasks import to_its_end
+from backtest_mongo.types import Document
+
+__all__ = ["MongoStore"]
+
+#: The server retries a lost race for a fresh key by itself since 5.0; older ones leave it to the caller.
+_RACE_TRIES: Final = 3
+#: Rows of a long list that are written within one limit.
+_CHUNK: Final = 5_000
+_ID_ONLY: Final = {"_id": 1}
+
+Row = tuple[Key, Document]
+
+
+class MongoStore(MongoReads):
+    """A slot's rows in its MongoDB collection."""
+
+    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        super().__init__(hub, spec)
+        self._encoded = self._collection.with_options(codec_options=CODEC.with_options(document_class=RawBSONDocument))
+        self._key_projection = dict.fromkeys(spec.key, 1)
+        self._writes: Crowd[Row, None] = Crowd(self._upsert_together)
+        #: The last write of each key that is under way: writes of one key are carried out in the order of their calls.
+        self._writing: dict[Key, asyncio.Future[None]] = {}
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        with Limit(self._limit):
+            if not self._indexed:
+                await self.ready()
+            # A driver call that is cancelled may still be applied, and then after a later write that was acknowledged.
+            await to_its_end(self._in_order(key, partial(self._join, key, fields)))
+
+    async def _join(self, key: Key, fields: Document) -> None:
+        await self._writes.call((key, _update(fields)), self._upsert_alone, _size(fields[self._spec.field]))
+
+    async def _in_order(self, key: Key, write: Callable[[], Awaitable[None]]) -> None:
+        await self._until_written(key)
+        written = self._writing[key] = asyncio.get_running_loop().create_future()
+        try:
+            await write()
+        finally:
+            del self._writing[key]
+            written.set_result(None)
+
+    async def _until_written(self, key: Key) -> None:
+        while (earlier := self._writing.get(key)) is not None:
+            done, _ = await asyncio.wait([earlier], timeout=seconds_left())
+            if not done:
+                raise StoreUnavailableError(
+                    "writing failed: the write of the same key before it has not been answered, and time is up",
+                    slot=self._spec.name,
+                    collection=self._spec.collection,
+                    key=self._filter(key),
+                    hint="it was not sent",
+                )
+
+    async def _upsert_alone(self, row: Row, *, again: bool = False) -> None:
+        key, update = row
+        attempts = Attempts()
+        races = _RACE_TRIES
+        while True:
+            try:
+                oid = (await self._landed([row])).get(key) if again else None
+                if oid is None:
+                    document = await self._collection.find_one_and_update(
+                        self._unless_later(row) if again else self._filter(key),
+                        update,
+                        projection=_ID_ONLY,
+                        upsert=True,
+                        return_document=ReturnDocument.AFTER,
+                    )
+                    oid = cast("Document", document)["_id"]  # never None: upsert and AFTER
+                break
+            except DuplicateKeyError as error:
+                races -= 1
+                if not races and again:
+                    self._fail_replaced(key, error)
+                if not races:
+                    self._fail("writing", error, key)
+            except DRIVER_ERRORS as error:
+                if not await attempts.another(error):
+                    self._fail("writing", error, key)
+                again = True
+        await self._cache.put(self._spec, key, oid)
+
+    async def _upsert_together(self, calls: list[Call[Row, None]]) -> None:
+        """Write many rows with different keys as one bulk write; a row that is refused fails its own caller alone."""
+        attempts = Attempts()
+        again = False
+        try:
+            while True:
+                try:
+                    refused = await self._bulk_upsert(calls, again=again)
+                    break
+                except DRIVER_ERRORS as error:
+                    if not await attempts.another(error):
+                        for call in calls:
+                            call.fail(self._fault("writing", error, call.item[0]))
+                        return
+                    again = True
+        except Exception as error:  # nobody may be left waiting
+            for call in calls:
+                call.fail(error)
+            return
+        for call in calls:
+            if call not in refused:
+                call.answer(None)
+        # Alone: it meets its own error again, or wins the race for a fresh key that it had lost.
+        await asyncio.gather(*(self._settle(call, again=again) for call in refused))
+
+    async def _settle(self, call: Call[Row, None], *, again: bool) -> None:
+        try:
+            await self._upsert_alone(call.item, again=again)
+        except Exception as error:  # nobody may be left waiting
+            call.fail(error)
+        else:
+            call.answer(None)
+
+    async def _bulk_upsert(self, calls: list[Call[Row, None]], *, again: bool) -> set[Call[Row, None]]:
+        """Return the calls whose rows were refused, once the id cache knows all others."""
+        rows = [call.item for call in calls]
+        ids = await self._landed(rows) if again else {}
+        sent = [call for call in calls if call.item[0] not in ids]
+        result: Mapping[str, Any] = {}
+        refused: set[Call[Row, None]] = set()
+        try:
+            if sent:
+                operations = self._operations([call.item for call in sent], again=again)
+                result = (await self._collection.bulk_write(operations, ordered=False)).bulk_api_result
+        except BulkWriteError as error:
+            result = error.details or {}
+            if result.get("writeConcernErrors"):
+                raise
+            refused = {sent[row["index"]] for row in result.get("writeErrors", ())}
+        ids |= {sent[row["index"]].item[0]: row["_id"] for row in result.get("upserted", ())}
+        unknown = []
+        for call in sent:
+            key = call.item[0]
+            if key not in ids and call not in refused:
+                oid = self._local.get(self._spec.name, key)
+                if oid is None:
+                    unknown.append(key)
+                else:
+                    ids[key] = oid
+        if unknown:
+            ids |= {key: row["_id"] for key, row in (await self._by_key(unknown, self._key_projection)).items()}
+        await self._cache.put_many(self._spec, list(ids.items()))
+        return refused
+
+    def _operations(self, rows: Sequence[Row], *, again: bool) -> list[UpdateOne]:
+        return [
+            UpdateOne(self._unless_later(row) if again else self._filter(row[0]), row[1], upsert=True) for row in rows
+        ]
+
+    async def upsert_many(self, rows: Sequence[Row]) -> None:
+        """Upsert rows with different keys, in their order: those inserted are then the newest in this order."""
+        for start in range(0, len(rows), _CHUNK):
+            chunk = [(key, _update(fields)) for key, fields in rows[start : start + _CHUNK]]
+            with Limit(self._limit):
+                if not self._indexed:
+                    await self.ready()
+                ids = await to_its_end(self._bulk_in_order(chunk))
+            await self._cache.put_many(self._spec, list(ids.items()))
+
+    async def _bulk_in_order(self, rows: list[Row]) -> dict[Key, ObjectId]:
+        """Run upserts in their order, all of them, and return the ids of those that are known to have inserted."""
+        ids: dict[Key, ObjectId] = {}
+        attempts = Attempts()
+        races, again = _RACE_TRIES, False
+        while True:
+            try:
+                if again:
+                    landed = await self._landed(rows)
+                    ids |= landed
+                    rows = [row for row in rows if row[0] not in landed]
+                if rows:
+                    result = await self._collection.bulk_write(self._operations(rows, again=again), ordered=True)
+                    ids |= {rows[index][0]: oid for index, oid in (result.upserted_ids or {}).items()}
+                return ids
+            except DRIVER_ERRORS as error:
+                details: Any = getattr(error, "details", None) or {}
+                failed = details.get("writeErrors") or [{}]
+                if failed[0].get("code") == DUPLICATE_KEY:
+                    # A lost race for a fresh key: it and all that come after it are sent again.
+                    ids |= {rows[row["index"]][0]: row["_id"] for row in details.get("upserted", ())}
+                    races = races - 1 if failed[0]["index"] == 0 else _RACE_TRIES - 1
+                    rows = rows[failed[0]["index"] :]
+                    if races:
+                        continue
+                    if again:
+                        self._fail_replaced(rows[0][0], error)
+                elif await attempts.another(error):
+                    again = True
+                    continue
+                self._fail("writing a batch", error)
+
+    async def remove(self, key: Key) -> None:
+        with Limit(self._limit):
+            if not self._indexed:
+                await self.ready()
+            await to_its_end(self._in_order(key, partial(self._mark_removed, key)))
+
+    async def _mark_removed(self, key: Key) -> None:
+        # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it.
+        payload = f"${self._spec.field}"
+        marked = {
+            "$cond": [
+                {"$eq": [{"$type": payload}, "object"]},
+                {"$mergeObjects": [payload, {"removed": True}]},
+                payload,
+            ]
+        }
+        update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": (now := _now())}}]
+        query = {**self._filter(key), "removed": {"$ne": True}}
+        attempts = Attempts()
+        again = False
+        while True:
+            try:
+                found = (await self._collection.update_one(query, update)).matched_count
+                row = (
+                    await self._collection.find_one(self._filter(key), {"removed": 1}) if again and not found else None
+                )
+                break
+            except DRIVER_ERRORS as error:
+                if not await attempts.another(error):
+                    self._fail("removing", error, key)
+                again = True
+                query["updatedDate"] = {"$not": {"$gte": now}}
+        if row is not None and row.get("removed") is not True:
+            self._fail_replaced(key)
+
+    async def _landed(self, rows: Sequence[Row]) -> dict[Key, ObjectId]:
+        """Return the ids of the rows that are stored, for good, exactly as they were sent."""
+        sent = dict(rows)
+        found: dict[Key, ObjectId] = {}
+        for start in range(0, len(rows), PAGE):
+            query = {"$or": [self._filter(key) for key, _ in rows[start : start + PAGE]]}
+            for row in await self._encoded.find(query).to_list(None):
+                key = tuple(row[name] for name in self._spec.key)
+                if all(_same(row.get(name), value) for name, value in sent[key]["$set"].items()):
+                    found[key] = row["_id"]
+        if found:
+            await self._confirm(self._filter(next(iter(found))))
+        return found
+
+    async def _confirm(self, query: Document) -> None:
+        """Wait until what has been read is durable: a write that changes nothing waits for all that was before it."""
+        await self._collection.update_one(query, {"$setOnInsert": {"__v": 0}})
+
+    def _unless_later(self, row: Row) -> Document:
+        """Return the filter of an upsert that is sent again. A row that it passes over makes it a duplicate key."""
+        key, update = row
+        return {**self._filter(key), "updatedDate": {"$not": {"$gte": update["$set"]["updatedDate"]}}}
+
+    def _fail_replaced(self, key: Key, error: Exception | None = None) -> NoReturn:
+        """Raise what tells the caller that somebody else has written meanwhile."""
+        unknown = StoreUnavailableError(
+            "writing failed: the connection was lost, and another writer has written the row since",
+            slot=self._spec.name,
+            collection=self._spec.collection,
+            key=self._filter(key),
+            hint="it may have been applied before that or not; read the row before writing it again",
+        )
+        unknown.may_be_applied = True
+        raise unknown from error
+
+
+def _now() -> datetime:
+    """Return the time as MongoDB holds it, to the millisecond."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _update(fields: Document) -> Document:
+    now = _now()
+    return {"$set": {**fields, "updatedDate": now}, "$setOnInsert": {"createDate": now, "__v": 0}}
+
+
+def _size(value: Any) -> int:
+    return len(value.raw) if isinstance(value, RawBSONDocument) else len(bson.encode({"": value}, codec_options=CODEC))
+
+
+def _same(one: Any, other: Any) -> bool:
+    # As encoded, in which a NaN equals itself.
+    return bson.encode({"": one}, codec_options=CODEC) == bson.encode({"": other}, codec_options=CODEC)
