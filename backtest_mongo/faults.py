@@ -45,6 +45,10 @@ def is_transient(error: Exception) -> bool:
     if not isinstance(error, OperationFailure):
         return False
     details = error.details or {}
+    if str(details.get("errmsg", "")).startswith("Transaction numbers"):
+        # PyMongo repeats a write whose connection could not be made as if it were on a replica set. A standalone
+        # refuses it then, and takes it when it is asked anew.
+        return True
     failed = (*details.get("writeErrors", ()), *details.get("writeConcernErrors", ()))
     return error.code in _TRANSIENT or any(row.get("code") in _TRANSIENT for row in failed)
 
