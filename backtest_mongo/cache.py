@@ -7,32 +7,24 @@ cached.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from bson import ObjectId
 from bson.errors import InvalidId
 
-from backtest_mongo.breaker import Breaker
+from backtest_mongo.guard import Guard
 from backtest_mongo.redis_clients import RedisClient, get_all, set_all
 from backtest_mongo.specs import Key, SlotSpec
 
 __all__ = ["IdCache", "LocalIds"]
 
-#: How long one Redis command may hold up an operation, and how long it may take in all.
-REDIS_SECONDS: Final = 0.05
-COMMAND_SECONDS: Final = 1.0
 #: Entries that one process keeps; about 400 bytes each.
 LOCAL_ENTRIES: Final = 65_536
-#: Commands under way at a time, below the size of the client's pool of connections.
-REDIS_AT_ONCE: Final = 32
 #: Entries set by one command.
 SET_ENTRIES: Final = 1_000
-
-T = TypeVar("T")
 
 
 class LocalIds:
@@ -71,20 +63,12 @@ class IdCache:
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
-        self._breaker = Breaker("Redis")
-        self._turns = asyncio.Semaphore(REDIS_AT_ONCE)
-        self._commands: set[asyncio.Future[Any]] = set()
-        self._closed = False
+        self._guard = Guard("Redis")
         self.local = LocalIds()
 
     async def close(self) -> None:
         """Send no more, and give the commands under way their 50 ms to end."""
-        self._closed = True
-        if self._commands:
-            await asyncio.wait(self._commands, timeout=REDIS_SECONDS)
-        for command in self._commands:
-            command.cancel()
-        await asyncio.gather(*self._commands, return_exceptions=True)
+        await self._guard.close()
 
     async def get(self, spec: SlotSpec, key: Key) -> ObjectId | None:
         """Return what Redis knows of a key that :attr:`local` does not have."""
@@ -92,7 +76,7 @@ class IdCache:
 
     async def get_many(self, spec: SlotSpec, keys: list[Key]) -> dict[Key, ObjectId]:
         """The same for many keys, by one command."""
-        values = await self._guarded(lambda: get_all(self._redis, [spec.redis_key(key) for key in keys]))
+        values = await self._guard.run(lambda: get_all(self._redis, [spec.redis_key(key) for key in keys]))
         found = {}
         for key, value in zip(keys, values or (), strict=False):
             oid = _object_id(value)
@@ -111,7 +95,7 @@ class IdCache:
         waiting = [entry for entry in ids if not self.local.is_published(spec.name, *entry)]
         for start in range(0, len(waiting), SET_ENTRIES):
             chunk = waiting[start : start + SET_ENTRIES]
-            done = await self._guarded(partial(self._set, spec, chunk))
+            done = await self._guard.run(partial(self._set, spec, chunk))
             if local:
                 for key, oid in chunk:
                     self.local.put(spec.name, key, oid, published=bool(done))
@@ -119,37 +103,6 @@ class IdCache:
     async def _set(self, spec: SlotSpec, ids: list[tuple[Key, ObjectId]]) -> bool:
         await set_all(self._redis, {spec.redis_key(key): str(oid) for key, oid in ids})
         return True
-
-    async def _guarded(self, command: Callable[[], Awaitable[T]]) -> T | None:
-        """Run a command; ``None`` if Redis fails, is too slow, or is left alone by the breaker.
-
-        A command that takes too long goes on without its caller: a first handshake over a slow network would never
-        come to its end otherwise, and each command that is broken off costs a connection.
-        """
-        if self._closed or not self._breaker.allows():
-            return None
-        running = asyncio.ensure_future(self._in_turn(command))
-        self._commands.add(running)
-        running.add_done_callback(self._ended)
-        await asyncio.wait([running], timeout=REDIS_SECONDS)
-        error: BaseException | None = TimeoutError()
-        if running.done() and not running.cancelled():
-            error = running.exception()
-            if error is None:
-                self._breaker.succeeded()
-                return running.result()
-        if not self._closed:
-            self._breaker.failed(error or TimeoutError())
-        return None
-
-    async def _in_turn(self, command: Callable[[], Awaitable[T]]) -> T:
-        async with self._turns, asyncio.timeout(COMMAND_SECONDS):
-            return await command()
-
-    def _ended(self, running: asyncio.Future[Any]) -> None:
-        self._commands.discard(running)
-        if not running.cancelled():
-            running.exception()  # whatever it is, it is a miss: Redis must not fail an operation
 
 
 def _object_id(value: Any) -> ObjectId | None:

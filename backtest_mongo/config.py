@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.urls import MongoURI, RedisURL
 
-__all__ = ["Config", "MongoURI", "RedisURL", "get_config", "reset_config", "set_config"]
+__all__ = ["Config", "Given", "MongoURI", "RedisURL", "get_config", "reset_config", "set_config"]
 
 
 class Config(BaseSettings):
@@ -82,7 +82,14 @@ class Config(BaseSettings):
         return value
 
 
-_explicit: dict[str, Any] = {}
+class Given(dict[str, Any]):
+    """Values as a caller gave them, which may be secrets: a traceback that shows variables shows their names alone."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self)})"
+
+
+_explicit = Given()
 _config: Config | None = None
 
 
@@ -115,8 +122,9 @@ def set_config(config: Mapping[str, Any] | None = None, **overrides: Any) -> Non
         ConfigError: a field is unknown or a value is bad. Nothing is changed then.
     """
     global _explicit, _config
-    merged = {**_explicit, **(config or {}), **overrides}
-    explicit = {name: value for name, value in merged.items() if value is not None}
+    merged = Given({**_explicit, **(config or {}), **overrides})
+    del config, overrides  # see Given
+    explicit = Given({name: value for name, value in merged.items() if value is not None})
     built = _build(explicit)
     _explicit = explicit
     if built != _config:

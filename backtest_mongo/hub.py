@@ -27,10 +27,11 @@ from redis.exceptions import (
     RedisError,
 )
 
-from backtest_mongo.cache import COMMAND_SECONDS, IdCache
+from backtest_mongo.cache import IdCache
 from backtest_mongo.columns import CandleColumns
 from backtest_mongo.config import Config, get_config
 from backtest_mongo.errors import ConfigError, InitError
+from backtest_mongo.guard import COMMAND_SECONDS
 from backtest_mongo.log import log
 from backtest_mongo.payload import CODEC
 from backtest_mongo.redis_clients import RedisClient, address, make_client, ping

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, TypeVar
 
+from pymongo.errors import ExecutionTimeout
+
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.faults import DRIVER_ERRORS, translated
 from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
-from backtest_mongo.limits import Attempts, Limit
+from backtest_mongo.limits import Attempts, Limit, seconds_left
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.types import Document
 
@@ -33,17 +35,28 @@ class MongoRows:
         self._local = hub.cache.local
         self._limit = hub.operation_seconds
         self._indexed = False
-        self._lock = asyncio.Lock()
+        self._indexing: asyncio.Future[None] | None = None
 
     async def ready(self) -> None:
         """Make sure, once, that the collection has its indexes. A failure leaves it to the next operation."""
-        if self._indexed:
-            return
         with Limit(self._limit):
-            async with self._lock:
-                if not self._indexed:
-                    await self._retried("preparing the indexes", self._index)
-                    self._indexed = True
+            while not self._indexed:
+                if self._indexing is not None:
+                    # All who wait go on in the same turn, and so together.
+                    await asyncio.wait([self._indexing], timeout=seconds_left())
+                if self._indexing is None and not self._indexed:
+                    await self._make_indexes()
+                elif not seconds_left():
+                    self._fail("preparing the indexes", ExecutionTimeout("others are at it, and time is up"))
+
+    async def _make_indexes(self) -> None:
+        self._indexing = asyncio.get_running_loop().create_future()
+        try:
+            await self._retried("preparing the indexes", self._index)
+            self._indexed = True
+        finally:
+            self._indexing.set_result(None)
+            self._indexing = None
 
     async def _index(self) -> None:
         await ensure_indexes(self._collection, self._spec)

@@ -2,111 +2,58 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
-from redis.asyncio import Redis, RedisCluster, Sentinel, SSLConnection
+from redis.asyncio import Redis, Sentinel, SentinelConnectionPool, SSLConnection
 from redis.asyncio.cluster import ClusterNode
-from redis.exceptions import AskError, ClusterError, MovedError, RedisClusterException, RedisError
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import RedisClusterException, RedisError
 
 from backtest_mongo.config import Config
 from backtest_mongo.errors import ConfigError
+from backtest_mongo.redis_cluster import Cluster
 from backtest_mongo.urls import RedisTarget
 
-__all__ = ["Cluster", "RedisClient", "address", "get_all", "make_client", "ping", "set_all"]
-
-#: How often one command follows a slot that has moved, or is moving, to another node.
-_REDIRECTIONS: Final = 5
-#: How often the map of a cluster's slots is read again at most.
-_MAP_SECONDS: Final = 1.0
-
-
-class Cluster(RedisCluster):
-    """redis-py's cluster client, and commands for many keys at once.
-
-    Its own pipelines read the map of slots no more once a node has failed, and its way of asking the node that a slot
-    is moving to uses two connections where the server expects one.
-    """
-
-    _is_outdated = False
-    _map_read_at = 0.0
-
-    async def aclose(self) -> None:
-        """Close every connection; those too that it takes for closed after an error."""
-        await super().aclose()
-        for nodes in ("nodes_cache", "startup_nodes"):
-            await self.nodes_manager.aclose(nodes)
-
-    async def each(self, commands: Sequence[tuple[str, str, *tuple[str, ...]]]) -> list[Any]:
-        """Carry out commands of one key each, which stands second: all that go to one node in one round trip.
-
-        Raises:
-            RedisError, RedisClusterException: a node failed or refused one of them; others may have been carried out.
-        """
-        try:
-            return await self._each(commands)
-        except (RedisError, RedisClusterException):
-            self._is_outdated = True
-            raise
-
-    async def _each(self, commands: Sequence[tuple[str, str, *tuple[str, ...]]]) -> list[Any]:
-        await self._read_map()
-        results: list[Any] = [None] * len(commands)
-        # The index of a command, the node that it goes to, and whether that node is told that the slot is on its way.
-        waiting = [(index, self._node_of(command[1]), False) for index, command in enumerate(commands)]
-        for _ in range(1 + _REDIRECTIONS):
-            pipeline = self.pipeline()
-            for index, node, asking in waiting:
-                if asking:
-                    pipeline.execute_command("ASKING", target_nodes=[node])
-                pipeline.execute_command(*commands[index], target_nodes=[node])
-            answers = iter(await pipeline.execute(raise_on_error=False, allow_redirections=False))
-            redirected = []
-            for index, node, asking in waiting:
-                if asking:
-                    next(answers)
-                answer = next(answers)
-                if isinstance(answer, AskError):
-                    has_moved = isinstance(answer, MovedError)
-                    self._is_outdated |= has_moved
-                    redirected.append((index, self._node_at(answer.host or node.host, answer.port), not has_moved))
-                elif isinstance(answer, Exception):
-                    raise answer
-                else:
-                    results[index] = answer
-            waiting = redirected
-            if not waiting:
-                return results
-        raise ClusterError(f"{len(waiting)} of {len(commands)} commands were redirected {_REDIRECTIONS} times")
-
-    async def _read_map(self) -> None:
-        await self.initialize()
-        if self._is_outdated and time.monotonic() - self._map_read_at > _MAP_SECONDS:
-            self._map_read_at = time.monotonic()
-            await self.nodes_manager.initialize()
-            self._is_outdated = False
-
-    def _node_of(self, key: str) -> ClusterNode:
-        return self.nodes_manager.get_node_from_slot(self.keyslot(key))
-
-    def _node_at(self, host: str, port: int) -> ClusterNode:
-        node = self.get_node(host, port)
-        if node is None:  # one that had no slot when the map was read
-            node = ClusterNode(host, port, "primary", **self.connection_kwargs)
-            self.nodes_manager.nodes_cache[node.name] = node
-        return node
-
+__all__ = ["RedisClient", "address", "get_all", "make_client", "ping", "set_all"]
 
 RedisClient: TypeAlias = Redis | Cluster
+
+
+class _Sentinels(Sentinel):
+    """The Sentinels of a deployment. Theirs is the only text that quotes how they are dialled, so it is put plainly."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            place: tuple[str, int] = await super().discover_master(service_name)
+            return place
+        except MasterNotFoundError:
+            pass
+        raise MasterNotFoundError(f"no Sentinel that answers knows a master of {service_name!r} which is up")
+
+    async def ping(self) -> None:
+        """Ask for one that answers; raise what the last one said if none does."""
+        refusal: RedisError | None = None
+        for sentinel in self.sentinels:
+            try:
+                await sentinel.ping()
+                return
+            except RedisError as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
 
 
 class _MasterClient(Redis):
     """The client of a service's master, which closes the clients of the Sentinels as well."""
 
+    @property
+    def sentinels(self) -> _Sentinels:
+        return cast("_Sentinels", cast("SentinelConnectionPool", self.connection_pool).sentinel_manager)
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await super().aclose(close_connection_pool)
-        for sentinel in self.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]  # its pool has one
+        for sentinel in self.sentinels.sentinels:
             await sentinel.aclose()
 
 
@@ -143,7 +90,7 @@ def _target_client(config: Config, target: RedisTarget, options: Mapping[str, An
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
         return Cluster(startup_nodes=nodes, **_arguments(config, target, options))
     if target.kind == "sentinel":
-        sentinels: Any = Sentinel  # untyped
+        sentinels: Any = _Sentinels  # it has no types
         master: Redis = sentinels(target.hosts, sentinel_kwargs=_sentinel_arguments(target, options)).master_for(
             target.service, redis_class=_MasterClient, db=target.database, **_arguments(config, target, options)
         )
@@ -196,7 +143,12 @@ async def ping(client: RedisClient) -> None:
     """
     reason: BaseException
     try:
-        await client.ping()
+        if isinstance(client, Cluster):
+            await client.read_map()
+        else:
+            if isinstance(client, _MasterClient):
+                await client.sentinels.ping()
+            await client.ping()
         return
     except RedisClusterException as error:
         # No RedisError, and not what a node has answered, which is behind it.

@@ -12,8 +12,9 @@ import structlog
 from bson import ObjectId
 
 import backtest_mongo
-from backtest_mongo import SlotSpec, StateAdapter, breaker, cache
+from backtest_mongo import InitError, SlotSpec, StateAdapter, breaker, cache
 from backtest_mongo.hub import current_hub
+from faults.proxy import Proxy
 from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, candles, entry, payload, read, write
@@ -226,3 +227,73 @@ def test_local_ids_are_bounded_and_the_least_recently_used_goes_first() -> None:
     assert ids.get("state", (1,)) is None
     assert ids.get("state", (0,)) == oids[0]
     assert ids.get("signal", (0,)) is None
+
+
+async def test_init_without_redis_fails_where_it_is_required(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest_mongo.hub.INIT_SECONDS", 0.5)
+    await backtest_mongo.setup({**deployment.config, "CC_REDIS_PORT": 1})
+    with pytest.raises(InitError, match=r"Redis at 127\.0\.0\.1:1 did not answer"):
+        await backtest_mongo.wait_for_init()
+
+
+async def test_init_without_redis_warns_where_it_is_not_required(deployment: Deployment, unique: str) -> None:
+    await backtest_mongo.setup({**deployment.config, "CC_REDIS_PORT": 1, "CC_REDIS_REQUIRED": False})
+    with structlog.testing.capture_logs() as lines:
+        await backtest_mongo.wait_for_init()
+        await StateAdapter(unique, "counter").wait_for_init()
+    assert [line["log_level"] for line in lines] == ["warning"]
+    assert "Redis at 127.0.0.1:1 did not answer" in lines[0]["event"]
+
+
+async def test_init_says_that_mongo_is_missing_though_redis_is_not_required(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest_mongo.hub.INIT_SECONDS", 0.5)
+    nobody = {"CC_MONGO_CONNECTION_STRING": "mongodb://127.0.0.1:1/x", "CC_REDIS_PORT": 1, "CC_REDIS_REQUIRED": False}
+    await backtest_mongo.setup({**deployment.config, **nobody})
+    with pytest.raises(InitError, match=r"^wait_for_init: MongoDB at 127\.0\.0\.1:1 did not answer(?!.*Redis)"):
+        await backtest_mongo.wait_for_init()
+
+
+@pytest.fixture
+async def distant_redis(deployment: Deployment) -> AsyncIterator[tuple[Deployment, Proxy]]:
+    """A Redis behind a proxy that can hold its answers back."""
+    with Proxy(deployment.config["CC_REDIS_PORT"]) as proxy:
+        await backtest_mongo.setup({**deployment.config, "CC_REDIS_PORT": proxy.port})
+        yield deployment, proxy
+        proxy.pass_on()
+        await backtest_mongo.close()
+
+
+async def test_handshake_that_takes_longer_than_a_command_may_succeeds_all_the_same(
+    distant_redis: tuple[Deployment, Proxy], unique: str
+) -> None:
+    _, proxy = distant_redis
+    state = StateAdapter(unique, "counter")
+    await state.write_state_data({"n": 1}, WHEN)
+    proxy.delay(0.015)  # 30 ms for a command, and three times that for the first one of a connection
+    async with asyncio.timeout(30):
+        while True:
+            current_hub().cache.local.drop(state.spec.name, (unique, "counter"))
+            assert await state.read_state_data() == {"n": 1}
+            if uniform.hits(state.spec)[0]:
+                break
+
+
+async def test_redis_that_is_always_too_late_is_left_alone_with_one_warning(
+    distant_redis: tuple[Deployment, Proxy], unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, proxy = distant_redis
+    clock = [1000.0]
+    monkeypatch.setattr("backtest_mongo.breaker.monotonic", lambda: clock[0])
+    await StateAdapter(unique, "counter").write_state_data({"n": 1}, WHEN)
+    proxy.delay(0.2)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(4):  # the pause is over each time, and the one that tries is too late again
+            for _ in range(10):
+                assert await StateAdapter(unique, "absent").read_state_data() is None
+            clock[0] += breaker.SECONDS_OPEN
+            await asyncio.sleep(0.5)  # by now its answer has come, without anybody who waits for it
+    assert [line["log_level"] for line in lines] == ["warning"]

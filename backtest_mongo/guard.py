@@ -1,0 +1,107 @@
+"""Commands to a server that may fail at any time, and must then hold nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from backtest_mongo.breaker import Breaker
+
+__all__ = ["AT_ONCE", "COMMAND_SECONDS", "WAIT_SECONDS", "Guard"]
+
+#: How long one command may hold up its caller, and how long it may take in all.
+WAIT_SECONDS: Final = 0.05
+COMMAND_SECONDS: Final = 1.0
+#: Commands under way at a time, below the size of a client's pool of connections.
+AT_ONCE: Final = 32
+#: An event loop that was held up finds the timer and the answer due in the same turn; the answer gets so many more.
+_TURNS_OF_GRACE: Final = 5
+
+T = TypeVar("T")
+
+
+class _Command:
+    """One command: whether it has begun, and whether it was given up as too late."""
+
+    __slots__ = ("has_begun", "is_late", "task")
+
+    def __init__(self) -> None:
+        self.has_begun = self.is_late = False
+        self.task: asyncio.Future[Any]
+
+
+class Guard:
+    """Runs commands for at most 50 ms of their callers' time, and none at all while the breaker is open.
+
+    A command that takes longer goes on without its caller: a first handshake over a slow network would never come to
+    its end otherwise, and a command that is broken off costs a connection.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._breaker = Breaker(name)
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._commands: set[_Command] = set()
+        self._closed = False
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the outcome of ``work``; ``None`` if it fails, whatever the error, or has none in time."""
+        if self._closed or not self._breaker.allows():
+            return None
+        command = _Command()
+        task = asyncio.ensure_future(self._in_turn(command, work))
+        command.task = task
+        self._commands.add(command)
+        task.add_done_callback(lambda _: self._ended(command))
+        await asyncio.wait([task], timeout=WAIT_SECONDS)
+        for _ in range(_TURNS_OF_GRACE):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        if not task.done() and not command.has_begun:
+            task.cancel()  # others had all the turns, which says nothing of the server
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return task.result()
+
+    async def close(self) -> None:
+        """Run no more, and give what is under way its 50 ms to end."""
+        self._closed = True
+        tasks = [command.task for command in self._commands]
+        if tasks:
+            await asyncio.wait(tasks, timeout=WAIT_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _in_turn(self, command: _Command, work: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        async with self._turns:
+            command.has_begun = True
+            timer = loop.call_later(WAIT_SECONDS, self._judge, command, _TURNS_OF_GRACE)
+            try:
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    return await work()
+            finally:
+                timer.cancel()
+
+    def _judge(self, command: _Command, turns: int) -> None:
+        if command.task.done():
+            return
+        if turns:
+            asyncio.get_running_loop().call_soon(self._judge, command, turns - 1)
+            return
+        command.is_late = True
+        self._breaker.failed(TimeoutError())
+
+    def _ended(self, command: _Command) -> None:
+        self._commands.discard(command)
+        if command.task.cancelled():
+            return
+        error = command.task.exception()
+        if command.is_late:
+            return
+        if error is None:
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed(error)
