@@ -52,6 +52,20 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Faults made on real servers: a table, and docs/faults.md from fault-results/. --quick takes minutes."""
+    session.install(".[demo]")
+    session.run("python", "-m", "faults.run", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Ten minutes of mixed load: memory, tasks, connections and file descriptors have to stay flat."""
+    session.install(".[demo]")
+    session.run("python", "-m", "faults.soak", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks: a table, and the figures and the chart of the documentation in benchmark-results/."""
     session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench"))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, Token
+from time import monotonic
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from backtest_mongo.breaker import Breaker
 
-__all__ = ["AT_ONCE", "COMMAND_SECONDS", "WAIT_SECONDS", "Guard"]
+__all__ = ["AT_ONCE", "COMMAND_SECONDS", "WAIT_SECONDS", "Guard", "Patience"]
 
-#: How long one command may hold up its caller, and how long it may take in all.
+#: How long commands may hold up one operation by failing, and how long a command may take in all.
 WAIT_SECONDS: Final = 0.05
 COMMAND_SECONDS: Final = 1.0
 #: Commands under way at a time, below the size of a client's pool of connections.
@@ -19,6 +22,30 @@ AT_ONCE: Final = 32
 _TURNS_OF_GRACE: Final = 5
 
 T = TypeVar("T")
+
+
+class Patience:
+    """What the operation in its block will wait for commands that fail, all of them together.
+
+    Tasks that the operation starts share it. Inside another one it changes nothing.
+    """
+
+    __slots__ = ("_token", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = WAIT_SECONDS
+
+    def __enter__(self) -> None:
+        self._token: Token[Patience | None] | None = None if _patience.get() is not None else _patience.set(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _patience.reset(self._token)
+
+
+_patience: ContextVar[Patience | None] = ContextVar("_patience", default=None)
 
 
 class _Command:
@@ -32,7 +59,7 @@ class _Command:
 
 
 class Guard:
-    """Runs commands for at most 50 ms of their callers' time, and none at all while the breaker is open.
+    """Runs commands for at most 50 ms of an operation's time, and none at all while the breaker is open.
 
     A command that takes longer goes on without its caller: a first handshake over a slow network would never come to
     its end otherwise, and a command that is broken off costs a connection.
@@ -53,16 +80,19 @@ class Guard:
         command.task = task
         self._commands.add(command)
         task.add_done_callback(lambda _: self._ended(command))
-        await asyncio.wait([task], timeout=WAIT_SECONDS)
+        patience = _patience.get() or Patience()
+        began = monotonic()
+        await asyncio.wait([task], timeout=patience.seconds)
         for _ in range(_TURNS_OF_GRACE):
             if task.done():
                 break
             await asyncio.sleep(0)
-        if not task.done() and not command.has_begun:
+        if task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
+        patience.seconds = max(0.0, patience.seconds - (monotonic() - began))
+        if patience.seconds == 0 and not command.has_begun:
             task.cancel()  # others had all the turns, which says nothing of the server
-        if not task.done() or task.cancelled() or task.exception() is not None:
-            return None
-        return task.result()
+        return None
 
     async def close(self) -> None:
         """Run no more, and give what is under way its 50 ms to end."""

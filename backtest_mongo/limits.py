@@ -11,6 +11,7 @@ from typing import Final
 import pymongo
 
 from backtest_mongo.faults import is_transient
+from backtest_mongo.guard import Patience
 
 __all__ = ["Attempts", "Limit", "seconds_left"]
 
@@ -27,7 +28,7 @@ class Limit:
     then never sent. Inside another limit, or ``pymongo.timeout()``, the one that ends first counts.
     """
 
-    __slots__ = ("_driver", "_seconds", "_token")
+    __slots__ = ("_driver", "_patience", "_seconds", "_token")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -36,10 +37,13 @@ class Limit:
         self._token: Token[float] = _ends.set(min(_ends.get(), monotonic() + self._seconds))
         self._driver = pymongo.timeout(None if self._seconds == float("inf") else self._seconds)
         self._driver.__enter__()
+        self._patience = Patience()
+        self._patience.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._patience.__exit__(kind, error, traceback)
         self._driver.__exit__(kind, error, traceback)
         _ends.reset(self._token)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, NoReturn, TypeVar
 
 from pymongo.errors import ExecutionTimeout
@@ -16,10 +16,11 @@ from backtest_mongo.limits import Attempts, Limit, seconds_left
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.types import Document
 
-__all__ = ["PAGE", "MongoRows"]
+__all__ = ["PAGE", "MongoRows", "chunks"]
 
-#: Rows asked for at a time.
+#: Rows asked for at a time, and the length of their keys.
 PAGE: Final = 1000
+_QUERY_BYTES: Final = 8 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -73,9 +74,12 @@ class MongoRows:
 
     async def _by_key(self, keys: list[Key], projection: Document | None = None) -> dict[Key, Document]:
         """Return the documents of natural keys, each found by the unique index."""
-        cursor = self._collection.find({"$or": [self._filter(key) for key in keys]}, projection)
-        rows = await cursor.batch_size(PAGE + 1).to_list(None)
-        return {tuple(row[name] for name in self._spec.key): row for row in rows}
+        found: dict[Key, Document] = {}
+        for some in chunks(keys):
+            cursor = self._collection.find({"$or": [self._filter(key) for key in some]}, projection)
+            for row in await cursor.batch_size(PAGE + 1).to_list(None):
+                found[tuple(row[name] for name in self._spec.key)] = row
+        return found
 
     def _filter(self, key: Key) -> Document:
         # Nothing but the natural key: the server retries a lost race for a fresh key only then, and a sharded cluster
@@ -87,3 +91,18 @@ class MongoRows:
 
     def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
         raise self._fault(doing, error, key) from error
+
+
+def chunks(keys: list[Key]) -> Iterator[list[Key]]:
+    """Yield as many keys at a time as one query may name, which must not be larger than a document."""
+    some: list[Key] = []
+    size = 0
+    for key in keys:
+        length = 4 * sum(len(part) for part in key if isinstance(part, str))  # UTF-8 takes four bytes at most
+        if some and (size + length > _QUERY_BYTES or len(some) == PAGE):
+            yield some
+            some, size = [], 0
+        some.append(key)
+        size += length
+    if some:
+        yield some

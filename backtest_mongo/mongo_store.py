@@ -27,8 +27,8 @@ from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
 from backtest_mongo.hub import Hub
 from backtest_mongo.limits import Attempts, Limit, seconds_left
 from backtest_mongo.mongo_reads import MongoReads
-from backtest_mongo.mongo_rows import PAGE
-from backtest_mongo.payload import CODEC
+from backtest_mongo.mongo_rows import chunks
+from backtest_mongo.payload import CODEC, WRITE_CODEC
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Document
@@ -50,6 +50,7 @@ class MongoStore(MongoReads):
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         super().__init__(hub, spec)
         self._encoded = self._collection.with_options(codec_options=CODEC.with_options(document_class=RawBSONDocument))
+        self._upserts = self._collection.with_options(codec_options=WRITE_CODEC)
         self._key_projection = dict.fromkeys(spec.key, 1)
         self._writes: Crowd[Row, None] = Crowd(self._upsert_together)
         #: The last write of each key that is under way: writes of one key are carried out in the order of their calls.
@@ -94,7 +95,7 @@ class MongoStore(MongoReads):
             try:
                 oid = (await self._landed([row])).get(key) if again else None
                 if oid is None:
-                    document = await self._collection.find_one_and_update(
+                    document = await self._upserts.find_one_and_update(
                         self._unless_later(row) if again else self._filter(key),
                         update,
                         projection=_ID_ONLY,
@@ -265,8 +266,8 @@ class MongoStore(MongoReads):
         """Return the ids of the rows that are stored, for good, exactly as they were sent."""
         sent = dict(rows)
         found: dict[Key, ObjectId] = {}
-        for start in range(0, len(rows), PAGE):
-            query = {"$or": [self._filter(key) for key, _ in rows[start : start + PAGE]]}
+        for some in chunks(list(sent)):
+            query = {"$or": [self._filter(key) for key in some]}
             for row in await self._encoded.find(query).to_list(None):
                 key = tuple(row[name] for name in self._spec.key)
                 if all(_same(row.get(name), value) for name, value in sent[key]["$set"].items()):

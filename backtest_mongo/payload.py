@@ -20,7 +20,7 @@ from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 
 from backtest_mongo.errors import InputError, InputTypeError
 
-__all__ = ["CODEC", "MAX_DEPTH", "MAX_DOCUMENT_BYTES", "check_payload", "freeze"]
+__all__ = ["CODEC", "MAX_DEPTH", "MAX_DOCUMENT_BYTES", "WRITE_CODEC", "check_payload", "freeze"]
 
 #: MongoDB refuses documents nested deeper than 180 levels, the document itself included.
 MAX_DEPTH: Final = 100
@@ -71,7 +71,14 @@ CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 )
 
 
-_RAW: Final = DEFAULT_RAW_BSON_OPTIONS.with_options(uuid_representation=UuidRepresentation.STANDARD)
+#: The same for what has been frozen already. With a type registry PyMongo fails to read a write concern error beside
+#: the document that a findAndModify returns, which is what a primary answers that steps down.
+WRITE_CODEC: Final[CodecOptions[dict[str, Any]]] = CODEC.with_options(type_registry=TypeRegistry())
+
+# Its dates stay numbers, as one that Python can't hold could not be decoded and sent otherwise.
+_RAW: Final = DEFAULT_RAW_BSON_OPTIONS.with_options(
+    uuid_representation=UuidRepresentation.STANDARD, datetime_conversion=DatetimeConversion.DATETIME_MS
+)
 
 
 class _Unheld(Exception):
@@ -180,7 +187,7 @@ def _advice(value: object) -> str:
         return ": give dataclasses.asdict() of it"
     if hasattr(type(value), "model_dump"):
         return ": give its .model_dump()"
-    if hasattr(type(value), "tolist") and getattr(value, "ndim", False):
+    if hasattr(type(value), "tolist") and getattr(value, "ndim", False) and not isinstance(value, memoryview):
         return ": give its .tolist()"
     return ""
 

@@ -13,6 +13,7 @@ from bson.codec_options import CodecOptions
 from pymongo.errors import BulkWriteError
 
 from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
+from backtest_mongo.guard import Patience
 from backtest_mongo.hub import Hub
 from backtest_mongo.limits import Attempts, Limit
 from backtest_mongo.mongo_store import MongoStore
@@ -67,6 +68,10 @@ class SeriesStore(MongoStore):
         """Insert the rows whose times are free, leave all others as they are, and return how many were inserted."""
         if not rows:
             return 0
+        with Patience():
+            return await self._insert_new(context, rows)
+
+    async def _insert_new(self, context: Key, rows: Mapping[int, Document]) -> int:
         key = dict(zip(self._spec.key, context, strict=False))
         # Asked first, because a refused insert costs the server and the driver far more than a look into the index.
         stored = await self._stored_times(key, rows)
