@@ -71,7 +71,7 @@ class Config(BaseSettings):
         if "@" in uri.partition("://")[2].partition("/")[2].partition("?")[0]:
             raise ValueError("must have its user and password escaped (urllib.parse.quote_plus)")
         if not value.hosts:
-            raise ValueError("must name a host")
+            raise ValueError("must name a host, as host or host:port")
         return value
 
     @field_validator("CC_REDIS_URL")

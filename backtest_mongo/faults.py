@@ -21,7 +21,7 @@ from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, St
 from backtest_mongo.specs import SlotSpec
 from backtest_mongo.types import Document
 
-__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "is_transient", "translated"]
+__all__ = ["DRIVER_ERRORS", "DUPLICATE_KEY", "is_transient", "translated", "without_frames"]
 
 #: What a call of the driver raises.
 DRIVER_ERRORS: Final = (PyMongoError, BSONError)
@@ -86,6 +86,18 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
     refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
     refused.code = code
     return refused
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Return the error, and all that led to it, without the frames it came through.
+
+    In some of them the driver holds the password in variables, and there are reports that show variables.
+    """
+    chain: BaseException | None = error
+    while chain is not None and chain.__traceback__ is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
+    return error
 
 
 def _is_write(doing: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
@@ -236,10 +235,8 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 
 def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
-    uri = config.CC_MONGO_CONNECTION_STRING.get_secret_value()
-    # PyMongo lets keyword arguments win over the URI, and the URI is what the user wrote.
-    given = dict(option.partition("=")[::2] for option in re.split("[&;]", uri.rpartition("?")[2].lower()))
-    if given.get("w") == "0":
+    uri = config.CC_MONGO_CONNECTION_STRING
+    if uri.option("w") == "0":
         raise ConfigError(
             "CC_MONGO_CONNECTION_STRING: w=0 asks MongoDB to acknowledge nothing",
             hint="leave w out for majority, or set w=1",
@@ -253,23 +250,24 @@ def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
             ("connectTimeoutMS", _NOTICE_MS),
             ("heartbeatFrequencyMS", _NOTICE_MS),
         )
-        if name.lower() not in given
+        # PyMongo lets keyword arguments win over the URI, and the URI is what the user wrote.
+        if uri.option(name) is None
     }
     options["appname"] = "backtest-mongo"
     try:
         if config.CC_MONGO_DRIVER == "pymongo":
             from pymongo import AsyncMongoClient
 
-            return AsyncMongoClient(uri, **options)
+            return AsyncMongoClient(uri.get_secret_value(), **options)
         from motor.motor_asyncio import AsyncIOMotorClient
 
-        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(uri, **options))
-    except (InvalidURI, ConfigurationError, InvalidName, ValueError) as error:
+        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(uri.get_secret_value(), **options))
+    except (InvalidURI, ConfigurationError, InvalidName, ValueError, OSError) as error:
         kind = type(error).__name__
     # Not chained: the driver's text may quote the connection string.
     raise ConfigError(
         f"CC_MONGO_CONNECTION_STRING: the driver refuses it ({kind})",
-        hint="escape user and password by RFC 3986 (urllib.parse.quote_plus), and check host, port and options",
+        hint="escape user and password by RFC 3986 (urllib.parse.quote_plus), and check host, port, options and files",
     )
 
 

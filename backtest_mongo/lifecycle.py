@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from backtest_mongo.config import set_config
+from backtest_mongo.config import Given, set_config
 from backtest_mongo.hub import close_hub, close_outdated, current_hub
 from backtest_mongo.registry import persist
 
@@ -58,11 +58,11 @@ def setup(config: Mapping[str, Any] | None = None, **overrides: Any) -> Setup:
     Raises:
         ConfigError: a field is unknown or a value is bad. Nothing is changed then.
     """
-    return Setup(_setup(dict(config or {}), overrides))
+    return Setup(_setup(Given({**(config or {}), **overrides})))
 
 
-async def _setup(config: dict[str, Any], overrides: dict[str, Any]) -> None:
-    set_config(config, **overrides)
+async def _setup(config: Given) -> None:
+    set_config(config)
     install()
     await close_outdated()
 

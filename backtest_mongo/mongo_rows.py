@@ -9,7 +9,7 @@ from typing import Final, NoReturn, TypeVar
 from pymongo.errors import ExecutionTimeout
 
 from backtest_mongo.errors import BacktestMongoError
-from backtest_mongo.faults import DRIVER_ERRORS, translated
+from backtest_mongo.faults import DRIVER_ERRORS, translated, without_frames
 from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
 from backtest_mongo.limits import Attempts, Limit, seconds_left
@@ -90,7 +90,7 @@ class MongoRows:
         return translated(error, doing, self._spec, None if key is None else self._filter(key))
 
     def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
-        raise self._fault(doing, error, key) from error
+        raise self._fault(doing, error, key) from without_frames(error)
 
 
 def chunks(keys: list[Key]) -> Iterator[list[Key]]:

@@ -23,7 +23,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from backtest_mongo.crowd import Call, Crowd
 from backtest_mongo.errors import StoreUnavailableError
-from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
+from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY, without_frames
 from backtest_mongo.hub import Hub
 from backtest_mongo.limits import Attempts, Limit, seconds_left
 from backtest_mongo.mongo_reads import MongoReads
@@ -295,7 +295,7 @@ class MongoStore(MongoReads):
             hint="it may have been applied before that or not; read the row before writing it again",
         )
         unknown.may_be_applied = True
-        raise unknown from error
+        raise unknown from (error and without_frames(error))
 
 
 def _now() -> datetime:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 from redis.asyncio import Redis, Sentinel, SentinelConnectionPool, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import MasterNotFoundError
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 
 from backtest_mongo.config import Config
 from backtest_mongo.errors import ConfigError
@@ -143,19 +144,26 @@ async def ping(client: RedisClient) -> None:
     """
     reason: BaseException
     try:
-        if isinstance(client, Cluster):
-            await client.read_map()
-        else:
-            if isinstance(client, _MasterClient):
-                await client.sentinels.ping()
-            await client.ping()
+        await _ping(client)
         return
+    except NoPermissionError as error:
+        # Redis names the user, whom the rest of the library masks.
+        reason = NoPermissionError(re.sub("^User .* has", "the user has", str(error)))
     except RedisClusterException as error:
         # No RedisError, and not what a node has answered, which is behind it.
         reason = error
     while isinstance(reason, RedisClusterException) and (reason.__cause__ or reason.__context__):
         reason = cast("BaseException", reason.__cause__ or reason.__context__)
     raise RedisError(str(reason)) if isinstance(reason, RedisClusterException) else reason
+
+
+async def _ping(client: RedisClient) -> None:
+    if isinstance(client, Cluster):
+        await client.read_map()
+    else:
+        if isinstance(client, _MasterClient):
+            await client.sentinels.ping()
+        await client.ping()
 
 
 async def get_all(client: RedisClient, keys: Sequence[str]) -> list[bytes | None]:

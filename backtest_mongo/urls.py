@@ -15,6 +15,7 @@ from redis.asyncio.connection import parse_url
 __all__ = ["MaskedURL", "MongoURI", "RedisTarget", "RedisURL"]
 
 _MASK: Final = "**********"
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:?#,]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class MaskedURL(SecretStr):
@@ -24,13 +25,19 @@ class MaskedURL(SecretStr):
         scheme, colon, rest = self.get_secret_value().partition("://")
         if not colon:
             return _MASK if scheme else ""
-        authority, slash, path = rest.partition("/")
+        authority = rest.partition("/")[0]
         # All up to the last @, so that a password which should have been escaped does not show either.
-        user, at, hosts = authority.rpartition("@")
-        shown = f"{_MASK if at else ''}{at}{re.split('[?#]', hosts)[0]}{slash}{re.split('[?#]', path)[0]}"
-        # Where an @ can be a part of the options as well, there is no telling what is a host.
-        is_certain = "@" not in path and not ("@" in user and "?" in user)
-        return f"{scheme}://{shown if is_certain else _MASK}"
+        user, at, _ = authority.rpartition("@")
+        target = re.split("[?#]", rest[len(user) + len(at) :])[0]
+        # A host that is none, or an @ that could be a part of the options: who knows what that is.
+        is_certain = _are_hosts(target.partition("/")[0]) and "@" not in rest[len(authority) :]
+        if not is_certain or ("@" in user and "?" in user):
+            return f"{scheme}://{_MASK}"
+        return f"{scheme}://{_MASK if at else ''}{at}{target}"
+
+
+def _are_hosts(text: str) -> bool:
+    return all(_HOST.fullmatch(host) for host in text.split(",") if host)
 
 
 class MongoURI(MaskedURL):
@@ -38,9 +45,16 @@ class MongoURI(MaskedURL):
 
     @property
     def hosts(self) -> str:
-        """The addresses, as they stand in the connection string."""
+        """The addresses, as they stand in the connection string; empty where what stands there can't be any."""
         rest = self.get_secret_value().partition("://")[2]
-        return rest.partition("/")[0].rpartition("@")[2].partition("?")[0]
+        hosts = rest.partition("/")[0].rpartition("@")[2].partition("?")[0]
+        return hosts if _are_hosts(hosts) else ""
+
+    def option(self, name: str) -> str | None:
+        """Return what an option is set to, in lower case; ``None`` where it is not."""
+        query = self.get_secret_value().lower().rpartition("?")[2]
+        options = dict(option.partition("=")[::2] for option in re.split("[&;]", query))
+        return options.get(name.lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +67,8 @@ class RedisTarget:
     path: str = ""
     service: str = ""
     database: int = 0
-    user: str = ""
-    # Secrets are, or may be, among these three.
+    # Secrets are, or may be, among these.
+    user: str = field(default="", repr=False)
     password: SecretStr
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sentinel_options: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -106,7 +120,6 @@ _TLS_OPTIONS: Final = (
 )
 #: What redis-py's cluster client does not take.
 _NOT_IN_CLUSTERS: Final = ("db", "ssl_ca_path", "ssl_password")
-_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class RedisURL(MaskedURL):
@@ -149,7 +162,7 @@ class RedisURL(MaskedURL):
 
 
 def _options(query: str, kind: str, tls: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    texts = dict(reversed(parse_qsl(query)))  # the first of a name counts, as redis-py has it
+    texts = dict(reversed(parse_qsl(query, keep_blank_values=True)))  # the first of a name counts, as redis-py has it
     allowed = {*_OPTIONS, *(_TLS_OPTIONS if tls else ()), *(_SENTINEL_OPTIONS if kind == "sentinel" else ())}
     if kind == "cluster":
         allowed -= {*_NOT_IN_CLUSTERS}
