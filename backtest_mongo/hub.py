@@ -130,7 +130,8 @@ class Hub:
         try:
             await ping(client)
         finally:
-            await client.aclose()
+            # Whole: when the time is over in its midst, connections would stay open.
+            await to_its_end(client.aclose())
 
     async def close(self) -> None:
         """Close every connection. It goes on to its end when the caller is cancelled, and closing twice is fine."""
@@ -172,8 +173,8 @@ async def _close(close: Callable[[], Any]) -> None:
 # next one is made. Retired are those whose configuration has been replaced, and those that are being closed.
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _retired: list[Hub] = []
-# Loops in different threads come and go at the same time.
-_sweeping = threading.Lock()
+# Loops in different threads come and go at the same time: whoever changes one of the two holds this.
+_lock = threading.Lock()
 
 
 def current_hub() -> Hub:
@@ -182,15 +183,15 @@ def current_hub() -> Hub:
     hub = _hubs.get(loop)
     if hub is not None and hub.config is get_config():
         return hub
-    return _make(loop, hub)
+    return _make(loop)
 
 
-def _make(loop: asyncio.AbstractEventLoop, outdated: Hub | None) -> Hub:
-    if outdated is not None:
-        # Operations under way finish on the old connections.
-        _retired.append(_hubs.pop(loop))
-    hub = _hubs[loop] = Hub(get_config(), loop)
-    with _sweeping:
+def _make(loop: asyncio.AbstractEventLoop) -> Hub:
+    hub = Hub(get_config(), loop)
+    with _lock:
+        # Operations under way finish on the connections of the hub before.
+        _retire(loop)
+        _hubs[loop] = hub
         ended = [_hubs.pop(known) for known in list(_hubs) if known.is_closed()]
         ended += [known for known in _retired if known.loop.is_closed()]
         _retired[:] = [known for known in _retired if known not in ended]
@@ -199,24 +200,32 @@ def _make(loop: asyncio.AbstractEventLoop, outdated: Hub | None) -> Hub:
     return hub
 
 
+def _retire(loop: asyncio.AbstractEventLoop) -> None:
+    hub = _hubs.pop(loop, None)
+    if hub is not None:
+        _retired.append(hub)
+
+
 async def close_outdated() -> None:
     """Close the running loop's connections that were made for a configuration which has been replaced."""
     loop = asyncio.get_running_loop()
-    hub = _hubs.get(loop)
-    if hub is not None and hub.config is not get_config():
-        _retired.append(_hubs.pop(loop))
-    for outdated in [known for known in _retired if known.loop is loop]:
-        await outdated.close()
-        # Not before: a close that is cancelled can be called again.
-        if outdated in _retired:
-            _retired.remove(outdated)
+    with _lock:
+        hub = _hubs.get(loop)
+        if hub is not None and hub.config is not get_config():
+            _retire(loop)
+        outdated = [known for known in _retired if known.loop is loop]
+    for known in outdated:
+        await known.close()
+        with _lock:
+            # Not before: a close that is cancelled can be called again.
+            if known in _retired:
+                _retired.remove(known)
 
 
 async def close_hub() -> None:
     """Close the running loop's connections, if there are any."""
-    hub = _hubs.pop(asyncio.get_running_loop(), None)
-    if hub is not None:
-        _retired.append(hub)
+    with _lock:
+        _retire(asyncio.get_running_loop())
     await close_outdated()
 
 
@@ -224,6 +233,9 @@ _inherited: list[Hub] = []
 
 
 def _after_fork() -> None:
+    global _lock
+    # A thread that held it is not in the child, and would never let it go.
+    _lock = threading.Lock()
     # The child's clients must be its own. The parent's are kept unused: finalizing them would disturb its connections.
     _inherited.extend((*_hubs.values(), *_retired))
     _hubs.clear()
