@@ -1,4 +1,7 @@
-"""What CI runs: `nox -s tests` on the Python at hand, `nox -s versions` on the others, `nox -s lint types` beside."""
+"""What CI runs: `nox -s tests` on the Python at hand, `versions` on the others, `lint`, `types` and `audit` beside.
+
+The long forms are sessions of their own: `faults`, `soak`, `model` and `bench`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ def _run_tests(session: nox.Session) -> None:
     session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
     # Two workers, each with embedded servers of its own. Servers that are given are shared, and some tests count what
     # a server is asked, so then there is one.
-    workers = "0" if os.environ.get("CC_MONGO_CONNECTION_STRING") or os.environ.get("CC_REDIS_HOST") else "2"
+    given = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL")
+    workers = "0" if any(os.environ.get(name) for name in given) else "2"
     session.run("python", "-m", "pytest", "-n", workers, *session.posargs)
 
 
@@ -52,6 +56,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities in what gets installed. Where no service can be asked it says NOT AUDITED."""
+    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "audit"))
+    session.run("python", "tools/audit.py", success_codes=[0, 3])
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """Faults made on real servers: a table, and docs/faults.md from fault-results/. --quick takes minutes."""
     session.install(".[demo]")
@@ -63,6 +74,19 @@ def soak(session: nox.Session) -> None:
     """Ten minutes of mixed load: memory, tasks, connections and file descriptors have to stay flat."""
     session.install(".[demo]")
     session.run("python", "-m", "faults.soak", *session.posargs)
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """A thousand long lives of every slot beside a model, and ten thousand cancellations, on each driver."""
+    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
+    long = {
+        "BACKTEST_MODEL_EXAMPLES": "1000",
+        "BACKTEST_MODEL_STEPS": "100",
+        "BACKTEST_CANCELS": "10000",
+    }
+    files = ("tests/test_model.py", "tests/test_cancellation.py")
+    session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 
 
 @nox.session

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+import pymongo
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ConfigurationError, InvalidName, InvalidURI, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -34,7 +35,7 @@ from backtest_mongo.guard import COMMAND_SECONDS
 from backtest_mongo.log import log
 from backtest_mongo.payload import CODEC
 from backtest_mongo.redis_clients import RedisClient, address, make_client, ping
-from backtest_mongo.tasks import to_its_end
+from backtest_mongo.tasks import apart, to_its_end
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
@@ -122,7 +123,9 @@ class Hub:
             await self.wait_for_init()
 
     async def _ping_mongo(self) -> None:
-        await self.database.command("ping")
+        # Several tries, so that what the driver has to say is known before the time is over.
+        with pymongo.timeout(INIT_SECONDS / 5):
+            await self.database.command("ping")
 
     async def _ping_redis(self) -> None:
         # A client for this call alone: the cache's gives up too soon for a first handshake over a slow network.
@@ -261,6 +264,9 @@ def _mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
             # A primary that is frozen or cut off is noticed within the sum of both, and what waits for it is retried.
             ("connectTimeoutMS", _NOTICE_MS),
             ("heartbeatFrequencyMS", _NOTICE_MS),
+            # The driver's retries can't work on a standalone, and hold up one another there: each clears the pool of
+            # connections that all others wait for. This library's own take their place.
+            ("retryWrites", not uri.is_one_server),
         )
         # PyMongo lets keyword arguments win over the URI, and the URI is what the user wrote.
         if uri.option(name) is None
@@ -303,11 +309,14 @@ _REFUSALS = (OperationFailure, ConfigurationError, AuthenticationError, Authoriz
 async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]], seconds: float) -> str | None:
     """Ping until the server answers; return what is wrong once it refuses us or the time is over."""
     error: BaseException = TimeoutError()
+    clock = asyncio.get_running_loop().time
+    end = clock() + seconds
     try:
         async with asyncio.timeout(seconds):
-            while True:
+            # The clock as well: redis-py uses wait_for, which loses a cancellation now and then on Python 3.11.
+            while clock() < end:
                 try:
-                    await ping()
+                    await apart(ping())
                     return None
                 except _REFUSALS as refusal:
                     return f"{name} at {address} refuses us: {_reason(refusal)}"
@@ -315,7 +324,8 @@ async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]], s
                     error = failure
                 await asyncio.sleep(_INIT_PAUSE_SECONDS)
     except TimeoutError:
-        return f"{name} at {address} did not answer within {seconds:g} s: {_reason(error)}"
+        pass
+    return f"{name} at {address} did not answer within {seconds:g} s: {_reason(error)}"
 
 
 def _reason(error: BaseException) -> str:

@@ -60,10 +60,16 @@ class Attempts:
     is what it does not retry: writes to a standalone, the later batches of a long list, the making of indexes.
     """
 
-    __slots__ = ("_pause",)
+    __slots__ = ("_began", "_pause")
 
     def __init__(self) -> None:
+        self._began = monotonic()
         self._pause = _FIRST_PAUSE
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the first of them began."""
+        return monotonic() - self._began
 
     async def another(self, error: Exception) -> bool:
         """Tell whether to try again after ``error``, once it is time to."""

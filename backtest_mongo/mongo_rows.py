@@ -14,6 +14,7 @@ from backtest_mongo.hub import Hub
 from backtest_mongo.indexes import ensure_indexes
 from backtest_mongo.limits import Attempts, Limit, seconds_left
 from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.tasks import apart
 from backtest_mongo.types import Document
 
 __all__ = ["PAGE", "MongoRows", "chunks"]
@@ -35,6 +36,8 @@ class MongoRows:
         self._cache = hub.cache
         self._local = hub.cache.local
         self._limit = hub.operation_seconds
+        # Motor's calls are in threads, which no cancellation reaches.
+        self._apart = hub.config.CC_MONGO_DRIVER == "pymongo"
         self._indexed = False
         self._indexing: asyncio.Future[None] | None = None
 
@@ -67,7 +70,7 @@ class MongoRows:
         attempts = Attempts()
         while True:
             try:
-                return await work()
+                return await (apart(work()) if self._apart else work())
             except DRIVER_ERRORS as error:
                 if not await attempts.another(error):
                     self._fail(doing, error, key)

@@ -3,17 +3,18 @@
 A write is one atomic upsert on the natural key, and the id cache is up to date before it returns.
 
 A write whose answer was lost is sent again while its time lasts, unless the row shows that it has been carried out.
-What is sent again must not bring a value back that another writer has replaced meanwhile: from the second time on an
-upsert passes over a row that is stamped later than it, and the caller learns that the outcome is unknown.
+What is sent again must not bring a value back that another writer has replaced meanwhile. The server stamps each row,
+and from the second time on a write passes over a row that was stamped after the first attempt began, by the server's
+own clock; the caller then learns that the outcome is unknown.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import bson
 from bson import ObjectId
@@ -39,8 +40,11 @@ __all__ = ["MongoStore"]
 _RACE_TRIES: Final = 3
 #: Rows of a long list that are written within one limit.
 _CHUNK: Final = 5_000
-_ID_ONLY: Final = {"_id": 1}
+_STAMP: Final = {"updatedDate": 1}
+#: Keys whose last stamp is remembered.
+_STAMPS: Final = 4_096
 
+T = TypeVar("T")
 Row = tuple[Key, Document]
 
 
@@ -55,54 +59,59 @@ class MongoStore(MongoReads):
         self._writes: Crowd[Row, None] = Crowd(self._upsert_together)
         #: The last write of each key that is under way: writes of one key are carried out in the order of their calls.
         self._writing: dict[Key, asyncio.Future[None]] = {}
+        #: When keys were last written by this process alone, by the server's clock.
+        self._stamps: dict[Key, datetime] = {}
 
     async def upsert(self, key: Key, fields: Document) -> None:
         with Limit(self._limit):
             if not self._indexed:
                 await self.ready()
             # A driver call that is cancelled may still be applied, and then after a later write that was acknowledged.
-            await to_its_end(self._in_order(key, partial(self._join, key, fields)))
+            await to_its_end(self._in_order([key], partial(self._join, key, fields)))
 
     async def _join(self, key: Key, fields: Document) -> None:
         await self._writes.call((key, _update(fields)), self._upsert_alone, _size(fields[self._spec.field]))
 
-    async def _in_order(self, key: Key, write: Callable[[], Awaitable[None]]) -> None:
-        await self._until_written(key)
-        written = self._writing[key] = asyncio.get_running_loop().create_future()
+    async def _in_order(self, keys: Sequence[Key], write: Callable[[], Awaitable[T]]) -> T:
+        await self._until_written(keys)
+        written = asyncio.get_running_loop().create_future()
+        self._writing.update(dict.fromkeys(keys, written))
         try:
-            await write()
+            return await write()
         finally:
-            del self._writing[key]
+            for key in keys:
+                del self._writing[key]
             written.set_result(None)
 
-    async def _until_written(self, key: Key) -> None:
-        while (earlier := self._writing.get(key)) is not None:
-            done, _ = await asyncio.wait([earlier], timeout=seconds_left())
+    async def _until_written(self, keys: Sequence[Key]) -> None:
+        while (busy := next((key for key in keys if key in self._writing), None)) is not None:
+            done, _ = await asyncio.wait([self._writing[busy]], timeout=seconds_left())
             if not done:
                 raise StoreUnavailableError(
                     "writing failed: the write of the same key before it has not been answered, and time is up",
                     slot=self._spec.name,
                     collection=self._spec.collection,
-                    key=self._filter(key),
+                    key=self._filter(busy),
                     hint="it was not sent",
                 )
 
-    async def _upsert_alone(self, row: Row, *, again: bool = False) -> None:
+    async def _upsert_alone(self, row: Row, lost: Attempts | None = None) -> None:
+        """Write a row; ``lost`` are attempts at it whose answer was lost."""
         key, update = row
-        attempts = Attempts()
+        attempts, again = lost or Attempts(), lost is not None
         races = _RACE_TRIES
         while True:
             try:
                 oid = (await self._landed([row])).get(key) if again else None
                 if oid is None:
                     document = await self._upserts.find_one_and_update(
-                        self._unless_later(row) if again else self._filter(key),
+                        self._query(key, await self._began(attempts) if again else None),
                         update,
-                        projection=_ID_ONLY,
+                        projection=_STAMP,
                         upsert=True,
                         return_document=ReturnDocument.AFTER,
                     )
-                    oid = cast("Document", document)["_id"]  # never None: upsert and AFTER
+                    oid = self._stamped(key, cast("Document", document))  # never None: upsert and AFTER
                 break
             except DuplicateKeyError as error:
                 races -= 1
@@ -123,7 +132,7 @@ class MongoStore(MongoReads):
         try:
             while True:
                 try:
-                    refused = await self._bulk_upsert(calls, again=again)
+                    refused = await self._bulk_upsert(calls, attempts if again else None)
                     break
                 except DRIVER_ERRORS as error:
                     if not await attempts.another(error):
@@ -139,26 +148,26 @@ class MongoStore(MongoReads):
             if call not in refused:
                 call.answer(None)
         # Alone: it meets its own error again, or wins the race for a fresh key that it had lost.
-        await asyncio.gather(*(self._settle(call, again=again) for call in refused))
+        await asyncio.gather(*(self._settle(call, attempts if again else None) for call in refused))
 
-    async def _settle(self, call: Call[Row, None], *, again: bool) -> None:
+    async def _settle(self, call: Call[Row, None], lost: Attempts | None) -> None:
         try:
-            await self._upsert_alone(call.item, again=again)
+            await self._upsert_alone(call.item, lost)
         except Exception as error:  # nobody may be left waiting
             call.fail(error)
         else:
             call.answer(None)
 
-    async def _bulk_upsert(self, calls: list[Call[Row, None]], *, again: bool) -> set[Call[Row, None]]:
+    async def _bulk_upsert(self, calls: list[Call[Row, None]], lost: Attempts | None) -> set[Call[Row, None]]:
         """Return the calls whose rows were refused, once the id cache knows all others."""
         rows = [call.item for call in calls]
-        ids = await self._landed(rows) if again else {}
+        ids = await self._landed(rows) if lost else {}
         sent = [call for call in calls if call.item[0] not in ids]
         result: Mapping[str, Any] = {}
         refused: set[Call[Row, None]] = set()
         try:
             if sent:
-                operations = self._operations([call.item for call in sent], again=again)
+                operations = await self._operations([call.item for call in sent], lost)
                 result = (await self._collection.bulk_write(operations, ordered=False)).bulk_api_result
         except BulkWriteError as error:
             result = error.details or {}
@@ -180,10 +189,9 @@ class MongoStore(MongoReads):
         await self._cache.put_many(self._spec, list(ids.items()))
         return refused
 
-    def _operations(self, rows: Sequence[Row], *, again: bool) -> list[UpdateOne]:
-        return [
-            UpdateOne(self._unless_later(row) if again else self._filter(row[0]), row[1], upsert=True) for row in rows
-        ]
+    async def _operations(self, rows: Sequence[Row], lost: Attempts | None) -> list[UpdateOne]:
+        since = await self._began(lost) if lost else None
+        return [UpdateOne(self._query(key, since), update, upsert=True) for key, update in rows]
 
     async def upsert_many(self, rows: Sequence[Row]) -> None:
         """Upsert rows with different keys, in their order: those inserted are then the newest in this order."""
@@ -192,7 +200,8 @@ class MongoStore(MongoReads):
             with Limit(self._limit):
                 if not self._indexed:
                     await self.ready()
-                ids = await to_its_end(self._bulk_in_order(chunk))
+                keys = [key for key, _ in chunk]
+                ids = await to_its_end(self._in_order(keys, partial(self._bulk_in_order, chunk)))
             await self._cache.put_many(self._spec, list(ids.items()))
 
     async def _bulk_in_order(self, rows: list[Row]) -> dict[Key, ObjectId]:
@@ -207,7 +216,8 @@ class MongoStore(MongoReads):
                     ids |= landed
                     rows = [row for row in rows if row[0] not in landed]
                 if rows:
-                    result = await self._collection.bulk_write(self._operations(rows, again=again), ordered=True)
+                    operations = await self._operations(rows, attempts if again else None)
+                    result = await self._collection.bulk_write(operations, ordered=True)
                     ids |= {rows[index][0]: oid for index, oid in (result.upserted_ids or {}).items()}
                 return ids
             except DRIVER_ERRORS as error:
@@ -231,7 +241,7 @@ class MongoStore(MongoReads):
         with Limit(self._limit):
             if not self._indexed:
                 await self.ready()
-            await to_its_end(self._in_order(key, partial(self._mark_removed, key)))
+            await to_its_end(self._in_order([key], partial(self._mark_removed, key)))
 
     async def _mark_removed(self, key: Key) -> None:
         # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it.
@@ -243,13 +253,13 @@ class MongoStore(MongoReads):
                 payload,
             ]
         }
-        update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": (now := _now())}}]
-        query = {**self._filter(key), "removed": {"$ne": True}}
+        update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": "$$NOW"}}]
         attempts = Attempts()
         again = False
         while True:
             try:
-                found = (await self._collection.update_one(query, update)).matched_count
+                query = self._query(key, await self._began(attempts) if again else None)
+                found = (await self._collection.update_one({**query, "removed": {"$ne": True}}, update)).matched_count
                 row = (
                     await self._collection.find_one(self._filter(key), {"removed": 1}) if again and not found else None
                 )
@@ -258,7 +268,6 @@ class MongoStore(MongoReads):
                 if not await attempts.another(error):
                     self._fail("removing", error, key)
                 again = True
-                query["updatedDate"] = {"$not": {"$gte": now}}
         if row is not None and row.get("removed") is not True:
             self._fail_replaced(key)
 
@@ -280,10 +289,29 @@ class MongoStore(MongoReads):
         """Wait until what has been read is durable: a write that changes nothing waits for all that was before it."""
         await self._collection.update_one(query, {"$setOnInsert": {"__v": 0}})
 
-    def _unless_later(self, row: Row) -> Document:
-        """Return the filter of an upsert that is sent again. A row that it passes over makes it a duplicate key."""
-        key, update = row
-        return {**self._filter(key), "updatedDate": {"$not": {"$gte": update["$set"]["updatedDate"]}}}
+    def _query(self, key: Key, since: datetime | None) -> Document:
+        """Return the filter of a write, which passes over a row stamped ``since`` then.
+
+        Passing over it makes an upsert a duplicate key.
+        """
+        if since is None:
+            # The natural key alone: the server retries a lost race for a fresh key only then.
+            return self._filter(key)
+        # Or it bears the stamp of our own last write, which may have been a moment ago.
+        stamps = [{"updatedDate": {"$not": {"$gte": since}}}, {"updatedDate": self._stamps.get(key, since)}]
+        return {**self._filter(key), "$or": stamps}
+
+    def _stamped(self, key: Key, document: Document) -> ObjectId:
+        if len(self._stamps) >= _STAMPS:
+            self._stamps.clear()
+        self._stamps[key] = document["updatedDate"]
+        return cast("ObjectId", document["_id"])
+
+    async def _began(self, attempts: Attempts) -> datetime:
+        """Return a time by the server's clock at which the first attempt had not begun yet."""
+        hello = await self._collection.database.command("hello")
+        began: datetime = hello["localTime"] - timedelta(seconds=attempts.seconds, milliseconds=2)
+        return began
 
     def _fail_replaced(self, key: Key, error: Exception | None = None) -> NoReturn:
         """Raise what tells the caller that somebody else has written meanwhile."""
@@ -298,15 +326,12 @@ class MongoStore(MongoReads):
         raise unknown from (error and without_frames(error))
 
 
-def _now() -> datetime:
-    """Return the time as MongoDB holds it, to the millisecond."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 def _update(fields: Document) -> Document:
-    now = _now()
-    return {"$set": {**fields, "updatedDate": now}, "$setOnInsert": {"createDate": now, "__v": 0}}
+    return {
+        "$set": fields,
+        "$currentDate": {"updatedDate": True},
+        "$setOnInsert": {"createDate": datetime.now(UTC), "__v": 0},
+    }
 
 
 def _size(value: Any) -> int:

@@ -53,9 +53,11 @@ class _MasterClient(Redis):
         return cast("_Sentinels", cast("SentinelConnectionPool", self.connection_pool).sentinel_manager)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        await super().aclose(close_connection_pool)
-        for sentinel in self.sentinels.sentinels:
-            await sentinel.aclose()
+        try:
+            await super().aclose(close_connection_pool)
+        finally:
+            for sentinel in self.sentinels.sentinels:
+                await sentinel.aclose()
 
 
 def make_client(config: Config, **options: Any) -> RedisClient:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-__all__ = ["to_its_end"]
+__all__ = ["apart", "to_its_end"]
 
 T = TypeVar("T")
 
@@ -24,6 +24,20 @@ async def to_its_end(work: Awaitable[T]) -> T:
         task.add_done_callback(_retrieve)
         if not task.done():
             await asyncio.wait([task])
+        raise
+
+
+async def apart(work: Awaitable[T]) -> T:
+    """Await ``work``; a caller that is cancelled meanwhile goes on at once, and the work to its end without it.
+
+    PyMongo's asyncio client must not be cancelled: it leaves a socket unclosed where it was connecting, and on Python
+    3.11 a second cancellation while it waits for a server leaves its lock held, so that it never answers again.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_retrieve)
         raise
 
 

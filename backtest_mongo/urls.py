@@ -50,6 +50,14 @@ class MongoURI(MaskedURL):
         hosts = rest.partition("/")[0].rpartition("@")[2].partition("?")[0]
         return hosts if _are_hosts(hosts) else ""
 
+    @property
+    def is_one_server(self) -> bool:
+        """Whether it names a single server, and no replica set."""
+        is_srv = self.get_secret_value().startswith("mongodb+srv://")
+        return (
+            not is_srv and "," not in self.hosts and not self.option("replicaSet") and not self.option("loadBalanced")
+        )
+
     def option(self, name: str) -> str | None:
         """Return what an option is set to, in lower case; ``None`` where it is not."""
         query = self.get_secret_value().lower().rpartition("?")[2]

@@ -28,6 +28,7 @@ from backtest_mongo.registry import persist
 
 SERVER_VARIABLES = (
     "CC_MONGO_CONNECTION_STRING",
+    "CC_REDIS_URL",
     "CC_REDIS_HOST",
     "CC_REDIS_PORT",
     "CC_REDIS_USER",

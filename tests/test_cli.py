@@ -94,10 +94,10 @@ async def test_serve_prints_what_to_export_and_stops_both_servers(number: signal
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(3)]
+    lines = [process.stdout.readline() for _ in range(4)]
     exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
     config = {name: value.strip("'") for name, value in exported.items()}
-    assert set(config) == {"CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_PORT"}
+    assert set(config) == {"CC_MONGO_CONNECTION_STRING", "CC_REDIS_URL", "CC_REDIS_HOST", "CC_REDIS_PORT"}
     async with setup(config):
         await StateAdapter("signal", "counter").write_state_data({"n": 1}, 1)
         status = await (await backtest_mongo.get_mongo()).admin.command("serverStatus")
@@ -114,7 +114,7 @@ async def test_serve_tells_when_a_server_ends_by_itself(tmp_path: Path) -> None:
         [*COMMAND, "serve", "--dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    config = dict(process.stdout.readline().removeprefix("export ").strip().split("=", 1) for _ in range(3))
+    config = dict(process.stdout.readline().removeprefix("export ").strip().split("=", 1) for _ in range(4))
     async with setup({name: value.strip("'") for name, value in config.items()}):
         status = await (await backtest_mongo.get_redis()).info("server")
         os.kill(int(status["process_id"]), signal.SIGKILL)

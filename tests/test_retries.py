@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -168,8 +167,8 @@ async def test_repeated_write_brings_no_replaced_value_back(
 
     async def replace() -> None:
         proxy.pass_on()
-        later = datetime.now(UTC) + timedelta(milliseconds=5)
-        await collection.update_many({}, {"$set": {"payload": {"by": "another"}, "updatedDate": later}})
+        stamped = {"$currentDate": {"updatedDate": True}}
+        await collection.update_many({}, {"$set": {"payload": {"by": "another"}}, **stamped})
 
     meanwhile(replace)
     proxy.cut(b"findAndModify", b"update", after=0)
@@ -194,9 +193,8 @@ async def test_repeated_list_brings_no_replaced_value_back(
 
     async def replace() -> None:
         proxy.pass_on()
-        later = datetime.now(UTC) + timedelta(milliseconds=5)
-        replaced = {"payload": {"id": "3", "by": "another"}, "updatedDate": later}
-        await collection.update_one({"signalId": "3"}, {"$set": replaced})
+        replaced = {"$set": {"payload": {"id": "3", "by": "another"}}, "$currentDate": {"updatedDate": True}}
+        await collection.update_one({"signalId": "3"}, replaced)
 
     meanwhile(replace)
     await storage.write_storage_data([{"id": "3", "n": 0}])
@@ -215,8 +213,8 @@ async def test_repeated_remove_does_not_remove_what_was_written_since(
 
     async def write_again() -> None:
         proxy.pass_on()
-        later = datetime.now(UTC) + timedelta(milliseconds=5)
-        await collection.update_many({}, {"$set": {"payload": {"n": 1}, "removed": False, "updatedDate": later}})
+        written = {"payload": {"n": 1}, "removed": False}
+        await collection.update_many({}, {"$set": written, "$currentDate": {"updatedDate": True}})
 
     meanwhile(write_again)
     proxy.cut(b"update", after=0)

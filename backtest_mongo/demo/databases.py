@@ -60,7 +60,7 @@ def servers(directory: Path | None) -> Iterator[dict[str, str]]:
 
 def users_own() -> bool:
     """Tell whether the environment names servers of the user's."""
-    return any(os.environ.get(name) for name in ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST"))
+    return any(os.environ.get(name) for name in ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL"))
 
 
 class Databases:

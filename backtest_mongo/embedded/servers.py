@@ -46,6 +46,7 @@ class Servers:
         mongod, redis_server = (self._processes[kind.name].port for kind in (Mongod, RedisServer))
         return {
             "CC_MONGO_CONNECTION_STRING": f"mongodb://{HOST}:{mongod}/{DATABASE}?replicaSet={REPLICA_SET}",
+            "CC_REDIS_URL": "",  # one in the environment would win over host and port
             "CC_REDIS_HOST": HOST,
             "CC_REDIS_PORT": redis_server,
         }

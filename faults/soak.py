@@ -1,0 +1,320 @@
+"""A long mixed load that has to leave everything flat: ``nox -s soak``, or ``python -m faults.soak --help``.
+
+Many tasks read, write, remove, list and cancel over all slots, while Redis is killed and started again in each cycle.
+At the end of a cycle all tasks pause, and what the process holds is counted. The keys are a bounded set that is written
+before the first cycle, so that the caches are full and growth is a leak. A line is fitted through the second half of
+the samples; what it gains from the first of them to the last is bounded:
+
+- resident memory: 2 % of its median, and no less than 3 MiB, which is what the allocator's own moods amount to
+- blocks that Python has allocated: 1 %
+- tasks, file descriptors, connections to MongoDB: none, which is to say less than one
+- sockets to Redis, of which there are more or fewer after each of its deaths: no more than commands at a time; they are
+  not counted among the file descriptors
+
+Exit code 1 if one of them is exceeded, or if any operation failed or read what was not written last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import random
+import resource
+import signal
+import statistics
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import pymongo
+from rich.console import Console
+from rich.table import Table
+
+import backtest_mongo
+from backtest_mongo import BacktestMongoError, CandleAdapter, StateAdapter, embedded
+from backtest_mongo.guard import AT_ONCE
+from faults.registers import SPECS, WHEN, Register
+
+CYCLE_SECONDS: Final = 12.0
+#: Of each cycle, without Redis.
+OUTAGE_SECONDS: Final = 2.0
+KEYS: Final = 2
+SERIES: Final = [CandleAdapter(f"SYMBOL{number}", "1m", "soak") for number in range(10)]
+CANDLES: Final = 5_000
+STEP: Final = 60_000
+#: What the columns of the series above take, so that they are full.
+CANDLE_CACHE_MB: Final = 2
+RESULTS: Final = Path("fault-results/soak.json")
+
+
+class Load:
+    """The tasks: each owns its registers, so it knows what they hold."""
+
+    def __init__(self, tasks: int, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self._random = random.Random(seed)
+        self._open = asyncio.Event()
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._workers = [self._work(number) for number in range(tasks)]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        for series in SERIES:
+            await series.write_candles_data([_candle(position) for position in range(CANDLES)])
+        self._tasks = [asyncio.create_task(worker) for worker in self._workers]
+        self._open.set()
+
+    async def pause(self) -> None:
+        """Wait until no task is at work, nor anything that they have left to itself."""
+        self._open.clear()
+        while self._active:
+            self._idle.clear()
+            await self._idle.wait()
+        await asyncio.sleep(1.5)  # longer than a Redis command may take that its caller did not wait for
+
+    def resume(self) -> None:
+        self._open.set()
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled() and task.exception() is not None:
+                self.faults.append(f"a task ended with {task.exception()!r}")
+
+    async def _work(self, number: int) -> None:
+        own = {Register(slot, f"{number}-{key}"): 0 for slot in SPECS for key in range(KEYS) if slot != "candle"}
+        values: dict[Register, int | None] = dict(own)
+        for register in own:
+            await self._guarded("write", register.write(0))
+        while True:
+            await self._open.wait()
+            self._active += 1
+            try:
+                await self._operate(number, values)
+            finally:
+                self._active -= 1
+                if not self._active:
+                    self._idle.set()
+
+    async def _operate(self, number: int, values: dict[Register, int | None]) -> None:
+        pick = self._random.random()
+        register = self._random.choice(list(values))
+        is_list = register.spec.shape == "collection"
+        if pick < 0.40:
+            if not is_list or pick < 0.02:  # a list has the rows of all tasks
+                found = await self._guarded("list" if is_list else "read", register.read())
+                # Of what comes as the newest rows, or was lost on the way, nothing is known.
+                if register in values and values[register] != found and register.spec.newest is None:
+                    self.faults.append(f"{register.name} is {found}, not {values[register]}")
+        elif pick < 0.75:
+            values[register] = self._random.randrange(10**6)
+            await self._guarded("write", register.write(values[register] or 0))
+        elif pick < 0.80 and register.spec.soft_delete:
+            values[register] = None
+            await self._guarded("remove", register.remove())
+        elif pick < 0.85:
+            values[register] = await self._cancelled(register)
+        elif pick < 0.92:
+            await self._window()
+        elif pick < 0.93:
+            first = self._random.randrange(CANDLES - 50)
+            rows = [_candle(position) for position in range(first, first + 50)]
+            if await self._guarded("candles", self._random.choice(SERIES).write_candles_data(rows)):
+                self.faults.append("a stored candle was written again")
+        elif pick < 0.97:
+            await self._many(number)
+        else:
+            register.forget()  # and Redis is asked the next time
+
+    async def _cancelled(self, register: Register) -> int | None:
+        """Cancel a write somewhere on its way, and return what a read then gives."""
+        number = self._random.randrange(10**6)
+        task = asyncio.ensure_future(register.write(number))
+        await asyncio.sleep(self._random.uniform(0, 0.02))
+        task.cancel()
+        await asyncio.wait([task])
+        self.done["cancelled"] += task.cancelled()
+        found: int | None = await self._guarded("read", register.read())
+        return found
+
+    async def _window(self) -> None:
+        limit = self._random.choice([1, 10, 500])
+        first = self._random.randrange(CANDLES - limit)
+        found = await self._guarded("window", self._random.choice(SERIES).read_candles_data(limit, first * STEP))
+        if not found or len(found) != limit or found[0] != _candle(first):
+            self.faults.append("a window is not what was written")
+
+    async def _many(self, number: int) -> None:
+        contexts = [(f"many-{number}", f"b{key}") for key in range(10)]
+        value = {"number": self._random.randrange(10**6)}
+        await self._guarded("write_many", StateAdapter.write_many([(context, value) for context in contexts], WHEN))
+        found = await self._guarded("read_many", StateAdapter.read_many(contexts))
+        if found != [value] * 10:
+            self.faults.append("many contexts are not what was written")
+
+    async def _guarded(self, kind: str, call: Any) -> Any:
+        try:
+            return await call
+        except BacktestMongoError as error:
+            self.faults.append(f"{kind}: {error}")
+        finally:
+            self.done[kind] += 1
+
+
+def _candle(position: int) -> dict[str, Any]:
+    price = 1.0 + position
+    return {"timestamp": position * STEP, "open": price, "high": price, "low": price, "close": price, "volume": 1.0}
+
+
+class Observer:
+    """Counts what this process holds, by itself and by what the servers say."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._mongo = pymongo.MongoClient[dict[str, Any]](config["CC_MONGO_CONNECTION_STRING"], appname="observer")
+        self._redis_port = config["CC_REDIS_PORT"]
+
+    def sample(self) -> dict[str, float]:
+        gc.collect()
+        files = _open_files()
+        cache = _sockets_to(self._redis_port, files)
+        return {
+            "memory": int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize(),
+            "blocks": sys.getallocatedblocks(),
+            "tasks": len(asyncio.all_tasks()),
+            "mongo": self._mongo_connections(),
+            "redis": cache,
+            "files": len(files) - cache,
+        }
+
+    def _mongo_connections(self) -> int:
+        ours: dict[str, Any] = {"$match": {"appName": "backtest-mongo"}}
+        rows = self._mongo.admin.aggregate([{"$currentOp": {"idleConnections": True}}, ours])
+        return sum("connectionId" in row for row in rows)
+
+    def close(self) -> None:
+        self._mongo.close()
+
+
+def _open_files() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except FileNotFoundError:
+            continue  # the one that the directory was listed by
+    return found
+
+
+def _sockets_to(port: int, files: set[str]) -> int:
+    """Count the open sockets to a port, those included whose other end has closed."""
+    ours = {name.partition(" ")[2] for name in files}
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[2].partition(":")[2], 16) == port and f"socket:[{row[9]}]" in ours for row in rows)
+
+
+def allowance(name: str, median: float) -> float:
+    """Return what a figure may gain over the second half."""
+    spare = {"memory": max(0.02 * median, 3 * 2**20), "blocks": 0.01 * median, "redis": float(AT_ONCE)}
+    return spare.get(name, 0.99)
+
+
+def judge(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Fit a line through the second half of each figure; return its median, what it gained, and what it may gain."""
+    half = samples[len(samples) // 2 :]
+    times = [sample["seconds"] for sample in half]
+    found = {}
+    for name in (key for key in half[0] if key != "seconds"):
+        values = [sample[name] for sample in half]
+        slope = statistics.linear_regression(times, values).slope
+        median = statistics.median(values)
+        # The pool's bound is what matters of the sockets to Redis: each cycle makes them anew.
+        gained = max(values) if name == "redis" else slope * (times[-1] - times[0])
+        figures = {"first": samples[0][name], "median": median, "gained": gained}
+        found[name] = {**figures, "may gain": allowance(name, median)}
+    return found
+
+
+async def soak(driver: str, minutes: float, tasks: int, seed: int, servers: embedded.Servers) -> dict[str, Any]:
+    """Return the figures of one driver."""
+    await backtest_mongo.setup(servers.config, CC_MONGO_DRIVER=driver, CC_CANDLE_CACHE_MB=CANDLE_CACHE_MB)
+    load, observer = Load(tasks, seed), Observer(servers.config)
+    await load.start()
+    start = time.monotonic()
+    samples: list[dict[str, float]] = []
+    while time.monotonic() - start < minutes * 60 or len(samples) < 6:
+        os.kill(servers.pid("redis-server"), signal.SIGKILL)
+        await asyncio.sleep(OUTAGE_SECONDS)
+        await asyncio.to_thread(servers.restart, "redis-server")
+        await asyncio.sleep(CYCLE_SECONDS - OUTAGE_SECONDS)
+        await load.pause()
+        samples.append({"seconds": time.monotonic() - start, **observer.sample()})
+        load.resume()
+    seconds = time.monotonic() - start
+    await load.stop()
+    observer.close()
+    await backtest_mongo.close()
+    return {
+        "driver": driver,
+        "tasks": tasks,
+        "seed": seed,
+        "seconds": seconds,
+        "redis kills": len(samples),
+        "operations": load.done.total(),
+        "a second": load.done.total() / seconds,
+        "by kind": load.done,
+        "faults": load.faults,
+        "figures": judge(samples),
+        "samples": samples,
+    }
+
+
+def show(result: dict[str, Any]) -> bool:
+    """Print the figures; tell whether all of them are within their bounds."""
+    title = (
+        f"{result['driver']}: {result['tasks']} tasks, {result['seconds']:.0f} s, {result['operations']:,} operations"
+    )
+    table = Table("figure", "first", "median", "gained", "may gain", "", title=f"{title} ({result['a second']:,.0f}/s)")
+    good = not result["faults"]
+    for name, figure in result["figures"].items():
+        flat = figure["gained"] <= figure["may gain"]
+        good = good and flat
+        scale = 2**20 if name == "memory" else 1
+        numbers = (f"{figure[column] / scale:,.2f}" for column in ("first", "median", "gained", "may gain"))
+        table.add_row(f"{name} (MiB)" if name == "memory" else name, *numbers, "flat" if flat else "GROWS")
+    console = Console()
+    console.print(table)
+    console.print(f"redis was killed {result['redis kills']} times; operations: {dict(result['by kind'])}")
+    for fault in result["faults"][:10]:
+        console.print(fault, markup=False)
+    return good
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="A long mixed load that has to leave everything flat.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of each driver")
+    parser.add_argument("--tasks", type=int, default=200)
+    parser.add_argument("--driver", choices=["motor", "pymongo", "both"], default="both")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    drivers = ["motor", "pymongo"] if options.driver == "both" else [options.driver]
+    results = []
+    for driver in drivers:
+        with embedded.Servers() as servers:
+            results.append(asyncio.run(soak(driver, options.minutes, options.tasks, options.seed, servers)))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1))
+    verdicts = [show(result) for result in results]
+    return 0 if all(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Where scenarios are played: servers that are started when first asked for, and a database for each scenario."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from faults.load import Load
+from faults.proxy import Proxy
+from faults.topology import Mongod, RedisNode, ReplicaSet, temporary_directory
+
+__all__ = ["Stage"]
+
+#: MongoDB's default, and what makes a short run short.
+ELECTION_SECONDS: Final = 10.0
+QUICK_ELECTION_SECONDS: Final = 2.0
+
+
+class Stage:
+    """The servers of a run. They end with the ``with`` block.
+
+    Args:
+        quick: play each scenario in its shortest form.
+        operations: of the register scenarios in their long form.
+    """
+
+    def __init__(self, *, quick: bool, operations: int = 100_000) -> None:
+        self.quick = quick
+        self.operations = 2_000 if quick else operations
+        self._stack = ExitStack()
+        self._directory = Path()
+
+    def __enter__(self) -> Self:
+        self._directory = self._stack.enter_context(temporary_directory())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def times(self, quick: int, long: int) -> int:
+        """Return how often a fault is made."""
+        return quick if self.quick else long
+
+    def work(self, seconds: float) -> None:
+        """Let the load work undisturbed: nothing is waited for."""
+        time.sleep(seconds)
+
+    @cached_property
+    def standalone(self) -> Mongod:
+        server = Mongod(self._directory / "standalone")
+        self._stack.callback(server.stop, kill=True)
+        server.start()
+        return server
+
+    @cached_property
+    def replica_set(self) -> ReplicaSet:
+        servers = ReplicaSet(self._directory, QUICK_ELECTION_SECONDS if self.quick else ELECTION_SECONDS)
+        self._stack.callback(servers.stop)
+        servers.start()
+        return servers
+
+    @cached_property
+    def redis(self) -> RedisNode:
+        """The Redis that faults are made on."""
+        return self._redis("redis")
+
+    @cached_property
+    def redis_proxy(self) -> Proxy:
+        """The way to :attr:`redis`, which can be made long."""
+        return self._stack.enter_context(Proxy(self.redis.port))
+
+    @cached_property
+    def healthy_redis(self) -> RedisNode:
+        """The one that nothing happens to."""
+        return self._redis("healthy-redis")
+
+    def _redis(self, name: str) -> RedisNode:
+        server = RedisNode(self._directory / name)
+        self._stack.callback(server.stop, kill=True)
+        server.start()
+        return server
+
+    def proxy(self, port: int) -> Proxy:
+        """Return a proxy to a server, for a ``with`` block."""
+        return Proxy(port)
+
+    def database(self) -> str:
+        """Return a name that no other scenario has."""
+        return f"faults-{uuid.uuid4().hex[:12]}"
+
+    def load(self, uri: str, *, through: str = "", config: dict[str, Any] | None = None, **job: Any) -> Load:
+        """Return a load on the database at ``uri``, which it reaches ``through`` another URI where that is given."""
+        full = {
+            "CC_MONGO_CONNECTION_STRING": through or uri,
+            "CC_REDIS_PORT": self.healthy_redis.port,
+            **(config or {}),
+        }
+        return Load(self._directory, full, uri=uri, **job)
