@@ -32,6 +32,10 @@ class Breaker:
         self._retry_at = now + SECONDS_OPEN
         return True
 
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
     def succeeded(self) -> None:
         self._failures = 0
         if self._open:

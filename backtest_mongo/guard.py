@@ -49,12 +49,13 @@ _patience: ContextVar[Patience | None] = ContextVar("_patience", default=None)
 
 
 class _Command:
-    """One command: whether it has begun, and whether it was given up as too late."""
+    """One command: whether it has begun, was given up as too late, and probes a server that was left alone."""
 
-    __slots__ = ("has_begun", "is_late", "task")
+    __slots__ = ("has_begun", "is_late", "is_probe", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, is_probe: bool) -> None:
         self.has_begun = self.is_late = False
+        self.is_probe = is_probe
         self.task: asyncio.Future[Any]
 
 
@@ -75,7 +76,7 @@ class Guard:
         """Return the outcome of ``work``; ``None`` if it fails, whatever the error, or has none in time."""
         if self._closed or not self._breaker.allows():
             return None
-        command = _Command()
+        command = _Command(self._breaker.is_open)
         task = asyncio.ensure_future(self._in_turn(command, work))
         command.task = task
         self._commands.add(command)
@@ -131,7 +132,8 @@ class Guard:
         error = command.task.exception()
         if command.is_late:
             return
-        if error is None:
-            self._breaker.succeeded()
-        else:
+        if error is not None:
             self._breaker.failed(error)
+        elif command.is_probe or not self._breaker.is_open:
+            # One that was sent before the others failed does not tell that the server is well.
+            self._breaker.succeeded()

@@ -72,6 +72,21 @@ def print_table(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def keep(path: Path, rows: list[dict[str, Any]], *, quick: bool) -> None:
+    """Write the rows down, beside those of other scenarios that were played on the same machine."""
+    for row in rows:
+        row["quick"] = quick
+        if quick:
+            row["command"] = row["command"].replace(" -- ", " -- --quick ")
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    if known.get("machine") == machine():
+        played = {row["name"] for row in rows}
+        rows = [*rows, *(row for row in known["rows"] if row["name"] not in played)]
+    order = [scenario.name for scenario in SCENARIOS]
+    rows = sorted(rows, key=lambda row: order.index(row["name"]))
+    path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+
+
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="each scenario in its shortest form")
@@ -84,8 +99,7 @@ def main(words: list[str] | None = None) -> int:
     with Stage(quick=arguments.quick, operations=arguments.operations) as stage:
         rows = play_all(chosen, stage, Console(stderr=True))
     arguments.out.mkdir(exist_ok=True)
-    figures = {"machine": machine(), "quick": arguments.quick, "rows": rows}
-    (arguments.out / "faults.json").write_text(json.dumps(figures, indent=1))
+    keep(arguments.out / "faults.json", rows, quick=arguments.quick)
     print_table(Console(width=140), rows)
     return int(any(row["problems"] for row in rows))
 

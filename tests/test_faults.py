@@ -187,5 +187,5 @@ def test_run_writes_figures_that_the_page_shows(tmp_path: Path, monkeypatch: pyt
     assert run.main(["--quick", "--out", out]) == 1
     text = page.page(json.loads((tmp_path / "results" / "faults.json").read_text()))
     figures = "1 | 1,234 | 0 | 0 | 0 | 0 | 0 | 0.0 s | 17.5 s"
-    assert f"| nothing | by nobody | none | {figures} | `nox -s faults -- --only good` |" in text
+    assert f"| nothing | by nobody | none | {figures} | `nox -s faults -- --quick --only good` |" in text
     assert "- bad: 7 acknowledged writes lost" in text
