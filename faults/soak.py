@@ -22,6 +22,7 @@ import gc
 import json
 import os
 import random
+import re
 import resource
 import signal
 import statistics
@@ -215,10 +216,16 @@ def _open_files() -> set[str]:
 
 
 def _sockets_to(port: int, files: set[str]) -> int:
-    """Count the open sockets to a port, those included whose other end has closed."""
-    ours = {name.partition(" ")[2] for name in files}
-    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    return sum(int(row[2].partition(":")[2], 16) == port and f"socket:[{row[9]}]" in ours for row in rows)
+    """Count the open sockets to a port, and those whose other end is gone: only that server is ever killed."""
+    tables = {
+        name: [line.split() for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]]
+        for name in ("tcp", "tcp6", "unix")
+    }
+    # The kernel lists a socket no more once its other end has reset it.
+    listed = {row[9] for row in (*tables["tcp"], *tables["tcp6"])} | {row[6] for row in tables["unix"]}
+    there = {row[9] for row in tables["tcp"] if int(row[2].partition(":")[2], 16) == port}
+    ours = {match[1] for name in files if (match := re.search(r"socket:\[(\d+)\]", name))}
+    return len(ours & there) + len(ours - listed)
 
 
 def allowance(name: str, median: float) -> float:
