@@ -14,13 +14,13 @@ nox.options.sessions = ["lint", "types", "tests"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 
-def _run_tests(session: nox.Session) -> None:
+def _run_tests(session: nox.Session, *arguments: str) -> None:
     session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
     # Two workers, each with embedded servers of its own. Servers that are given are shared, and some tests count what
     # a server is asked, so then there is one.
     given = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL")
     workers = "0" if any(os.environ.get(name) for name in given) else "2"
-    session.run("python", "-m", "pytest", "-n", workers, *session.posargs)
+    session.run("python", "-m", "pytest", "-n", workers, *arguments, *session.posargs)
 
 
 @nox.session
@@ -31,8 +31,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def versions(session: nox.Session) -> None:
-    """The test suite, on every Python that is supported."""
-    _run_tests(session)
+    """The test suite without its heavy parts, on every Python that is supported."""
+    _run_tests(session, "-m", "not heavy")
 
 
 @nox.session

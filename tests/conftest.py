@@ -101,6 +101,9 @@ class Deployment:
         return (await backtest_mongo.get_mongo())[self.name][spec.collection]
 
     async def cached(self, redis_key: str) -> str | None:
+        # A command that was too slow for its caller goes on without it.
+        under_way = [command.task for command in current_hub().cache._guard._commands]
+        await asyncio.gather(*under_way, return_exceptions=True)
         value: Any = await (await backtest_mongo.get_redis()).get(redis_key)
         return value.decode() if value is not None else None
 

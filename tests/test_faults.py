@@ -21,6 +21,8 @@ from faults.scenarios import SCENARIOS
 from faults.scenarios.base import Figures, Scenario
 from faults.stage import Stage
 
+pytestmark = pytest.mark.heavy
+
 TELLING = ("standalone-kill", "lost-replies", "black-hole", "stepdown", "redis-freeze", "redis-rubbish")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from faults.history import Op, Verdict, check, check_first_write_wins
 
+pytestmark = pytest.mark.heavy
+
 
 def write(value: int, start: int, end: int | None) -> Op:
     return Op(kind="write", value=value, start=start, end=end, who="writer")

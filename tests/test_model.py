@@ -49,6 +49,8 @@ from tests.conftest import DRIVERS
 from tests.model import CANDLE_FIELDS, OWN, SPECS, Model, Row, Window, batches, payloads, rows_of, times, windows
 from tests.uniform import WHEN
 
+pytestmark = pytest.mark.heavy
+
 EXAMPLES = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "40"))
 STEPS = int(os.environ.get("BACKTEST_MODEL_STEPS", "40"))
 

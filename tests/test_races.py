@@ -23,6 +23,8 @@ from tests.conftest import Deployment
 from tests.race_worker import ROWS, TASKS, value_of
 from tests.uniform import WHEN
 
+pytestmark = pytest.mark.heavy
+
 PROCESSES = 8
 KEYS = [str(number) for number in range(4)]
 #: Slots that stand for their shapes where one of each is enough.

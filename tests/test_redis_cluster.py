@@ -21,6 +21,8 @@ from tests import redis_servers, uniform
 from tests.conftest import Deployment
 from tests.redis_servers import ClusterServers, eventually
 
+pytestmark = pytest.mark.heavy
+
 PASSWORD = "s3cr3t"
 
 

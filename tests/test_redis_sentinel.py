@@ -18,6 +18,8 @@ from tests import redis_servers, uniform
 from tests.conftest import Deployment
 from tests.redis_servers import SentinelServers, eventually
 
+pytestmark = pytest.mark.heavy
+
 PASSWORD = "s3cr3t-of-the-nodes"
 SENTINEL_PASSWORD = "s3cr3t-of-the-sentinels"
 DEADLINE = 60.0

@@ -22,6 +22,8 @@ from backtest_mongo.embedded.process import HOST, Mongod
 from tests import redis_servers, uniform
 from tests.redis_servers import RedisNode, eventually, tls
 
+pytestmark = pytest.mark.heavy
+
 PASSWORD = "s3cr3t-0123"
 
 
