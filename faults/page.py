@@ -36,7 +36,8 @@ which all of them could have happened. {machine}
 {mongo}
 
 A primary that is lost is replaced after the election timeout, which is 10 s in the long form and 2 s in the short one
-(`--quick`).
+(`--quick`). On a machine that is busy besides, finding and electing the next one can take longer than the default limit
+of 15 s; operations are then unavailable.
 
 ## Redis
 
