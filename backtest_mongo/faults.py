@@ -83,6 +83,10 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
         advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
     elif code == 13:
         advice = "the user lacks the right to do this"
+    elif code == 18:
+        advice = "the login is refused: check user, password and authSource"
+    elif code == 123:
+        advice = "linearizable reads need a replica set"
     refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
     refused.code = code
     return refused
@@ -94,7 +98,9 @@ def without_frames(error: BaseException) -> BaseException:
     In some of them the driver holds the password in variables, and there are reports that show variables.
     """
     chain: BaseException | None = error
-    while chain is not None and chain.__traceback__ is not None:
+    seen: set[int] = set()
+    while chain is not None and id(chain) not in seen:
+        seen.add(id(chain))
         chain.__traceback__ = None
         chain = chain.__cause__ or chain.__context__
     return error
