@@ -28,7 +28,7 @@ from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY, without_frames
 from backtest_mongo.hub import Hub
 from backtest_mongo.limits import Attempts, Limit, seconds_left
 from backtest_mongo.mongo_reads import MongoReads
-from backtest_mongo.mongo_rows import chunks
+from backtest_mongo.mongo_rows import PAGE, chunks
 from backtest_mongo.payload import CODEC, WRITE_CODEC
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.tasks import to_its_end
@@ -277,7 +277,7 @@ class MongoStore(MongoReads):
         found: dict[Key, ObjectId] = {}
         for some in chunks(list(sent)):
             query = {"$or": [self._filter(key) for key in some]}
-            for row in await self._encoded.find(query).to_list(None):
+            for row in await self._encoded.find(query).batch_size(PAGE + 1).to_list(None):
                 key = tuple(row[name] for name in self._spec.key)
                 if all(_same(row.get(name), value) for name, value in sent[key]["$set"].items()):
                     found[key] = row["_id"]

@@ -50,7 +50,7 @@ class Stage:
 
     def work(self, seconds: float) -> None:
         """Let the load work undisturbed: nothing is waited for."""
-        time.sleep(seconds)
+        time.sleep(seconds)  # how long the load has, which is no condition to wait for
 
     @cached_property
     def standalone(self) -> Mongod:

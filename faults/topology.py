@@ -43,7 +43,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = RECOVERY_SEC
         found = condition()
         if found:
             return found
-        time.sleep(0.02)
+        time.sleep(0.02)  # nothing tells when a server has become what is waited for
     raise TimeoutError(f"waited {seconds:g} s for {what}")
 
 

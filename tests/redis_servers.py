@@ -35,7 +35,7 @@ def until(condition: Callable[[], Any]) -> Any:
         with contextlib.suppress(RedisError):
             if answer := condition():
                 return answer
-        time.sleep(0.02)
+        time.sleep(0.02)  # nothing tells when a server has become what is waited for
     raise TimeoutError(f"{getattr(condition, '__name__', condition)} did not hold within {DEADLINE:g} s")
 
 

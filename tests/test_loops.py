@@ -418,7 +418,7 @@ WHILE_SWEEPING = """
     # A child that waits for the lock, which nobody holds there, would wait for ever.
     deadline = time.monotonic() + 20
     while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # there is no waiting for a child with a deadline
     if ended == (0, 0):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
