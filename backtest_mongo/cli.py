@@ -1,66 +1,25 @@
-"""The command line: ``backtest-mongo serve`` and ``backtest-mongo demo``."""
+"""The command line: ``backtest-mongo serve``, ``backtest-mongo demo`` and ``backtest-mongo candles``."""
 
 # No `from __future__ import annotations` here: typer evaluates the annotations of commands, and these are local.
 
-import importlib.util
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
-from backtest_mongo import BacktestMongoError, __version__
+from backtest_mongo import __version__
+from backtest_mongo.console import reported, require, say
 
 if TYPE_CHECKING:
     import typer
 
 __all__ = ["main"]
 
-_MISSING = 2
-#: A shell's way to say that a signal ended a command.
-_BY_SIGNAL = 128
-
 
 def main() -> None:
     """Run the command that the arguments name."""
-    _require("cli", "typer", "rich")
+    require("cli", "typer", "rich")
     _app()()
-
-
-def _require(extra: str, *modules: str) -> None:
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        _say(f'backtest-mongo: {" and ".join(missing)} missing: pip install "backtest-mongo[{extra}]"')
-        sys.exit(_MISSING)
-
-
-def _say(text: str) -> None:
-    """Print one line to standard error."""
-    print(" ".join(text.split()), file=sys.stderr)
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """End with one line instead of a traceback where the library or the user ends a command early."""
-
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(_BY_SIGNAL + number)  # an exception, so that servers and processes are stopped on the way out
-
-    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    previous = [signal.signal(number, terminate) for number in signals]
-    try:
-        yield
-    except (BacktestMongoError, OSError) as error:  # OSError: a directory that can't be written to, and the like
-        _say(f"backtest-mongo: {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(_BY_SIGNAL + signal.SIGINT)
-    finally:
-        for number, handler in zip(signals, previous, strict=True):
-            signal.signal(number, handler)
 
 
 def _app() -> "typer.Typer":
@@ -98,16 +57,16 @@ def _app() -> "typer.Typer":
         """
         from backtest_mongo.embedded import Servers
 
-        with _reported(), Servers(directory) as servers:
+        with reported(), Servers(directory) as servers:
             for name, value in servers.config.items():
                 print(f"export {name}={shlex.quote(str(value))}", flush=True)
-            _say(f"MongoDB and Redis are running on {servers.directory}; Ctrl-C stops them")
+            say(f"MongoDB and Redis are running on {servers.directory}; Ctrl-C stops them")
             try:
                 ended = servers.wait()
             except (KeyboardInterrupt, SystemExit):
-                _say("stopping")
+                say("stopping")
                 return
-            _say(f"{ended} ended by itself: see {servers.directory / ended}.log")
+            say(f"{ended} ended by itself: see {servers.directory / ended}.log")
             sys.exit(1)
 
     @app.command()
@@ -127,13 +86,16 @@ def _app() -> "typer.Typer":
         """
         if kills > bars // 10:
             raise typer.BadParameter(f"at most one kill in 10 bars, so {bars // 10}", param_hint="'--kills'")
-        _require("demo", "matplotlib")
+        require("demo", "matplotlib")
         from backtest_mongo.demo.main import demo as run_demo
 
-        with _reported():
+        with reported():
             equal = run_demo(bars=bars, kills=kills, seed=seed, keep=keep)
         sys.exit(0 if equal else 1)
 
+    from backtest_mongo.candles.commands import candles_app
+
+    app.add_typer(candles_app(), name="candles")
     return app
 
 

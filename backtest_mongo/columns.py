@@ -9,10 +9,14 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 from backtest_mongo.specs import Key
 from backtest_mongo.types import Candle, Document
+
+if TYPE_CHECKING:
+    from backtest_mongo.arrays import CandleArrays
 
 __all__ = ["CandleColumns", "Series"]
 
@@ -144,6 +148,25 @@ class Series:
             block.close[offset] = row["close"]
             block.volume[offset] = row["volume"]
             block.present[offset] = 1
+
+    def put_arrays(self, candles: CandleArrays) -> None:
+        """Keep rows that were read as columns."""
+        import numpy as np
+
+        positions, beside = np.divmod(candles.timestamp, self.step)
+        if beside.any():
+            candles, positions = candles.take(beside == 0), positions[beside == 0]
+        numbers, offsets = np.divmod(positions, BLOCK)
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for start, stop in pairwise(edges):
+            if start == stop:
+                continue
+            block = self._columns._make(self._context, int(numbers[start]))
+            places = offsets[start:stop]
+            columns = (block.open, block.high, block.low, block.close, block.volume)
+            for kept, column in zip(columns, candles.prices, strict=True):
+                np.frombuffer(kept)[places] = column[start:stop]
+            np.frombuffer(block.present, np.uint8)[places] = 1
 
 
 def _rows(block: _Block, start: int, stop: int, timestamp: int, step: int) -> list[Candle]:

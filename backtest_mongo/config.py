@@ -38,6 +38,9 @@ class Config(BaseSettings):
             This library reads candles in windows and never needs them.
         CC_CANDLE_CACHE_MB: the memory, in MiB and for each event loop, for candles that were read, which are not asked
             for again; 0 for none.
+        CC_CANDLE_BLOCKS: whether candles are sealed in blocks of columns, and read from such. It changes no answer.
+        CC_CANDLE_SHARED_WRITERS: whether other programs than this library write candles, such as the Node package. They
+            don't drop a block that a late candle makes incomplete, so then only blocks without gaps are used.
     """
 
     model_config = SettingsConfigDict(
@@ -61,6 +64,8 @@ class Config(BaseSettings):
     CC_REDIS_REQUIRED: bool = True
     CC_CANDLE_ID_CACHE: bool = True
     CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
+    CC_CANDLE_BLOCKS: bool = True
+    CC_CANDLE_SHARED_WRITERS: bool = False
 
     @field_validator("CC_MONGO_CONNECTION_STRING")
     @classmethod

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from backtest_mongo.shapes import Adapter
 from backtest_mongo.specs import Key
-from backtest_mongo.store import SeriesRows, Store
-from backtest_mongo.types import Candle, Document
+from backtest_mongo.store import Counts, SeriesRows, Store
+from backtest_mongo.types import Candle, Coverage, Document, Sealed
+
+if TYPE_CHECKING:
+    from backtest_mongo.arrays import CandleArrays
 
 __all__ = ["dummy"]
 
@@ -36,11 +40,51 @@ class _NullStore:
     async def newest(self, context: Key, limit: int) -> list[Document]:
         return []
 
-    async def insert_new(self, context: Key, rows: Mapping[int, Document]) -> int:
+    async def insert_new(self, context: Key, step: int, rows: Mapping[int, Document]) -> int:
         return 0
 
     async def window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None:
         return None
+
+    async def insert_arrays(self, context: Key, step: int, candles: CandleArrays) -> int:
+        return 0
+
+    async def read(self, context: Key, step: int, first: int, end: int) -> CandleArrays:
+        from backtest_mongo.arrays import CandleArrays
+
+        return CandleArrays.empty(0)
+
+    async def coverage(self, context: Key) -> Coverage:
+        return Coverage(None, None, 0)
+
+    async def bounds(self, context: Key) -> tuple[int, int] | None:
+        return None
+
+    async def neighbours(
+        self, context: Key, step: int, phase: int, first: int, end: int
+    ) -> AsyncIterator[tuple[int | None, int | None]]:
+        nothing: tuple[tuple[int | None, int | None], ...] = ()
+        for pair in nothing:
+            yield pair
+
+    async def contexts(self) -> AsyncIterator[Key]:
+        nothing: tuple[Key, ...] = ()
+        for context in nothing:
+            yield context
+
+    async def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
+        yield 0, 0
+
+    async def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
+        nothing: tuple[tuple[Document, str | None], ...] = ()
+        for block in nothing:
+            yield block
+
+    async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
+        return 0, 0
+
+    async def sealed(self, context: Key) -> Sealed:
+        return Sealed(0, 0, 0)
 
 
 _NOTHING: SeriesRows = _NullStore()
@@ -50,7 +94,8 @@ class _Dummy(Adapter):
     async def _prepare(self) -> None:
         return None
 
-    def _store(self) -> Store:
+    @classmethod
+    def _store(cls) -> Store:
         return _NOTHING
 
 

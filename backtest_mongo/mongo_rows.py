@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pymongo.errors import ExecutionTimeout
 
@@ -17,7 +18,10 @@ from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.tasks import apart
 from backtest_mongo.types import Document
 
-__all__ = ["PAGE", "MongoRows", "chunks"]
+if TYPE_CHECKING:
+    from pymongo.asynchronous.collection import AsyncCollection
+
+__all__ = ["PAGE", "MongoRows", "aggregated", "chunks"]
 
 #: Rows asked for at a time, and the length of their keys.
 PAGE: Final = 1000
@@ -94,6 +98,14 @@ class MongoRows:
 
     def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
         raise self._fault(doing, error, key) from without_frames(error)
+
+
+async def aggregated(collection: AsyncCollection[Document], pipeline: list[Document]) -> list[Document]:
+    """Return all that an aggregation gives."""
+    cursor: Any = collection.aggregate(pipeline)
+    if inspect.isawaitable(cursor):  # PyMongo's; Motor gives the cursor itself
+        cursor = await cursor
+    return await cursor.to_list(None)  # type: ignore[no-any-return]  # a cursor of either driver
 
 
 def chunks(keys: list[Key]) -> Iterator[list[Key]]:

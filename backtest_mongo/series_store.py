@@ -1,56 +1,59 @@
-"""The store of a series: rows that never change, written in bulk and read in windows."""
+"""The store of a series: candles that never change, written in bulk and read in windows, out of blocks where it can."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bson import ObjectId
-from bson.codec_options import CodecOptions
-from pymongo.errors import BulkWriteError
 
-from backtest_mongo.faults import DRIVER_ERRORS, DUPLICATE_KEY
+from backtest_mongo import series_index, types
+from backtest_mongo.block_grid import Grid
+from backtest_mongo.block_store import MongoBlocks
+from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.guard import Patience
 from backtest_mongo.hub import Hub
-from backtest_mongo.limits import Attempts, Limit
-from backtest_mongo.mongo_store import MongoStore
+from backtest_mongo.limits import Limit
+from backtest_mongo.log import log
+from backtest_mongo.sealing import GROUP, Sealer
+from backtest_mongo.series_rows import CandleRows
 from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.store import Counts
 from backtest_mongo.tasks import to_its_end
-from backtest_mongo.types import Candle, Document
+from backtest_mongo.types import Candle, Coverage, Document, Sealed
+
+if TYPE_CHECKING:
+    from backtest_mongo.arrays import CandleArrays
 
 __all__ = ["SeriesStore"]
 
-_ROW: Final = {"_id": 0, "timestamp": 1, "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
-#: Rows that the server may put into one reply; it ends each at 16 MB by itself.
-_BATCH: Final = 200_000
 #: Rows inserted at a time.
 _INSERT: Final = 10_000
-#: Times asked for one by one at a time, where they lie too far apart for a range.
-_ASK: Final = 5_000
-#: A range is asked for if it holds at most so many times the rows in question.
-_SPARSE: Final = 4
+#: From so many rows on they are handled as columns, and may be in blocks.
+MANY = 512
+_LATEST: Final = 2**63 - 1
 
 
-class SeriesStore(MongoStore):
-    """A series' rows in its MongoDB collection, and those that were read in memory."""
+class SeriesStore(CandleRows):
+    """A series' rows in its MongoDB collection, its blocks, and what was read of both in memory."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         super().__init__(hub, spec)
-        # Without the decoder that makes 64-bit integers plain: the one integer of a row is taken from the grid.
-        self._rows = self._collection.with_options(
-            codec_options=CodecOptions(document_class=dict[str, Any]), read_concern=hub.lasting
-        )
         self._columns = hub.candles
         self._cache_ids = hub.config.CC_CANDLE_ID_CACHE
+        self._use_blocks = hub.config.CC_CANDLE_BLOCKS
+        self._blocks = MongoBlocks(hub, spec)
+        self._sealer = Sealer(self, self._blocks)
+
+    # Reading
 
     async def window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None:
         """Return ``limit`` rows from ``first`` on, one each ``step``, or ``None`` if one is not stored."""
         position, beside = divmod(first, step)
         if beside or 4 * limit > self._columns.rows:
-            return _on_grid(await self._fetch(context, first, first + (limit - 1) * step), first, step, limit)
+            return await self._read_window(context, first, step, limit)
         series = self._columns.series(context, step)
         candles, found = series.get(position, limit)
         if found == limit:
@@ -59,109 +62,211 @@ class SeriesStore(MongoStore):
         self.misses += 1
         missing, end = position + found, position + limit
         ahead = series.rows_ahead(missing, range(position, end))
-        rows = await self._fetch(context, missing * step, (end - 1 + ahead) * step)
-        series.put(rows)
-        rest = _on_grid(rows, missing * step, step, limit - found)
+        if end + ahead - missing < MANY:
+            rows = await self.fetch(context, missing * step, (end - 1 + ahead) * step)
+            series.put(rows)
+            rest = _on_grid(rows, missing * step, step, limit - found)
+        else:
+            arrays = await self.read(context, step, missing * step, min((end + ahead) * step, _LATEST))
+            series.put_arrays(arrays)
+            rest = _window(arrays, missing * step, step, limit - found)
         return None if rest is None else candles + rest
 
-    async def insert_new(self, context: Key, rows: Mapping[int, Document]) -> int:
+    async def _read_window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None:
+        last = first + (limit - 1) * step
+        if limit < MANY:
+            return _on_grid(await self.fetch(context, first, last), first, step, limit)
+        return _window(await self.read(context, step, first, min(last + 1, _LATEST)), first, step, limit)
+
+    async def read(self, context: Key, step: int, first: int, end: int) -> CandleArrays:
+        """Return the candles of a half-open range of times, by time, as columns."""
+        from backtest_mongo.series_reads import Read
+
+        grid = Grid.of(step)
+        read = Read(self, self._blocks if self._use_blocks else None, grid, context)
+        candles = await read.between(first, end)
+        if read.damaged:
+            await self._mend(context, grid, read.damaged)
+        return candles
+
+    async def _mend(self, context: Key, grid: Grid, damaged: Sequence[Document]) -> None:
+        for block in damaged:
+            log().warning(
+                "a block of candles is damaged: its rows were read instead, and it is sealed again",
+                problem=block["problem"],
+                series=":".join(map(str, context)),
+                start=block["start"],
+            )
+        try:
+            await self._blocks.drop(damaged)
+            await self._sealer.seal(context, grid, sorted(block["start"] for block in damaged))
+        except StoreError as error:  # such as a user who may only read, and has an answer
+            log().warning("a damaged block of candles could not be sealed again", error=str(error))
+
+    # Writing
+
+    async def insert_new(self, context: Key, step: int, rows: Mapping[int, Document]) -> int:
         """Insert the rows whose times are free, leave all others as they are, and return how many were inserted."""
         if not rows:
             return 0
-        with Patience():
-            return await self._insert_new(context, rows)
+        if len(rows) >= MANY:
+            from backtest_mongo.arrays import CandleArrays
 
-    async def _insert_new(self, context: Key, rows: Mapping[int, Document]) -> int:
-        key = dict(zip(self._spec.key, context, strict=False))
-        # Asked first, because a refused insert costs the server and the driver far more than a look into the index.
-        stored = await self._stored_times(key, rows)
-        now = datetime.now(UTC)
-        stamps = {"createDate": now, "updatedDate": now, "__v": 0}
-        fresh = [{"_id": ObjectId(), **key, **row, **stamps} for time, row in rows.items() if time not in stored]
+            return await self.insert_arrays(context, step, CandleArrays.of(rows), publish=self._cache_ids)
+        grid, times = Grid.of(step), sorted(rows)
+        with Patience():
+            stored = await self.stored_times(context, times)
+            now = datetime.now(UTC)
+            stamps = {"createDate": now, "updatedDate": now, "__v": 0}
+            series = self._series(context)
+            fresh = [time for time in rows if time not in stored]
+            documents = [{"_id": ObjectId(), **series, **rows[time], **stamps} for time in fresh]
+            with Limit(self._limit):
+                new = await to_its_end(self._insert_and_drop(context, grid, times, fresh, documents))
+            if self._cache_ids:
+                await self._publish(context, [(row["timestamp"], row["_id"]) for row in new])
+        starts = _passed(grid, grid.starts(times), times[-1])
+        if len(starts) <= GROUP:  # else they are far apart, and hold hardly more than these
+            await self._seal(context, grid, starts)
+        return len(new)
+
+    async def insert_arrays(self, context: Key, step: int, candles: CandleArrays, *, publish: bool = False) -> int:
+        """The same for many, ascending, each of another time. With ``publish`` their ids go to Redis."""
+        grid = Grid.of(step)
+        inserted = 0
+        with Patience():
+            for part in _stretches(candles, grid):
+                new = await self._insert_stretch(context, grid, part, publish)
+                inserted += new
+                starts = grid.starts(part.timestamp.tolist())
+                if part.timestamp[-1] == candles.timestamp[-1]:
+                    starts = _passed(grid, starts, int(part.timestamp[-1]))
+                # What was stored before stays, whatever it is, and has to be read.
+                await self._seal(context, grid, starts, part if new == len(part) else None)
+        return inserted
+
+    async def _insert_stretch(self, context: Key, grid: Grid, candles: CandleArrays, publish: bool) -> int:
+        from backtest_mongo.arrays import encode_rows
+
         inserted = 0
         publishing: asyncio.Future[None] | None = None
-        for start in range(0, len(fresh), _INSERT):
+        for start in range(0, len(candles), _INSERT):
+            part = candles.take(slice(start, start + _INSERT))
+            times = part.timestamp.tolist()
+            # Asked first, because a refused insert costs the server and the driver far more than a look into the index.
+            stored = await self.stored_times(context, times)
+            fresh = part.take([time not in stored for time in times]) if stored else part
+            fresh_times = fresh.timestamp.tolist()
+            documents, ids = encode_rows(self._series(context), fresh)
             with Limit(self._limit):
-                new = await to_its_end(self._insert(key, fresh[start : start + _INSERT]))
+                new = await to_its_end(self._insert_and_drop(context, grid, times, fresh_times, documents))
             inserted += len(new)
             if publishing is not None:
                 await publishing
-            if self._cache_ids:
+            if publish:
                 # Windows never look an id up, so the process has no use for these; the Node package has. They go to
                 # Redis while MongoDB works on the next rows.
-                ids = [((*context, row["timestamp"]), row["_id"]) for row in new]
-                publishing = asyncio.ensure_future(self._cache.put_many(self._spec, ids, local=False))
+                known = list(zip(fresh_times, ids, strict=True))
+                if len(new) < len(known):  # others were faster
+                    new_ids = {document["_id"] for document in new}
+                    known = [entry for entry in known if entry[1] in new_ids]
+                publishing = asyncio.ensure_future(self._publish(context, known))
         if publishing is not None:
             await publishing
         return inserted
 
-    async def _insert(self, key: Document, documents: list[Document]) -> list[Document]:
-        """Insert what no other writer has inserted meanwhile, and return it."""
-        attempts = Attempts()
-        inserted: list[Document] = []
-        again = False
-        while True:
-            try:
-                if again:
-                    # What an attempt whose answer was lost has inserted bears the ids that it was given here.
-                    landed = await self._landed_ids(key, documents)
-                    inserted += [document for document in documents if document["_id"] in landed]
-                    documents = [document for document in documents if document["_id"] not in landed]
-                if documents:
-                    await self._collection.insert_many(documents, ordered=False)
-                return inserted + documents
-            except BulkWriteError as error:
-                details = error.details or {}
-                failed = details.get("writeErrors", [])
-                if not details.get("writeConcernErrors") and all(row["code"] == DUPLICATE_KEY for row in failed):
-                    lost = {row["index"] for row in failed if list(row.get("keyPattern", ())) != ["_id"]}
-                    return inserted + [document for index, document in enumerate(documents) if index not in lost]
-                if not await attempts.another(error):
-                    self._fail("writing a batch", error)
-            except DRIVER_ERRORS as error:
-                if not await attempts.another(error):
-                    self._fail("writing a batch", error)
-            again = True
+    async def _insert_and_drop(
+        self, context: Key, grid: Grid, times: Sequence[int], fresh: Sequence[int], documents: list[Any]
+    ) -> list[Any]:
+        """Insert the documents of the times that are fresh; then no block is left that lacks one of all ``times``."""
+        if documents:
+            # Before as well: a process that is killed in between leaves no such block behind. And a block that holds
+            # what was not stored has outlived its rows, which somebody has deleted.
+            late = self._late(grid, fresh)
+            if late:
+                await self._blocks.drop_of(context, grid.starts(late))
+            documents = await self._insert(self._series(context), documents)
+        late = self._late(grid, times)
+        if late:
+            await self._blocks.drop_lacking(context, grid, late)
+        return documents
 
-    async def _landed_ids(self, key: Document, documents: list[Document]) -> set[ObjectId]:
-        times = [document["timestamp"] for document in documents]
-        query = {**key, "timestamp": {"$gte": min(times), "$lte": max(times)}}
-        cursor = self._collection.find(query, {"_id": 1}).batch_size(_BATCH)
-        ids = {row["_id"] for row in await cursor.to_list(None)}
-        await self._confirm({**key, "timestamp": times[0]})
-        return ids
+    def _late(self, grid: Grid, times: Sequence[int]) -> list[int]:
+        now = types.now_ms()
+        return [time for time in times if grid.may_be_sealed(grid.start(time), now)]
 
-    async def _stored_times(self, key: Document, rows: Mapping[int, Document]) -> set[int]:
-        """Return which of the rows' times are stored for good, out of the index alone."""
-        times = sorted(rows)
-        if len(times) == 1 or times[-1] - times[0] <= _SPARSE * len(times) * (times[1] - times[0]):
-            asked: list[Any] = [{"$gte": times[0], "$lte": times[-1]}]
-        else:
-            asked = [{"$in": times[start : start + _ASK]} for start in range(0, len(times), _ASK)]
-        found: set[int] = set()
-        for condition in asked:
-            with Limit(self._limit):
-                if not self._indexed:
-                    await self.ready()
-                found |= await self._retried("writing a batch", partial(self._times, {**key, "timestamp": condition}))
-        return found
+    async def _publish(self, context: Key, ids: Sequence[tuple[int, ObjectId]]) -> None:
+        await self._cache.put_many(self._spec, [((*context, time), oid) for time, oid in ids], local=False)
 
-    async def _times(self, query: Document) -> set[int]:
-        cursor = self._rows.find(query, {"_id": 0, "timestamp": 1}).batch_size(_BATCH)
-        return {int(row["timestamp"]) for row in await cursor.to_list(None)}
+    # Sealing
 
-    async def _fetch(self, context: Key, first: int, last: int) -> list[Document]:
-        """Return all rows from ``first`` to ``last``, both included, by time."""
-        key = dict(zip(self._spec.key, context, strict=False))
+    async def _seal(self, context: Key, grid: Grid, starts: Sequence[int], stored: CandleArrays | None = None) -> None:
+        if not self._use_blocks or not starts:
+            return
+        try:
+            await self._sealer.seal(context, grid, starts, stored)
+        except (StoreError, StoreUnavailableError) as error:
+            # The candles are stored, which is all that was promised.
+            log().warning("candles could not be sealed", series=":".join(map(str, context)), error=str(error))
 
-        async def fetch() -> list[Document]:
-            cursor = self._rows.find({**key, "timestamp": {"$gte": first, "$lte": last}}, _ROW)
-            return await cursor.sort("timestamp", 1).batch_size(_BATCH).to_list(None)
+    def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
+        """Seal what can be sealed of a series; yield what was sealed after each stretch."""
+        return self._sealer.seal_all(context, Grid.of(step))
 
-        with Limit(self._limit):
-            if not self._indexed:
-                await self.ready()
-            return await self._retried("reading a window", fetch)
+    def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
+        """Compare each block with its rows."""
+        return self._sealer.verify(context, Grid.of(step))
+
+    async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
+        """Drop these blocks and seal their stretches again."""
+        await self._blocks.drop(damaged)
+        return await self._sealer.seal(context, Grid.of(step), sorted(block["start"] for block in damaged))
+
+    async def sealed(self, context: Key) -> Sealed:
+        """Return the number of blocks, their rows and their bytes."""
+        return Sealed(**await self._blocks.totals(context))
+
+    # The index
+
+    async def coverage(self, context: Key) -> Coverage:
+        return await series_index.coverage(self, self._spec, context)
+
+    async def bounds(self, context: Key) -> tuple[int, int] | None:
+        """Return the times of the first and the last row."""
+        first, last = await self.next_time(context, None), await self.next_time(context, None, -1)
+        return None if first is None or last is None else (first, last)
+
+    def neighbours(
+        self, context: Key, step: int, phase: int, first: int, end: int
+    ) -> AsyncIterator[tuple[int | None, int | None]]:
+        """Yield neighbours of a grid that lie more than a step apart, the ends of the range among them."""
+        return series_index.neighbours(self, self._spec, context, step, phase, first, end)
+
+    def contexts(self) -> AsyncIterator[Key]:
+        """Yield the context of each series there is."""
+        return series_index.contexts(self, self._spec)
+
+
+def _passed(grid: Grid, starts: list[int], last: int) -> list[int]:
+    """Return the blocks that a write up to ``last`` has gone on from: the last one only if it reached its end."""
+    return starts if last + grid.step >= starts[-1] + grid.span else starts[:-1]
+
+
+def _stretches(candles: CandleArrays, grid: Grid) -> Iterator[CandleArrays]:
+    """Yield the candles in stretches that end where blocks end."""
+    at = 0
+    while at < len(candles):
+        end = grid.start(int(candles.timestamp[at])) + GROUP * grid.span
+        part = candles.take(slice(at, None)).between(-(2**63), end)
+        yield part
+        at += len(part)
+
+
+def _window(candles: CandleArrays, first: int, step: int, limit: int) -> list[Candle] | None:
+    """Return the rows at ``first`` and each ``step`` after it, passing over others; ``None`` if one is missing."""
+    part = candles.between(first, min(first + limit * step, _LATEST))
+    part = part.take((part.timestamp - first) % step == 0)
+    return part.candles() if len(part) == limit else None
 
 
 def _on_grid(rows: Sequence[Document], first: int, step: int, limit: int) -> list[Candle] | None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from backtest_mongo.specs import Key
-from backtest_mongo.types import Candle, Document
+from backtest_mongo.types import Candle, Coverage, Document, Sealed
 
-__all__ = ["SeriesRows", "Store"]
+if TYPE_CHECKING:
+    from backtest_mongo.arrays import CandleArrays
+
+__all__ = ["Counts", "SeriesRows", "Store"]
+
+#: Blocks, and the candles in them.
+Counts: TypeAlias = tuple[int, int]
 
 
 class Store(Protocol):
@@ -24,7 +30,19 @@ class Store(Protocol):
 
 
 class SeriesRows(Store, Protocol):
-    """What the adapter of a series needs beyond that."""
+    """What the adapter of a series needs beyond that. ``step`` is the interval; times are in milliseconds."""
 
-    async def insert_new(self, context: Key, rows: Mapping[int, Document]) -> int: ...
+    async def insert_new(self, context: Key, step: int, rows: Mapping[int, Document]) -> int: ...
     async def window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None: ...
+    async def insert_arrays(self, context: Key, step: int, candles: CandleArrays) -> int: ...
+    async def read(self, context: Key, step: int, first: int, end: int) -> CandleArrays: ...
+    async def coverage(self, context: Key) -> Coverage: ...
+    async def bounds(self, context: Key) -> tuple[int, int] | None: ...
+    def neighbours(
+        self, context: Key, step: int, phase: int, first: int, end: int
+    ) -> AsyncIterator[tuple[int | None, int | None]]: ...
+    def contexts(self) -> AsyncIterator[Key]: ...
+    def seal(self, context: Key, step: int) -> AsyncIterator[Counts]: ...
+    def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]: ...
+    async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts: ...
+    async def sealed(self, context: Key) -> Sealed: ...

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from numbers import Integral
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
 
-__all__ = ["INTERVAL_MS", "Candle", "Context", "Document", "Interval", "Payload", "Rows", "When", "now_ms", "to_millis"]
+__all__ = [
+    "INTERVAL_MS",
+    "PRICES",
+    "Candle",
+    "Context",
+    "Coverage",
+    "Document",
+    "Gap",
+    "Interval",
+    "Payload",
+    "Rows",
+    "SealReport",
+    "Sealed",
+    "VerifyReport",
+    "When",
+    "WriteReport",
+    "now_ms",
+    "to_millis",
+]
 
 Interval: TypeAlias = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "1d"]
 
@@ -47,6 +66,77 @@ class Candle(TypedDict):
     low: float
     close: float
     volume: float
+
+
+class Gap(NamedTuple):
+    """A half-open range of times, in milliseconds, in which no candle of the grid is stored."""
+
+    start: int
+    end: int
+    #: How many candles are missing.
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What is stored of a series: the open times of the first and the last candle, in milliseconds, and how many."""
+
+    first: int | None
+    last: int | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """What became of the rows of a frame.
+
+    Attributes:
+        new: rows that were stored.
+        present: rows whose time was stored already; what is stored stays.
+        refused: for each reason the numbers of the rows that were not stored for it, from 0 on.
+    """
+
+    new: int
+    present: int
+    refused: dict[str, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """How much of a series is in sealed blocks: how many there are, their candles, and the bytes of their documents."""
+
+    blocks: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealReport:
+    """What a call sealed: blocks, and the candles in them."""
+
+    blocks: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What the comparison of blocks with their rows found.
+
+    Attributes:
+        blocks: blocks that were compared.
+        rows: candles in them.
+        damaged: what is wrong, by the start of the block in milliseconds.
+        repaired: blocks that were sealed again.
+    """
+
+    blocks: int
+    rows: int
+    damaged: dict[int, str]
+    repaired: int
+
+
+#: A candle's numbers, beside its time.
+PRICES: Final = ("open", "high", "low", "close", "volume")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

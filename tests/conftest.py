@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, embedded, log
+from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_store
 from backtest_mongo.config import reset_config
 from backtest_mongo.hub import current_hub
 from backtest_mongo.registry import persist
@@ -34,7 +34,10 @@ SERVER_VARIABLES = (
     "CC_REDIS_USER",
     "CC_REDIS_PASSWORD",
 )
+CANDLE_VARIABLES = ("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS")
 DRIVERS = ("motor", "pymongo")
+#: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
+BLOCKS = ("default", "off", "tiny")
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -62,7 +65,7 @@ def unique() -> str:
 @pytest.fixture(autouse=True)
 def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees another's configuration, registry or logger, nor the caller's environment."""
-    for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", "CC_CANDLE_ID_CACHE"):
+    for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", *CANDLE_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     reset_config()
     logger, registry = log.log(), {name: copy.copy(value) for name, value in vars(persist).items()}
@@ -81,10 +84,25 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def config(servers: dict[str, Any], driver: str, unique: str) -> dict[str, Any]:
+def candle_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One of :data:`BLOCKS`."""
+    way = str(getattr(request, "param", BLOCKS[0]))
+    if way == "tiny":
+        tiny_blocks(monkeypatch)
+    return way
+
+
+def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_grid, "ROWS", 4)
+    monkeypatch.setattr(series_store, "MANY", 1)
+
+
+@pytest.fixture
+def config(servers: dict[str, Any], driver: str, unique: str, candle_blocks: str) -> dict[str, Any]:
     """The configuration of a fresh database."""
     uri = urlsplit(servers["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{unique}").geturl()
-    return {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver}
+    blocks = {"CC_CANDLE_BLOCKS": False} if candle_blocks == "off" else {}
+    return {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver, **blocks}
 
 
 @dataclass
@@ -150,11 +168,22 @@ async def operations() -> Counts:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test one run per slot: of all, or of the shapes that ``@pytest.mark.shapes`` names."""
+    """Give a test one run per slot: of all, or of the shapes that ``@pytest.mark.shapes`` names.
+
+    What goes over candles runs once for each way of sealing them.
+    """
+    stores = "candle_blocks" in metafunc.fixturenames
     if "spec" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("shapes")
         specs = [spec for spec in SLOTS if marker is None or spec.shape in marker.args]
         only = metafunc.definition.get_closest_marker("slots")
         if only is not None:
             specs = [spec for spec in specs if all(getattr(spec, name) for name in only.args)]
-        metafunc.parametrize("spec", specs, ids=[spec.name for spec in specs])
+        if not stores:
+            metafunc.parametrize("spec", specs, ids=[spec.name for spec in specs])
+            return
+        runs = [(spec, way) for spec in specs for way in (BLOCKS if spec.shape == "series" else BLOCKS[:1])]
+        ids = [spec.name if way == BLOCKS[0] else f"{spec.name}-{way}" for spec, way in runs]
+        metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
+    elif stores and metafunc.module.__name__ in ("tests.test_candles", "tests.test_golden"):
+        metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)

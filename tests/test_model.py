@@ -38,6 +38,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 import backtest_mongo
 from backtest_mongo import InputError, persist
@@ -45,8 +47,21 @@ from backtest_mongo.hub import current_hub
 from backtest_mongo.payload import CODEC
 from backtest_mongo.types import now_ms
 from tests import uniform
-from tests.conftest import DRIVERS
-from tests.model import CANDLE_FIELDS, OWN, SPECS, Model, Row, Window, batches, payloads, rows_of, times, windows
+from tests.conftest import DRIVERS, tiny_blocks
+from tests.model import (
+    CANDLE_FIELDS,
+    OWN,
+    SPECS,
+    Model,
+    Row,
+    Window,
+    batches,
+    payloads,
+    prices,
+    rows_of,
+    times,
+    windows,
+)
 from tests.uniform import WHEN
 
 pytestmark = pytest.mark.heavy
@@ -61,6 +76,9 @@ POISONS = (
 )
 #: What another program does to a row.
 HOWS = ("write", "write", "delete", "delete and write")
+#: How candles are sealed.
+SEALED = ("default", "off", "tiny", "tiny", "tiny, complete ones")
+places = st.integers(-40, 40)
 processes = st.sampled_from([0, 0, 0, 1])
 kinds = st.sampled_from(["write", "write", "read", "read", "remove", "has"])
 
@@ -87,7 +105,8 @@ class Machine(RuleBasedStateMachine):
         self.name = f"t{uuid.uuid4().hex[:12]}"
         self.database = self.servers.mongo.get_database(self.name, codec_options=CODEC)
         self.runners = [asyncio.Runner(), asyncio.Runner()]
-        self.set_up(64, True)
+        self.undo = pytest.MonkeyPatch()
+        self.set_up(64, True, "default")
 
     def run_in(self, process: int, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runners[process].run(work)
@@ -104,12 +123,18 @@ class Machine(RuleBasedStateMachine):
                 runner.run(backtest_mongo.close())
                 runner.close()
             self.servers.mongo.drop_database(self.name)
+            self.undo.undo()
 
-    @initialize(candle_cache_mb=st.sampled_from([0, 64]), candle_ids=st.booleans())
-    def set_up(self, candle_cache_mb: int, candle_ids: bool) -> None:
+    @initialize(candle_cache_mb=st.sampled_from([0, 64]), candle_ids=st.booleans(), blocks=st.sampled_from(SEALED))
+    def set_up(self, candle_cache_mb: int, candle_ids: bool, blocks: str) -> None:
         uri = urlsplit(self.servers.config["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{self.name}").geturl()
         config = {**self.servers.config, "CC_MONGO_CONNECTION_STRING": uri}
-        self.run_in(0, backtest_mongo.setup(config, CC_CANDLE_CACHE_MB=candle_cache_mb, CC_CANDLE_ID_CACHE=candle_ids))
+        self.shared = blocks == "tiny, complete ones"
+        config |= {"CC_CANDLE_CACHE_MB": candle_cache_mb, "CC_CANDLE_ID_CACHE": candle_ids}
+        config |= {"CC_CANDLE_BLOCKS": blocks != "off", "CC_CANDLE_SHARED_WRITERS": self.shared}
+        if blocks.startswith("tiny"):
+            tiny_blocks(self.undo)
+        self.run_in(0, backtest_mongo.setup(config))
 
     # The places
 
@@ -196,6 +221,56 @@ class Machine(RuleBasedStateMachine):
             until = None if window.spare is None else first + (window.limit - 1) * row.step + window.spare
             found = self.run_in(process, reading(window.limit, first, until))
             assert found == self.model.window(row, window.limit, first, until)
+
+    @rule(row=grids, first=places, length=st.integers(0, 60), process=processes)
+    def read_columns(self, row: Row, first: int, length: int, process: int) -> None:
+        start, end = first * row.step - 1, (first + length) * row.step + 1
+        stored = sorted(self.model.series.get(row, ()))
+        frame = self.run_in(process, row.adapter.read_frame(start, end, as_="numpy"))
+        columns = [frame["timestamp"].astype("int64").tolist(), *(frame[name].tolist() for name in CANDLE_FIELDS)]
+        within = [self.model.series[row][time] for time in stored if start <= time < end]
+        assert list(zip(*columns, strict=True)) == [tuple(_candle(candle).values()) for candle in within]
+        gaps = self.run_in(process, row.adapter.gaps(start, end))
+        phase = stored[0] % row.step if stored else 0
+        grid = range(start - (start - phase) % -row.step, end, row.step)
+        missing = [time for gap in gaps for time in range(gap.start, gap.end, row.step)]
+        assert missing == [time for time in grid if time not in stored]
+        coverage = self.run_in(process, row.adapter.coverage())
+        ends = (stored[0], stored[-1]) if stored else (None, None)
+        assert (coverage.first, coverage.last, coverage.rows) == (*ends, len(stored))
+
+    @rule(row=grids, position=places, price=prices)
+    def another_program_writes_a_candle(self, row: Row, position: int, price: float) -> None:
+        """As the Node package does, which knows of no blocks."""
+        if not self.shared:
+            return
+        time = position * row.step
+        candle = {"timestamp": time, **dict.fromkeys(CANDLE_FIELDS, price)}
+        if self.model.write_candles(row, [candle]):
+            self.database[row.spec.collection].insert_one({**row.query, **candle, "timestamp": float(time)})
+
+    @rule(row=grids, process=processes)
+    def seal(self, row: Row, process: int) -> None:
+        self.run_in(process, row.adapter.seal())
+        self.run_in(process, row.adapter.verify(repair=True))
+        assert self.run_in(process, row.adapter.verify()).damaged == {}
+
+    @rule(row=grids, how=st.sampled_from(["a price", "presence", "rows", "start", "announced"]), nth=places)
+    def damage(self, row: Row, how: str, nth: int) -> None:
+        """What no program of ours does to a block, and a sealer that is killed before it is done."""
+        collection = _blocks(self.database, row)
+        blocks = list(collection.find().sort("_id", 1))
+        if not blocks:
+            return
+        block = blocks[nth % len(blocks)]
+        changes: dict[str, dict[str, Any]] = {
+            "a price": {"close": block.get("close", b"")[::-1]},
+            "presence": {"present": b"\xf0"},
+            "rows": {"rows": 3},
+            "start": {"start": block["start"] + 10**9 * 4 * row.step},
+            "announced": {"rows": 0, "token": ObjectId()},
+        }
+        collection.update_one({"_id": block["_id"]}, {"$set": changes[how]})
 
     @rule(drawn=st.lists(documents, min_size=1, max_size=6), when=st.none() | times, process=processes)
     def read_many(self, drawn: list[Row], when: Any, process: int) -> None:
@@ -296,6 +371,7 @@ class Machine(RuleBasedStateMachine):
     @rule(row=st.one_of(rows, items, grids))
     def another_program_drops_a_collection(self, row: Row) -> None:
         self.database[row.spec.collection].drop()
+        _blocks(self.database, row).drop()  # as the documentation asks for
         self.model.drop(row.slot)
         for runner in self.runners:  # as the documentation asks for
             runner.run(backtest_mongo.close())
@@ -399,6 +475,10 @@ async def _put_in_redis(key: str, poison: str, own: ObjectId, other: ObjectId) -
                 "nothing": b"",
             }
             await client.set(key, values.get(poison, b"rubbish"))
+
+
+def _blocks(database: Database[dict[str, Any]], row: Row) -> Collection[dict[str, Any]]:
+    return database[f"{row.spec.name.replace('_', '-')}-blocks"]
 
 
 def _shaped(row: Row, value: dict[str, Any]) -> Any:

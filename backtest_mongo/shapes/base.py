@@ -55,15 +55,17 @@ class Adapter:
         await current_hub().ensure_init()
         await self._store().ready()
 
-    def _store(self) -> Store:
+    @classmethod
+    def _store(cls) -> Store:
         hub = current_hub()
-        store: Store | None = hub.stores.get(self.spec.name)
+        store: Store | None = hub.stores.get(cls.spec.name)
         if store is None:
-            store = hub.stores[self.spec.name] = self._open(hub)
+            store = hub.stores[cls.spec.name] = cls._open(hub)
         return store
 
-    def _open(self, hub: Hub) -> Store:
-        return MongoStore(hub, self.spec)
+    @classmethod
+    def _open(cls, hub: Hub) -> Store:
+        return MongoStore(hub, cls.spec)
 
     def _dispose(self) -> None:
         if self._on_dispose is not None:
