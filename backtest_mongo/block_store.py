@@ -29,6 +29,7 @@ __all__ = ["PAGE_BLOCKS", "MongoBlocks"]
 
 #: Blocks read at a time: some megabytes.
 PAGE_BLOCKS: Final = 64
+_SIZES: Final = 100_000
 _HEAD: Final = {"start": 1, "format": 1, "rows": 1}
 
 
@@ -46,7 +47,10 @@ class MongoBlocks(MongoRows):
         self._config = hub.config
 
     async def _index(self) -> None:
-        await self._collection.create_index([*((name, 1) for name in self._fields), ("start", 1)], unique=True)
+        key = [*((name, 1) for name in self._fields), ("start", 1)]
+        await self._collection.create_index(key, unique=True)
+        # What there is of blocks is read out of this one, without the blocks.
+        await self._collection.create_index([*key, ("format", 1), ("rows", 1)])
 
     def _fault(self, doing: str, error: Exception, key: Key | None = None) -> BacktestMongoError:
         fault = super()._fault(doing, error, key)
@@ -58,10 +62,25 @@ class MongoBlocks(MongoRows):
         """Whether only blocks without gaps are sealed and read, as others write candles too, and drop nothing."""
         return self._config.CC_CANDLE_SHARED_WRITERS
 
+    def _readable(self, context: Key, grid: Grid, first: int, end: int) -> Document:
+        rows = grid.rows if self.complete_only else {"$gt": 0, "$lte": grid.rows}
+        return {**self.key(context), "start": {"$gte": first, "$lt": end}, "format": FORMAT, "rows": rows}
+
+    async def sizes(self, context: Key, grid: Grid, first: int, end: int) -> list[tuple[int, int]]:
+        """Return start and number of rows of all blocks that start in a half-open range, out of the index alone."""
+        query = self._readable(context, grid, first, end)
+
+        async def fetch() -> list[Document]:
+            cursor = self._collection.find(query, {"_id": 0, "start": 1, "rows": 1}).sort("start", 1)
+            return await cursor.batch_size(_SIZES).to_list(None)
+
+        with Limit(self._limit):
+            found = await self._retried("reading the index", fetch)
+        return [(int(block["start"]), int(block["rows"])) for block in found]
+
     async def page(self, context: Key, grid: Grid, first: int, end: int) -> list[Document]:
         """Return the first blocks, up to :data:`PAGE_BLOCKS`, that start at ``first`` or later and before ``end``."""
-        query = {**self.key(context), "start": {"$gte": first, "$lt": end}, "format": FORMAT}
-        query["rows"] = grid.rows if self.complete_only else {"$gt": 0, "$lte": grid.rows}
+        query = self._readable(context, grid, first, end)
 
         async def fetch() -> list[Document]:
             cursor = self._collection.find(query).sort("start", 1).limit(PAGE_BLOCKS)

@@ -54,7 +54,7 @@ class _NullStore:
 
         return CandleArrays.empty(0)
 
-    async def coverage(self, context: Key) -> Coverage:
+    async def coverage(self, context: Key, step: int) -> Coverage:
         return Coverage(None, None, 0)
 
     async def bounds(self, context: Key) -> tuple[int, int] | None:

@@ -1,62 +1,106 @@
-"""What is stored of a series, and what is missing: answers out of the unique index alone, no document is read.
+"""What is stored of a series, and what is missing: answers out of indexes alone, no document is read.
 
-A query goes over a million places of the grid at most, so that a long series takes several, each within its limit.
+Of what is not sealed one query goes over a million places of the grid at most, so that a long series takes several, each
+within its limit. Of what is sealed the number of candles is in the blocks' index, and a complete block has no gaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+from backtest_mongo.block_grid import Grid
 from backtest_mongo.series_rows import CandleRows
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.types import Coverage, Document
 
-__all__ = ["contexts", "coverage", "neighbours"]
+__all__ = ["Sizes", "contexts", "coverage", "neighbours"]
 
 #: Rows of a query, or places of the grid.
 _PLACES: Final = 1_000_000
+_EVER: Final = (-(2**63), 2**63 - 1)
+
+#: The start and the number of rows of blocks, by start.
+Sizes = list[tuple[int, int]]
 
 
-async def coverage(rows: CandleRows, spec: SlotSpec, context: Key) -> Coverage:
+async def coverage(rows: CandleRows, spec: SlotSpec, context: Key, grid: Grid, sealed: Sizes) -> Coverage:
     """Return the first and the last time of a series, and how many rows it has."""
+    whole = Coverage(None, None, sum(size for _, size in sealed))
+    for first, end in _between(sealed, grid, *_EVER):
+        part = await _coverage(rows, spec, context, first, end)
+        whole = Coverage(part.first, part.last, whole.rows + part.rows)
+    if sealed:
+        first_time, last_time = await rows.next_time(context, None), await rows.next_time(context, None, -1)
+        whole = Coverage(first_time, last_time, whole.rows)
+    return whole
+
+
+async def _coverage(rows: CandleRows, spec: SlotSpec, context: Key, first: int, end: int) -> Coverage:
     totals = {"first": {"$min": "$timestamp"}, "last": {"$max": "$timestamp"}, "rows": {"$sum": 1}}
     whole = Coverage(None, None, 0)
     query = dict(zip(spec.key, context, strict=False))
     while True:
+        query["timestamp"] = {"$gte": first, "$lt": end}
         # The sort is the index's order, so it costs nothing, and the limit ends the scan.
         order: list[Document] = [{"$sort": dict.fromkeys(spec.key, 1)}, {"$limit": _PLACES}]
         found = await rows.aggregate([{"$match": query}, *order, {"$group": {"_id": None, **totals}}])
         if not found:
             return whole
-        first, last, count = (int(found[0][name]) for name in totals)
-        whole = Coverage(first if whole.first is None else whole.first, last, whole.rows + count)
+        lowest, last, count = (int(found[0][name]) for name in totals)
+        whole = Coverage(lowest if whole.first is None else whole.first, last, whole.rows + count)
         if count < _PLACES:
             return whole
-        query["timestamp"] = {"$gt": last}
+        first = last + 1
+
+
+def _between(blocks: Sizes, grid: Grid, first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range that are in none of the blocks, each of which lies in it."""
+    for start, _ in blocks:
+        if first < start:
+            yield first, start
+        first = start + grid.span
+    if first < end:
+        yield first, end
 
 
 async def neighbours(
-    rows: CandleRows, spec: SlotSpec, context: Key, step: int, phase: int, first: int, end: int
+    rows: CandleRows, spec: SlotSpec, context: Key, grid: Grid, phase: int, sealed: Sizes, first: int, end: int
 ) -> AsyncIterator[tuple[int | None, int | None]]:
     """Yield the neighbours in a half-open range that lie more than a step apart, by time: those of one grid alone.
 
-    Its times have the remainder ``phase`` by ``step``. The first row has ``None`` before it and the last one behind it;
+    Its times have the remainder ``phase`` by the step. The first row has ``None`` before it and the last one behind it;
     a range without rows yields nothing.
     """
-    series = dict(zip(spec.key, context, strict=False))
+    complete = [block for block in sealed if block[1] == grid.rows and not phase]
     last: int | None = None
-    for start in range(first, end, _PLACES * step):
-        match = {**series, "timestamp": {"$gte": start, "$lt": min(start + _PLACES * step, end)}}
-        for edge in await rows.aggregate([{"$match": match}, *_edges(spec, step, phase)]):
-            time = int(edge["at"])
-            before = last if edge["before"] is None else int(edge["before"])
-            if before is None or time - before > step:
+    position = first
+    for start, _ in [*complete, (end, 0)]:
+        async for before, time, after in _edges_between(rows, spec, context, grid, phase, position, start):
+            before = last if before is None else before
+            if before is None or time - before > grid.step:
                 yield before, time
-            if edge["after"] is None:
+            if after is None:
                 last = time
+        if start < end:
+            if last is None or start - last > grid.step:
+                yield last, start
+            position = start + grid.span
+            last = position - grid.step
     if last is not None:
         yield last, None
+
+
+async def _edges_between(
+    rows: CandleRows, spec: SlotSpec, context: Key, grid: Grid, phase: int, first: int, end: int
+) -> AsyncIterator[tuple[int | None, int, int | None]]:
+    series = dict(zip(spec.key, context, strict=False))
+    width = _PLACES * grid.step
+    for start in range(first, end, width):
+        match = {**series, "timestamp": {"$gte": start, "$lt": min(start + width, end)}}
+        for edge in await rows.aggregate([{"$match": match}, *_edges(spec, grid.step, phase)]):
+            before, time, after = (edge[name] for name in ("before", "at", "after"))
+            yield None if before is None else int(before), int(time), None if after is None else int(after)
 
 
 def _edges(spec: SlotSpec, step: int, phase: int) -> list[Document]:

@@ -228,19 +228,27 @@ class SeriesStore(CandleRows):
 
     # The index
 
-    async def coverage(self, context: Key) -> Coverage:
-        return await series_index.coverage(self, self._spec, context)
+    async def coverage(self, context: Key, step: int) -> Coverage:
+        grid = Grid.of(step)
+        sealed = await self._sizes(context, grid, -_LATEST, _LATEST)
+        return await series_index.coverage(self, self._spec, context, grid, sealed)
 
     async def bounds(self, context: Key) -> tuple[int, int] | None:
         """Return the times of the first and the last row."""
         first, last = await self.next_time(context, None), await self.next_time(context, None, -1)
         return None if first is None or last is None else (first, last)
 
-    def neighbours(
+    async def neighbours(
         self, context: Key, step: int, phase: int, first: int, end: int
     ) -> AsyncIterator[tuple[int | None, int | None]]:
         """Yield neighbours of a grid that lie more than a step apart, the ends of the range among them."""
-        return series_index.neighbours(self, self._spec, context, step, phase, first, end)
+        grid = Grid.of(step)
+        sealed = await self._sizes(context, grid, first, end - grid.span + 1)
+        async for pair in series_index.neighbours(self, self._spec, context, grid, phase, sealed, first, end):
+            yield pair
+
+    async def _sizes(self, context: Key, grid: Grid, first: int, end: int) -> series_index.Sizes:
+        return await self._blocks.sizes(context, grid, first, end) if self._use_blocks else []
 
     def contexts(self) -> AsyncIterator[Key]:
         """Yield the context of each series there is."""

@@ -382,6 +382,23 @@ async def test_index_alone_answers_and_by_one_query(
     assert [query["keysExamined"] for query in ran] == [900, 1, 1, 900]
 
 
+async def test_what_is_sealed_is_not_looked_through(series: CandleAdapter, deployment: Deployment) -> None:
+    stored = [*range(4096), *range(4200, 8192), *range(8192, 12288), *range(12290, 12300)]
+    await series.write_frame(arrays(*stored))
+    await series.seal()
+    database = current_hub().database
+    await database.command("profile", 2)
+    try:
+        assert await series.coverage() == types.Coverage(0, 12299 * MINUTE, len(stored))
+        gaps = await series.gaps(0, 12301 * MINUTE)
+        assert [(gap.start // MINUTE, gap.rows) for gap in gaps] == [(4096, 104), (12288, 2), (12300, 1)]
+    finally:
+        await database.command("profile", 0)
+    ran = await database["system.profile"].find({"ns": {"$regex": "candle-"}}).to_list(None)
+    assert sum(query["docsExamined"] for query in ran) == 0
+    assert sum(query["keysExamined"] for query in ran) < 5000  # of 12,194: a block with gaps is, and the open one
+
+
 async def test_series_are_listed_in_order(deployment: Deployment, unique: str) -> None:
     contexts = [("ETHUSDT", "1h", unique), ("BTCUSDT", "1m", unique), ("BTCUSDT", "1h", f"{unique}2")]
     for context in contexts:

@@ -19,6 +19,8 @@ async def refused() -> None:
     await StateAdapter("a", "b").write_state_data(None, 0)  # type: ignore[arg-type]
     await RiskAdapter("a", "b").write_position_data([], "today")  # type: ignore[arg-type]
     await CandleAdapter("a", "1m", "b").read_candles_data("5", 0)  # type: ignore[arg-type]
+    await CandleAdapter("a", "1m", "b").read_frame(as_="xarray")  # type: ignore[call-overload]
+    await CandleAdapter("a", "1m", "b").gaps("2024")  # type: ignore[arg-type]
     await MemoryAdapter("a", "b").read_memory_data(memory="m")  # type: ignore[call-arg]
     persist.signal("a", "b")  # type: ignore[call-arg]
     mine: SignalContract = Half()  # type: ignore[assignment]

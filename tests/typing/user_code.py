@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
+import pandas
+import polars
+import pyarrow
+
 import backtest_mongo
 from backtest_mongo import (
     SLOTS,
@@ -21,7 +25,7 @@ from backtest_mongo import (
     setup,
 )
 from backtest_mongo.contracts import SignalContract
-from backtest_mongo.types import Candle
+from backtest_mongo.types import Candle, Gap, WriteReport
 
 
 async def adapters() -> None:
@@ -40,6 +44,18 @@ async def adapters() -> None:
     assert_type(await candles.read_candles_data(5, 0), list[Candle] | None)
     row: Candle = {"timestamp": 0, "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0}
     assert_type(await candles.write_candles_data([row]), int)
+
+    assert_type(await candles.read_frame(), polars.DataFrame)
+    assert_type(await candles.read_frame(0, None, "pandas"), pandas.DataFrame)
+    assert_type(await candles.read_frame(end=datetime.now(UTC), as_="arrow", fill="forward"), pyarrow.Table)
+    arrays = await candles.read_frame(as_="numpy")
+    assert_type(await candles.write_frame(arrays), WriteReport)
+    assert_type((await candles.write_frame(arrays)).refused, dict[str, list[int]])
+    assert_type(await candles.gaps(0, 10), list[Gap])
+    first: int | None = (await candles.coverage()).first
+    async for series in CandleAdapter.list_series():
+        assert_type(series, CandleAdapter)
+        await series.write_candles_data([{**row, "timestamp": first or 0}])
 
     when = datetime.now(UTC)
     await RiskAdapter("my_risk", "binance").write_position_data([["key", {"signal": {}}]], when)
