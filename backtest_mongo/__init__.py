@@ -47,6 +47,7 @@ from backtest_mongo.lifecycle import close, get_mongo, get_redis, install, setup
 from backtest_mongo.log import set_logger
 from backtest_mongo.registry import persist
 from backtest_mongo.slots import SLOTS
+from backtest_mongo.snapshot import stats
 from backtest_mongo.specs import SlotSpec
 
 __version__ = "0.1.0"
@@ -91,5 +92,6 @@ __all__ = [
     "set_config",
     "set_logger",
     "setup",
+    "stats",
     "wait_for_init",
 ]

@@ -87,7 +87,9 @@ class MongoBlocks(MongoRows):
             return await cursor.batch_size(PAGE_BLOCKS + 1).to_list(None)
 
         with Limit(self._limit):
-            return await self._retried("reading a window", fetch)
+            blocks = await self._retried("reading a window", fetch)
+        self.counts.blocks += len(blocks)
+        return blocks
 
     async def heads(self, context: Key, starts: Sequence[int]) -> list[Document]:
         """Return start, format and number of rows of the blocks that there are; of an announcement it is 0."""

@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 import warnings
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -30,6 +31,7 @@ from redis.exceptions import (
 from backtest_mongo.cache import IdCache
 from backtest_mongo.columns import CandleColumns
 from backtest_mongo.config import Config, get_config
+from backtest_mongo.counts import SlotCounts
 from backtest_mongo.errors import ConfigError, InitError
 from backtest_mongo.guard import COMMAND_SECONDS
 from backtest_mongo.log import log
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]] | AsyncMongoClient[dict[str, Any]]
 
-__all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub"]
+__all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub", "known_hubs", "on_made", "sweep"]
 
 DEFAULT_DATABASE: Final = "backtest-kit"
 #: How long ``wait_for_init`` waits for the servers.
@@ -75,6 +77,8 @@ class Hub:
         self._raw_redis: RedisClient | None = None
         #: Filled by the adapters: what each slot keeps per event loop.
         self.stores: dict[str, Any] = {}
+        #: What was done, by slot, since these connections were made.
+        self.counts: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
         self._initialized = False
         self._closing: asyncio.Future[None] | None = None
 
@@ -89,6 +93,11 @@ class Hub:
         concern, written = self.database.read_concern, self.database.write_concern.document
         # Of writes that wait for no majority it would miss the last ones.
         return ReadConcern("majority") if concern.level == "local" and written["w"] == "majority" else concern
+
+    @property
+    def redis_clients(self) -> list[RedisClient]:
+        """The clients of Redis that there are."""
+        return [self._cache_client, *([self._raw_redis] if self._raw_redis is not None else [])]
 
     @property
     def redis(self) -> RedisClient:
@@ -178,6 +187,8 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _retired: list[Hub] = []
 # Loops in different threads come and go at the same time: whoever changes one of the two holds this.
 _lock = threading.Lock()
+#: Called with each hub, in its loop, once it is made.
+on_made: Callable[[Hub], None] | None = None
 
 
 def current_hub() -> Hub:
@@ -189,18 +200,32 @@ def current_hub() -> Hub:
     return _make(loop)
 
 
+def known_hubs() -> dict[asyncio.AbstractEventLoop, Hub]:
+    """Return the hub of each event loop that has one."""
+    with _lock:
+        return dict(_hubs)
+
+
 def _make(loop: asyncio.AbstractEventLoop) -> Hub:
     hub = Hub(get_config(), loop)
     with _lock:
         # Operations under way finish on the connections of the hub before.
         _retire(loop)
         _hubs[loop] = hub
+    sweep()
+    if on_made is not None:
+        on_made(hub)
+    return hub
+
+
+def sweep() -> None:
+    """Release what is still open of loops that are closed."""
+    with _lock:
         ended = [_hubs.pop(known) for known in list(_hubs) if known.is_closed()]
         ended += [known for known in _retired if known.loop.is_closed()]
         _retired[:] = [known for known in _retired if known not in ended]
     for known in ended:
         known.abandon()
-    return hub
 
 
 def _retire(loop: asyncio.AbstractEventLoop) -> None:

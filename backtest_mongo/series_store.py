@@ -53,13 +53,13 @@ class SeriesStore(CandleRows):
         """Return ``limit`` rows from ``first`` on, one each ``step``, or ``None`` if one is not stored."""
         position, beside = divmod(first, step)
         if beside or 4 * limit > self._columns.rows:
+            self._note_window(False)
             return await self._read_window(context, first, step, limit)
         series = self._columns.series(context, step)
         candles, found = series.get(position, limit)
+        self._note_window(found == limit)
         if found == limit:
-            self.hits += 1
             return candles
-        self.misses += 1
         missing, end = position + found, position + limit
         ahead = series.rows_ahead(missing, range(position, end))
         if end + ahead - missing < MANY:
@@ -71,6 +71,11 @@ class SeriesStore(CandleRows):
             series.put_arrays(arrays)
             rest = _window(arrays, missing * step, step, limit - found)
         return None if rest is None else candles + rest
+
+    def _note_window(self, hit: bool) -> None:
+        self.counts.reads.rows += 1
+        self.counts.reads.trips += not hit
+        self._note(hit)
 
     async def _read_window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None:
         last = first + (limit - 1) * step
@@ -186,6 +191,7 @@ class SeriesStore(CandleRows):
             if late:
                 await self._blocks.drop_of(context, grid.starts(late))
             documents = await self._insert(self._series(context), documents)
+            self.counts.writes.add(len(documents))
         late = self._late(grid, times)
         if late:
             await self._blocks.drop_lacking(context, grid, late)

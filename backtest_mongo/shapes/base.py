@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.hub import Hub, current_hub
 from backtest_mongo.mongo_store import MongoStore
+from backtest_mongo.observed_store import observed
 from backtest_mongo.payload import check_payload, freeze
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.store import Store
@@ -60,7 +61,7 @@ class Adapter:
         hub = current_hub()
         store: Store | None = hub.stores.get(cls.spec.name)
         if store is None:
-            store = hub.stores[cls.spec.name] = cls._open(hub)
+            store = hub.stores[cls.spec.name] = observed(cls._open(hub), hub, cls.spec)
         return store
 
     @classmethod
