@@ -20,9 +20,10 @@ __all__ = ["mongo_connections", "redis_connections"]
 
 def mongo_connections(client: MongoClient) -> int | None:
     """Return the number of a client's connections, without those that watch the servers."""
-    client_of_driver: Any = client
     try:
-        topology = getattr(client_of_driver, "delegate", client_of_driver)._topology  # Motor's is around PyMongo's
+        # Motor's is around PyMongo's, which takes any other attribute for the name of a database.
+        driver: Any = vars(client).get("delegate", client)
+        topology = driver._topology
         pools = [server.pool for server in list(topology._servers.values())]
         return sum(len(pool.conns) + int(pool.active_sockets) for pool in pools)
     except AttributeError:

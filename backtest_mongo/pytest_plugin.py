@@ -80,8 +80,10 @@ def servers() -> Iterator[BacktestServers]:
             "CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST name others",
             pytrace=False,
         )
-    with started:
+    try:
         yield BacktestServers(Given(started.config), True)
+    finally:
+        started.stop()
 
 
 @contextmanager
@@ -125,11 +127,8 @@ def _put_back() -> Iterator[None]:
 
 def _run(work: Any) -> None:
     # Not asyncio.run, which would leave the thread without the event loop that a plugin or a test has set.
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(work)
-    finally:
-        loop.close()
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(work)
 
 
 async def _remove(is_ours: bool) -> None:
@@ -154,7 +153,8 @@ async def _forget_ids(current: hub.Hub, spec: SlotSpec) -> None:
     """
     ids: dict[str, bytes] = {}
     async for row in current.database[spec.collection].find({}, dict.fromkeys(spec.key, 1), batch_size=PAGE):
-        ids[spec.redis_key(tuple(row[name] for name in spec.key))] = str(row["_id"]).encode()
+        if row.keys() >= set(spec.key):  # else it is none of ours
+            ids[spec.redis_key(tuple(row[name] for name in spec.key))] = str(row["_id"]).encode()
         if len(ids) == _REDIS_KEYS:
             await _delete(current, ids)
             ids = {}

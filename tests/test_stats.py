@@ -9,6 +9,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, MeasureAdapter, StateAdapter, StorageAdapter, setup, stats
+from backtest_mongo.hub import current_hub
 from backtest_mongo.snapshot import SlotStats, Stats
 from tests.conftest import Deployment
 from tests.uniform import candles
@@ -35,6 +36,7 @@ async def test_reads_count_by_what_the_cache_knew(deployment: Deployment) -> Non
 
 async def test_crowds_count_as_batches(deployment: Deployment) -> None:
     contexts = [("signal", f"bucket-{number}") for number in range(20)]
+    await StateAdapter(*contexts[0]).wait_for_init()
     await StateAdapter.write_many([(context, {}) for context in contexts], 0)
     await StateAdapter.read_many([*contexts, contexts[0], ("signal", "absent")])
     expected = SlotStats(reads=22, read_batches=1, hits=21, misses=1, writes=20, write_batches=1)
@@ -96,7 +98,7 @@ async def test_breaker_is_open_while_redis_is_gone(config: dict[str, Any]) -> No
         assert stats().redis == "open"
         assert stats().redis_connections == 0
         assert stats().slots["state"].misses == 5
-        await (await backtest_mongo.get_mongo()).drop_database(backtest_mongo.hub.current_hub().database.name)
+        await (await backtest_mongo.get_mongo()).drop_database(current_hub().database.name)
 
 
 def test_without_an_event_loop_there_is_nothing_to_tell() -> None:
