@@ -29,6 +29,7 @@ from backtest_mongo.adapters import (
     StorageAdapter,
     StrategyAdapter,
 )
+from backtest_mongo.changes import Change
 from backtest_mongo.config import get_config, set_config
 from backtest_mongo.errors import (
     BacktestMongoError,
@@ -45,6 +46,7 @@ from backtest_mongo.errors import (
 )
 from backtest_mongo.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
 from backtest_mongo.log import set_logger
+from backtest_mongo.migrations import migrate
 from backtest_mongo.registry import persist
 from backtest_mongo.slots import SLOTS
 from backtest_mongo.specs import SlotSpec
@@ -56,6 +58,7 @@ __all__ = [
     "BacktestMongoError",
     "BreakevenAdapter",
     "CandleAdapter",
+    "Change",
     "ConfigError",
     "DictionaryAdapter",
     "IndexConflictError",
@@ -87,6 +90,7 @@ __all__ = [
     "get_mongo",
     "get_redis",
     "install",
+    "migrate",
     "persist",
     "set_config",
     "set_logger",
