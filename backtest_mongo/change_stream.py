@@ -198,12 +198,11 @@ class Stream(MongoRows):
         code = error.code if isinstance(error, OperationFailure) else None
         if code == _UNSUPPORTED:
             self._refuse_standalone()
-        if code in _BAD_TOKENS:
-            return InputError(
-                f"watching failed: after is no token of a change (str, error {code})", slot=self._spec.name
-            )
         if code not in (_TOO_LARGE, *_LOST):
-            return super()._fault(doing, error, key)
+            fault = super()._fault(doing, error, key)
+            if self._is_unproved and code not in _REFUSED and type(fault) is StoreError:
+                return InputError(f"watching failed: after is no token of a change (str, {code})", slot=self._spec.name)
+            return fault
         lost = StoreError(
             "watching failed: changes have been missed, as the server's oplog no longer has them"
             if code in _LOST
