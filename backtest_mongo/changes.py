@@ -73,7 +73,11 @@ class Changes:
     def remember(self, rows: Iterable[Document]) -> None:
         """Remember rows that are stored already, so that their deletion can be told."""
         for document in rows:
-            self._put(document["_id"], self._row(document, {}, None))
+            self._put(document["_id"], self.row(document))
+
+    def row(self, document: Document) -> Row:
+        """Return what there is to remember of a stored document."""
+        return self._row(document, {}, None)
 
     def of(self, event: Document) -> Change | None:
         """Return the change that an event tells of, ``None`` where it is none of what is watched."""

@@ -217,6 +217,13 @@ class SeriesStore(CandleRows):
         """Compare each block with its rows."""
         return self._sealer.verify(context, Grid.of(step))
 
+    async def verify_sample(self, count: int) -> AsyncIterator[tuple[Document, str | None]]:
+        """Compare up to so many blocks of any series, taken at random, each with its rows."""
+        for block in await self._blocks.sample(count):
+            context = tuple(block[name] for name in self._spec.key[:-1])
+            async for compared in self._sealer.compare(context, Grid.of(types.INTERVAL_MS[block["interval"]]), block):
+                yield compared
+
     async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
         """Drop these blocks and seal their stretches again."""
         await self._blocks.drop(damaged)
