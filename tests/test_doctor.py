@@ -55,7 +55,9 @@ async def test_sound_deployment_has_no_problem(deployment: Deployment, unique: s
     assert found(diagnosis, "durability", "w: majority").severity == "ok"
     assert found(diagnosis, "clock", "this machine's").severity == "ok"
     assert found(diagnosis, "indexes", "3 collections have the indexes").severity == "ok"
-    assert found(diagnosis, "cache", "of 4 rows taken at random 4 have an id in Redis, and 4 are right").severity == "ok"
+    assert (
+        found(diagnosis, "cache", "of 4 rows taken at random 4 have an id in Redis, and 4 are right").severity == "ok"
+    )
     assert abs(diagnosis.facts["clock_skew_ms"]) < 1_000
     assert {step.name for step in diagnosis.steps} == {
         "MongoDB: ping",
@@ -167,9 +169,7 @@ async def test_ids_that_lead_nowhere_are_told(deployment: Deployment, unique: st
     assert finding.severity == "warning"
 
 
-async def test_sealed_blocks_are_compared(
-    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_sealed_blocks_are_compared(deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_blocks(monkeypatch)
     series = CandleAdapter("BTCUSDT", "1m", unique)
     await series.write_candles_data(candles(40))
@@ -281,9 +281,7 @@ async def test_redis_that_tells_nothing_of_itself_is_a_note(alone: RedisNode) ->
 
 @pytest.mark.usefixtures("driver_garbage")
 @pytest.mark.parametrize("required", [True, False])
-async def test_redis_that_is_down_hides_nothing_of_mongodb(
-    config: dict[str, Any], unique: str, required: bool
-) -> None:
+async def test_redis_that_is_down_hides_nothing_of_mongodb(config: dict[str, Any], unique: str, required: bool) -> None:
     down = {**config, "CC_REDIS_PORT": 1, "CC_REDIS_REQUIRED": required}
     async with backtest_mongo.setup(down):
         await fill(unique)
@@ -329,9 +327,7 @@ def test_printing_says_each_finding_with_what_to_do_and_counts_them() -> None:
 
 
 @pytest.mark.parametrize("driver", ["pymongo"])
-async def test_command_prints_json_and_ends_by_what_it_found(
-    deployment: Deployment, unique: str, driver: str
-) -> None:
+async def test_command_prints_json_and_ends_by_what_it_found(deployment: Deployment, unique: str, driver: str) -> None:
     environment = {name: str(value) for name, value in deployment.config.items()}
     done = run("doctor", "--json", "--read-only", **environment)
     assert (done.returncode, done.stderr) == (0, "")
