@@ -209,9 +209,11 @@ class SeriesStore(CandleRows):
             # The candles are stored, which is all that was promised.
             log().warning("candles could not be sealed", series=":".join(map(str, context)), error=str(error))
 
-    def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
+    async def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
         """Seal what can be sealed of a series; yield what was sealed after each stretch."""
-        return self._sealer.seal_all(context, Grid.of(step))
+        if self._use_blocks:
+            async for sealed in self._sealer.seal_all(context, Grid.of(step)):
+                yield sealed
 
     def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
         """Compare each block with its rows."""

@@ -30,7 +30,7 @@ from backtest_mongo import (
     StorageAdapter,
     StoreUnavailableError,
 )
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.test_races import FailingMongod, fail, on_standalone, start_failing_mongod
 from tests.uniform import WHEN, candles
 
@@ -407,7 +407,7 @@ async def slow(slow_mongod: FailingMongod, config: dict[str, Any], unique: str) 
     await backtest_mongo.setup(on_standalone(slow_mongod, config, unique))
     yield
     await fail("off")
-    await (await backtest_mongo.get_mongo()).drop_database(unique)
+    await drop_database(unique)
     await backtest_mongo.close()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo.config import Config
+from tests.conftest import drop_database
 
 README = (Path(backtest_mongo.__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -23,7 +24,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 async def environment(config: dict[str, Any], unique: str) -> AsyncIterator[dict[str, str]]:
     yield {**os.environ, **{name: str(value) for name, value in config.items()}}
     async with backtest_mongo.setup(config):
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

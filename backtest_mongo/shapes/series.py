@@ -237,7 +237,8 @@ class SeriesAdapter(Adapter):
     async def seal(self, progress: Callable[[SealReport], None] | None = None) -> SealReport:
         """Seal what can be sealed and is not: complete blocks, and those with gaps whose time is over.
 
-        Large writes do so by themselves. It may be killed at any time, and run twice at once.
+        Large writes do so by themselves. It may be killed at any time, and run twice at once. With
+        ``CC_CANDLE_BLOCKS=false`` nothing is sealed.
 
         Args:
             progress: called after each stretch with what was sealed in it.
