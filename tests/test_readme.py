@@ -1,4 +1,4 @@
-"""All Python in the README runs, and its two commands stand in it."""
+"""All Python in the README and in the documentation runs, and the README's two commands stand in it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ import backtest_mongo
 from backtest_mongo.config import Config
 from tests.conftest import drop_database
 
-README = (Path(backtest_mongo.__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+ROOT = Path(backtest_mongo.__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = {
+    f"{page.stem}-{number}": block
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+}
 
 
 @pytest.fixture
@@ -27,11 +32,11 @@ async def environment(config: dict[str, Any], unique: str) -> AsyncIterator[dict
         await drop_database(unique)
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block_runs(number: int, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_runs(name: str, environment: dict[str, str]) -> None:
     tail = ""
     for call in ('on_bar("BTCUSDT", 1)', "example()"):
-        if f"async def {call.partition('(')[0]}(" in BLOCKS[number]:
+        if f"async def {call.partition('(')[0]}(" in BLOCKS[name]:
             tail = f"""
 import asyncio, backtest_mongo
 async def run():
@@ -40,7 +45,7 @@ async def run():
 asyncio.run(run())
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKS[number] + tail],
+        [sys.executable, "-W", "error", "-c", BLOCKS[name] + tail],
         capture_output=True,
         text=True,
         env=environment,
