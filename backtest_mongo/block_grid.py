@@ -38,7 +38,8 @@ class Grid:
 
     def starts(self, times: Iterable[int]) -> list[int]:
         """Return the starts of the blocks that these times lie in, ascending."""
-        return sorted({time // self.span * self.span for time in times})
+        span = self.span
+        return sorted({time // span * span for time in times})
 
     # A block with gaps may be sealed once its stretch is over, and a candle that is written for such a stretch has to
     # drop it. By two clocks that differ: who writes begins to look before anybody seals.

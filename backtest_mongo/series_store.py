@@ -146,34 +146,46 @@ class SeriesStore(CandleRows):
         return inserted
 
     async def _insert_stretch(self, context: Key, grid: Grid, candles: CandleArrays, publish: bool) -> int:
-        from backtest_mongo.arrays import encode_rows
-
         inserted = 0
         publishing: asyncio.Future[None] | None = None
-        for start in range(0, len(candles), _INSERT):
-            part = candles.take(slice(start, start + _INSERT))
-            times = part.timestamp.tolist()
-            # Asked first, because a refused insert costs the server and the driver far more than a look into the index.
-            stored = await self.stored_times(context, times)
-            fresh = part.take([time not in stored for time in times]) if stored else part
-            fresh_times = fresh.timestamp.tolist()
-            documents, ids = encode_rows(self._series(context), fresh)
-            with Limit(self._limit):
-                new = await to_its_end(self._insert_and_drop(context, grid, times, fresh_times, documents))
-            inserted += len(new)
+        parts = [candles.take(slice(start, start + _INSERT)) for start in range(0, len(candles), _INSERT)]
+        preparing = asyncio.ensure_future(self._prepare(context, parts[0]))
+        try:
+            for number, part in enumerate(parts):
+                fresh, documents, ids = await preparing
+                if number + 1 < len(parts):  # while MongoDB works on these
+                    preparing = asyncio.ensure_future(self._prepare(context, parts[number + 1]))
+                times = part.timestamp.tolist()
+                with Limit(self._limit):
+                    new = await to_its_end(self._insert_and_drop(context, grid, times, fresh, documents))
+                inserted += len(new)
+                if publishing is not None:
+                    await publishing
+                if publish:
+                    # Windows never look an id up, so the process has no use for these; the Node package has. They go to
+                    # Redis while MongoDB works on the next rows.
+                    known = [(time, ObjectId(oid)) for time, oid in zip(fresh, ids, strict=True)]
+                    if len(new) < len(known):  # others were faster
+                        new_ids = {document["_id"] for document in new}
+                        known = [entry for entry in known if entry[1] in new_ids]
+                    publishing = asyncio.ensure_future(self._publish(context, known))
             if publishing is not None:
                 await publishing
-            if publish:
-                # Windows never look an id up, so the process has no use for these; the Node package has. They go to
-                # Redis while MongoDB works on the next rows.
-                known = list(zip(fresh_times, ids, strict=True))
-                if len(new) < len(known):  # others were faster
-                    new_ids = {document["_id"] for document in new}
-                    known = [entry for entry in known if entry[1] in new_ids]
-                publishing = asyncio.ensure_future(self._publish(context, known))
-        if publishing is not None:
-            await publishing
+        finally:
+            preparing.cancel()
         return inserted
+
+    async def _prepare(self, context: Key, candles: CandleArrays) -> tuple[list[int], list[Any], list[bytes]]:
+        """Return which times are fresh, and the documents to be inserted for them, with their ids."""
+        from backtest_mongo.arrays import encode_rows
+
+        times = candles.timestamp.tolist()
+        # Asked first, because a refused insert costs the server and the driver far more than a look into the index.
+        stored = await self.stored_times(context, times)
+        if stored:
+            candles = candles.take([time not in stored for time in times])
+        documents, ids = await asyncio.to_thread(encode_rows, self._series(context), candles)
+        return candles.timestamp.tolist(), documents, ids
 
     async def _insert_and_drop(
         self, context: Key, grid: Grid, times: Sequence[int], fresh: Sequence[int], documents: list[Any]
@@ -191,9 +203,11 @@ class SeriesStore(CandleRows):
             await self._blocks.drop_lacking(context, grid, late)
         return documents
 
-    def _late(self, grid: Grid, times: Sequence[int]) -> list[int]:
+    def _late(self, grid: Grid, times: Sequence[int]) -> Sequence[int]:
         now = types.now_ms()
-        return [time for time in times if grid.may_be_sealed(grid.start(time), now)]
+        starts = grid.starts(times)
+        late = {start for start in starts if grid.may_be_sealed(start, now)}
+        return times if len(late) == len(starts) else [time for time in times if grid.start(time) in late]
 
     async def _publish(self, context: Key, ids: Sequence[tuple[int, ObjectId]]) -> None:
         await self._cache.put_many(self._spec, [((*context, time), oid) for time, oid in ids], local=False)

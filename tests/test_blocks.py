@@ -407,7 +407,7 @@ def test_documents_made_in_bulk_are_those_of_the_driver(rows: int, seed: int) ->
     candles_ = random_candles(rows, seed)
     documents, ids = encode_rows(key, candles_)
     decoded = [bson.decode(document.raw) for document in documents]
-    assert [document["_id"] for document in decoded] == ids
+    assert [document["_id"].binary for document in decoded] == ids
     assert len(set(ids)) == rows
     assert [{name: document[name] for name in ("timestamp", *PRICES)} for document in decoded] == candles_.candles()
     assert all(document | key == document and document["__v"] == 0 for document in decoded)
@@ -475,5 +475,6 @@ def _frame(candles_: CandleArrays) -> dict[str, Any]:
 
 
 async def test_object_id_of_bulk_documents_is_that_of_now() -> None:
-    _, (oid, *_) = encode_rows({"exchangeName": "e", "symbol": "s", "interval": "1m"}, random_candles(2))
+    _, (binary, *_) = encode_rows({"exchangeName": "e", "symbol": "s", "interval": "1m"}, random_candles(2))
+    oid = ObjectId(binary)
     assert abs(oid.generation_time.timestamp() - ObjectId().generation_time.timestamp()) <= 2
