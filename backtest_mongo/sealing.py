@@ -100,7 +100,7 @@ class Sealer:
                 ]
                 problem = await asyncio.to_thread(_difference, block, grid, parts)
                 if problem is None or await self._blocks.has(block):  # else a late candle has dropped it meanwhile
-                    yield block, problem
+                    yield {name: block[name] for name in ("_id", "start", "rows")}, problem
             position = page[-1]["start"] + 1
 
 

@@ -22,7 +22,7 @@ import pymongo
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_store
+from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_windows
 from backtest_mongo.config import reset_config
 from backtest_mongo.hub import current_hub
 from backtest_mongo.registry import persist
@@ -95,7 +95,7 @@ def candle_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_grid, "ROWS", 4)
-    monkeypatch.setattr(series_store, "MANY", 1)
+    monkeypatch.setattr(series_windows, "MANY", 1)
 
 
 @pytest.fixture

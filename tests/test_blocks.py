@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backtest_mongo
-from backtest_mongo import CandleAdapter, series_store, types
+from backtest_mongo import CandleAdapter, series_windows, types
 from backtest_mongo.arrays import CandleArrays, decode_rows, encode_rows
 from backtest_mongo.block_grid import Grid
 from backtest_mongo.blocks import DamagedBlockError, decode_into, encode, lacks
@@ -81,7 +81,7 @@ async def test_block_whose_last_place_is_filled_is_sealed(series: CandleAdapter,
 async def test_small_writes_seal_a_block_once_they_have_gone_on_from_it(
     series: CandleAdapter, deployment: Deployment, tiny: None, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr(series_store, "MANY", many)
+    monkeypatch.setattr(series_windows, "MANY", many)
     for position in range(3):
         await series.write_candles_data(candles(1, first=position * MINUTE))
     assert await blocks(deployment) == []
