@@ -167,7 +167,7 @@ class SeriesStore(SeriesReads):
 
     async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
         """Drop these blocks and seal their stretches again."""
-        await self._blocks.drop(damaged)
+        await self._blocks.drop(context, damaged)
         return await self._sealer.seal(context, Grid.of(step), sorted(block["start"] for block in damaged))
 
 

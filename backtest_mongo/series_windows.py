@@ -85,7 +85,7 @@ class SeriesReads(CandleRows):
                 start=block["start"],
             )
         try:
-            await self._blocks.drop(damaged)
+            await self._blocks.drop(context, damaged)
             await self._sealer.seal(context, grid, sorted(block["start"] for block in damaged))
         except (
             StoreError,
