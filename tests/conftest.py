@@ -11,6 +11,7 @@ import copy
 import gc
 import os
 import signal
+import sys
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -182,6 +183,16 @@ async def operations() -> Counts:
     """Return how many operations of each kind the server has carried out."""
     status = await current_hub().mongo.admin.command("serverStatus")
     return Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call the runs on one of the drivers heavy, where either would do: of two Pythons in a row, each keeps another."""
+    spared = DRIVERS[sys.version_info.minor % 2]
+    for item in items:
+        is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
+        if is_spared and item.get_closest_marker("either_driver"):
+            item.add_marker(pytest.mark.heavy)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -81,6 +81,11 @@ class Done:
     out: str
     err: str
 
+    @property
+    def error(self) -> str:
+        """What stands on standard error, out of its frame and in one line."""
+        return " ".join(self.err.replace("│", " ").split())
+
     def line(self, start: str) -> str:
         """Return the one line of the output that starts so, with single spaces."""
         (line,) = [line for line in self.out.splitlines() if line.startswith(start)]
@@ -387,7 +392,7 @@ def test_export_does_not_overwrite_unless_forced(database: Database, tmp_path: P
     path.write_text("old")
     done = candles("export", *EUR, "-o", path)
     assert (done.code, path.read_text()) == (2, "old")
-    assert "--force replaces it" in done.err
+    assert "--force replaces it" in done.error
     assert candles("export", *EUR, "-o", path, "--force").code == 0
     assert path.read_text().count("\n") == 5001
 

@@ -15,6 +15,8 @@ from backtest_mongo.hub import current_hub
 from tests.conftest import Deployment
 from tests.uniform import candles
 
+pytestmark = pytest.mark.either_driver
+
 MINUTE = 60_000
 SPEC = ADAPTERS["candle"].spec
 

@@ -9,6 +9,8 @@ from backtest_mongo.mongo_store import MongoStore
 from tests.conftest import Deployment, operations
 from tests.uniform import WHEN, candles
 
+pytestmark = pytest.mark.either_driver
+
 
 async def test_colliding_redis_keys_never_share_an_answer(deployment: Deployment, unique: str) -> None:
     one, other = MeasureAdapter(f"{unique}:b"), MeasureAdapter(unique)

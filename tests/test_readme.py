@@ -16,6 +16,8 @@ import backtest_mongo
 from backtest_mongo.config import Config
 from tests.conftest import drop_database
 
+pytestmark = pytest.mark.either_driver
+
 ROOT = Path(backtest_mongo.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = {

@@ -22,6 +22,8 @@ from tests import redis_servers, uniform
 from tests.conftest import Deployment, drop_database
 from tests.redis_servers import RedisNode, eventually
 
+pytestmark = pytest.mark.either_driver
+
 SECRET = "s3cr3t-0123"
 
 

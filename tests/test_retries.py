@@ -26,6 +26,8 @@ from tests import uniform
 from tests.conftest import Deployment, drop_database
 from tests.uniform import WHEN, candles, entry, payload, read, stored, write
 
+pytestmark = pytest.mark.either_driver
+
 POINTS = ("document", "entry", "bucket")
 LIMIT_MS = 1_500
 

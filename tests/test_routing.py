@@ -20,6 +20,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, candles, entry, payload, read, write
 
+pytestmark = pytest.mark.either_driver
+
 
 class Listener(monitoring.CommandListener):
     """Hears the commands of every client that is made after it was registered, which can't be taken back."""

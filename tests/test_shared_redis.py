@@ -22,6 +22,8 @@ from tests.conftest import Deployment, drop_with, operations
 from tests.test_races import Pool
 from tests.uniform import WHEN, candles, entry, payload, read, write
 
+pytestmark = pytest.mark.either_driver
+
 POINTS = ("document", "entry", "bucket")
 
 
