@@ -53,7 +53,7 @@ class SeriesStore(SeriesReads):
             now = datetime.now(UTC)
             stamps = {"createDate": now, "updatedDate": now, "__v": 0}
             series = self._series(context)
-            fresh = [time for time in rows if time not in stored]
+            fresh = [time for time in times if time not in stored]
             documents = [{"_id": ObjectId(), **series, **rows[time], **stamps} for time in fresh]
             with Limit(self._limit):
                 new = await to_its_end(self._insert_and_drop(context, grid, times, fresh, documents))

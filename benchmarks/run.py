@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -170,6 +171,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rows is not None and arguments.rows < LEAST:
         parser.error(f"--rows must be {LEAST:,} or more")
+    # So that temporary files go with it when it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     arguments.out.mkdir(exist_ok=True)
     if not arguments.candles:
         run_operations(arguments)
