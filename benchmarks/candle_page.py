@@ -20,6 +20,9 @@ _READERS: Final = {
     "rows": "`find` of the bare driver, polars",
 }
 _SETS: Final = {"market": "market", "forex": "forex"}
+_MISSED: Final = """\
+A polars frame takes NumPy's memory as it is, so what its line takes beyond NumPy's is no work of ours: a process waits
+for memory that it touches for the first time, and this virtual machine is slow to give it."""
 _MEBI: Final = 2**20
 
 TEXT = """\
@@ -143,7 +146,9 @@ def _note(market: dict[str, Any]) -> str:
     read, rows = market["whole"][0]["rows_read"], market["rows"]
     text = f"The Node package's line is computed: {NODE * 1e3:g} ms a candle, as measured on another day."
     if read < rows:
-        text = f"The bare driver's `find` read {read:,} candles of *market*, and its time is extrapolated. {text}"
+        text = f"The bare driver's `find` read {read:,} candles of *market*, and its time is extrapolated.\n{text}"
+    if not all(row["met"] for row in market["whole"]):
+        text += f"\n\n{_MISSED}"
     return text
 
 
