@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import json
 import os
 import signal
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,8 +25,11 @@ import pytest
 import backtest_mongo
 from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_store
 from backtest_mongo.config import reset_config
+from backtest_mongo.files.text import from_text
 from backtest_mongo.hub import current_hub
 from backtest_mongo.registry import persist
+from backtest_mongo.shapes import Adapter
+from tests import uniform
 
 SERVER_VARIABLES = (
     "CC_MONGO_CONNECTION_STRING",
@@ -36,6 +41,10 @@ SERVER_VARIABLES = (
 )
 CANDLE_VARIABLES = ("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS")
 DRIVERS = ("motor", "pymongo")
+#: The storage in files, where a test takes it for a driver.
+FILES = "files"
+#: What also holds for files, but for the tests in it that are marked as ``mongodb``.
+FILES_TOO = ("tests.test_contract", "tests.test_candles")
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")
 
@@ -98,8 +107,11 @@ def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def config(servers: dict[str, Any], driver: str, unique: str, candle_blocks: str) -> dict[str, Any]:
-    """The configuration of a fresh database."""
+def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_blocks: str) -> dict[str, Any]:
+    """The configuration of a fresh database. Files have none, and start no server."""
+    if driver == FILES:
+        return {}
+    servers = request.getfixturevalue("servers")
     uri = urlsplit(servers["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{unique}").geturl()
     blocks = {"CC_CANDLE_BLOCKS": False} if candle_blocks == "off" else {}
     return {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver, **blocks}
@@ -130,8 +142,50 @@ class Deployment:
         await backtest_mongo.close()
 
 
+@dataclass
+class FileDeployment(Deployment):
+    """A directory of files, in the same place. It has no ``_id``, ``createDate`` and ``updatedDate``, and no cache."""
+
+    root: Path
+
+    async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
+        if query:
+            found = await uniform.ADAPTERS[spec.name]._store().find(tuple(query.values()))
+            return [] if found is None else [found]
+        rows = []
+        for path in sorted(self.root.rglob("*.json")):
+            facts = path.with_name(f".{path.stem}.facts")
+            known = list(json.loads(facts.read_bytes())["payloads"].values()) if facts.exists() else []
+            payload = from_text(path.read_bytes(), spec.signals)
+            row = payload if spec.shape == "series" else {spec.field: payload}
+            rows.append(row | ({"when": known[-1][0]} if spec.when else {}))
+        return rows
+
+    async def collection(self, spec: SlotSpec) -> Any:
+        raise NotImplementedError
+
+    async def cached(self, redis_key: str) -> str | None:
+        raise NotImplementedError
+
+    async def forget(self) -> None:
+        self.use()
+
+    def use(self) -> None:
+        """Point the registry and the suite at the directory."""
+        persist.use_files(self.root)
+        uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._implementation(spec)) for spec in SLOTS}
+
+
 @pytest.fixture
-async def deployment(config: dict[str, Any], unique: str) -> AsyncIterator[Deployment]:
+async def deployment(
+    config: dict[str, Any], unique: str, driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Deployment]:
+    if driver == FILES:
+        monkeypatch.setattr(uniform, "ADAPTERS", uniform.ADAPTERS)  # as it is, it comes back
+        files = FileDeployment(config, unique, tmp_path)
+        files.use()
+        yield files
+        return
     await backtest_mongo.setup(config)
     yield Deployment(config, unique)
     await backtest_mongo.setup(config)
@@ -173,6 +227,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     What goes over candles runs once for each way of sealing them.
     """
     stores = "candle_blocks" in metafunc.fixturenames
+    module = metafunc.module.__name__
+    drivers = [*DRIVERS]
+    marked = metafunc.definition.get_closest_marker
+    if "deployment" in metafunc.fixturenames and (module in FILES_TOO or marked("files")):
+        if marked("mongodb") is None:
+            drivers.append(FILES)
+        if module != "tests.test_candles":
+            metafunc.parametrize("driver", drivers, indirect=True)
     if "spec" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("shapes")
         specs = [spec for spec in SLOTS if marker is None or spec.shape in marker.args]
@@ -185,5 +247,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         runs = [(spec, way) for spec in specs for way in (BLOCKS if spec.shape == "series" else BLOCKS[:1])]
         ids = [spec.name if way == BLOCKS[0] else f"{spec.name}-{way}" for spec, way in runs]
         metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
-    elif stores and metafunc.module.__name__ in ("tests.test_candles", "tests.test_golden"):
+    elif stores and module == "tests.test_candles":
+        sealed = [(driver, way) for driver in drivers for way in (BLOCKS if driver != FILES else BLOCKS[:1])]
+        metafunc.parametrize(("driver", "candle_blocks"), sealed, indirect=True)
+    elif stores and module == "tests.test_golden":
         metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)

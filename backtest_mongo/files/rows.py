@@ -102,7 +102,7 @@ class Directory:
             found.add(item)
         return found
 
-    def created(self, name: str) -> int:
+    def created(self, name: str) -> int | None:
         """Return when a row was first written, in nanoseconds; of Node's rows, when they were last."""
         facts = self._facts(name)
         if facts is not None:
@@ -110,7 +110,7 @@ class Directory:
         try:
             return os.stat(self._file(name)).st_mtime_ns
         except FileNotFoundError:
-            return 0
+            return None
 
     def write(self, rows: Iterable[Written]) -> None:
         """Replace rows, in their order; the caller has its turn. They are durable when it returns."""

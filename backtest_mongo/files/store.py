@@ -135,9 +135,13 @@ class FileStore:
         )
 
     def _newest(self, context: Key, limit: int) -> list[Document]:
-        found = [(key, self._locate(key)) for key in ((*context, item) for item in self._items(context))]
-        order = sorted((place[0].created(place[1]), key) for key, place in found if place is not None)
+        keys = ((*context, item) for item in self._items(context))
+        order = sorted((self._created(key), key) for key in keys)
         return self._find_all([key for _, key in order[-limit:]])
+
+    def _created(self, key: Key) -> int:
+        found = (self._directory(place).created(place.path[-1]) for place in self._places(key))
+        return next((created for created in found if created is not None), 0)
 
     @property
     def _first(self) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from struct import pack
 from typing import Any, Final
 from uuid import UUID
 
@@ -65,9 +66,7 @@ def _plain(value: Any, signals: bool) -> Any:
         return [_plain(item, signals) for item in value]
     if kind in _PLAIN or (kind is float and math.isfinite(value)):
         return value
-    encode = _ENCODERS.get(kind)
-    if encode is None:
-        return {_BSON: b64encode(bson.encode({"": value}, codec_options=CODEC)).decode()}
+    encode: Callable[[Any], Any] = _ENCODERS.get(kind, _as_bson)
     return encode(value)
 
 
@@ -99,8 +98,14 @@ _PLAIN: Final = frozenset({type(None), bool, int, str})
 _NUMBERS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 
+def _as_bson(value: Any) -> dict[str, str]:
+    return {_BSON: b64encode(bson.encode({"": value}, codec_options=CODEC)).decode()}
+
+
 def _number(value: float) -> dict[str, str]:
-    return {"$numberDouble": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    # There are many that are no number, and each is to come back as the one that it was.
+    return {"$numberDouble": name} if pack("d", value) == pack("d", _NUMBERS[name]) else _as_bson(value)
 
 
 def _date(value: datetime) -> dict[str, str]:
@@ -135,7 +140,7 @@ def _of_text(decode: Callable[[str], Any]) -> Callable[[Any], Any]:
     return checked
 
 
-_ENCODERS: Final[Mapping[type, Callable[[Any], Any]]] = {
+_ENCODERS: Final[dict[Any, Callable[[Any], Any]]] = {
     float: _number,
     datetime: _date,
     bytes: lambda value: {"$binary": {"base64": b64encode(value).decode(), "subType": "00"}},
