@@ -14,8 +14,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pymongo import MongoClient
 
 import backtest_mongo
 from backtest_mongo import SLOTS, SlotSpec, StoreError, StoreUnavailableError, persist
@@ -155,6 +157,8 @@ async def test_name_that_only_node_gives_is_found(root: Path) -> None:
     assert await measure.read_measure_data("BTCUSDT:1h") is None
     assert [key async for key in measure.list_measure_data()] == [".hidden"]
     assert await measure.read_measure_data(".tmp-3f") is None
+    put(root, "data/measure/a:b/k", {"n": 4})
+    assert [key async for key in persist.measure("a:b").list_measure_data()] == ["k"]
 
 
 async def test_time_of_node_s_row_is_its_own_or_that_of_its_file(root: Path) -> None:
@@ -207,12 +211,12 @@ async def test_writer_that_is_stopped_between_its_two_files_has_changed_nothing(
         replace(source, target)
 
     for when in (5, 20):
-        monkeypatch.setattr(os, "replace", fails)
-        with pytest.raises(StoreError, match=r"^state: writing failed: Input/output error: .*b\.json"):
-            await state.write_state_data({"n": 2}, when)
-        with pytest.raises(StoreError):
-            await log.write_log_data([{"id": "x"}])
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", fails)
+            with pytest.raises(StoreError, match=r"^state: writing failed: Input/output error: .*b\.json"):
+                await state.write_state_data({"n": 2}, when)
+            with pytest.raises(StoreError):
+                await log.write_log_data([{"id": "x"}])
         assert await state.read_state_data(9) is None
         assert await state.read_state_data(10) == {"n": 1}
     assert await log.read_log_data() == []
@@ -427,11 +431,13 @@ def example(tmp_path: Path) -> Callable[..., str]:
 def test_strategy_does_the_same_in_files_and_in_mongodb(
     example: Callable[..., str], servers: dict[str, Any], unique: str, tmp_path: Path
 ) -> None:
-    uri = servers["CC_MONGO_CONNECTION_STRING"].rpartition("/")[0] + f"/{unique}"
+    uri = urlsplit(servers["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{unique}").geturl()
     environment = {name: str(value) for name, value in servers.items()} | {"CC_MONGO_CONNECTION_STRING": uri}
     outputs = []
     for arguments, variables in (((), {}), (("--mongodb",), environment)):
         outputs.append([example("150", *arguments, **variables), example("300", *arguments, **variables)])
+    with MongoClient[dict[str, Any]](uri) as client:
+        client.drop_database(unique)
     assert outputs[0] == outputs[1]
     assert "resumed at bar 150" in outputs[0][1]
     assert [path.name for path in tmp_path.iterdir()] == ["dump"]

@@ -131,7 +131,7 @@ class FileStore:
     def _items(self, context: Key) -> set[str]:
         # Any item will do: all are in the same directories.
         return set().union(
-            *(self._directory(place).items() for place in self._places((*context, "")) if not place.told_by)
+            *(self._directory(place).items() for place in self._places((*context, "any")) if not place.told_by)
         )
 
     def _newest(self, context: Key, limit: int) -> list[Document]:
