@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import pymongo
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_store
+from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_windows
 from backtest_mongo.config import reset_config
 from backtest_mongo.files.text import from_text
 from backtest_mongo.hub import current_hub
@@ -103,7 +105,7 @@ def candle_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_grid, "ROWS", 4)
-    monkeypatch.setattr(series_store, "MANY", 1)
+    monkeypatch.setattr(series_windows, "MANY", 1)
 
 
 @pytest.fixture
@@ -176,6 +178,22 @@ class FileDeployment(Deployment):
         uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._implementation(spec)) for spec in SLOTS}
 
 
+# Dropping a database as a whole takes a replica set a tenth of a second, and each of thousands of tests has one.
+
+
+async def drop_database(name: str) -> None:
+    """Drop a test's database through the library's connections, collection by collection."""
+    database = (await backtest_mongo.get_mongo())[name]
+    for collection in await database.list_collection_names():
+        await database.drop_collection(collection)
+
+
+def drop_with(client: pymongo.MongoClient[dict[str, Any]], name: str) -> None:
+    """Drop a test's database through another client, collection by collection."""
+    for collection in client[name].list_collection_names():
+        client[name].drop_collection(collection)
+
+
 @pytest.fixture
 async def deployment(
     config: dict[str, Any], unique: str, driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -189,7 +207,7 @@ async def deployment(
     await backtest_mongo.setup(config)
     yield Deployment(config, unique)
     await backtest_mongo.setup(config)
-    await (await backtest_mongo.get_mongo()).drop_database(unique)
+    await drop_database(unique)
     await backtest_mongo.close()
 
 
@@ -219,6 +237,16 @@ async def operations() -> Counts:
     """Return how many operations of each kind the server has carried out."""
     status = await current_hub().mongo.admin.command("serverStatus")
     return Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call the runs on one of the drivers heavy, where either would do: of two Pythons in a row, each keeps another."""
+    spared = DRIVERS[sys.version_info.minor % 2]
+    for item in items:
+        is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
+        if is_spared and item.get_closest_marker("either_driver"):
+            item.add_marker(pytest.mark.heavy)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

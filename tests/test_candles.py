@@ -16,6 +16,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import candles
 
+pytestmark = pytest.mark.either_driver
+
 MINUTE = 60_000
 SPEC = ADAPTERS["candle"].spec
 

@@ -15,7 +15,7 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, entry, listed, nothing, payload, read, stored, write
 
-pytestmark = pytest.mark.usefixtures("deployment")
+pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
 
 ROWS = ("document", "entry", "collection", "bucket")
 POINTS = ("document", "entry", "bucket")

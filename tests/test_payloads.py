@@ -37,6 +37,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN
 
+pytestmark = pytest.mark.either_driver
+
 ON_SERVERS = settings(
     max_examples=60,
     deadline=None,
