@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as derived
@@ -24,8 +23,6 @@ FLAG = "backtest"
 
 #: The fields that documents have beside their key and payload.
 _OWN_FIELDS = ("_id", "__v", "createDate", "updatedDate", "when", "removed")
-
-_PATH_FIELD = re.compile(r"\{(\w+)\*?\}")
 
 
 def camel(name: str) -> str:
@@ -70,11 +67,6 @@ class SlotSpec:
         soft_delete: a removed row is marked and kept. Buckets, and only they, delete.
         immutable: the first write of a row wins for ever. So it is with series, and only with them.
         dispose: the adapter has ``dispose()``, which forgets what the process keeps of a context.
-        path: where its files are below the root of the file storage, without ``.json``: fields of the key in braces,
-            directories after slashes. A part in brackets is left out where its field is empty. What is joined by ``_``
-            can be told apart because one of the fields, marked ``*``, alone keeps its own ``_``. By default a directory
-            per field, below ``data/{name}``.
-        signals: payloads hold signals, in whose files a ``minuteEstimatedTime`` of null means infinity.
     """
 
     name: str
@@ -94,8 +86,6 @@ class SlotSpec:
     soft_delete: bool = False
     immutable: bool = False
     dispose: bool = False
-    path: str = ""
-    signals: bool = False
 
     # What follows from the row.
     class_name: str = derived(init=False)
@@ -119,8 +109,6 @@ class SlotSpec:
             put(self, "noun", self.name)
         if not self.argument and self.item:
             put(self, "argument", _snake(self.item))
-        if not self.path:
-            put(self, "path", "/".join(("data", self.name, *(f"{{{name}}}" for name in self.key))))
         put(self, "_redis_template", ":".join((self.prefix, *("%s" for _ in self.redis))))
         put(self, "_redis_order", tuple(self.key.index(name) for name in self.redis if name in self.key))
         put(self, "_redis_flag", self.redis.index(FLAG) if FLAG in self.redis else None)
@@ -144,14 +132,6 @@ class SlotSpec:
             (
                 self.shape == "series" and (extra != ["timestamp"] or "interval" not in self.context),
                 "is a series, so it needs an interval in its context and timestamp in its key",
-            ),
-            (
-                not set(self.key) <= set(_PATH_FIELD.findall(self.path)),
-                f"leaves a part of its key out of its path {self.path!r}",
-            ),
-            (
-                needs_item and self.path.rpartition("/")[2] != f"{{{self.key[-1]}}}",
-                "must give the field beyond the context a file name of its own in its path",
             ),
             (FLAG in extra, f"can't key its entries by {FLAG!r}"),
             (not set(self.optional) <= set(self.context), "has an optional argument that is not in its context"),
@@ -257,7 +237,7 @@ def check_table(specs: Iterable[SlotSpec]) -> None:
     """
     seen: dict[tuple[str, str], SlotSpec] = {}
     for spec in specs:
-        for what in ("name", "class_name", "collection", "prefix", "path"):
+        for what in ("name", "class_name", "collection", "prefix"):
             other = seen.setdefault((what, getattr(spec, what)), spec)
             if other is not spec:
                 raise SlotError(

@@ -27,6 +27,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_windows
 from backtest_mongo.config import reset_config
+from backtest_mongo.files.layout import holds_signals
 from backtest_mongo.files.text import from_text
 from backtest_mongo.hub import current_hub
 from backtest_mongo.registry import persist
@@ -89,7 +90,7 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         instances.clear()
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=(*DRIVERS, FILES))
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -158,7 +159,7 @@ class FileDeployment(Deployment):
         for path in sorted(self.root.rglob("*.json")):
             facts = path.with_name(f".{path.stem}.facts")
             known = list(json.loads(facts.read_bytes())["payloads"].values()) if facts.exists() else []
-            payload = from_text(path.read_bytes(), spec.signals)
+            payload = from_text(path.read_bytes(), holds_signals(spec))
             row = payload if spec.shape == "series" else {spec.field: payload}
             rows.append(row | ({"when": known[-1][0]} if spec.when else {}))
         return rows
@@ -255,14 +256,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     What goes over candles runs once for each way of sealing them.
     """
     stores = "candle_blocks" in metafunc.fixturenames
-    module = metafunc.module.__name__
-    drivers = [*DRIVERS]
-    marked = metafunc.definition.get_closest_marker
-    if "deployment" in metafunc.fixturenames and (module in FILES_TOO or marked("files")):
-        if marked("mongodb") is None:
-            drivers.append(FILES)
-        if module != "tests.test_candles":
-            metafunc.parametrize("driver", drivers, indirect=True)
     if "spec" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("shapes")
         specs = [spec for spec in SLOTS if marker is None or spec.shape in marker.args]
@@ -275,8 +268,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         runs = [(spec, way) for spec in specs for way in (BLOCKS if spec.shape == "series" else BLOCKS[:1])]
         ids = [spec.name if way == BLOCKS[0] else f"{spec.name}-{way}" for spec, way in runs]
         metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
-    elif stores and module == "tests.test_candles":
-        sealed = [(driver, way) for driver in drivers for way in (BLOCKS if driver != FILES else BLOCKS[:1])]
-        metafunc.parametrize(("driver", "candle_blocks"), sealed, indirect=True)
-    elif stores and module == "tests.test_golden":
+    elif stores and metafunc.module.__name__ in ("tests.test_candles", "tests.test_golden"):
         metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave of the runs with files those that there are."""
+    items[:] = [item for item in items if _is_there(item)]
+
+
+def _is_there(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if params.get("driver") != FILES:
+        return True
+    marked = item.get_closest_marker
+    also = item.module.__name__ in FILES_TOO or marked("files")
+    asks = "deployment" in item.fixturenames and params.get("candle_blocks", BLOCKS[0]) == BLOCKS[0]
+    return bool(asks and also and not marked("mongodb"))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest_mongo import SLOTS, SlotError, SlotSpec, persist
+from backtest_mongo import SLOTS, SlotSpec, persist
 from backtest_mongo.files.names import item_of, places
 from backtest_mongo.files.text import from_text, to_text
 from backtest_mongo.payload import CODEC
@@ -140,16 +140,6 @@ async def test_file_system_that_folds_case_is_seen(tmp_path: Path, monkeypatch: 
     (tmp_path / "data" / "measure" / "b" / "Node.json").write_text('{"n": 1}')
     assert await persist.measure("b").read_measure_data("Node") == {"n": 1}
     assert await persist.measure("b").read_measure_data("NODE") is None
-
-
-def test_row_whose_files_could_be_another_s_is_refused() -> None:
-    row: dict[str, Any] = {"name": "own", "shape": "entry", "context": ("owner",)}
-    row |= {"key": ("owner", "side"), "redis": ("owner", "side")}
-    assert SlotSpec(**row).path == "data/own/{owner}/{side}"
-    with pytest.raises(SlotError, match=r"leaves a part of its key out of its path 'own/\{side\}'"):
-        SlotSpec(**row, path="own/{side}")
-    with pytest.raises(SlotError, match="a file name of its own in its path"):
-        SlotSpec(**row, path="own/{owner}_{side}")
 
 
 # What is in them

@@ -22,6 +22,7 @@ from pymongo import MongoClient
 import backtest_mongo
 from backtest_mongo import SLOTS, SlotSpec, StoreError, StoreUnavailableError, persist
 from backtest_mongo.files import disk
+from backtest_mongo.files.layout import holds_signals
 from tests import uniform
 from tests.test_file_names import NODE_S
 from tests.uniform import candles
@@ -94,7 +95,7 @@ async def test_directory_is_the_one_at_first_use(tmp_path: Path, monkeypatch: py
 
 
 async def test_slot_of_one_s_own_stores_in_files_too(root: Path) -> None:
-    book = persist.register(
+    persist.register(
         SlotSpec(
             name="files_book",
             shape="bucket",
@@ -104,7 +105,6 @@ async def test_slot_of_one_s_own_stores_in_files_too(root: Path) -> None:
             redis=("symbol", "side"),
         )
     )
-    assert book.spec.path == "data/files_book/{symbol}/{side}"
     slot: Any = persist.files_book("BTC/USDT")  # type: ignore[attr-defined]  # registered above
     await slot.write_files_book_data({"price": 1}, "bid")
     assert await slot.read_files_book_data("bid") == {"price": 1}
@@ -124,7 +124,7 @@ async def test_node_s_files_are_read(root: Path) -> None:
         if spec.shape == "series":
             assert await adapter.read_candles_data(1, key[-1]) == [{**candles(1)[0], "timestamp": key[-1]}]
             continue
-        endless = {"minuteEstimatedTime": math.inf} if spec.signals else {}
+        endless = {"minuteEstimatedTime": math.inf} if holds_signals(spec) else {}
         found = await uniform.read(adapter, str(key[-1]))
         match spec.shape:
             case "collection":

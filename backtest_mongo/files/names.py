@@ -25,6 +25,7 @@ from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
+from backtest_mongo.files.layout import path_of
 from backtest_mongo.specs import FLAG, Key, SlotSpec
 
 __all__ = ["LONGEST", "Place", "item_of", "places"]
@@ -85,7 +86,7 @@ def item_of(name: str) -> str | None:
 
 def _path(spec: SlotSpec, key: Key, spelling: Spelling) -> tuple[str, ...]:
     values = dict(zip(spec.key, key, strict=False))
-    *directories, name = _COMPONENTS.split(spec.path)
+    *directories, name = _COMPONENTS.split(path_of(spec))
     path = [_component(part, values, spelling, directory=True) for part in directories]
     path.append(_component(name, values, spelling, directory=False))
     return tuple(part for part in path if part is not None)

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
+from backtest_mongo.files.layout import holds_signals
 from backtest_mongo.files.names import item_of
 from backtest_mongo.files.text import from_text, to_text
 from backtest_mongo.specs import SlotSpec
@@ -118,7 +119,7 @@ class Directory:
         contents: list[bytes] = []
         payloads: list[tuple[str, bytes]] = []
         for row in rows:
-            content = to_text(row.payload, self._spec.signals)
+            content = to_text(row.payload, holds_signals(self._spec))
             if self._has_facts(row.name, row.payload):
                 targets.append(self._facts_file(row.name))
                 contents.append(self._next_facts(row, content))
@@ -169,7 +170,7 @@ class Directory:
 
     def _payload(self, name: str, content: bytes) -> Any:
         try:
-            return from_text(content, self._spec.signals)
+            return from_text(content, holds_signals(self._spec))
         except (ValueError, RecursionError):
             raise StoreError(
                 f"reading failed: {self._file(name)} holds no JSON",

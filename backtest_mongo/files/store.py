@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
+from backtest_mongo.files.layout import path_of
 from backtest_mongo.files.names import Place, places
 from backtest_mongo.files.rows import Directory, Row, Written
 from backtest_mongo.files.turns import Turns
@@ -145,7 +146,7 @@ class FileStore:
 
     @property
     def _first(self) -> str:
-        return self._spec.path.partition("/")[0]
+        return path_of(self._spec).partition("/")[0]
 
     def _places(self, key: Key) -> tuple[Place, ...]:
         if self._folds_case is None and os.path.isdir(os.path.join(self._root, self._first)):
