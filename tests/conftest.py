@@ -242,7 +242,11 @@ async def operations() -> Counts:
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Call the runs on one of the drivers heavy, where either would do: of two Pythons in a row, each keeps another."""
+    """Call the runs on one of the drivers heavy, where either would do: of two Pythons in a row, each keeps another.
+
+    Of the runs in files those are left that there are.
+    """
+    items[:] = [item for item in items if _is_there(item)]
     spared = DRIVERS[sys.version_info.minor % 2]
     for item in items:
         is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
@@ -270,11 +274,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
     elif stores and metafunc.module.__name__ in ("tests.test_candles", "tests.test_golden"):
         metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave of the runs with files those that there are."""
-    items[:] = [item for item in items if _is_there(item)]
 
 
 def _is_there(item: pytest.Item) -> bool:

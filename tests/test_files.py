@@ -435,9 +435,9 @@ def test_strategy_does_the_same_in_files_and_in_mongodb(
     environment = {name: str(value) for name, value in servers.items()} | {"CC_MONGO_CONNECTION_STRING": uri}
     outputs = []
     for arguments, variables in (((), {}), (("--mongodb",), environment)):
-        outputs.append([example("150", *arguments, **variables), example("300", *arguments, **variables)])
+        outputs.append([example("80", *arguments, **variables), example("160", *arguments, **variables)])
     with MongoClient[dict[str, Any]](uri) as client:
         client.drop_database(unique)
     assert outputs[0] == outputs[1]
-    assert "resumed at bar 150" in outputs[0][1]
+    assert "resumed at bar 80" in outputs[0][1]
     assert [path.name for path in tmp_path.iterdir()] == ["dump"]

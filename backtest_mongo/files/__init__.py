@@ -1,7 +1,7 @@
 """The storage that needs nothing installed: JSON files, laid out as the Node package's default lays them out.
 
-:mod:`~backtest_mongo.files.layout` says where a row's file is, and the file's content is the payload itself, so that
-either side reads what the other has written. What MongoDB keeps beside a payload has no place in that layout; it behaves the same here:
+:mod:`~backtest_mongo.files.layout` says where a row's file is. The file's content is the payload itself, so either side
+reads what the other has written. What MongoDB keeps beside a payload has no place in that; it behaves the same here:
 
 * **The simulation time** of a row, and the **order of first writes** that the lists of the newest rows need, stand in
   a second file beside the first: ``.name.facts`` beside ``name.json``. Node takes for an entity what ends in ``.json``
