@@ -18,7 +18,6 @@ from tests import uniform
 
 
 async def state() -> None:
-    print("writing", flush=True)
     for number in itertools.count(1):
         pad = "x" * (number * 997 % 50_000)
         rows = [{"id": f"{index}", "n": number, "pad": pad} for index in range(5)]
@@ -28,6 +27,8 @@ async def state() -> None:
             persist.storage(True).write_storage_data(rows),
             persist.candle("BTCUSDT", "1m", "x").write_candles_data(uniform.candles(3, first=number * 180_000)),
         )
+        if number == 1:
+            print("writing", flush=True)
 
 
 async def share(name: str) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -393,6 +393,21 @@ async def test_candle_of_node_s_stays(root: Path) -> None:
     series = persist.candle("BTCUSDT", "1m", "x")
     assert await series.write_candles_data(candles(2)) == 1
     assert await series.read_candles_data(2, 0) == [{**candles(1)[0], "open": 7.0}, candles(2)[1]]
+
+
+async def test_candle_that_node_writes_at_the_same_moment_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = disk.stage
+
+    def too_late(directory: str, contents: Iterable[bytes]) -> list[str]:
+        staged = stage(directory, contents)
+        put(root, "data/candle/x/BTCUSDT/1m/0", {**candles(1)[0], "open": 7})  # Node takes no turn
+        return staged
+
+    monkeypatch.setattr(disk, "stage", too_late)
+    series = persist.candle("BTCUSDT", "1m", "x")
+    assert await series.write_candles_data(candles(2)) == 1
+    assert await series.read_candles_data(1, 0) == [{**candles(1)[0], "open": 7.0}]
+    assert unfinished(root) == []
 
 
 async def test_first_candle_wins_without_links_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
