@@ -35,7 +35,7 @@ async def environment(config: dict[str, Any], unique: str) -> AsyncIterator[dict
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block_runs(name: str, environment: dict[str, str]) -> None:
+def test_block_runs(name: str, environment: dict[str, str], tmp_path: Path) -> None:
     tail = ""
     for call in ('on_bar("BTCUSDT", 1)', "example()"):
         if f"async def {call.partition('(')[0]}(" in BLOCKS[name]:
@@ -50,6 +50,7 @@ asyncio.run(run())
         [sys.executable, "-W", "error", "-c", BLOCKS[name] + tail],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
         env=environment,
         timeout=60,
         check=False,
