@@ -143,7 +143,7 @@ def turn(directory: str) -> Iterator[None]:
                     raise StoreUnavailableError(
                         f"writing failed: another process holds {directory}", hint="nothing was written"
                     )
-                time.sleep(_PAUSE)
+                time.sleep(_PAUSE)  # waiting for a lock by the system has no deadline
             if os.path.isdir(directory) and (os.name == "nt" or _is(directory, descriptor)):
                 yield
                 return
