@@ -15,6 +15,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, payload, read, write
 
+pytestmark = pytest.mark.either_driver
+
 REFERENCE = json.loads((Path(__file__).parent / "golden" / "reference-indexes.json").read_text())
 
 

@@ -352,7 +352,7 @@ def redis_node() -> Iterator[RedisNode]:
         yield started
 
 
-@pytest.mark.usefixtures("patience", "driver_garbage")
+@pytest.mark.usefixtures("driver_garbage")
 async def test_refused_logins(guarded: GuardedMongod, redis_node: RedisNode, driver: str, lines: Lines) -> None:
     # The driver comes back to a server that has refused it with the next heartbeat.
     options = "authSource=admin&heartbeatFrequencyMS=500"
