@@ -166,11 +166,12 @@ class SeriesStore(SeriesReads):
         return self._sealer.verify(context, Grid.of(step))
 
     async def verify_sample(self, count: int) -> AsyncIterator[tuple[Document, str | None]]:
-        """Compare up to so many blocks of any series, taken at random, each with its rows."""
+        """Compare up to so many blocks of any series, taken at random, each with its rows, and yield them by key."""
         for block in await self._blocks.sample(count):
-            context = tuple(block[name] for name in self._spec.key[:-1])
-            async for compared in self._sealer.compare(context, Grid.of(types.INTERVAL_MS[block["interval"]]), block):
-                yield compared
+            key = {name: block[name] for name in self._spec.key[:-1]}
+            grid = Grid.of(types.INTERVAL_MS[block["interval"]])
+            async for compared, problem in self._sealer.compare(tuple(key.values()), grid, block):
+                yield {**key, **compared}, problem
 
     async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
         """Drop these blocks and seal their stretches again."""

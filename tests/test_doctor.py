@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -209,9 +210,9 @@ async def test_connection_string_that_names_no_replica_set_is_told(config: dict[
 
 
 async def test_clocks_that_differ_are_told(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = mongo_checks.time.time
+    real = time.time
     for seconds, severity, words in ((-5, "warning", "5000 ms ahead of"), (3600, "problem", "3,600 s behind")):
-        monkeypatch.setattr("backtest_mongo.care.mongo_checks.time.time", lambda seconds=seconds: real() + seconds)
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: real() + seconds)
         finding = found(await diagnose(read_only=True), "clock", "this machine's")
         assert finding.severity == severity
         assert words.split()[-1] in finding.text
@@ -328,12 +329,11 @@ def test_printing_says_each_finding_with_what_to_do_and_counts_them() -> None:
 
 @pytest.mark.parametrize("driver", ["pymongo"])
 async def test_command_prints_json_and_ends_by_what_it_found(deployment: Deployment, unique: str, driver: str) -> None:
-    environment = {name: str(value) for name, value in deployment.config.items()}
-    done = run("doctor", "--json", "--read-only", **environment)
+    done = run("doctor", "--json", "--read-only", **deployment.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["ok"] is True
     collection = await deployment.collection(StateAdapter.spec)
     await collection.create_index([("signalId", 1), ("bucketName", 1)])
-    done = run("doctor", COLUMNS="100", **environment)
+    done = run("doctor", COLUMNS="100", **deployment.environment)
     assert (done.returncode, done.stderr) == (1, "")
     assert "problem" in done.stdout

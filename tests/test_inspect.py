@@ -33,7 +33,10 @@ from tests.conftest import Deployment
 from tests.test_cli import COMMAND, PROJECT, run
 from tests.uniform import WHEN, candles, entry, payload, write
 
-pytestmark = pytest.mark.parametrize("driver", ["pymongo"])
+
+@pytest.fixture
+def driver() -> str:
+    return "pymongo"
 
 
 async def shown(slot: str, *words: str, limit: int = 20, json_lines: bool = False) -> str:
@@ -124,8 +127,7 @@ def test_key_that_is_none_is_refused(slot: str, words: list[str], message: str) 
 async def test_json_is_a_document_a_line(deployment: Deployment, unique: str) -> None:
     await RecentAdapter("BTCUSDT", unique, "x", "", True).write_recent_data({"n": 1}, WHEN)
     await SignalAdapter("BTCUSDT", unique, "x").write_signal_data(None)
-    environment = {name: str(value) for name, value in deployment.config.items()}
-    done = run("inspect", "recent", "-", unique, "--json", **environment)
+    done = run("inspect", "recent", "-", unique, "--json", **deployment.environment)
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
     row = json.loads(line)
@@ -151,7 +153,7 @@ async def test_watching_shows_what_is_stored_and_each_change_until_it_is_interru
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
-        | {name: str(value) for name, value in deployment.config.items()},
+        | deployment.environment,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -179,17 +181,16 @@ async def test_migrate_shows_first_and_mends_with_apply(deployment: Deployment, 
     collection = await deployment.collection(SessionAdapter.spec)
     await collection.create_index([(name, 1) for name in SessionAdapter.spec.former], unique=True)
     await collection.insert_one({"strategyName": unique, "exchangeName": "e", "frameName": "f", "payload": {"n": 1}})
-    environment = {name: str(value) for name, value in deployment.config.items()}
-    done = run("migrate", **environment)
+    done = run("migrate", **deployment.environment)
     assert (done.returncode, done.stderr) == (1, "")
     assert "1 lack a part of their key" in done.stdout
     assert "Nothing was changed" in done.stdout
-    done = run("migrate", "--apply", "--json", **environment)
+    done = run("migrate", "--apply", "--json", **deployment.environment)
     assert done.returncode == 0
     report: dict[str, Any] = json.loads(done.stdout)
     assert (report["applied"], report["clean"], report["found"][0]["mended"]) == (True, True, 1)
     assert await SessionAdapter(unique, "e", "f").read_session_data() == {"n": 1}
-    done = run("migrate", **environment)
+    done = run("migrate", **deployment.environment)
     assert (done.returncode, done.stdout) == (
         0,
         "Nothing of an older version of the Node package is in the way.\n",
