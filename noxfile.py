@@ -12,15 +12,21 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+#: The package with every extra.
+WHOLE = ".[demo,frames,plot]"
 
 
 def _run_tests(session: nox.Session, *arguments: str) -> None:
-    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
-    # Two workers, each with embedded servers of its own. Servers that are given are shared, and some tests count what
-    # a server is asked, so then there is one.
+    session.install(WHOLE, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
+    # Three workers, each with embedded servers of its own: half of their time they wait for these. Servers that are
+    # given are shared, and some tests count what a server is asked, so then there is one.
     given = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL")
-    workers = "0" if any(os.environ.get(name) for name in given) else "2"
-    session.run("python", "-m", "pytest", "-n", workers, *arguments, *session.posargs)
+    workers = "0" if any(os.environ.get(name) for name in given) else "3"
+    # A module's own servers are started once where its tests stay together, as far as they can.
+    together = ("-n", workers, "--dist", "worksteal")
+    # Tests start hundreds of processes, each of which would compile all that it imports.
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+    session.run("python", "-m", "pytest", *together, *arguments, *session.posargs, env=compiled)
 
 
 @nox.session
@@ -47,7 +53,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """The package by mypy, a user's code by mypy and pyright, and the stubs against what they stand for."""
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint", "types")
-    session.install("-e", ".[demo]", *groups)
+    session.install("-e", WHOLE, *groups)
     session.run("python", "tools/stubs.py", "--check")
     session.run("mypy")
     allowlist = ("--allowlist", "tools/stubtest-allowlist.txt")
@@ -58,7 +64,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def audit(session: nox.Session) -> None:
     """Known vulnerabilities in what gets installed. Where no service can be asked it says NOT AUDITED."""
-    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "audit"))
+    session.install(WHOLE, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "audit"))
     session.run("python", "tools/audit.py", success_codes=[0, 3])
 
 
@@ -91,6 +97,9 @@ def model(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks: a table, and the figures and the chart of the documentation in benchmark-results/."""
-    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench"))
+    """The benchmarks: tables, and the figures and the chart of the documentation in benchmark-results/.
+
+    --candles measures frames of candles alone, and --quick leaves them out.
+    """
+    session.install(".[demo,frames]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench"))
     session.run("python", "-m", "benchmarks.run", *session.posargs)

@@ -29,6 +29,7 @@ from backtest_mongo.adapters import (
     StorageAdapter,
     StrategyAdapter,
 )
+from backtest_mongo.changes import Change
 from backtest_mongo.config import get_config, set_config
 from backtest_mongo.errors import (
     BacktestMongoError,
@@ -37,7 +38,6 @@ from backtest_mongo.errors import (
     InitError,
     InputError,
     InputTypeError,
-    NotInstalledError,
     ServerError,
     SlotError,
     StoreError,
@@ -45,6 +45,7 @@ from backtest_mongo.errors import (
 )
 from backtest_mongo.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
 from backtest_mongo.log import set_logger
+from backtest_mongo.migrations import migrate
 from backtest_mongo.registry import persist
 from backtest_mongo.slots import SLOTS
 from backtest_mongo.snapshot import stats
@@ -57,6 +58,7 @@ __all__ = [
     "BacktestMongoError",
     "BreakevenAdapter",
     "CandleAdapter",
+    "Change",
     "ConfigError",
     "DictionaryAdapter",
     "IndexConflictError",
@@ -67,7 +69,6 @@ __all__ = [
     "LogAdapter",
     "MeasureAdapter",
     "MemoryAdapter",
-    "NotInstalledError",
     "NotificationAdapter",
     "PartialAdapter",
     "RecentAdapter",
@@ -88,6 +89,7 @@ __all__ = [
     "get_mongo",
     "get_redis",
     "install",
+    "migrate",
     "persist",
     "set_config",
     "set_logger",

@@ -151,8 +151,8 @@ def _decode_singly(reply: bytes) -> CandleArrays:
     )
 
 
-def encode_rows(key: Document, candles: CandleArrays) -> tuple[list[RawBSONDocument], list[ObjectId]]:
-    """Return the documents of candles to be inserted, with the fields of ``key`` in each, and their ids."""
+def encode_rows(key: Document, candles: CandleArrays) -> tuple[list[RawBSONDocument], list[bytes]]:
+    """Return the documents of candles to be inserted, with the fields of ``key`` in each, and their ids' bytes."""
     now = datetime.now(UTC)
     sample: Document = {"_id": ObjectId(), **key, "timestamp": Int64(0), **dict.fromkeys(PRICES, 0.0)}
     sample |= {"createDate": now, "updatedDate": now, "__v": 0}
@@ -172,8 +172,7 @@ def encode_rows(key: Document, candles: CandleArrays) -> tuple[list[RawBSONDocum
         head = start + 8
     data, size = raw.tobytes(), len(template)
     documents = [RawBSONDocument(data[start : start + size]) for start in range(0, len(data), size)]
-    id_bytes = ids.tobytes()
-    return documents, [ObjectId(id_bytes[start : start + 12]) for start in range(0, len(id_bytes), 12)]
+    return documents, ids.view("V12")[:, 0].tolist()
 
 
 def _ids(count: int) -> NDArray[np.uint8]:

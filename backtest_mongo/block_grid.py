@@ -37,8 +37,16 @@ class Grid:
         return time // self.span * self.span
 
     def starts(self, times: Iterable[int]) -> list[int]:
-        """Return the starts of the blocks that these times lie in, ascending."""
-        return sorted({time // self.span * self.span for time in times})
+        """Return the starts of the blocks that these ascending times lie in."""
+        span = self.span
+        # The first time of each block is looked for, and those between are passed over.
+        starts: list[int] = []
+        end = None
+        for time in times:
+            if end is None or time >= end:
+                starts.append(time // span * span)
+                end = starts[-1] + span
+        return starts
 
     # A block with gaps may be sealed once its stretch is over, and a candle that is written for such a stretch has to
     # drop it. By two clocks that differ: who writes begins to look before anybody seals.

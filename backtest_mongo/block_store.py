@@ -10,7 +10,7 @@ nobody reads; of two at once the later one finishes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bson import ObjectId
@@ -91,6 +91,18 @@ class MongoBlocks(MongoRows):
         self.counts.blocks += len(blocks)
         return blocks
 
+    async def sample(self, count: int) -> list[Document]:
+        """Return so many blocks of any series, taken at random, or less."""
+        # In this order the server jumps to some, instead of going through all.
+        sealed = {"format": FORMAT, "rows": {"$gt": 0}}
+        pipeline: list[Document] = [{"$sample": {"size": 2 * count}}, {"$match": sealed}, {"$limit": count}]
+
+        async def fetch() -> list[Document]:
+            return await aggregated(self._collection, pipeline)
+
+        with Limit(self._limit):
+            return await self._retried("reading the blocks", fetch)
+
     async def heads(self, context: Key, starts: Sequence[int]) -> list[Document]:
         """Return start, format and number of rows of the blocks that there are; of an announcement it is 0."""
 
@@ -103,7 +115,7 @@ class MongoBlocks(MongoRows):
 
     async def has(self, block: Document) -> bool:
         """Tell whether a block that was read is still there, as it was."""
-        query = {"_id": block["_id"], "checksum": block.get("checksum"), "rows": block["rows"]}
+        query = {name: block.get(name) for name in ("_id", *self._fields, "start", "rows", "checksum")}
         with Limit(self._limit):
             return await self._retried("sealing", lambda: self._collection.find_one(query, {"_id": 1})) is not None
 
@@ -122,12 +134,12 @@ class MongoBlocks(MongoRows):
         for time in times:
             by_start.setdefault(grid.start(time), []).append(time)
         lacking = [
-            block["_id"]
+            block
             for block in found
             if block["format"] != FORMAT or lacks(block, grid, by_start.get(block["start"], ()))
         ]
         if lacking:
-            await self._drop("writing a batch", lacking)
+            await self._drop("writing a batch", context, lacking)
 
     async def _gaps(self, query: Document) -> list[Document]:
         return await self._collection.find(query, {**_HEAD, "present": 1}).batch_size(PAGE_BLOCKS).to_list(None)
@@ -138,13 +150,16 @@ class MongoBlocks(MongoRows):
         if await self._retried("writing a batch", lambda: self._collection.find_one(query, {"_id": 1})) is not None:
             await self._retried("writing a batch", lambda: self._collection.delete_many(query))
 
-    async def drop(self, blocks: Iterable[Document]) -> None:
+    async def drop(self, context: Key, blocks: Sequence[Document]) -> None:
         """Drop blocks that were read: they are damaged."""
         with Limit(self._limit):
-            await self._drop("sealing", [block["_id"] for block in blocks])
+            await self._drop("sealing", context, blocks)
 
-    async def _drop(self, doing: str, ids: list[ObjectId]) -> None:
-        await self._retried(doing, lambda: self._collection.delete_many({"_id": {"$in": ids}}))
+    async def _drop(self, doing: str, context: Key, blocks: Sequence[Document]) -> None:
+        # With the key, which leads to one shard.
+        query = {**self.key(context), "start": _among([block["start"] for block in blocks])}
+        query["_id"] = {"$in": [block["_id"] for block in blocks]}
+        await self._retried(doing, lambda: self._collection.delete_many(query))
 
     async def announce(self, context: Key, starts: Sequence[int]) -> ObjectId:
         """Announce that these blocks are to be sealed, and return the token that finishes them."""

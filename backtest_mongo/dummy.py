@@ -98,6 +98,10 @@ class _Dummy(Adapter):
     def _store(cls) -> Store:
         return _NOTHING
 
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> None:
+        return None  # nothing changes, so a watch is over as soon as it begins
+
 
 def dummy(adapter: type[Adapter]) -> type[Adapter]:
     """Return a class like ``adapter`` that stores nothing and needs no server."""

@@ -5,12 +5,11 @@
     BacktestMongoError
     ├── ConfigError (ValueError)            a configuration field is unknown or wrong
     ├── SlotError (ValueError)              a row of a slot table contradicts itself or another row
-    ├── NotInstalledError (RuntimeError)    the registry was used before ``await setup()``
     ├── InputError (ValueError)             the caller's mistake: nothing was sent
     │   └── InputTypeError (TypeError)      ... and the type is at fault
     ├── StoreUnavailableError               MongoDB can't be reached, or did not answer in time
     │   └── InitError                       a server was still unreachable when ``wait_for_init`` gave up
-    ├── StoreError                          MongoDB answered with an error
+    ├── StoreError                          MongoDB, or the disk that files are on, answered with an error
     │   └── IndexConflictError              an index in the database is in the way of one of ours
     ├── ServerError                         an embedded server can't be found, started or kept running
     └── ChildError                          a trading process of the demo ended although nobody killed it
@@ -30,7 +29,6 @@ __all__ = [
     "InitError",
     "InputError",
     "InputTypeError",
-    "NotInstalledError",
     "ServerError",
     "SlotError",
     "StoreError",
@@ -84,10 +82,6 @@ class SlotError(BacktestMongoError, ValueError):
     """A :class:`~backtest_mongo.SlotSpec` contradicts itself or another row; the message names both."""
 
 
-class NotInstalledError(BacktestMongoError, RuntimeError):
-    """The registry has no implementation for a slot."""
-
-
 class InputError(BacktestMongoError, ValueError):
     """The caller gave something that can't be stored or asked for. Nothing was sent to any server."""
 
@@ -112,7 +106,7 @@ class InitError(StoreUnavailableError):
 
 
 class StoreError(BacktestMongoError):
-    """MongoDB answered with an error. ``code`` is the server's error code, where there is one."""
+    """MongoDB, or the disk that files are on, answered with an error. ``code`` is the server's, where there is one."""
 
     code: int | None = None
 

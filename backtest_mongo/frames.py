@@ -24,7 +24,7 @@ Fill: TypeAlias = Literal["null", "forward"]
 Mask: TypeAlias = NDArray[np.bool_] | None
 
 _NEEDED: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "polars": ("polars", "pyarrow"),
+    "polars": ("polars",),
     "pandas": ("pandas",),
     "numpy": (),
     "arrow": ("pyarrow",),
@@ -132,7 +132,11 @@ def _arrow(candles: CandleArrays, missing: Mask) -> Any:
 def _polars(candles: CandleArrays, missing: Mask) -> Any:
     import polars
 
-    return polars.from_arrow(_arrow(candles, missing))
+    times = polars.Series("timestamp", candles.timestamp).cast(polars.Datetime("ms", "UTC"))
+    frame = polars.DataFrame([times, *(polars.Series(name, values) for name, values in _columns(candles).items())])
+    if missing is None:
+        return frame
+    return frame.with_columns(polars.when(polars.Series(~missing)).then(polars.col(PRICES)))
 
 
 _MAKERS: Final[Mapping[Kind, Callable[[CandleArrays, Mask], Any]]] = {

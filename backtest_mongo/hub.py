@@ -79,6 +79,8 @@ class Hub:
         self.stores: dict[str, Any] = {}
         #: What was done, by slot, since these connections were made.
         self.counts: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
+        #: The change streams that are open.
+        self.streams: set[Any] = set()
         self._initialized = False
         self._closing: asyncio.Future[None] | None = None
 
@@ -112,10 +114,7 @@ class Hub:
             InitError: one refuses us, or did not answer within 15 s. It names each that failed, by its address.
         """
         required = self.config.CC_REDIS_REQUIRED
-        mongo, redis = await asyncio.gather(
-            _probe("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo, INIT_SECONDS),
-            _probe("Redis", address(self.config), self._ping_redis, INIT_SECONDS if required else COMMAND_SECONDS),
-        )
+        mongo, redis = await self.unreachable(INIT_SECONDS, INIT_SECONDS if required else COMMAND_SECONDS)
         if redis and not required:
             log().warning(f"{redis}; reads and writes go on without it")
         problems = [problem for problem in (mongo, redis if required else None) if problem]
@@ -125,6 +124,13 @@ class Hub:
                 hint="check that it runs, and its address, user and password; wait_for_init can be called again",
             )
         self._initialized = True
+
+    async def unreachable(self, mongo_seconds: float, redis_seconds: float) -> tuple[str | None, str | None]:
+        """Ask both servers until they answer or the time is over; return what is wrong with each, if anything."""
+        return await asyncio.gather(
+            _probe("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo, mongo_seconds),
+            _probe("Redis", address(self.config), self._ping_redis, redis_seconds),
+        )
 
     async def ensure_init(self) -> None:
         """Wait for the servers unless they have answered already."""
@@ -159,6 +165,8 @@ class Hub:
             if self._raw_redis is not None:
                 stack.push_async_callback(_close, self._raw_redis.aclose)
             stack.push_async_callback(_close, self.mongo.close)
+            for stream in list(self.streams):
+                stack.push_async_callback(_close, stream.close)
 
     def abandon(self) -> None:
         """Release what can be released without the event loop, which is closed already."""

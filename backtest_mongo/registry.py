@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.contracts import SlotFactories, contract_methods, factory
 from backtest_mongo.dummy import dummy
-from backtest_mongo.errors import ConfigError, NotInstalledError, SlotError
+from backtest_mongo.errors import ConfigError, SlotError
 from backtest_mongo.expansion import expand
+from backtest_mongo.files.adapter import DIRECTORY, filed
 from backtest_mongo.shapes import Adapter
 from backtest_mongo.specs import Key, SlotSpec, check_table
 
@@ -24,14 +27,16 @@ Implementation: TypeAlias = Callable[..., Any]
 class Registry(SlotFactories):
     """Gives the registered implementation of each slot: ``persist.signal("BTCUSDT", "my_strategy", "binance")``.
 
-    There is one instance per slot and context, made on first use. Nothing is registered before ``await setup()``.
+    There is one instance per slot and context, made on first use. Before ``await setup()`` every slot stores to JSON
+    files in the working directory's ``dump``, as the Node package does by default.
     """
 
     def __init__(self) -> None:
         self._adapters: dict[str, type[Adapter]] = {}
         self._implementations: dict[str, Implementation] = {}
         self._instances: dict[str, dict[Key, Any]] = {}
-        # What a slot without an implementation of its own gets: MongoDB's adapter, a dummy, or nothing at all.
+        # Makes of MongoDB's adapter what a slot without an implementation of its own gets. It is None until the first
+        # is asked for: only then does the working directory count.
         self._choose: Callable[[type[Adapter]], Implementation] | None = None
         for adapter in ADAPTERS.values():
             self._add(adapter)
@@ -63,6 +68,14 @@ class Registry(SlotFactories):
     def use_mongo(self) -> None:
         """Point every slot at MongoDB; ``install()`` does this."""
         self._use_all(lambda adapter: adapter)
+
+    def use_files(self, directory: str | os.PathLike[str] = DIRECTORY) -> None:
+        """Make every slot store to JSON files below ``directory``, laid out as the Node package's. No server is needed.
+
+        It is how it is before ``await setup()``, below the directory ``dump`` of the working directory. A relative
+        directory is taken now, whatever the working directory is later. Nothing is made before the first write.
+        """
+        self._use_all(filed(Path(directory).absolute()))
 
     def use_dummy(self) -> None:
         """Make every slot a no-op: input is checked, writes go nowhere, reads find nothing. No server is needed."""
@@ -116,11 +129,7 @@ class Registry(SlotFactories):
         implementation = self._implementations.get(spec.name)
         if implementation is None:
             if self._choose is None:
-                raise NotInstalledError(
-                    f"persist.{spec.name}: no storage is installed",
-                    slot=spec.name,
-                    hint="call `await backtest_mongo.setup()` first",
-                )
+                self._choose = filed(Path(DIRECTORY).absolute())
             implementation = self._implementations[spec.name] = self._choose(self._adapters[spec.name])
         return implementation
 

@@ -39,6 +39,10 @@ class Sealer:
             stored: candles that are stored for good, so that they need not be read.
         """
         done = rows = 0
+        if stored is not None and len(starts) > 1 and stored.timestamp[0] > starts[0]:
+            # Of the first one a part may have been stored before: alone, so that the others need not be read.
+            done, rows = await self.seal(context, grid, starts[:1])
+            starts = starts[1:]
         for at in range(0, len(starts), GROUP):
             group = starts[at : at + GROUP]
             sealed = {head["start"] for head in await self._blocks.heads(context, group) if _is_sealed(head, grid)}
@@ -91,13 +95,16 @@ class Sealer:
         position = -(2**63)
         while page := await self._blocks.page(context, grid, position, 2**63 - 1):
             for block in page:
-                parts = [
-                    piece async for piece in self._rows.pieces(context, block["start"], block["start"] + grid.span)
-                ]
-                problem = await asyncio.to_thread(_difference, block, grid, parts)
-                if problem is None or await self._blocks.has(block):  # else a late candle has dropped it meanwhile
-                    yield block, problem
+                async for compared in self.compare(context, grid, block):
+                    yield compared
             position = page[-1]["start"] + 1
+
+    async def compare(self, context: Key, grid: Grid, block: Document) -> AsyncIterator[tuple[Document, str | None]]:
+        """Yield a block with what is wrong with it, unless a late candle has dropped it meanwhile."""
+        parts = [piece async for piece in self._rows.pieces(context, block["start"], block["start"] + grid.span)]
+        problem = await asyncio.to_thread(_difference, block, grid, parts)
+        if problem is None or await self._blocks.has(block):
+            yield {name: block[name] for name in ("_id", "start", "rows")}, problem
 
 
 def _is_sealed(head: Document, grid: Grid) -> bool:

@@ -1,6 +1,6 @@
 """What is stored of a series, and what is missing: answers out of indexes alone, no document is read.
 
-Of what is not sealed one query goes over a million places of the grid at most, so that a long series takes several, each
+Of what is not sealed one query goes over a million places of the grid at most, so a long series takes several, each
 within its limit. Of what is sealed the number of candles is in the blocks' index, and a complete block has no gaps.
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from backtest_mongo import types
 from backtest_mongo.arrays import CandleArrays
 from backtest_mongo.block_grid import Grid
 from backtest_mongo.block_store import PAGE_BLOCKS, MongoBlocks
@@ -94,7 +95,11 @@ class Read:
             self._jobs.clear()
 
     async def _page(self, first: int, end: int) -> list[Document]:
-        return [] if self._blocks is None else await self._blocks.page(self._context, self._grid, first, end)
+        # The stretch that goes on now is in no block.
+        end = min(end, self._grid.start(types.now_ms()))
+        if self._blocks is None or first >= end:
+            return []
+        return await self._blocks.page(self._context, self._grid, first, end)
 
     async def _fill_from_rows(self, first: int, end: int) -> None:
         async for piece in self._rows.pieces(self._context, first, end):

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 
 from backtest_mongo import close, embedded, setup
@@ -33,6 +35,8 @@ CONCERNS: Final = ("majority", "1")
 #: What this package imports anyway, and what it may cost beside that.
 IMPORTS: Final = "import motor.motor_asyncio, redis.asyncio, pydantic_settings, structlog"
 IMPORT_GOAL: Final = 1.3
+#: Candles that a frame must have for there to be days and windows to read.
+LEAST: Final = 100_000
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -160,19 +164,49 @@ def print_table(console: Console, rows: list[dict[str, Any]], imported: dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each row is measured")
-    parser.add_argument("--quick", action="store_true", help="asyncio's loop and w=majority only")
+    parser.add_argument("--quick", action="store_true", help="asyncio's loop and w=majority only, and no frames")
+    parser.add_argument("--candles", action="store_true", help="frames of candles only")
+    parser.add_argument("--rows", type=int, help=f"candles of a frame, if not 20 years of minutes; {LEAST:,} or more")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="where figures and chart go")
     arguments = parser.parse_args()
+    if arguments.rows is not None and arguments.rows < LEAST:
+        parser.error(f"--rows must be {LEAST:,} or more")
+    # So that temporary files go with it when it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    arguments.out.mkdir(exist_ok=True)
+    if not arguments.candles:
+        run_operations(arguments)
+    if arguments.candles or not arguments.quick:
+        run_candles(arguments)
+
+
+def run_operations(arguments: argparse.Namespace) -> None:
+    """Measure what operations cost, and print the table."""
     console = Console(stderr=True)
     with embedded.Servers() as servers:
         rows = run_cases(servers, arguments.rounds, arguments.quick, console)
         scale = asyncio.run(run_scale(servers, console))
     imported = measure_import(arguments.rounds)
-    arguments.out.mkdir(exist_ok=True)
     figures = {"machine": machine(arguments.rounds), "rows": rows, "import": imported, "scale": scale}
     (arguments.out / "benchmark.json").write_text(json.dumps(figures, indent=1))
     draw(scale, str(arguments.out / "scale.png"))
     print_table(Console(width=120), rows, imported)
+
+
+def run_candles(arguments: argparse.Namespace) -> None:
+    """Measure frames of candles, and print the tables."""
+    # Imported here, because what frames are made of is installed for them alone.
+    from benchmarks.candle_data import FULL
+    from benchmarks.candle_page import section
+    from benchmarks.candles import measure_candles
+
+    start = time.perf_counter()
+    with embedded.Servers() as servers:  # of their own: nothing else is in their caches
+        rows = arguments.rows or FULL
+        figures = measure_candles(servers.config, DRIVERS, rows, arguments.rounds, Console(stderr=True))
+    figures |= {"machine": machine(arguments.rounds), "minutes": (time.perf_counter() - start) / 60}
+    (arguments.out / "candles.json").write_text(json.dumps(figures, indent=1))
+    Console(width=120).print(Markdown(section(figures)))
 
 
 if __name__ == "__main__":

@@ -9,22 +9,30 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import json
 import os
 import signal
+import sys
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+import pymongo
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_store
+from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_windows
 from backtest_mongo.config import reset_config
+from backtest_mongo.files.layout import holds_signals
+from backtest_mongo.files.text import from_text
 from backtest_mongo.hub import current_hub
 from backtest_mongo.registry import persist
+from backtest_mongo.shapes import Adapter
+from tests import uniform
 
 SERVER_VARIABLES = (
     "CC_MONGO_CONNECTION_STRING",
@@ -36,6 +44,10 @@ SERVER_VARIABLES = (
 )
 CANDLE_VARIABLES = ("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS")
 DRIVERS = ("motor", "pymongo")
+#: The storage in files, where a test takes it for a driver.
+FILES = "files"
+#: What also holds for files, but for the tests in it that are marked as ``mongodb``.
+FILES_TOO = ("tests.test_contract", "tests.test_candles")
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")
 
@@ -78,7 +90,7 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         instances.clear()
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=(*DRIVERS, FILES))
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -94,12 +106,15 @@ def candle_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_grid, "ROWS", 4)
-    monkeypatch.setattr(series_store, "MANY", 1)
+    monkeypatch.setattr(series_windows, "MANY", 1)
 
 
 @pytest.fixture
-def config(servers: dict[str, Any], driver: str, unique: str, candle_blocks: str) -> dict[str, Any]:
-    """The configuration of a fresh database."""
+def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_blocks: str) -> dict[str, Any]:
+    """The configuration of a fresh database. Files have none, and start no server."""
+    if driver == FILES:
+        return {}
+    servers = request.getfixturevalue("servers")
     uri = urlsplit(servers["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{unique}").geturl()
     blocks = {"CC_CANDLE_BLOCKS": False} if candle_blocks == "off" else {}
     return {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver, **blocks}
@@ -111,6 +126,11 @@ class Deployment:
 
     config: dict[str, Any]
     name: str
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The configuration as environment variables, for a process of its own."""
+        return {name: str(value) for name, value in self.config.items()}
 
     async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
         return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
@@ -130,12 +150,70 @@ class Deployment:
         await backtest_mongo.close()
 
 
+@dataclass
+class FileDeployment(Deployment):
+    """A directory of files, in the same place. It has no ``_id``, ``createDate`` and ``updatedDate``, and no cache."""
+
+    root: Path
+
+    async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
+        if query:
+            found = await uniform.ADAPTERS[spec.name]._store().find(tuple(query.values()))
+            return [] if found is None else [found]
+        rows = []
+        for path in sorted(self.root.rglob("*.json")):
+            facts = path.with_name(f".{path.stem}.facts")
+            known = list(json.loads(facts.read_bytes())["payloads"].values()) if facts.exists() else []
+            payload = from_text(path.read_bytes(), holds_signals(spec))
+            row = payload if spec.shape == "series" else {spec.field: payload}
+            rows.append(row | ({"when": known[-1][0]} if spec.when else {}))
+        return rows
+
+    async def collection(self, spec: SlotSpec) -> Any:
+        raise NotImplementedError
+
+    async def cached(self, redis_key: str) -> str | None:
+        raise NotImplementedError
+
+    async def forget(self) -> None:
+        self.use()
+
+    def use(self) -> None:
+        """Point the registry and the suite at the directory."""
+        persist.use_files(self.root)
+        uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._implementation(spec)) for spec in SLOTS}
+
+
+# Dropping a database as a whole takes a replica set a tenth of a second, and each of thousands of tests has one.
+
+
+async def drop_database(name: str) -> None:
+    """Drop a test's database through the library's connections, collection by collection."""
+    database = (await backtest_mongo.get_mongo())[name]
+    for collection in await database.list_collection_names():
+        await database.drop_collection(collection)
+
+
+def drop_with(client: pymongo.MongoClient[dict[str, Any]], name: str) -> None:
+    """Drop a test's database through another client, collection by collection."""
+    for collection in client[name].list_collection_names():
+        client[name].drop_collection(collection)
+
+
 @pytest.fixture
-async def deployment(config: dict[str, Any], unique: str) -> AsyncIterator[Deployment]:
+async def deployment(
+    config: dict[str, Any], unique: str, driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Deployment]:
+    if driver == FILES:
+        monkeypatch.setattr(uniform, "ADAPTERS", uniform.ADAPTERS)  # as it is, it comes back
+        files = FileDeployment(config, unique, tmp_path)
+        files.use()
+        yield files
+        return
     await backtest_mongo.setup(config)
     yield Deployment(config, unique)
     await backtest_mongo.setup(config)
-    await (await backtest_mongo.get_mongo()).drop_database(unique)
+    await drop_database(unique)
     await backtest_mongo.close()
 
 
@@ -167,6 +245,20 @@ async def operations() -> Counts:
     return Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
 
 
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call the runs on one of the drivers heavy, where either would do: of two Pythons in a row, each keeps another.
+
+    Of the runs in files those are left that there are.
+    """
+    items[:] = [item for item in items if _is_there(item)]
+    spared = DRIVERS[sys.version_info.minor % 2]
+    for item in items:
+        is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
+        if is_spared and item.get_closest_marker("either_driver"):
+            item.add_marker(pytest.mark.heavy)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test one run per slot: of all, or of the shapes that ``@pytest.mark.shapes`` names.
 
@@ -187,3 +279,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
     elif stores and metafunc.module.__name__ in ("tests.test_candles", "tests.test_golden"):
         metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)
+
+
+def _is_there(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if params.get("driver") != FILES:
+        return True
+    marked = item.get_closest_marker
+    also = item.module.__name__ in FILES_TOO or marked("files")
+    asks = "deployment" in item.fixturenames and params.get("candle_blocks", BLOCKS[0]) == BLOCKS[0]
+    return bool(asks and also and not marked("mongodb"))

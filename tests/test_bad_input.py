@@ -21,6 +21,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, entry, payload, write
 
+pytestmark = pytest.mark.either_driver
+
 # What MongoDB would take for an operator, a pattern or an array match, and all else that is no text.
 NO_KEYS: list[Any] = [
     {"$ne": None},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backtest_mongo
-from backtest_mongo import CandleAdapter, series_store, types
+from backtest_mongo import CandleAdapter, series_windows, types
 from backtest_mongo.arrays import CandleArrays, decode_rows, encode_rows
 from backtest_mongo.block_grid import Grid
 from backtest_mongo.blocks import DamagedBlockError, decode_into, encode, lacks
@@ -81,7 +81,7 @@ async def test_block_whose_last_place_is_filled_is_sealed(series: CandleAdapter,
 async def test_small_writes_seal_a_block_once_they_have_gone_on_from_it(
     series: CandleAdapter, deployment: Deployment, tiny: None, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr(series_store, "MANY", many)
+    monkeypatch.setattr(series_windows, "MANY", many)
     for position in range(3):
         await series.write_candles_data(candles(1, first=position * MINUTE))
     assert await blocks(deployment) == []
@@ -407,7 +407,7 @@ def test_documents_made_in_bulk_are_those_of_the_driver(rows: int, seed: int) ->
     candles_ = random_candles(rows, seed)
     documents, ids = encode_rows(key, candles_)
     decoded = [bson.decode(document.raw) for document in documents]
-    assert [document["_id"] for document in decoded] == ids
+    assert [document["_id"].binary for document in decoded] == ids
     assert len(set(ids)) == rows
     assert [{name: document[name] for name in ("timestamp", *PRICES)} for document in decoded] == candles_.candles()
     assert all(document | key == document and document["__v"] == 0 for document in decoded)
@@ -475,5 +475,6 @@ def _frame(candles_: CandleArrays) -> dict[str, Any]:
 
 
 async def test_object_id_of_bulk_documents_is_that_of_now() -> None:
-    _, (oid, *_) = encode_rows({"exchangeName": "e", "symbol": "s", "interval": "1m"}, random_candles(2))
+    _, (binary, *_) = encode_rows({"exchangeName": "e", "symbol": "s", "interval": "1m"}, random_candles(2))
+    oid = ObjectId(binary)
     assert abs(oid.generation_time.timestamp() - ObjectId().generation_time.timestamp()) <= 2

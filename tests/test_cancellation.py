@@ -30,7 +30,7 @@ from backtest_mongo import (
     StorageAdapter,
     StoreUnavailableError,
 )
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.test_races import FailingMongod, fail, on_standalone, start_failing_mongod
 from tests.uniform import WHEN, candles
 
@@ -407,7 +407,7 @@ async def slow(slow_mongod: FailingMongod, config: dict[str, Any], unique: str) 
     await backtest_mongo.setup(on_standalone(slow_mongod, config, unique))
     yield
     await fail("off")
-    await (await backtest_mongo.get_mongo()).drop_database(unique)
+    await drop_database(unique)
     await backtest_mongo.close()
 
 
@@ -438,7 +438,7 @@ async def read_of(kind: str, unique: str) -> Any:
 async def test_cancelled_call_is_never_applied_after_a_later_write(unique: str, kind: str, cancels: int) -> None:
     await write_of(kind, unique, 0)
     command = "findAndModify" if kind == "single" else "update"
-    before = await fail({"times": 1}, failCommands=[command], blockConnection=True, blockTimeMS=700)
+    before = await fail({"times": 1}, failCommands=[command], blockConnection=True, blockTimeMS=400)
     first = asyncio.ensure_future(write_of(kind, unique, 1))
     wait = {"waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 20_000}
     client = await backtest_mongo.get_mongo()
@@ -449,7 +449,7 @@ async def test_cancelled_call_is_never_applied_after_a_later_write(unique: str, 
     await asyncio.wait([first])
     assert first.cancelled()
     await write_of(kind, unique, 2)
-    deadline = time.monotonic() + 1.5  # twice as long as the server holds the first one
+    deadline = time.monotonic() + 0.8  # twice as long as the server holds the first one
     while time.monotonic() < deadline:
         assert await read_of(kind, unique) == 2
         await asyncio.sleep(0.02)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from backtest_mongo import CandleAdapter, columns, types
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.hub import current_hub
+from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import candles
+
+pytestmark = pytest.mark.either_driver
 
 MINUTE = 60_000
 SPEC = ADAPTERS["candle"].spec
@@ -21,7 +24,12 @@ SPEC = ADAPTERS["candle"].spec
 
 @pytest.fixture
 def series(deployment: Deployment, unique: str) -> CandleAdapter:
-    return CandleAdapter("BTCUSDT", "1m", unique)
+    return candle_adapter("BTCUSDT", "1m", unique)
+
+
+def candle_adapter(*context: str) -> CandleAdapter:
+    """Return an adapter of what the test runs on."""
+    return cast("CandleAdapter", uniform.ADAPTERS["candle"](*context))
 
 
 async def test_window_is_returned_in_order_whatever_the_order_of_writing(series: CandleAdapter) -> None:
@@ -111,9 +119,10 @@ async def test_no_candles_write_nothing(series: CandleAdapter, deployment: Deplo
 async def test_series_are_apart(series: CandleAdapter, unique: str) -> None:
     await series.write_candles_data(candles(1))
     for other in (("ETHUSDT", "1m", unique), ("BTCUSDT", "3m", unique), ("BTCUSDT", "1m", f"{unique}-2")):
-        assert await CandleAdapter(*other).read_candles_data(1, 0) is None
+        assert await candle_adapter(*other).read_candles_data(1, 0) is None
 
 
+@pytest.mark.mongodb("a file holds the candle alone")
 async def test_document_has_the_contract_s_fields(series: CandleAdapter, deployment: Deployment) -> None:
     await series.write_candles_data([{**candles(1)[0], "open": 2, "extra": "left out"}])
     (row,) = await deployment.rows(SPEC)
@@ -121,6 +130,7 @@ async def test_document_has_the_contract_s_fields(series: CandleAdapter, deploym
     assert (row["open"], type(row["open"])) == (2.0, float)
 
 
+@pytest.mark.mongodb("files have no ids")
 @pytest.mark.parametrize("cached", [True, False])
 async def test_ids_go_to_redis_unless_switched_off(
     series: CandleAdapter, unique: str, deployment: Deployment, cached: bool
@@ -136,7 +146,7 @@ async def test_ids_go_to_redis_unless_switched_off(
 
 @pytest.mark.parametrize(("interval", "step"), list(types.INTERVAL_MS.items()))
 async def test_each_interval_has_its_step(deployment: Deployment, unique: str, interval: str, step: int) -> None:
-    series = CandleAdapter("BTCUSDT", interval, unique)
+    series = candle_adapter("BTCUSDT", interval, unique)
     rows = candles(3, step=step)
     await series.write_candles_data(rows)
     assert await series.read_candles_data(3, 0) == rows
@@ -205,6 +215,7 @@ def test_unknown_interval_is_refused(interval: str) -> None:
 # What was read is kept
 
 
+@pytest.mark.mongodb("files are read each time")
 async def test_rows_read_once_are_given_again_without_asking(series: CandleAdapter, deployment: Deployment) -> None:
     rows = candles(2_000)
     await series.write_candles_data(rows)
@@ -237,6 +248,7 @@ async def test_replay_of_a_series_with_gaps_equals_its_rows(series: CandleAdapte
         assert await series.read_candles_data(7, start * MINUTE) == expected
 
 
+@pytest.mark.mongodb("files are read each time")
 async def test_replay_asks_the_store_a_few_times(series: CandleAdapter) -> None:
     rows = candles(10_005)
     await series.write_candles_data(rows)
@@ -247,6 +259,7 @@ async def test_replay_asks_the_store_a_few_times(series: CandleAdapter) -> None:
     assert counts.hits + counts.misses == counts.reads.rows == 10_000
 
 
+@pytest.mark.mongodb("files are read each time")
 async def test_memory_is_bounded_and_small_memory_changes_no_answer(
     deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The promises of the storage contract, for every slot of the table and both drivers."""
+"""The promises of the storage contract, for every slot of the table, with both drivers and in files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, entry, listed, nothing, payload, read, stored, write
 
-pytestmark = pytest.mark.usefixtures("deployment")
+pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
 
 ROWS = ("document", "entry", "collection", "bucket")
 POINTS = ("document", "entry", "bucket")
@@ -42,6 +42,7 @@ async def test_second_write_replaces_the_whole_payload(spec: SlotSpec, unique: s
     assert await read(adapter, key) == stored(spec, other)
 
 
+@pytest.mark.mongodb("files have no such fields")
 @pytest.mark.shapes(*ROWS)
 async def test_two_writes_leave_one_document_with_its_first_create_date(
     spec: SlotSpec, unique: str, deployment: Deployment
@@ -67,6 +68,7 @@ async def test_write_is_seen_by_a_process_with_empty_caches(
     assert await read(uniform.adapter(spec, unique), key) == stored(spec, payload(spec))
 
 
+@pytest.mark.mongodb("a file holds the payload alone")
 @pytest.mark.shapes(*ROWS)
 async def test_document_holds_the_contract_s_fields_and_no_others(
     spec: SlotSpec, unique: str, deployment: Deployment
@@ -83,6 +85,7 @@ async def test_document_holds_the_contract_s_fields_and_no_others(
         assert row["when"] == WHEN
 
 
+@pytest.mark.mongodb("files have no ids")
 @pytest.mark.shapes(*ROWS)
 async def test_redis_holds_the_id_when_a_write_has_returned(
     spec: SlotSpec, unique: str, deployment: Deployment
@@ -114,6 +117,7 @@ async def test_backtest_and_live_lists_are_apart(spec: SlotSpec, unique: str) ->
     assert await read(uniform.adapter(spec, unique, backtest=False)) == []
 
 
+@pytest.mark.mongodb("files have no ids")
 @pytest.mark.shapes(*POINTS)
 async def test_warm_read_is_a_hit_and_cold_read_finds_the_id_in_redis(
     spec: SlotSpec, unique: str, deployment: Deployment
@@ -239,6 +243,7 @@ async def test_has_is_true_for_stored_and_for_removed_rows(spec: SlotSpec, uniqu
     assert await has("a") is True
 
 
+@pytest.mark.mongodb("writes such a row into MongoDB")
 @pytest.mark.shapes("bucket")
 @pytest.mark.parametrize("value", [None, 42])
 async def test_row_of_another_writer_whose_payload_is_no_object_can_be_removed(
@@ -260,14 +265,9 @@ async def test_list_is_complete_and_in_order_beyond_one_page(spec: SlotSpec, uni
     adapter, count = uniform.adapter(spec, unique), 2_101
     keys = [f"{unique}-{index:05}" for index in range(count)]
     if spec.shape == "bucket":
-        from backtest_mongo.hub import current_hub
-        from backtest_mongo.mongo_store import MongoStore
-
         store = adapter._store()
-        assert isinstance(store, MongoStore)
         fields = {"payload": {"n": 1}, "removed": False, **({"when": WHEN} if spec.when else {})}
         await store.upsert_many([((*adapter._context, key), fields) for key in reversed(keys)])
-        assert current_hub().stores[spec.name] is store
         assert [row[0] if spec.items else row for row in await listed(adapter)] == keys
     else:
         rows = [{"id": key, "index": index} for index, key in enumerate(keys)]
@@ -276,6 +276,7 @@ async def test_list_is_complete_and_in_order_beyond_one_page(spec: SlotSpec, uni
         assert [row for row in found if row["id"].startswith(unique)] == rows
 
 
+@pytest.mark.mongodb("the names of files are texts")
 async def test_rows_with_keys_of_another_type_do_not_end_a_list(deployment: Deployment, unique: str) -> None:
     measure = backtest_mongo.MeasureAdapter(unique)
     await measure.write_measure_data({"n": 1}, "a")
@@ -378,7 +379,7 @@ async def test_any_text_is_a_key(spec: SlotSpec, unique: str, part: str) -> None
 
 
 async def test_session_takes_the_older_call_without_symbol_and_backtest(unique: str) -> None:
-    older = backtest_mongo.SessionAdapter("my_strategy", "binance", unique)
+    older = backtest_mongo.persist.session("my_strategy", "binance", unique)
     await older.write_session_data({"x": 1}, WHEN)
-    newer = backtest_mongo.SessionAdapter("my_strategy", "binance", unique, symbol="", backtest=False)
+    newer = type(older)("my_strategy", "binance", unique, symbol="", backtest=False)  # type: ignore[call-arg]
     assert await newer.read_session_data() == {"x": 1}

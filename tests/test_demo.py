@@ -25,6 +25,7 @@ def test_shipped_candles_are_5000_hours_with_42_gaps() -> None:
     assert sum(after - before != 3_600_000 for before, after in itertools.pairwise(times)) == 42
 
 
+@pytest.mark.either_driver
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
 def test_killed_run_ends_up_equal_to_an_uninterrupted_one(driver: str, tmp_path: Path) -> None:
     done = run(

@@ -183,7 +183,7 @@ async def test_bad_arguments_are_refused(series: CandleAdapter, arguments: dict[
         await series.read_frame(**arguments)
 
 
-@pytest.mark.parametrize(("kind", "library"), [("polars", "polars"), ("polars", "pyarrow"), ("pandas", "pandas")])
+@pytest.mark.parametrize(("kind", "library"), [("polars", "polars"), ("arrow", "pyarrow"), ("pandas", "pandas")])
 async def test_missing_library_is_told_with_what_to_install(
     series: CandleAdapter, monkeypatch: pytest.MonkeyPatch, kind: Any, library: str
 ) -> None:

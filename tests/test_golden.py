@@ -39,6 +39,8 @@ from backtest_mongo import (
 )
 from tests.conftest import Deployment
 
+pytestmark = pytest.mark.either_driver
+
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "layout.json").read_text())
 WHEN = 1_700_000_000_000
 DATE = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)

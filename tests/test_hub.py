@@ -32,7 +32,7 @@ from backtest_mongo import (
     setup,
     wait_for_init,
 )
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 
 CONTEXT = ("BTCUSDT", "my_strategy")
 NOBODY = "mongodb://127.0.0.1:1/nothing"
@@ -270,7 +270,7 @@ async def test_close_with_operations_under_way_leaves_nothing_open(config: dict[
             assert outcome is None or isinstance(outcome, StoreUnavailableError)
         await close()  # an operation that started late has connected again
     async with setup(config):
-        await (await get_mongo()).drop_database(unique)
+        await drop_database(unique)
     async with asyncio.timeout(20):
         while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
@@ -371,7 +371,7 @@ async def test_changed_configuration_takes_effect_and_the_old_connections_are_cl
     await close()
     assert hub._retired == []
     for name in (unique, f"{unique}-2"):
-        await (await get_mongo()).drop_database(name)
+        await drop_database(name)
     await close()
 
 
@@ -386,7 +386,7 @@ def test_two_event_loops_one_after_another(config: dict[str, Any], unique: str) 
     async def read() -> Any:
         async with setup(config):
             found = await SignalAdapter(*CONTEXT, unique).read_signal_data()
-            await (await get_mongo()).drop_database(unique)
+            await drop_database(unique)
             return found
 
     asyncio.run(write())
@@ -401,7 +401,7 @@ def test_loop_that_ends_without_close_is_told_and_the_next_one_works(config: dic
     async def careful() -> Any:
         async with setup(config):
             found = await SignalAdapter(*CONTEXT, unique).read_signal_data()
-            await (await get_mongo()).drop_database(unique)
+            await drop_database(unique)
             return found
 
     with warnings.catch_warnings(record=True) as caught:
@@ -439,7 +439,7 @@ def test_threads_with_a_loop_each(config: dict[str, Any], unique: str) -> None:
     assert found == {number: {"n": number} for number in range(4)}
 
     async def drop() -> None:
-        await (await get_mongo()).drop_database(unique)
+        await drop_database(unique)
         await close()
 
     asyncio.run(drop())

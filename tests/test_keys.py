@@ -21,6 +21,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, candles, payload, read, write
 
+pytestmark = pytest.mark.either_driver
+
 #: The Redis keys of the storage contract, word for word.
 TEMPLATES = {
     "candle": "candle_cache:{exchangeName}:{symbol}:{interval}:{timestamp}",

@@ -9,6 +9,8 @@ from backtest_mongo.mongo_store import MongoStore
 from tests.conftest import Deployment, operations
 from tests.uniform import WHEN, candles
 
+pytestmark = pytest.mark.either_driver
+
 
 async def test_colliding_redis_keys_never_share_an_answer(deployment: Deployment, unique: str) -> None:
     one, other = MeasureAdapter(f"{unique}:b"), MeasureAdapter(unique)
@@ -67,8 +69,11 @@ async def test_read_minds_when(deployment: Deployment, unique: str) -> None:
     assert await state.read_state_data(WHEN - 1) is None
 
 
-async def test_window_is_one_query_and_batch_is_one_look_and_one_write(deployment: Deployment, unique: str) -> None:
+async def test_window_is_one_query_and_batch_is_one_look_and_one_write(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     series = CandleAdapter("BTCUSDT", "1m", unique)
+    monkeypatch.setattr(types, "now_ms", lambda: 60_000 * 2_000)
     await series.write_candles_data(candles(1))
     before = await operations()
     await series.write_candles_data(candles(1_000, first=60_000))
@@ -77,6 +82,18 @@ async def test_window_is_one_query_and_batch_is_one_look_and_one_write(deploymen
     for _ in range(3):  # what was read once is not asked for again
         assert await series.read_candles_data(1_001, 0) is not None
     assert await operations() - before == {"query": 1}
+
+
+async def test_of_a_time_that_is_over_blocks_are_asked_for_too(deployment: Deployment, unique: str) -> None:
+    series = CandleAdapter("BTCUSDT", "1m", unique)
+    await series.write_candles_data(candles(1))
+    before = await operations()
+    await series.write_candles_data(candles(1_000, first=60_000))
+    assert await operations() - before == {"query": 3, "insert": 1_000}
+    before = await operations()
+    for _ in range(3):
+        assert await series.read_candles_data(1_001, 0) is not None
+    assert await operations() - before == {"query": 2}
 
 
 async def test_collections_have_only_indexes_that_a_query_uses(deployment: Deployment, unique: str) -> None:

@@ -32,7 +32,7 @@ from backtest_mongo import (
     setup,
 )
 from tests import uniform
-from tests.conftest import Deployment, operations
+from tests.conftest import Deployment, drop_with, operations
 from tests.uniform import WHEN, candles, payload
 
 #: Made at import, without an event loop, and used on all of those below.
@@ -44,7 +44,7 @@ SERIES = CandleAdapter("BTCUSDT", "1m", "binance")
 def database(config: dict[str, Any], unique: str) -> Iterator[Any]:
     with pymongo.MongoClient[dict[str, Any]](config["CC_MONGO_CONNECTION_STRING"], appname="observer") as client:
         yield client[unique]
-        client.drop_database(unique)
+        drop_with(client, unique)
 
 
 def ours(database: Any) -> set[int]:

@@ -47,7 +47,7 @@ from backtest_mongo.hub import current_hub
 from backtest_mongo.payload import CODEC
 from backtest_mongo.types import now_ms
 from tests import uniform
-from tests.conftest import DRIVERS, tiny_blocks
+from tests.conftest import DRIVERS, drop_with, tiny_blocks
 from tests.model import (
     CANDLE_FIELDS,
     OWN,
@@ -122,7 +122,7 @@ class Machine(RuleBasedStateMachine):
             for runner in self.runners:
                 runner.run(backtest_mongo.close())
                 runner.close()
-            self.servers.mongo.drop_database(self.name)
+            drop_with(self.servers.mongo, self.name)
             self.undo.undo()
 
     @initialize(candle_cache_mb=st.sampled_from([0, 64]), candle_ids=st.booleans(), blocks=st.sampled_from(SEALED))

@@ -37,6 +37,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN
 
+pytestmark = pytest.mark.either_driver
+
 ON_SERVERS = settings(
     max_examples=60,
     deadline=None,
@@ -105,6 +107,7 @@ def stored(value: Any) -> Any:
     return value
 
 
+@pytest.mark.files
 @ON_SERVERS
 @given(slot=st.sampled_from(ROWS), value=payloads, in_a_crowd=st.booleans())
 async def test_what_bson_holds_comes_back_the_same(

@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from backtest_mongo import SLOTS, SlotSpec, StateAdapter, StorageAdapter, StoreError, close, embedded, get_mongo, setup
 from backtest_mongo.embedded.process import HOST, Mongod
 from tests import uniform
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database, drop_with
 from tests.race_worker import ROWS, TASKS, value_of
 from tests.uniform import WHEN
 
@@ -135,7 +135,7 @@ async def standalone(
     await setup(alone)
     yield alone
     await fail("off")
-    await (await get_mongo()).drop_database(unique)
+    await drop_database(unique)
     await close()
 
 
@@ -154,7 +154,7 @@ LOST_RACE = {"errorCode": 11000, "errorExtraInfo": {"keyPattern": {"x": 1}, "key
 def database(config: dict[str, Any], unique: str) -> Iterator[Any]:
     with pymongo.MongoClient[dict[str, Any]](config["CC_MONGO_CONNECTION_STRING"]) as client:
         yield client[unique]
-        client.drop_database(unique)
+        drop_with(client, unique)
 
 
 def race_for_fresh_keys(
@@ -203,7 +203,7 @@ def test_they_make_one_document_a_key_on_a_standalone(
     alone = on_standalone(failing_mongod, config, unique)
     with pymongo.MongoClient[dict[str, Any]](alone["CC_MONGO_CONNECTION_STRING"]) as client:
         race_for_fresh_keys(pool, alone, client[unique][spec.collection], spec, unique)
-        client.drop_database(unique)
+        drop_with(client, unique)
 
 
 @pytest.mark.parametrize("name", ["signal", "partial", "memory", "storage"])

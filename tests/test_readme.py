@@ -1,4 +1,4 @@
-"""All Python in the README runs, and its two commands stand in it."""
+"""All Python in the README and in the documentation runs, and the README's two commands stand in it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo.config import Config
+from tests.conftest import drop_database
 
-README = (Path(backtest_mongo.__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+pytestmark = pytest.mark.either_driver
+
+ROOT = Path(backtest_mongo.__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = {
+    f"{page.stem}-{number}": block
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+}
 
 
 @pytest.fixture
 async def environment(config: dict[str, Any], unique: str) -> AsyncIterator[dict[str, str]]:
     yield {**os.environ, **{name: str(value) for name, value in config.items()}}
     async with backtest_mongo.setup(config):
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block_runs(number: int, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_runs(name: str, environment: dict[str, str], tmp_path: Path) -> None:
     tail = ""
     for call in ('on_bar("BTCUSDT", 1)', "example()"):
-        if f"async def {call.partition('(')[0]}(" in BLOCKS[number]:
+        if f"async def {call.partition('(')[0]}(" in BLOCKS[name]:
             tail = f"""
 import asyncio, backtest_mongo
 async def run():
@@ -39,9 +47,10 @@ async def run():
 asyncio.run(run())
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKS[number] + tail],
+        [sys.executable, "-W", "error", "-c", BLOCKS[name] + tail],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
         env=environment,
         timeout=60,
         check=False,

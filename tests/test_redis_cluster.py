@@ -18,7 +18,7 @@ from backtest_mongo.hub import current_hub
 from backtest_mongo.redis_clients import RedisClient, get_all, make_client, set_all
 from backtest_mongo.redis_cluster import Cluster
 from tests import redis_servers, uniform
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.redis_servers import ClusterServers, eventually
 
 pytestmark = pytest.mark.heavy
@@ -274,7 +274,7 @@ async def test_replica_that_takes_over_gets_the_ids(config: dict[str, Any], uniq
                 return False
 
             await eventually(all_readable)
-            await (await backtest_mongo.get_mongo()).drop_database(unique)
+            await drop_database(unique)
 
 
 async def test_wrong_password_is_an_init_error_at_once(config: dict[str, Any], cluster: ClusterServers) -> None:
@@ -298,4 +298,4 @@ async def test_user_with_four_commands_on_the_caches_keys_is_enough(
         assert [await state.read_state_data() for state in states] == [{"n": number} for number in range(20)]
         # Not all of them: the first command has to find the cluster, and no read waits long for that.
         assert uniform.hits(StateAdapter.spec)[0] >= 10
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)

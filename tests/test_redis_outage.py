@@ -19,6 +19,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, candles, entry, payload, read, write
 
+pytestmark = pytest.mark.either_driver
+
 POINTS = ("document", "entry", "bucket")
 
 

@@ -15,7 +15,7 @@ from backtest_mongo import InitError, StateAdapter
 from backtest_mongo.embedded.process import HOST
 from backtest_mongo.hub import current_hub
 from tests import redis_servers, uniform
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.redis_servers import SentinelServers, eventually
 
 pytestmark = pytest.mark.heavy
@@ -96,7 +96,7 @@ async def test_two_sentinels_of_three_may_be_missing(
         await state.write_state_data({"n": 1}, uniform.WHEN)
         client = sentinels.master().client(db=1)
         await eventually(lambda: asyncio.to_thread(client.exists, uniform.redis_key(state)))
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
@@ -137,4 +137,4 @@ async def test_failover_costs_no_answer_and_the_ids_go_to_the_new_master(
                 while await asyncio.to_thread(new.client().exists, *keys) < len(keys):
                     await use_all()
             assert new.client().mget(keys) == [ids[f"{unique}-{n}"].encode() for n in range(8)]
-            await (await backtest_mongo.get_mongo()).drop_database(unique)
+            await drop_database(unique)

@@ -19,8 +19,10 @@ from backtest_mongo.embedded.process import HOST
 from backtest_mongo.redis_clients import address, make_client
 from backtest_mongo.redis_cluster import Cluster
 from tests import redis_servers, uniform
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.redis_servers import RedisNode, eventually
+
+pytestmark = pytest.mark.either_driver
 
 SECRET = "s3cr3t-0123"
 
@@ -252,7 +254,7 @@ async def test_ids_go_where_the_url_says(form: str, node: RedisNode, config: dic
         database = {"database": 3, "socket": 2}.get(form, 0)
         await eventually(lambda: raw.exists(uniform.redis_key(state)))
         assert node.client(db=database).get(uniform.redis_key(state)) == await raw.get(uniform.redis_key(state))
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)
 
 
 @pytest.fixture
@@ -291,7 +293,7 @@ async def test_user_with_five_commands_on_the_caches_keys_is_enough(
         denied = {entry["object"] for entry in client.acl_log()}
         # What redis-py tells every server about itself; a server that refuses it is no worse for it.
         assert denied <= {"keys", "client|setinfo", "client|maint_notifications", "client"}
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)
 
 
 @pytest.mark.parametrize("as_user", ["reader", "elsewhere"], indirect=True)
@@ -304,7 +306,7 @@ async def test_user_who_may_not_write_ids_costs_answers_nothing(
             await state.write_state_data({"n": number}, uniform.WHEN)
             assert await state.read_state_data() == {"n": number}
         assert not node.client().exists(uniform.redis_key(state))
-        await (await backtest_mongo.get_mongo()).drop_database(unique)
+        await drop_database(unique)
 
 
 @pytest.mark.parametrize(

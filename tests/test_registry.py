@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,6 @@ from backtest_mongo import (
     ConfigError,
     InputError,
     MemoryAdapter,
-    NotInstalledError,
     SignalAdapter,
     SlotSpec,
     StateAdapter,
@@ -22,6 +22,7 @@ from backtest_mongo import (
 )
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.contracts import CONTRACTS
+from backtest_mongo.files.store import FileStore
 from tests import uniform
 from tests.conftest import Deployment
 
@@ -44,9 +45,14 @@ class MySignal:
         self.row = row
 
 
-def test_before_install_the_error_says_what_to_call(spec: SlotSpec) -> None:
-    with pytest.raises(NotInstalledError, match=r"no storage is installed \(call `await backtest_mongo.setup\(\)`"):
-        getattr(persist, spec.name)(**uniform.context(spec, "x"))
+def test_before_install_every_slot_stores_in_files(
+    spec: SlotSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    slot = getattr(persist, spec.name)(**uniform.context(spec, "x"))
+    assert isinstance(slot, ADAPTERS[spec.name])
+    assert isinstance(slot._store(), FileStore)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_install_points_every_slot_at_mongodb(spec: SlotSpec) -> None:
@@ -83,8 +89,7 @@ async def test_use_replaces_one_slot_and_no_other(deployment: Deployment) -> Non
 def test_use_works_before_install_for_its_own_slot() -> None:
     persist.use(signal=MySignal)
     assert isinstance(persist.signal(*CONTEXT), MySignal)
-    with pytest.raises(NotInstalledError):
-        persist.schedule(*CONTEXT)
+    assert isinstance(persist.schedule(*CONTEXT)._store(), FileStore)  # type: ignore[attr-defined]
 
 
 def test_use_forgets_instances_and_install_takes_all_slots_back() -> None:

@@ -23,8 +23,10 @@ from backtest_mongo.limits import Attempts
 from faults.proxy import Proxy
 from faults.topology import Mongod, temporary_directory
 from tests import uniform
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.uniform import WHEN, candles, entry, payload, read, stored, write
+
+pytestmark = pytest.mark.either_driver
 
 POINTS = ("document", "entry", "bucket")
 LIMIT_MS = 1_500
@@ -53,7 +55,7 @@ async def lossy(servers: dict[str, Any], driver: str, unique: str, proxy: Proxy)
     await backtest_mongo.setup(config)
     yield Deployment(config, unique)
     proxy.pass_on()
-    await (await backtest_mongo.get_mongo()).drop_database(unique)
+    await drop_database(unique)
     await backtest_mongo.close()
 
 

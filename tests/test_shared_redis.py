@@ -18,9 +18,11 @@ import backtest_mongo
 from backtest_mongo import CandleAdapter, SlotSpec, StateAdapter
 from backtest_mongo.hub import current_hub
 from tests import uniform
-from tests.conftest import Deployment, operations
+from tests.conftest import Deployment, drop_with, operations
 from tests.test_races import Pool
 from tests.uniform import WHEN, candles, entry, payload, read, write
+
+pytestmark = pytest.mark.either_driver
 
 POINTS = ("document", "entry", "bucket")
 
@@ -40,7 +42,7 @@ def deployments(config: dict[str, Any], unique: str) -> Iterator[list[dict[str, 
     yield [{**config, "CC_MONGO_CONNECTION_STRING": urlsplit(uri)._replace(path=f"/{name}").geturl()} for name in names]
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
         for name in names:
-            client.drop_database(name)
+            drop_with(client, name)
 
 
 @pytest.mark.shapes("document", "entry", "collection", "bucket")

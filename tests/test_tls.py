@@ -20,6 +20,7 @@ import backtest_mongo
 from backtest_mongo import ConfigError, InitError, StateAdapter, StoreUnavailableError
 from backtest_mongo.embedded.process import HOST, Mongod
 from tests import redis_servers, uniform
+from tests.conftest import drop_database
 from tests.redis_servers import RedisNode, eventually, tls
 
 pytestmark = pytest.mark.heavy
@@ -162,7 +163,7 @@ async def test_mongodb_and_redis_are_reached_over_tls(
             await eventually(lambda: asyncio.to_thread(client.exists, uniform.redis_key(state)))
             await backtest_mongo.close()
             assert await state.read_state_data() == {"n": 1}
-            await (await backtest_mongo.get_mongo()).drop_database(unique)
+            await drop_database(unique)
 
 
 @pytest.mark.usefixtures("patience", "driver_garbage")
@@ -212,7 +213,7 @@ async def test_redis_that_does_not_prove_who_it_is_is_refused_and_never_told_the
                 await backtest_mongo.wait_for_init()
             await state.write_state_data({"n": 1}, uniform.WHEN)
             assert await state.read_state_data() == {"n": 1}
-            await (await backtest_mongo.get_mongo()).drop_database(unique)
+            await drop_database(unique)
         assert admin.info("stats")["total_connections_received"] == before
     assert PASSWORD not in str(caught.value)
 

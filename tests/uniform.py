@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from backtest_mongo import SlotSpec
-from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.adapters import ADAPTERS as MONGODB
+from backtest_mongo.shapes import Adapter
 
 WHEN = 1_700_000_000_000
 ENTRY = "entry-1"
+#: The classes that the suite is run on.
+ADAPTERS: dict[str, type[Adapter]] = MONGODB
 
 
 def adapter(spec: SlotSpec, unique: str, **changes: Any) -> Any:

@@ -98,6 +98,8 @@ async def import_candles(
             except InputError as error:
                 done.unreadable.append(str(error))
             before += source.size
+    # What the writes have left open, because more of it might have come.
+    await adapter.seal()
     return done
 
 

@@ -1,0 +1,103 @@
+"""How much memory a read or a write of a whole series takes, each in a process of its own.
+
+The parent calls :func:`run`; the process is ``python -m benchmarks.candle_memory``, with what to do as JSON on its
+standard input and what it found on its output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from backtest_mongo import setup
+from benchmarks.candle_data import COLUMNS, DAY, MINUTE, START, Frame
+from benchmarks.candle_stores import adapter, readers
+
+__all__ = ["MEMORY_GOAL", "measure_read", "measure_write", "save"]
+
+#: Bytes that a process may have at its peak beyond the frame in question.
+MEMORY_GOAL: Final = 300 * 2**20
+
+
+def save(frame: Frame, directory: Path) -> None:
+    """Put the columns where a process of its own loads them without a detour."""
+    for name, column in frame.items():
+        np.save(directory / f"{name}.npy", column)
+
+
+def measure_read(config: Mapping[str, Any], exchange: str, directory: Path, what: str) -> dict[str, Any]:
+    """Return the peak of a process that reads a whole series, by one of the names of ``readers()``."""
+    return _run({"do": what, "config": dict(config), "exchange": exchange, "directory": str(directory)})
+
+
+def measure_write(config: Mapping[str, Any], exchange: str, directory: Path) -> dict[str, Any]:
+    """Store the saved candles by ``write_frame``; return the peak of the process and how long it took."""
+    return _run({"do": "write", "config": dict(config), "exchange": exchange, "directory": str(directory)})
+
+
+def _run(order: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.candle_memory"]
+    done = subprocess.run(command, input=json.dumps(order), stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    over = found["peak"] - found["frame"]
+    return {"what": order["do"], **found, "over": over, "goal": MEMORY_GOAL, "met": over <= MEMORY_GOAL}
+
+
+async def _read(exchange: str, directory: Path, what: str) -> dict[str, float]:
+    read = readers(adapter(exchange), directory)[what]
+    await read(START + DAY * MINUTE, START + 2 * DAY * MINUTE)  # all is imported and connected
+    before = _reset_peak()
+    start = time.perf_counter()
+    frame = await read(None, None)
+    taken = time.perf_counter() - start
+    rows = len(frame["timestamp"]) if isinstance(frame, dict) else len(frame)
+    return {"before": before, "peak": _memory("VmHWM"), "frame": rows * 8 * len(COLUMNS), "seconds": taken}
+
+
+async def _write(exchange: str, directory: Path) -> dict[str, float]:
+    frame = {name: np.load(directory / f"{name}.npy") for name in COLUMNS}
+    series = adapter(exchange)
+    await series.coverage()
+    before = _reset_peak()
+    start = time.perf_counter()
+    report = await series.write_frame(frame)
+    taken = time.perf_counter() - start
+    assert report.new == len(frame["timestamp"]), report
+    size = sum(column.nbytes for column in frame.values())
+    return {"before": before - size, "peak": _memory("VmHWM"), "frame": size, "seconds": taken}
+
+
+def _reset_peak() -> int:
+    """Let the peak be what is taken now, and return that."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _memory(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(name)
+
+
+async def _main() -> None:
+    order = json.load(sys.stdin)
+    directory = Path(order["directory"])
+    async with setup(order["config"]):
+        if order["do"] == "write":
+            found = await _write(order["exchange"], directory)
+        else:
+            found = await _read(order["exchange"], directory, order["do"])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
