@@ -7,6 +7,7 @@ that uses no fixture of it pays nothing, and coverage misses nothing. The work i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,14 @@ import pytest
 if TYPE_CHECKING:
     from backtest_mongo.pytest_plugin import BacktestServers, BacktestStore
 
-__all__ = ["backtest_dummy", "backtest_servers", "backtest_store", "pytest_addoption", "pytest_configure"]
+__all__ = [
+    "backtest_dummy",
+    "backtest_files",
+    "backtest_servers",
+    "backtest_store",
+    "pytest_addoption",
+    "pytest_configure",
+]
 
 _DRIVERS = ("motor", "pymongo")
 
@@ -54,6 +62,15 @@ def backtest_store(request: pytest.FixtureRequest, backtest_servers: BacktestSer
     driver = request.config.getoption("--backtest-driver") or request.config.getini("backtest_driver")
     with store(backtest_servers, driver) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def backtest_files(tmp_path: Path) -> Iterator[Path]:
+    """Make ``persist`` store in files below a directory of the test's own, which it gives. No server is needed."""
+    from backtest_mongo.pytest_plugin import files
+
+    with files(tmp_path / "dump") as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from backtest_mongo.redis_clients import get_all
 from backtest_mongo.registry import persist
 from backtest_mongo.specs import SlotSpec
 
-__all__ = ["BacktestServers", "BacktestStore", "dummies", "servers", "store"]
+__all__ = ["BacktestServers", "BacktestStore", "dummies", "files", "servers", "store"]
 
 _MONGO: Final = "CC_MONGO_CONNECTION_STRING"
 #: Any of these says that there are servers to use.
@@ -52,10 +53,16 @@ class BacktestStore:
     Attributes:
         config: what ``setup()`` needs to use it. Its ``repr`` shows no value.
         database: its name, for raw access: ``(await get_mongo())[backtest_store.database]``.
+        redis_prefix: what the Redis keys of the test's own begin with; they are deleted with the database. The keys of
+            the library are the same in every database, as Node's are, and hold ids that no other database has.
     """
 
     config: Given
     database: str
+
+    @property
+    def redis_prefix(self) -> str:
+        return f"{self.database}:"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -104,6 +111,13 @@ def store(servers: BacktestServers, driver: str = "") -> Iterator[BacktestStore]
 
 
 @contextmanager
+def files(directory: Path) -> Iterator[Path]:
+    with _put_back():
+        persist.use_files(directory)
+        yield directory
+
+
+@contextmanager
 def dummies() -> Iterator[None]:
     with _put_back():
         persist.use_dummy()
@@ -141,6 +155,8 @@ async def _remove(is_ours: bool) -> None:
             else:
                 for adapter in persist._adapters.values():
                     await _forget_ids(current, adapter.spec)
+                async for key in current.redis.scan_iter(f"{current.database.name}:*", count=_REDIS_KEYS):
+                    await current.redis.delete(key)
         await current.mongo.drop_database(current.database.name)
     finally:
         await lifecycle.close()

@@ -153,8 +153,8 @@ _current: Telemetry | None = None
 
 def telemetry() -> Telemetry | None:
     """Return the instruments of the providers that the application has set up, or ``None`` if it has not."""
-    # Who has set it up has imported it.
-    if "opentelemetry.trace" not in sys.modules:
+    # Who has set it up has imported it, and then importing the rest of it costs little.
+    if sys.modules.get("opentelemetry") is None:
         return None
     from opentelemetry import metrics, trace
 

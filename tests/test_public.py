@@ -46,7 +46,7 @@ def test_errors_are_one_family_and_survive_a_process_pool() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["rich", "typer", "matplotlib", "numpy", "opentelemetry", "pytest", "backtest_mongo.embedded"]
+    "module", ["rich", "typer", "matplotlib", "numpy", "pytest", "backtest_mongo.embedded"]
 )
 def test_import_loads_nothing_that_is_not_needed_yet(module: str) -> None:
     code = f"import sys, backtest_mongo; sys.exit({module!r} in sys.modules)"

@@ -143,12 +143,13 @@ async def test_nothing_of_a_run_stays_on_servers_of_others(
 ) -> None:
     code = f"""
 import asyncio
-from backtest_mongo import StateAdapter
+from backtest_mongo import StateAdapter, get_redis
 
 def test_write(backtest_store):
     async def write():
         for name in ("mine", "shared"):
             await StateAdapter("{unique}", name).write_state_data({{}}, 0)
+        await (await get_redis()).set(backtest_store.redis_prefix + "own", "value")
     asyncio.run(write())
     print("DATABASE", backtest_store.database)
 """
@@ -162,6 +163,7 @@ def test_write(backtest_store):
         assert name not in await mongo.list_database_names()
         assert await redis.mget(StateAdapter.spec.redis_key((unique, "mine")), shared) == [None, None]
         assert await redis.get(f"{unique}:other") == b"kept"
+        assert await redis.keys(f"{name}*") == []
         await redis.delete(f"{unique}:other")
 
 
@@ -204,9 +206,8 @@ def test_unknown_driver_is_refused(pytester: pytest.Pytester) -> None:
 
 def test_configuration_and_registry_are_put_back(servers: dict[str, Any], pytester: pytest.Pytester) -> None:
     code = """
-import pytest
+from pathlib import Path
 from backtest_mongo import SlotSpec, get_config, persist, set_config
-from backtest_mongo.errors import NotInstalledError
 
 set_config(CC_CANDLE_CACHE_MB=7)
 
@@ -227,8 +228,7 @@ def test_change(backtest_store):
 
 def test_is_as_before():
     assert get_config().CC_CANDLE_CACHE_MB == 7
-    with pytest.raises(NotInstalledError):
-        persist.signal("a", "b", "c")
+    assert type(persist.signal("a", "b", "c")).__name__ == "FileSignalAdapter"
 
 def test_next(backtest_store):
     assert "Mine" not in type(persist.signal("a", "b", "c")).__name__
@@ -242,11 +242,20 @@ def test_dummy(backtest_dummy):
     import asyncio
     asyncio.run(use(persist.signal("a", "b", "c")))
 
+def test_files(backtest_files):
+    import asyncio
+    asyncio.run(persist.signal("a", "b", "c").write_signal_data({"n": 1}))
+    assert (backtest_files / "data/signal/a_b_c/a.json").read_text() == '{"n":1}'
+
+def test_files_again(backtest_files):
+    import asyncio
+    assert asyncio.run(persist.signal("a", "b", "c").read_signal_data()) is None
+
 def test_is_as_before_again():
-    with pytest.raises(NotInstalledError):
-        persist.signal("a", "b", "c")
+    assert not isinstance(persist.signal("a", "b", "c"), Mine)
+    assert not Path("dump").exists()
 """
-    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=5)
+    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=7)
 
 
 def test_loop_that_is_just_closed_is_told_of_in_its_own_test(

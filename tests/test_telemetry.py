@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -229,3 +232,23 @@ async def test_an_application_that_has_set_up_nothing_is_not_observed(deployment
     assert telemetry.telemetry() is None
     await StateAdapter("signal", "counter").read_state_data()
     assert type(current_hub().stores["state"]) is MongoStore
+
+
+async def test_without_opentelemetry_nothing_of_it_is_missed(deployment: Deployment) -> None:
+    code = """
+import asyncio, sys
+sys.modules["opentelemetry"] = None  # as where it is not installed
+import backtest_mongo
+
+async def main():
+    async with backtest_mongo.setup():
+        state = backtest_mongo.StateAdapter("signal", "counter")
+        await state.write_state_data({"n": 1}, 0)
+        print(await state.read_state_data(), backtest_mongo.stats().total.reads)
+
+asyncio.run(main())
+print([name for name in sys.modules if name.startswith("opentelemetry.")])
+"""
+    environment = {**os.environ, **deployment.environment}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout, done.stderr) == ("{'n': 1} 1\n[]\n", "")
