@@ -45,9 +45,7 @@ def test_errors_are_one_family_and_survive_a_process_pool() -> None:
     assert issubclass(errors.InputError, ValueError)
 
 
-@pytest.mark.parametrize(
-    "module", ["rich", "typer", "matplotlib", "numpy", "pytest", "backtest_mongo.embedded"]
-)
+@pytest.mark.parametrize("module", ["rich", "typer", "matplotlib", "numpy", "pytest", "backtest_mongo.embedded"])
 def test_import_loads_nothing_that_is_not_needed_yet(module: str) -> None:
     code = f"import sys, backtest_mongo; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

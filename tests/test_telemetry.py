@@ -250,5 +250,8 @@ asyncio.run(main())
 print([name for name in sys.modules if name.startswith("opentelemetry.")])
 """
     environment = {**os.environ, **deployment.environment}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    process = [sys.executable, "-c", code]
+    done = await asyncio.to_thread(
+        subprocess.run, process, capture_output=True, text=True, env=environment, check=False
+    )
     assert (done.stdout, done.stderr) == ("{'n': 1} 1\n[]\n", "")
