@@ -14,8 +14,8 @@ from backtest_mongo.files.rows import SUFFIX, Directory, names
 from backtest_mongo.files.store import FileStore
 from backtest_mongo.files.text import from_text, to_text
 from backtest_mongo.specs import Key
-from backtest_mongo.store import Counts
-from backtest_mongo.types import PRICES, Candle, Coverage, Document, Sealed
+from backtest_mongo.types import PRICES, Candle, Coverage, Document
+from backtest_mongo.unsealed import Unsealed
 
 if TYPE_CHECKING:
     from backtest_mongo.arrays import CandleArrays
@@ -28,7 +28,7 @@ _TURN: Final = 1_000
 _NAME: Final = ".name"
 
 
-class FileSeries(FileStore):
+class FileSeries(Unsealed, FileStore):
     """A series' rows below a root directory. Nothing is sealed: there are no blocks beside the files."""
 
     async def insert_new(self, context: Key, step: int, rows: Mapping[int, Document]) -> int:
@@ -86,20 +86,6 @@ class FileSeries(FileStore):
         """Yield the context of each series there is, in the order of the key."""
         for context in await self._blocking("listing", self._contexts):
             yield context
-
-    async def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
-        yield 0, 0
-
-    async def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
-        nothing: tuple[tuple[Document, str | None], ...] = ()
-        for block in nothing:
-            yield block
-
-    async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
-        return 0, 0
-
-    async def sealed(self, context: Key) -> Sealed:
-        return Sealed(0, 0, 0)
 
     # What blocks
 
