@@ -31,6 +31,8 @@ from backtest_mongo.adapters import (
 )
 from backtest_mongo.changes import Change
 from backtest_mongo.config import get_config, set_config
+from backtest_mongo.dumps.exporting import export_dump
+from backtest_mongo.dumps.importing import import_dump
 from backtest_mongo.errors import (
     BacktestMongoError,
     ConfigError,
@@ -85,9 +87,11 @@ __all__ = [
     "StoreUnavailableError",
     "StrategyAdapter",
     "close",
+    "export_dump",
     "get_config",
     "get_mongo",
     "get_redis",
+    "import_dump",
     "install",
     "migrate",
     "persist",

@@ -64,6 +64,20 @@ class SeriesStore(SeriesReads):
             await self._seal(context, grid, starts)
         return len(new)
 
+    async def restore(self, context: Key, step: int, documents: Sequence[Document]) -> int:
+        """Insert whole documents whose times are free, ids and dates as they are, and return how many were inserted."""
+        if not documents:
+            return 0
+        grid, times = Grid.of(step), sorted(document["timestamp"] for document in documents)
+        if not self._indexed:
+            await self.ready()
+        with Limit(self._limit):
+            new = await to_its_end(self._insert_and_drop(context, grid, times, times, list(documents)))
+        starts = _passed(grid, grid.starts(times), times[-1])
+        if len(starts) <= GROUP:
+            await self._seal(context, grid, starts)
+        return len(new)
+
     async def insert_arrays(self, context: Key, step: int, candles: CandleArrays, *, publish: bool = False) -> int:
         """The same for many, ascending, each of another time. With ``publish`` their ids go to Redis."""
         grid = Grid.of(step)

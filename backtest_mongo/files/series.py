@@ -20,12 +20,12 @@ from backtest_mongo.unsealed import Unsealed
 if TYPE_CHECKING:
     from backtest_mongo.arrays import CandleArrays
 
-__all__ = ["FileSeries"]
+__all__ = ["NAME", "FileSeries"]
 
 #: Candles that are written in one turn.
 _TURN: Final = 1_000
-#: Holds the name of a directory that has been cut. Node takes it for no entity.
-_NAME: Final = ".name"
+#: Holds the name of a directory that is not named by it as it stands. Node takes it for no entity.
+NAME: Final = ".name"
 
 
 class FileSeries(Unsealed, FileStore):
@@ -160,21 +160,21 @@ class FileSeries(Unsealed, FileStore):
             path = os.path.join(directory, name)
             item = item_of(name)
             if item is None:
-                written = disk.read(os.path.join(path, _NAME))
+                written = disk.read(os.path.join(path, NAME))
                 item = name if written is None else written.decode()
             for rest in self._below(path, depth - 1):
                 yield item, *rest
 
     def _name_directories(self, context: Key) -> None:
-        """Write the names of directories that had to be cut into them."""
+        """Write the names of directories that had to be escaped or cut into them."""
         place = self._places((*context, 0))[0]
         at = len(place.path) - 1 - len(context)
         path = os.path.join(self._root, *place.path[:at])
         for part, item in zip(place.path[at:], context, strict=False):
             path = os.path.join(path, part)
-            if item_of(part) is None and disk.read(os.path.join(path, _NAME)) is None:
+            if part != item and disk.read(os.path.join(path, NAME)) is None:
                 (staged,) = disk.stage(path, [str(item).encode()])
-                os.replace(staged, os.path.join(path, _NAME))
+                os.replace(staged, os.path.join(path, NAME))
                 disk.sync(path)
 
 
