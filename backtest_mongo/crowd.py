@@ -24,7 +24,7 @@ class Call(Generic[Item, Result]):
     __slots__ = ("_future", "item", "seen")
 
     def __init__(self, item: Item) -> None:
-        self.item = item
+        self.item: Item = item
         self.seen = seen.get()
         self._future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
