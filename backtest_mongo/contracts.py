@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType, new_class
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,10 +61,25 @@ def factory(spec: SlotSpec) -> Callable[..., Any]:
 
 
 class SlotFactories:
-    """The registry's methods, one a slot."""
+    """The part of the registry that differs by slot: a method of each slot's name, and ``use()``."""
+
+    def use(self, **implementations: Callable[..., Any]) -> None:
+        """Replace the storage of slots by your own: ``persist.use(signal=MySignal)``.
+
+        The name is the slot's. The value is a class, or any callable, that takes the slot's context by position and
+        gives an object with the methods of the slot's contract: here those of
+        :class:`backtest_mongo.contracts.SignalContract`. Instances that were made before are forgotten.
+
+        Raises:
+            ConfigError: there is no such slot, or a class lacks a method of the contract. Nothing is changed then.
+        """
+        self._use(implementations)
+
+    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None:
+        raise NotImplementedError
 
     def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        raise LookupError(spec.name)
+        raise NotImplementedError
 
 
 for _spec in SLOTS:

@@ -4,7 +4,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from backtest_mongo.shapes import (
@@ -520,8 +520,40 @@ class SessionContract(Protocol):
         """Forget the instance that the registry keeps for this context. Nothing stored is touched."""
 
 class SlotFactories:
-    """The registry's methods, one a slot."""
+    """The part of the registry that differs by slot: a method of each slot's name, and ``use()``."""
 
+    def use(
+        self,
+        *,
+        candle: Callable[[str, str, str], CandleContract] = ...,
+        signal: Callable[[str, str, str], SignalContract] = ...,
+        schedule: Callable[[str, str, str], ScheduleContract] = ...,
+        strategy: Callable[[str, str, str], StrategyContract] = ...,
+        risk: Callable[[str, str], RiskContract] = ...,
+        partial: Callable[[str, str, str], PartialContract] = ...,
+        breakeven: Callable[[str, str, str], BreakevenContract] = ...,
+        storage: Callable[[bool], StorageContract] = ...,
+        notification: Callable[[bool], NotificationContract] = ...,
+        log: Callable[[], LogContract] = ...,
+        measure: Callable[[str], MeasureContract] = ...,
+        interval: Callable[[str], IntervalContract] = ...,
+        memory: Callable[[str, str], MemoryContract] = ...,
+        recent: Callable[[str, str, str, str, bool], RecentContract] = ...,
+        state: Callable[[str, str], StateContract] = ...,
+        dictionary: Callable[[str, str], DictionaryContract] = ...,
+        session: Callable[[str, str, str, str, bool], SessionContract] = ...,
+        **own: Callable[..., Any],
+    ) -> None:
+        """Replace the storage of slots by your own: ``persist.use(signal=MySignal)``.
+
+        The name is the slot's. The value is a class, or any callable, that takes the slot's context by position and
+        gives an object with the methods of the slot's contract: here those of
+        :class:`backtest_mongo.contracts.SignalContract`. Instances that were made before are forgotten.
+
+        Raises:
+            ConfigError: there is no such slot, or a class lacks a method of the contract. Nothing is changed then.
+        """
+    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...
     def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def candle(self, symbol: str, interval: str, exchange_name: str) -> CandleContract:
         """Return the registered implementation of the ``candle`` slot for this context."""

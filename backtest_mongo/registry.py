@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -41,15 +41,7 @@ class Registry(SlotFactories):
         for adapter in ADAPTERS.values():
             self._add(adapter)
 
-    def use(self, **implementations: Implementation) -> None:
-        """Register implementations by slot: ``persist.use(signal=MySignal)``.
-
-        Each is a class, or any callable, that takes the slot's context and gives an object with the methods of the
-        slot's contract (:mod:`backtest_mongo.contracts`). Instances that were made before are forgotten.
-
-        Raises:
-            ConfigError: a slot is unknown, or a class lacks a method of the contract. Nothing is changed then.
-        """
+    def _use(self, implementations: Mapping[str, Implementation]) -> None:
         for name, implementation in implementations.items():
             adapter = self._adapters.get(name)
             if adapter is None:
@@ -81,10 +73,14 @@ class Registry(SlotFactories):
         """Make every slot a no-op: input is checked, writes go nowhere, reads find nothing. No server is needed."""
         self._use_all(dummy)
 
-    def register(self, spec: SlotSpec) -> type[Adapter]:
+    def register(self, spec: SlotSpec) -> Any:
         """Add a slot of your own and return its adapter class, made like those of this library.
 
         ``persist`` has it from then on under the slot's name. Registering an equal row again gives the same class.
+
+        Type checkers can't read the row, so they let every call of the class pass; annotated with a ``Protocol`` of
+        yours, ``OrderBookAdapter: Callable[[str, str], OrderBook] = persist.register(...)``, they check it. They take
+        ``persist.order_book`` for a mistake; ``getattr(persist, "order_book")`` isn't one.
 
         Raises:
             SlotError: the row's name, collection or Redis prefix is taken.
