@@ -56,8 +56,7 @@ def types(session: nox.Session) -> None:
     session.install("-e", WHOLE, *groups)
     session.run("python", "tools/stubs.py", "--check")
     session.run("mypy")
-    allowlist = ("--allowlist", "tools/stubtest-allowlist.txt")
-    session.run("python", "-m", "mypy.stubtest", *allowlist, "backtest_mongo.adapters", "backtest_mongo.contracts")
+    session.run("python", "-m", "mypy.stubtest", "backtest_mongo.adapters", "backtest_mongo.contracts")
     session.run("pyright", "--project", "tests/typing")
     session.run("pyright", "--verifytypes", "backtest_mongo", "--ignoreexternal")
 

@@ -25,10 +25,19 @@ Implementation: TypeAlias = Callable[..., Any]
 
 
 class Registry(SlotFactories):
-    """Gives the registered implementation of each slot: ``persist.signal("BTCUSDT", "my_strategy", "binance")``.
+    """The registry: what engines and strategies code against, so that swapping the storage changes no strategy.
 
-    There is one instance per slot and context, made on first use. Before ``await setup()`` every slot stores to JSON
-    files in the working directory's ``dump``, as the Node package does by default.
+    ::
+
+        signal = persist.signal("BTCUSDT", "my_strategy", "binance")
+        await signal.write_signal_data({"id": "s-1"})
+
+    There is a method of each slot's name, which takes the slot's context and gives the one object of that context, made
+    on first use. What its methods are stands in :mod:`backtest_mongo.contracts`.
+
+    Where it stores is said elsewhere, once: in JSON files in the working directory's ``dump``, as the Node package does
+    by default; in MongoDB after ``await setup()``; in other files after :meth:`use_files`, nowhere after
+    :meth:`use_dummy`; and, slot by slot, in what :meth:`use` names. :meth:`register` adds slots.
     """
 
     def __init__(self) -> None:
