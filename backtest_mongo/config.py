@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from backtest_mongo.errors import ConfigError
+from backtest_mongo.errors import ConfigError, InputTypeError
+from backtest_mongo.spelling import meant
 from backtest_mongo.urls import MongoURI, RedisURL
 
 __all__ = ["Config", "Given", "MongoURI", "RedisURL", "Settings", "get_config", "reset_config", "set_config"]
@@ -120,8 +122,7 @@ _config: Config | None = None
 def _build(explicit: Mapping[str, Any]) -> Config:
     for name in explicit:
         if name not in Config.model_fields:
-            known = ", ".join(Config.model_fields)
-            raise ConfigError(f"unknown configuration field {name!r}", hint=f"known are {known}")
+            raise ConfigError(f"unknown configuration field {name!r}", hint=meant(str(name), Config.model_fields))
     try:
         return Config(**explicit)
     except ValidationError as error:
@@ -131,9 +132,25 @@ def _build(explicit: Mapping[str, Any]) -> Config:
             name = str(detail["loc"][0])
             source = "given" if name in explicit else "from the environment"
             kind = f", {type(explicit[name]).__name__}" if name in explicit else ""
-            problems.append(f"{name} ({source}{kind}): {detail['msg'].removeprefix('Value error, ')}")
+            problems.append(f"{name} ({source}{kind}): {_rule(detail['msg'])}")
         message = "; ".join(problems)
     raise ConfigError(message)
+
+
+def _rule(text: str) -> str:
+    """Return what pydantic says of a value as this library's own validators say it."""
+    return re.sub("^(Value error, |(Input|String) should )", lambda begin: "must " if begin[2] else "", text)
+
+
+def as_mapping(config: object, call: str) -> Mapping[str, Any]:
+    """Return the fields that a caller gave in a mapping, if that is one."""
+    if config is not None and not isinstance(config, Mapping):
+        # Without the value: whoever gives a connection string here gives a password with it.
+        raise InputTypeError(
+            f"{call}: config must be a mapping of fields, not {type(config).__name__}",
+            hint=f"give fields by name, as in {call}(CC_MONGO_CONNECTION_STRING=...)",
+        )
+    return config or {}
 
 
 def set_config(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]) -> None:
@@ -144,9 +161,10 @@ def set_config(config: Mapping[str, Any] | None = None, **overrides: Unpack[Sett
 
     Raises:
         ConfigError: a field is unknown or a value is bad. Nothing is changed then.
+        InputTypeError: ``config`` is no mapping.
     """
     global _explicit, _config
-    merged = Given({**_explicit, **(config or {}), **overrides})
+    merged = Given({**_explicit, **as_mapping(config, "set_config"), **overrides})
     del config, overrides  # see Given
     explicit = Given({name: value for name, value in merged.items() if value is not None})
     built = _build(explicit)

@@ -53,7 +53,8 @@ def is_transient(error: Exception) -> bool:
     return error.code in _TRANSIENT or any(row.get("code") in _TRANSIENT for row in failed)
 
 
-def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | None) -> BacktestMongoError:
+def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | None, hosts: str) -> BacktestMongoError:
+    """Return the error to raise. ``hosts`` are the addresses of MongoDB, without credentials."""
     where: dict[str, Any] = {"slot": spec.name, "collection": spec.collection, "key": key}
     kind = type(error).__name__
     details = (error.details or {}) if isinstance(error, OperationFailure) else {}
@@ -72,9 +73,11 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
     if unconfirmed or getattr(error, "timeout", False) or isinstance(error, _UNREACHABLE):
         unknown = _is_write(doing)
         unavailable = StoreUnavailableError(
-            f"{doing} failed: MongoDB is unavailable ({kind})",
+            f"{doing} failed: MongoDB at {hosts} is unavailable ({kind})",
             **where,
-            hint="it may have been applied or not" if unknown else "is it running, and the address right?",
+            hint="it may have been applied or not; writing it again makes sure"
+            if unknown
+            else "is it running, and is CC_MONGO_CONNECTION_STRING right?",
         )
         unavailable.may_be_applied = unknown
         return unavailable

@@ -364,4 +364,4 @@ async def _probe(name: str, address: str, ping: Callable[[], Awaitable[None]], s
 def _reason(error: BaseException) -> str:
     # The drivers' texts run over many lines and repeat the whole topology.
     text = str(error).split(", Timeout:")[0].split(" (configured timeouts:")[0].partition("\n")[0].strip()
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text[:200].rstrip('.')}" if text else type(error).__name__

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from backtest_mongo.config import Given, Settings, set_config
+from backtest_mongo.config import Given, Settings, as_mapping, set_config
 from backtest_mongo.hub import close_hub, close_outdated, current_hub
 from backtest_mongo.registry import persist
 
@@ -57,14 +57,19 @@ def setup(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]
 
     Raises:
         ConfigError: a field is unknown or a value is bad. Nothing is changed then.
+        InputTypeError: ``config`` is no mapping.
     """
-    return Setup(_setup(Given({**(config or {}), **overrides})))
+    return Setup(_setup(Given({**as_mapping(config, "setup"), **overrides})))
 
 
 async def _setup(config: Given) -> None:
     set_config(config)
     install()
     await close_outdated()
+
+
+# What Python names where nobody has awaited it.
+_setup.__qualname__ = setup.__qualname__
 
 
 def install() -> None:

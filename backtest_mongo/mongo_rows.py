@@ -96,7 +96,8 @@ class MongoRows:
         return dict(zip(self._spec.key, key, strict=True))
 
     def _fault(self, doing: str, error: Exception, key: Key | None = None) -> BacktestMongoError:
-        return translated(error, doing, self._spec, None if key is None else self._filter(key))
+        hosts = self._hub.config.CC_MONGO_CONNECTION_STRING.hosts
+        return translated(error, doing, self._spec, None if key is None else self._filter(key), hosts)
 
     def _fail(self, doing: str, error: Exception, key: Key | None = None) -> NoReturn:
         raise self._fault(doing, error, key) from without_frames(error)

@@ -20,7 +20,7 @@ from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS, RawBSONDocument
 
 from backtest_mongo.errors import InputError, InputTypeError
 
-__all__ = ["CODEC", "MAX_DEPTH", "MAX_DOCUMENT_BYTES", "WRITE_CODEC", "check_payload", "freeze"]
+__all__ = ["CODEC", "MAX_DEPTH", "MAX_DOCUMENT_BYTES", "WRITE_CODEC", "advice", "check_payload", "freeze"]
 
 #: MongoDB refuses documents nested deeper than 180 levels, the document itself included.
 MAX_DEPTH: Final = 100
@@ -167,7 +167,7 @@ def _check_other(value: Any, depth: int) -> None:
             # Both ways: what can't be decoded would make its row, and every list that it stands in, unreadable.
             bson.decode(bson.encode({"": value}, codec_options=CODEC), CODEC)
         except Exception:  # bson raises half a dozen kinds, some of its own and some builtin
-            raise _Unheld(f"holds what BSON can't{_advice(value)}", value, of_type=True) from None
+            raise _Unheld(f"holds what BSON can't{advice(value)}", value, of_type=True) from None
 
 
 def _check_decimal(value: Decimal) -> None:
@@ -179,7 +179,8 @@ def _check_decimal(value: Decimal) -> None:
         raise _Unheld("does not fit in the 34 digits of a BSON decimal", value)
 
 
-def _advice(value: object) -> str:
+def advice(value: object) -> str:
+    """Return what to give instead of a value that can't be stored, to be put behind what is wrong with it."""
     # Each of these would come back as something else than it was, so its owner says what is to be stored.
     if isinstance(value, Enum):
         return ": give its .value"

@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MethodType
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.contracts import SlotFactories, contract_methods, factory
 from backtest_mongo.dummy import dummy
-from backtest_mongo.errors import ConfigError, SlotError
+from backtest_mongo.errors import ConfigError, InputTypeError, SlotError
 from backtest_mongo.expansion import expand
 from backtest_mongo.files.adapter import DIRECTORY, filed
 from backtest_mongo.shapes import Adapter
 from backtest_mongo.specs import Key, SlotSpec, check_table
+from backtest_mongo.spelling import meant
 
 __all__ = ["Registry", "persist"]
 
@@ -54,14 +55,21 @@ class Registry(SlotFactories):
         for name, implementation in implementations.items():
             adapter = self._adapters.get(name)
             if adapter is None:
-                known = ", ".join(self._adapters)
-                raise ConfigError(f"persist.use: there is no slot {name!r}", hint=f"slots are {known}")
+                raise ConfigError(f"persist.use: there is no slot {name!r}", hint=meant(name, self._adapters))
             if not callable(implementation):
-                raise ConfigError(f"persist.use: {name} must be a class or a callable", slot=name)
+                raise ConfigError(
+                    f"persist.use takes a class or a callable, not {type(implementation).__name__}",
+                    slot=name,
+                    hint=f"{name}=lambda *context: it gives one object to every context",
+                )
             if isinstance(implementation, type):
                 missing = [method for method in contract_methods(adapter) if not hasattr(implementation, method)]
                 if missing:
-                    raise ConfigError(f"persist.use: {implementation.__name__} lacks {', '.join(missing)}", slot=name)
+                    raise ConfigError(
+                        f"persist.use: {implementation.__name__} lacks {', '.join(missing)}",
+                        slot=name,
+                        hint=f"help({adapter.__name__}) shows what they are",
+                    )
         for name, implementation in implementations.items():
             self._implementations[name] = implementation
             self._instances[name].clear()
@@ -94,17 +102,25 @@ class Registry(SlotFactories):
         Raises:
             SlotError: the row's name, collection or Redis prefix is taken.
         """
+        if not isinstance(spec, SlotSpec):
+            raise InputTypeError(f"persist.register takes a SlotSpec, not {type(spec).__name__}")
         known = self._adapters.get(spec.name)
         if known is not None and known.spec == spec:
             return known
         check_table((*(adapter.spec for adapter in self._adapters.values()), spec))
         if hasattr(self, spec.name):
-            raise SlotError(f"the row {spec.name!r} would hide the registry's own {spec.name!r}", slot=spec.name)
+            raise SlotError(f"a slot of this name would hide persist.{spec.name}", slot=spec.name)
         # As namedtuple does: the class belongs to the module that asks for it, so that pickle finds it there.
         adapter = expand(spec, sys._getframe(1).f_globals.get("__name__", __name__))
         self._add(adapter)
         setattr(self, spec.name, MethodType(factory(spec), self))
         return adapter
+
+    if not TYPE_CHECKING:  # which would take every name for one of the registry's
+
+        def __getattr__(self, name: str) -> Any:
+            # Python itself adds which name was meant.
+            raise AttributeError(f"persist has no slot {name!r}", name=name, obj=self)
 
     def _add(self, adapter: type[Adapter]) -> None:
         self._adapters[adapter.spec.name] = adapter

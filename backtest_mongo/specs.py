@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as derived
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from backtest_mongo.errors import InputError, InputTypeError, SlotError
 
@@ -70,6 +70,7 @@ class SlotSpec:
             which comes last.
         redis: the same fields in the order of the Redis key.
         optional: arguments of the context with a default: ``""``, and ``False`` for ``backtest``.
+        blank: further arguments of the context that may be the empty string.
         noun: what stands in the method names, where it isn't ``name``.
         argument: the parameter that names an entry, where it isn't the last key field in snake case.
         value: the parameter that holds what is written.
@@ -92,6 +93,7 @@ class SlotSpec:
     key: tuple[str, ...]
     redis: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
     noun: str = ""
     argument: str = ""
     value: str = "data"
@@ -117,6 +119,7 @@ class SlotSpec:
     _redis_flag: int | None = derived(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         fields = tuple(map(camel, self.context))
         put = object.__setattr__  # the row is frozen
         put(self, "class_name", "".join(part.capitalize() for part in self.name.split("_")) + "Adapter")
@@ -133,20 +136,35 @@ class SlotSpec:
         put(self, "_redis_flag", self.redis.index(FLAG) if FLAG in self.redis else None)
         problem = self._problem()
         if problem:
-            raise SlotError(f"the row {self.name!r} of the slot table {problem}", slot=self.name)
+            raise SlotError(f"the row of the slot table {problem}", slot=self.name)
+
+    def _check_kinds(self) -> None:
+        for name in ("context", "key", "redis", "optional", "blank", "former"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                problem = f"{name} must be a tuple of names, not {type(value).__name__}"
+                raise SlotError(problem, slot=self.name)
+        for name, known in (("shape", Shape), ("payload", PayloadKind)):
+            if getattr(self, name) not in get_args(known):
+                problem = f"{name} {getattr(self, name)!r} is unknown"
+                raise SlotError(problem, slot=self.name, hint=f"known are {', '.join(get_args(known))}")
 
     def _problem(self) -> str | None:
         names = (self.name, self.noun, self.value, *self.context, *((self.argument,) if self.item else ()))
+        odd = {repr(name): None for name in names if not _is_snake(name)}
         extra = [name for name in self.key if name not in self.context_fields]
         needs_item = self.shape != "document"
         rules: tuple[tuple[bool, str], ...] = (
-            (not all(_is_snake(name) for name in names), f"needs snake case identifiers, not {names}"),
+            (bool(odd), f"needs names in snake case, unlike {', '.join(odd)}"),
             (not self.key, "has an empty key"),
             (len(set(self.context)) < len(self.context), "names an argument of its context twice"),
             (sorted(self.redis) != sorted(self.key), f"has the Redis key {self.redis} over the unique key {self.key}"),
             (len(set(self.key)) < len(self.key), f"names a field of its key twice: {self.key}"),
             (len(self.key) - len(extra) < len(self.context), f"leaves a part of its context out of its key {self.key}"),
-            (len(extra) != needs_item, f"is a {self.shape}: its key has {int(needs_item)} field beyond the context"),
+            (
+                len(extra) != needs_item,
+                f"has a key of {len(extra)} more than its context, and the shape {self.shape} needs {int(needs_item)}",
+            ),
             (needs_item and self.key[-1:] != tuple(extra), "must put the field beyond the context last in its key"),
             (
                 self.shape == "series" and (extra != ["timestamp"] or "interval" not in self.context),
@@ -172,8 +190,12 @@ class SlotSpec:
             (self.newest is not None and self.shape != "collection", "can't limit a list that it doesn't have"),
             (self.newest is not None and self.newest < 1, "must list one row at least"),
             (self.items and self.shape != "bucket", "can't list pairs without being a bucket"),
-            (self.payload != "object" and self.shape != "document", f"can't hold {self.payload} as a {self.shape}"),
+            (
+                self.payload != "object" and self.shape != "document",
+                f"can't hold {self.payload} without being a document",
+            ),
             (self.when and self.shape in ("collection", "series"), f"can't store `when` as a {self.shape}"),
+            (not {*self.blank} <= {*self.context}, "lets an argument be blank that is not in its context"),
             (
                 bool(self.former) and {*self.key} - {*self.former} != {camel(name) for name in self.optional},
                 "has a former key that is not its key without the optional arguments",
@@ -191,10 +213,18 @@ class SlotSpec:
         context = self.context
         if kwargs or len(args) != len(context):
             args = self._bind_by_name(args, kwargs)
-        return tuple(
+        values = tuple(
             self.check_flag(name, value) if name == FLAG else self.check_key(name, value)
             for name, value in zip(context, args, strict=True)
         )
+        if "" in values:
+            self._check_blank(values)
+        return values
+
+    def _check_blank(self, values: Key) -> None:
+        for name, value in zip(self.context, values, strict=True):
+            if value == "" and name not in self.blank and name not in self.optional:
+                raise InputError(f"{name} must not be empty (str)", slot=self.name)
 
     def _bind_by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         call = f"{self.class_name}({', '.join(self.context)})"
@@ -235,7 +265,8 @@ class SlotSpec:
         """Return ``value`` if it is a ``bool``, and nothing that merely counts as one."""
         if value is True or value is False:
             return value
-        raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=self.name)
+        hint = "True for a backtest, False for live trading" if name == FLAG else None
+        raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=self.name, hint=hint)
 
     def redis_key(self, key: Key) -> str:
         """Return the Redis key of a natural key; the Node package computes the same."""

@@ -154,11 +154,13 @@ def to_millis(value: When) -> int:
     if type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool)):
         millis = int(value)
         if not -_INT64_MAX - 1 <= millis <= _INT64_MAX:
-            raise ValueError("must fit in 64 bits")
+            raise ValueError("must fit in 64 bits (int)")
         return millis
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise ValueError("must not be a naive datetime: give it a timezone, or milliseconds since the epoch")
+            raise ValueError(
+                "must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give milliseconds"
+            )
         return (value - _EPOCH) // _MILLISECOND
     raise TypeError(f"must be milliseconds (int) or an aware datetime, not {type(value).__name__}")
 

@@ -196,9 +196,11 @@ def rows_of(draw: st.DrawFn, shape: str) -> list[Row]:
     slot = draw(st.sampled_from([name for name, spec in SPECS.items() if spec.shape == shape]))
     spec = SPECS[slot]
     drawn = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3, unique=True)
-    texts = st.sampled_from(draw(st.one_of(st.just(list(COLLIDING)), drawn)))
-    parts = {"backtest": st.booleans(), "interval": st.sampled_from(["1m", "1d"])}
-    contexts = st.tuples(*(parts.get(name, texts) for name in spec.context))
+    some = draw(st.one_of(st.just(list(COLLIDING)), drawn))
+    texts, names = st.sampled_from(some), st.sampled_from([text for text in some if text] or ["a"])
+    parts: dict[str, st.SearchStrategy[Any]] = dict.fromkeys((*spec.blank, *spec.optional), texts)
+    parts |= {"backtest": st.booleans(), "interval": st.sampled_from(["1m", "1d"])}
+    contexts = st.tuples(*(parts.get(name, names) for name in spec.context))
     if shape == "collection":
         contexts = st.sampled_from([draw(contexts), draw(contexts)])  # so that lists have many items
     items = texts if spec.item and shape != "series" else st.none()

@@ -530,7 +530,7 @@ def test_missing_server_is_one_line(command: list[Any], monkeypatch: pytest.Monk
         done = candles(*command)
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1].startswith("backtest-mongo: candle: ")
-    assert "MongoDB is unavailable" in done.err
+    assert "MongoDB at 127.0.0.1:" in done.err
     assert "Traceback" not in done.err
     assert os.listdir(tmp_path) == []
 

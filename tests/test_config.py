@@ -69,17 +69,17 @@ async def test_setup_reads_the_environment_again(monkeypatch: pytest.MonkeyPatch
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"CC_REDIS_HSOT": "x"}, "unknown configuration field 'CC_REDIS_HSOT'"),
     ({"cc_redis_host": "x"}, "unknown configuration field 'cc_redis_host'"),
-    ({"CC_REDIS_PORT": "many"}, r"CC_REDIS_PORT \(given, str\): Input should be a valid integer"),
-    ({"CC_REDIS_PORT": 0}, r"CC_REDIS_PORT \(given, int\): Input should be greater than or equal to 1"),
+    ({"CC_REDIS_PORT": "many"}, r"CC_REDIS_PORT \(given, str\): must be a valid integer"),
+    ({"CC_REDIS_PORT": 0}, r"CC_REDIS_PORT \(given, int\): must be greater than or equal to 1"),
     ({"CC_REDIS_PORT": 65536}, "CC_REDIS_PORT .*less than or equal to 65535"),
     ({"CC_REDIS_HOST": ""}, "CC_REDIS_HOST .*at least 1 character"),
     ({"CC_MONGO_DRIVER": "pymongoose"}, "CC_MONGO_DRIVER .*'motor' or 'pymongo'"),
     ({"CC_MONGO_CONNECTION_STRING": "localhost"}, "CC_MONGO_CONNECTION_STRING .*must start with mongodb://"),
     ({"CC_MONGO_CONNECTION_STRING": "mongodb:///db"}, "CC_MONGO_CONNECTION_STRING .*must name a host"),
-    ({"CC_MONGO_CONNECTION_STRING": 5}, r"CC_MONGO_CONNECTION_STRING \(given, int\): Input should be a valid string"),
+    ({"CC_MONGO_CONNECTION_STRING": 5}, r"CC_MONGO_CONNECTION_STRING \(given, int\): must be a valid string"),
     ({"CC_MONGO_TIMEOUT_MS": -1}, "CC_MONGO_TIMEOUT_MS .*greater than or equal to 1"),
     ({"CC_CANDLE_ID_CACHE": "perhaps"}, "CC_CANDLE_ID_CACHE .*valid boolean"),
-    ({"CC_REDIS_PASSWORD": 5}, r"CC_REDIS_PASSWORD \(given, int\): Input should be a valid string"),
+    ({"CC_REDIS_PASSWORD": 5}, r"CC_REDIS_PASSWORD \(given, int\): must be a valid string"),
 ]
 
 
@@ -93,7 +93,7 @@ def test_bad_value_is_named_and_changes_nothing(values: dict[str, Any], message:
 
 def test_bad_variable_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC_REDIS_PORT", "many")
-    with pytest.raises(ConfigError, match=r"CC_REDIS_PORT \(from the environment\): Input should be a valid integer"):
+    with pytest.raises(ConfigError, match=r"CC_REDIS_PORT \(from the environment\): must be a valid integer"):
         get_config()
 
 

@@ -111,7 +111,7 @@ def test_name_says_its_key_unless_it_was_cut(item: str) -> None:
 
 async def test_tricky_keys_are_stored_listed_and_removed(tmp_path: Path) -> None:
     persist.use_files(tmp_path)
-    for bucket in TRICKY:
+    for bucket in filter(None, TRICKY):
         memory = persist.memory(bucket, bucket)
         assert await memory.read_memory_data("a") is None
         await memory.write_memory_data({"bucket": bucket}, bucket, 1)
@@ -123,8 +123,9 @@ async def test_tricky_keys_are_stored_listed_and_removed(tmp_path: Path) -> None
         assert await buckets.read_measure_data(key) == {"key": key}
         await buckets.remove_measure_data(key)
         assert await buckets.read_measure_data(key) is None
-        memory = persist.memory(key, key)
-        assert [row async for row in memory.list_memory_data()] == [(key, {"bucket": key})]
+    for bucket in filter(None, TRICKY):
+        memory = persist.memory(bucket, bucket)
+        assert [row async for row in memory.list_memory_data()] == [(bucket, {"bucket": bucket})]
     assert [key async for key in buckets.list_measure_data()] == []
 
 

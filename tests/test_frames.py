@@ -173,7 +173,7 @@ async def test_fill_of_endless_range_is_refused(series: CandleAdapter) -> None:
     [
         ({"as_": "xarray"}, "as_ must be one of polars, pandas, numpy, arrow, not 'xarray'"),
         ({"as_": "numpy", "fill": "zero"}, "fill must be None, null or forward, not 'zero'"),
-        ({"start": 5, "end": 4}, "start comes after end"),
+        ({"start": 5, "end": 4}, "start must not come after end: 5 is later than 4"),
         ({"start": datetime(2024, 1, 1)}, "start must not be a naive datetime"),
         ({"end": 1.5}, "end must be milliseconds"),
     ],

@@ -225,7 +225,7 @@ async def test_operation_on_a_missing_mongodb_fails_within_its_time(driver: str,
     )
     signal = SignalAdapter(*CONTEXT, "binance")
     async with asyncio.timeout(10):
-        with pytest.raises(StoreUnavailableError, match=r"^signal: .* failed: MongoDB is unavailable") as caught:
+        with pytest.raises(StoreUnavailableError, match=r"^signal: .* failed: MongoDB at \S+ is unavailable") as caught:
             await (signal.read_signal_data() if call == "read" else signal.write_signal_data({}))
     assert caught.value.collection == "signal-items"
     assert "s3cr3t" not in str(caught.value) + repr(vars(caught.value))

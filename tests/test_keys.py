@@ -46,12 +46,14 @@ TEMPLATES = {
 #: Texts that are easily taken for one another.
 ALIKE = (
     *("caf\u00e9", "cafe\u0301", "Caf\u00e9", "caf\u00e9 ", " caf\u00e9", "caf\u00e9\n", "caf\u00e9\u200b", "cafe"),
-    *("\u212b", "\u00c5", "A\u030a", "\ufb01", "fi", "\uff11", "1", "01", "1.0", "", " ", "\t", "ss", "\u00df", "SS"),
+    *("\u212b", "\u00c5", "A\u030a", "\ufb01", "fi", "\uff11", "1", "01", "1.0", " ", "\t", "ss", "\u00df", "SS"),
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 #: Texts out of what could be taken for a separator, a template or an operator.
 tricky = st.text(st.sampled_from(":%s{}$.*/\\ abé"), max_size=8)
+#: What a context takes: it has no empty names.
+names = tricky.filter(bool)
 on_servers = settings(
     max_examples=50,
     deadline=None,
@@ -108,7 +110,7 @@ def at(spec: SlotSpec, unique: str, changes: dict[str, str]) -> tuple[Any, str]:
 
 
 @on_servers
-@given(place=st.sampled_from(SIDE_BY_SIDE), parts=st.tuples(tricky, tricky, tricky), together=st.booleans())
+@given(place=st.sampled_from(SIDE_BY_SIDE), parts=st.tuples(names, names, names), together=st.booleans())
 async def test_rows_whose_redis_keys_collide_share_no_answer(
     deployment: Deployment,
     unique: str,
@@ -186,7 +188,7 @@ async def test_texts_that_look_alike_are_different_keys(deployment: Deployment, 
 
 @pytest.mark.shapes("bucket", "collection")
 async def test_lists_are_in_the_order_of_their_keys_bytes(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
-    keys = [*ALIKE, "\U0001f4c8", "\ufffd", "Z", "a"]  # in UTF-16, as Node compares, the first two change places
+    keys = [*ALIKE, "", "\U0001f4c8", "\ufffd", "Z", "a"]  # in UTF-16, as Node compares, the first two change places
     for number, text in enumerate(keys):
         await write(uniform.adapter(spec, unique), {"number": number}, text)
     if spec.shape == "bucket":
@@ -199,7 +201,7 @@ async def test_lists_are_in_the_order_of_their_keys_bytes(deployment: Deployment
 @on_servers
 @given(
     slot=st.sampled_from(SLOTS),
-    text=st.one_of(texts, tricky),
+    text=st.one_of(texts.filter(bool), names),
     change=st.sampled_from(
         [str.casefold, str.upper, str.strip, lambda text: unicodedata.normalize("NFKD", text), "{} ".format]
     ),
@@ -208,7 +210,7 @@ async def test_text_and_what_a_program_could_make_of_it_are_different_keys(
     deployment: Deployment, unique: str, slot: SlotSpec, text: str, change: Callable[[str], str]
 ) -> None:
     other = change(text)
-    assume(other != text)
+    assume(other not in ("", text))
     await (await deployment.collection(slot)).delete_many({})
     await deployment.forget()
     await write_as(slot, unique, text, 1)

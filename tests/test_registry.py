@@ -117,7 +117,7 @@ def test_use_refuses_what_is_unknown_or_incomplete_and_changes_nothing() -> None
     for implementations, message in (
         ({"signals": MySignal}, "persist.use: there is no slot 'signals'"),
         ({"signal": Half}, "signal: persist.use: Half lacks write_signal_data"),
-        ({"signal": 5}, "signal: persist.use: signal must be a class or a callable"),
+        ({"signal": 5}, "signal: persist.use takes a class or a callable, not int"),
     ):
         with pytest.raises(ConfigError, match=f"^{message}"):
             persist.use(schedule=MySchedule, **cast("dict[str, Any]", implementations))

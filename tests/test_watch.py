@@ -363,7 +363,7 @@ async def test_server_that_stays_away_is_an_error_and_the_token_carries_on(
         await state.write_state_data({"n": 0}, WHEN)
         first = await following(changes)
         proxy.refuse()
-        with pytest.raises(StoreUnavailableError, match=r"^state: watching failed: MongoDB is unavailable"):
+        with pytest.raises(StoreUnavailableError, match=r"^state: watching failed: MongoDB at \S+ is unavailable"):
             await following(changes)
         assert await _all_of(changes) == []
     proxy.pass_on()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backtest_mongo import CandleAdapter
+from backtest_mongo.config import get_config
 from backtest_mongo.faults import DRIVER_ERRORS, translated, without_frames
 from backtest_mongo.hub import current_hub
 from backtest_mongo.mongo_rows import aggregated
@@ -24,7 +25,8 @@ async def bytes_of_a_row() -> float:
         collection = current_hub().database[spec.collection]
         answers = await aggregated(collection, [{"$collStats": {"storageStats": {}}}])
     except DRIVER_ERRORS as error:
-        raise translated(error, "asking for its size", spec, None) from without_frames(error)
+        hosts = get_config().CC_MONGO_CONNECTION_STRING.hosts
+        raise translated(error, "asking for its size", spec, None, hosts) from without_frames(error)
     stats = [answer["storageStats"] for answer in answers]
     size = sum(one["storageSize"] + one["totalIndexSize"] for one in stats)
     rows = sum(one["count"] for one in stats)

@@ -65,6 +65,8 @@ def find_root(directory: str) -> str:
     for root in (directory, os.path.join(directory, "dump")):
         if any(os.path.isdir(os.path.join(root, name)) for name in _TOPS):
             return root
+    if not os.path.isdir(directory):
+        raise InputError(f"no dump is in {directory}: it is no directory")
     raise InputError(f"no dump is in {directory}: it has none of {', '.join(_TOPS)}")
 
 

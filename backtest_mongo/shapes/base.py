@@ -11,7 +11,7 @@ from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.hub import Hub, current_hub
 from backtest_mongo.mongo_store import MongoStore
 from backtest_mongo.observed_store import observed
-from backtest_mongo.payload import check_payload, freeze
+from backtest_mongo.payload import advice, check_payload, freeze
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.store import Store
 from backtest_mongo.types import Document, When, to_millis
@@ -106,19 +106,20 @@ class Adapter:
         except TypeError as error:
             raise InputTypeError(f"{name} {error}", slot=self.spec.name) from None
         except ValueError as error:
-            raise InputError(f"{name} {error} ({type(value).__name__})", slot=self.spec.name) from None
+            raise InputError(f"{name} {error}", slot=self.spec.name) from None
 
     def _until(self, when: When | None) -> int | None:
         return None if when is None else self._millis(when)
 
     def _check_object(self, value: object, path: str) -> None:
         if not isinstance(value, Mapping):
-            raise InputTypeError(f"{path} must be a dict, not {type(value).__name__}", slot=self.spec.name)
+            kind = type(value).__name__
+            raise InputTypeError(f"{path} must be a dict, not {kind}{advice(value)}", slot=self.spec.name)
         check_payload(value, path, self.spec.name)
 
-    def _check_list(self, value: object, path: str) -> None:
+    def _check_list(self, value: object, path: str, hint: str | None = None) -> None:
         if not isinstance(value, list | tuple):
-            raise InputTypeError(f"{path} must be a list, not {type(value).__name__}", slot=self.spec.name)
+            raise InputTypeError(f"{path} must be a list, not {type(value).__name__}", slot=self.spec.name, hint=hint)
 
     def _value(self, document: Document | None, until: int | None) -> Any:
         """Return what a document holds, or ``None`` where a reader at the time ``until`` must not see it."""

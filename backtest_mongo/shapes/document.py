@@ -43,7 +43,17 @@ class DocumentAdapter(Adapter):
 
     @classmethod
     def _pairs(cls, rows: Iterable[tuple[Context, object]]) -> list[tuple[DocumentAdapter, object]]:
-        return [(cls._of(context), value) for context, value in rows]
+        pairs = []
+        for row in rows:
+            if not isinstance(row, tuple | list) or len(row) != 2:
+                raise InputTypeError(
+                    f"write_many takes pairs of a context and its {cls.spec.value}, not {type(row).__name__}",
+                    slot=cls.spec.name,
+                    hint="of a dict by context give the items()",
+                )
+            context, value = row
+            pairs.append((cls._of(context), value))
+        return pairs
 
     @classmethod
     def _of(cls, context: Context) -> Self:
@@ -51,7 +61,11 @@ class DocumentAdapter(Adapter):
             return cls(**context)
         if isinstance(context, str) or not isinstance(context, Sequence):
             kind = type(context).__name__
-            raise InputTypeError(f"a context must be a sequence or a mapping, not {kind}", slot=cls.spec.name)
+            raise InputTypeError(
+                f"a context must be a sequence or a mapping, not {kind}",
+                slot=cls.spec.name,
+                hint=f"one context is ({', '.join(cls.spec.context)}), and many are a list of such",
+            )
         return cls(*context)
 
     def _checked(self, value: object, when: When | None) -> Document:

@@ -199,7 +199,7 @@ class FramesAdapter(Adapter):
         first = None if start is None else self._millis(start, "start")
         last = None if end is None else self._millis(end, "end")
         if first is not None and last is not None and first > last:
-            raise InputError("start comes after end (int)", slot=self.spec.name)
+            raise InputError(f"start must not come after end: {first} is later than {last} (int)", slot=self.spec.name)
         return first, last
 
     async def sealed(self) -> Sealed:
@@ -252,6 +252,6 @@ class FramesAdapter(Adapter):
         spec = cls.spec
         async for context in cast("SeriesRows", cls._store()).contexts():
             by_field = dict(zip(spec.key, context, strict=False))
-            # What another program has written under an interval of its own is none of ours.
-            if by_field["interval"] in INTERVAL_MS:
+            # What another program has written under an interval of its own, or without a name, is none of ours.
+            if by_field["interval"] in INTERVAL_MS and all(context):
                 yield cls(*(by_field[field] for field in spec.context_fields))

@@ -32,7 +32,7 @@ class SeriesAdapter(FramesAdapter):
         return await self._rows().window(self._context, first, self._step, limit)
 
     async def _write(self, candles: object) -> int:
-        self._check_list(candles, self.spec.value)
+        self._check_list(candles, self.spec.value, "write_frame() takes frames")
         now = types.now_ms()
         rows: dict[int, Document] = {}
         for index, candle in enumerate(candles):  # type: ignore[arg-type, var-annotated]  # a list, by the check above
