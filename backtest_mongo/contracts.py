@@ -53,6 +53,7 @@ def factory(spec: SlotSpec) -> Callable[..., Any]:
         return self._get(spec, args, kwargs)
 
     make.__name__, make.__qualname__ = spec.name, f"{SlotFactories.__name__}.{spec.name}"
+    make.__annotations__ = {"return": _name(spec)}
     make.__doc__ = f"Return the registered implementation of the ``{spec.name}`` slot for this context."
     signature = context_signature(spec, returns=_name(spec))
     this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
