@@ -99,7 +99,8 @@ def model(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks: tables, and the figures and the chart of the documentation in benchmark-results/.
 
-    --candles measures frames of candles alone, and --quick leaves them out.
+    --candles measures frames of candles alone, and --quick leaves them out. What telemetry costs comes last.
     """
     session.install(".[demo,frames]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench"))
     session.run("python", "-m", "benchmarks.run", *session.posargs)
+    session.run("python", "-m", "benchmarks.overhead")

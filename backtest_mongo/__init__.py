@@ -29,7 +29,10 @@ from backtest_mongo.adapters import (
     StorageAdapter,
     StrategyAdapter,
 )
+from backtest_mongo.changes import Change
 from backtest_mongo.config import get_config, set_config
+from backtest_mongo.dumps.exporting import export_dump
+from backtest_mongo.dumps.importing import import_dump
 from backtest_mongo.errors import (
     BacktestMongoError,
     ConfigError,
@@ -44,8 +47,10 @@ from backtest_mongo.errors import (
 )
 from backtest_mongo.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
 from backtest_mongo.log import set_logger
+from backtest_mongo.migrations import migrate
 from backtest_mongo.registry import persist
 from backtest_mongo.slots import SLOTS
+from backtest_mongo.snapshot import stats
 from backtest_mongo.specs import SlotSpec
 
 __version__ = "0.1.0"
@@ -55,6 +60,7 @@ __all__ = [
     "BacktestMongoError",
     "BreakevenAdapter",
     "CandleAdapter",
+    "Change",
     "ConfigError",
     "DictionaryAdapter",
     "IndexConflictError",
@@ -81,13 +87,17 @@ __all__ = [
     "StoreUnavailableError",
     "StrategyAdapter",
     "close",
+    "export_dump",
     "get_config",
     "get_mongo",
     "get_redis",
+    "import_dump",
     "install",
+    "migrate",
     "persist",
     "set_config",
     "set_logger",
     "setup",
+    "stats",
     "wait_for_init",
 ]

@@ -87,7 +87,21 @@ class MongoBlocks(MongoRows):
             return await cursor.batch_size(PAGE_BLOCKS + 1).to_list(None)
 
         with Limit(self._limit):
-            return await self._retried("reading a window", fetch)
+            blocks = await self._retried("reading a window", fetch)
+        self.counts.blocks += len(blocks)
+        return blocks
+
+    async def sample(self, count: int) -> list[Document]:
+        """Return so many blocks of any series, taken at random, or less."""
+        # In this order the server jumps to some, instead of going through all.
+        sealed = {"format": FORMAT, "rows": {"$gt": 0}}
+        pipeline: list[Document] = [{"$sample": {"size": 2 * count}}, {"$match": sealed}, {"$limit": count}]
+
+        async def fetch() -> list[Document]:
+            return await aggregated(self._collection, pipeline)
+
+        with Limit(self._limit):
+            return await self._retried("reading the blocks", fetch)
 
     async def heads(self, context: Key, starts: Sequence[int]) -> list[Document]:
         """Return start, format and number of rows of the blocks that there are; of an announcement it is 0."""

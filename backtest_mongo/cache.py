@@ -66,6 +66,11 @@ class IdCache:
         self._guard = Guard("Redis")
         self.local = LocalIds()
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether Redis kept failing, and is not asked for now."""
+        return self._guard.is_open
+
     async def close(self) -> None:
         """Send no more, and give the commands under way their 50 ms to end."""
         await self._guard.close()

@@ -1,4 +1,4 @@
-"""The command line: ``backtest-mongo serve``, ``backtest-mongo demo`` and ``backtest-mongo candles``."""
+"""The command line: ``backtest-mongo serve``, ``demo``, ``doctor``, ``inspect``, ``candles`` and moving data."""
 
 # No `from __future__ import annotations` here: typer evaluates the annotations of commands, and these are local.
 
@@ -94,7 +94,11 @@ def _app() -> "typer.Typer":
         sys.exit(0 if equal else 1)
 
     from backtest_mongo.candles.commands import candles_app
+    from backtest_mongo.care.commands import add_care
+    from backtest_mongo.dumps.commands import add_dumps
 
+    add_care(app)
+    add_dumps(app)
     app.add_typer(candles_app(), name="candles")
     return app
 

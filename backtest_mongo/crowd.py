@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
+from backtest_mongo.counts import Trips, seen
+
 __all__ = ["Call", "Crowd"]
 
 #: Calls carried out together at most, and their bytes: a crowd that has reached either lets no more join.
@@ -19,10 +21,11 @@ Result = TypeVar("Result")
 class Call(Generic[Item, Result]):
     """One caller: what it asks for, and where its own answer or its own error goes."""
 
-    __slots__ = ("_future", "item")
+    __slots__ = ("_future", "item", "seen")
 
     def __init__(self, item: Item) -> None:
         self.item = item
+        self.seen = seen.get()
         self._future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     @property
@@ -50,10 +53,14 @@ class Crowd(Generic[Item, Result]):
 
     Args:
         together: carries out two calls or more, and answers or fails each of them. It raises nothing.
+        trips: where its round trips and their calls are counted.
     """
 
-    def __init__(self, together: Callable[[list[Call[Item, Result]]], Awaitable[None]]) -> None:
+    def __init__(
+        self, together: Callable[[list[Call[Item, Result]]], Awaitable[None]], trips: Trips | None = None
+    ) -> None:
         self._together = together
+        self._trips = trips or Trips()
         self._gathering: list[Call[Item, Result]] | None = None
         self._bytes = 0
         self._tasks: set[asyncio.Future[None]] = set()
@@ -79,6 +86,10 @@ class Crowd(Generic[Item, Result]):
             raise
         self._depart(gathering)
         if not gathering:
+            self._trips.add(1)
+            noted = seen.get()
+            if noted is not None:
+                noted.batch = 1
             return await alone(item)
         call = Call(item)
         self._start([call, *gathering])
@@ -89,6 +100,12 @@ class Crowd(Generic[Item, Result]):
             self._gathering = None
 
     def _start(self, calls: list[Call[Item, Result]]) -> None:
+        self._trips.add(len(calls))
+        leads = True
+        for call in calls:
+            if call.seen is not None:
+                call.seen.batch, call.seen.leads = len(calls), leads
+                leads = False
         task = asyncio.ensure_future(self._together(calls))
         self._tasks.add(task)  # the event loop alone would not keep it alive
         task.add_done_callback(self._tasks.discard)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from backtest_mongo.shapes import Adapter
 from backtest_mongo.specs import Key
-from backtest_mongo.store import Counts, SeriesRows, Store
-from backtest_mongo.types import Candle, Coverage, Document, Sealed
+from backtest_mongo.store import SeriesRows, Store
+from backtest_mongo.types import Candle, Coverage, Document
+from backtest_mongo.unsealed import Unsealed
 
 if TYPE_CHECKING:
     from backtest_mongo.arrays import CandleArrays
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["dummy"]
 
 
-class _NullStore:
+class _NullStore(Unsealed):
     async def ready(self) -> None:
         return None
 
@@ -72,20 +73,6 @@ class _NullStore:
         for context in nothing:
             yield context
 
-    async def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
-        yield 0, 0
-
-    async def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
-        nothing: tuple[tuple[Document, str | None], ...] = ()
-        for block in nothing:
-            yield block
-
-    async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
-        return 0, 0
-
-    async def sealed(self, context: Key) -> Sealed:
-        return Sealed(0, 0, 0)
-
 
 _NOTHING: SeriesRows = _NullStore()
 
@@ -97,6 +84,10 @@ class _Dummy(Adapter):
     @classmethod
     def _store(cls) -> Store:
         return _NOTHING
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> None:
+        return None  # nothing changes, so a watch is over as soon as it begins
 
 
 def dummy(adapter: type[Adapter]) -> type[Adapter]:

@@ -17,7 +17,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, StoreUnavailableError
+from backtest_mongo.errors import BacktestMongoError, IndexConflictError, InputError, StoreError, StoreUnavailableError
 from backtest_mongo.specs import SlotSpec
 from backtest_mongo.types import Document
 
@@ -78,10 +78,12 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
         )
         unavailable.may_be_applied = unknown
         return unavailable
-    advice: str | None = None
     if code == DUPLICATE_KEY:
-        advice = "a unique index that is not ours is in the way: compare the collection's indexes with the slot's key"
-    elif code == 13:
+        conflict = _conflict(doing, spec, failed[0].get("keyPattern") or details.get("keyPattern"), where)
+        conflict.code = code
+        return conflict
+    advice: str | None = None
+    if code == 13:
         advice = "the user lacks the right to do this"
     elif code == 18:
         advice = "the login is refused: check user, password and authSource"
@@ -90,6 +92,20 @@ def translated(error: Exception, doing: str, spec: SlotSpec, key: Document | Non
     refused = StoreError(f"{doing} failed: MongoDB answered with error {code or kind}", **where, hint=advice)
     refused.code = code
     return refused
+
+
+def _conflict(doing: str, spec: SlotSpec, pattern: Document | None, where: dict[str, Any]) -> IndexConflictError:
+    """Return the error of a write that a unique index refuses, which can't be one of ours: writes are upserts."""
+    over = f" over {', '.join(pattern)}" if pattern else ""
+    hint = "compare the collection's indexes with the slot's key, and drop the one that is not of this library"
+    if pattern and spec.former and {*pattern} == {*spec.former}:
+        hint = (
+            "an older version of the Node package made it: `backtest-mongo migrate` shows what is to be done, "
+            "and with --apply does it"
+        )
+    return IndexConflictError(
+        f"{doing} failed: a unique index{over}, which is not ours, is in the way", **where, hint=hint
+    )
 
 
 def without_frames(error: BaseException) -> BaseException:

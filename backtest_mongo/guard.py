@@ -72,6 +72,11 @@ class Guard:
         self._commands: set[_Command] = set()
         self._closed = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server is left alone."""
+        return self._breaker.is_open
+
     async def run(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """Return the outcome of ``work``; ``None`` if it fails, whatever the error, or has none in time."""
         if self._closed or not self._breaker.allows():

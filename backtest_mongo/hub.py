@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 import warnings
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -30,6 +31,7 @@ from redis.exceptions import (
 from backtest_mongo.cache import IdCache
 from backtest_mongo.columns import CandleColumns
 from backtest_mongo.config import Config, get_config
+from backtest_mongo.counts import SlotCounts
 from backtest_mongo.errors import ConfigError, InitError
 from backtest_mongo.guard import COMMAND_SECONDS
 from backtest_mongo.log import log
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]] | AsyncMongoClient[dict[str, Any]]
 
-__all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub"]
+__all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub", "known_hubs", "on_made", "sweep"]
 
 DEFAULT_DATABASE: Final = "backtest-kit"
 #: How long ``wait_for_init`` waits for the servers.
@@ -75,6 +77,10 @@ class Hub:
         self._raw_redis: RedisClient | None = None
         #: Filled by the adapters: what each slot keeps per event loop.
         self.stores: dict[str, Any] = {}
+        #: What was done, by slot, since these connections were made.
+        self.counts: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
+        #: The change streams that are open.
+        self.streams: set[Any] = set()
         self._initialized = False
         self._closing: asyncio.Future[None] | None = None
 
@@ -91,6 +97,11 @@ class Hub:
         return ReadConcern("majority") if concern.level == "local" and written["w"] == "majority" else concern
 
     @property
+    def redis_clients(self) -> list[RedisClient]:
+        """The clients of Redis that there are."""
+        return [self._cache_client, *([self._raw_redis] if self._raw_redis is not None else [])]
+
+    @property
     def redis(self) -> RedisClient:
         if self._raw_redis is None:
             self._raw_redis = make_client(self.config)
@@ -103,10 +114,7 @@ class Hub:
             InitError: one refuses us, or did not answer within 15 s. It names each that failed, by its address.
         """
         required = self.config.CC_REDIS_REQUIRED
-        mongo, redis = await asyncio.gather(
-            _probe("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo, INIT_SECONDS),
-            _probe("Redis", address(self.config), self._ping_redis, INIT_SECONDS if required else COMMAND_SECONDS),
-        )
+        mongo, redis = await self.unreachable(INIT_SECONDS, INIT_SECONDS if required else COMMAND_SECONDS)
         if redis and not required:
             log().warning(f"{redis}; reads and writes go on without it")
         problems = [problem for problem in (mongo, redis if required else None) if problem]
@@ -116,6 +124,13 @@ class Hub:
                 hint="check that it runs, and its address, user and password; wait_for_init can be called again",
             )
         self._initialized = True
+
+    async def unreachable(self, mongo_seconds: float, redis_seconds: float) -> tuple[str | None, str | None]:
+        """Ask both servers until they answer or the time is over; return what is wrong with each, if anything."""
+        return await asyncio.gather(
+            _probe("MongoDB", self.config.CC_MONGO_CONNECTION_STRING.hosts, self._ping_mongo, mongo_seconds),
+            _probe("Redis", address(self.config), self._ping_redis, redis_seconds),
+        )
 
     async def ensure_init(self) -> None:
         """Wait for the servers unless they have answered already."""
@@ -150,6 +165,8 @@ class Hub:
             if self._raw_redis is not None:
                 stack.push_async_callback(_close, self._raw_redis.aclose)
             stack.push_async_callback(_close, self.mongo.close)
+            for stream in list(self.streams):
+                stack.push_async_callback(_close, stream.close)
 
     def abandon(self) -> None:
         """Release what can be released without the event loop, which is closed already."""
@@ -178,6 +195,8 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _retired: list[Hub] = []
 # Loops in different threads come and go at the same time: whoever changes one of the two holds this.
 _lock = threading.Lock()
+#: Called with each hub, in its loop, once it is made.
+on_made: Callable[[Hub], None] | None = None
 
 
 def current_hub() -> Hub:
@@ -189,18 +208,32 @@ def current_hub() -> Hub:
     return _make(loop)
 
 
+def known_hubs() -> dict[asyncio.AbstractEventLoop, Hub]:
+    """Return the hub of each event loop that has one."""
+    with _lock:
+        return dict(_hubs)
+
+
 def _make(loop: asyncio.AbstractEventLoop) -> Hub:
     hub = Hub(get_config(), loop)
     with _lock:
         # Operations under way finish on the connections of the hub before.
         _retire(loop)
         _hubs[loop] = hub
+    sweep()
+    if on_made is not None:
+        on_made(hub)
+    return hub
+
+
+def sweep() -> None:
+    """Release what is still open of loops that are closed."""
+    with _lock:
         ended = [_hubs.pop(known) for known in list(_hubs) if known.is_closed()]
         ended += [known for known in _retired if known.loop.is_closed()]
         _retired[:] = [known for known in _retired if known not in ended]
     for known in ended:
         known.abandon()
-    return hub
 
 
 def _retire(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from bson import ObjectId
 
+from backtest_mongo.counts import seen
 from backtest_mongo.crowd import Call, Crowd
 from backtest_mongo.faults import DRIVER_ERRORS
 from backtest_mongo.hub import Hub
@@ -33,9 +34,7 @@ class MongoReads(MongoRows):
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         super().__init__(hub, spec)
         self._projection = dict.fromkeys((*spec.key, spec.field, *_GUARDS), 1)
-        self._reads: Crowd[Key, Document | None] = Crowd(self._find_together)
-        #: Reads by whether the id cache knew the key.
-        self.hits = self.misses = 0
+        self._reads: Crowd[Key, Document | None] = Crowd(self._find_together, self.counts.reads)
 
     async def find(self, key: Key) -> Document | None:
         with Limit(self._limit):
@@ -56,14 +55,23 @@ class MongoReads(MongoRows):
         if oid is not None:
             document = await self._collection.find_one({"_id": oid, **self._filter(key)})
             if document is not None:
-                self.hits += 1
+                self._note(True)
                 return document
             self._local.drop(spec.name, key)
-        self.misses += 1
+        self._note(False)
         document = await self._collection.find_one(self._filter(key))
         if known is not None and document is None:
             self._indexed = False  # a document that has vanished may have gone with its collection, indexes and all
         return document
+
+    def _note(self, hit: bool) -> None:
+        if hit:
+            self.counts.hits += 1
+        else:
+            self.counts.misses += 1
+        noted = seen.get()
+        if noted is not None:
+            noted.hit = hit
 
     async def _find_together(self, calls: list[Call[Key, Document | None]]) -> None:
         """Answer many reads: those whose id is known by one query, all others by one more."""
@@ -98,8 +106,7 @@ class MongoReads(MongoRows):
         for key, oid in ids.items():
             document = found.get(oid)
             if self._carries(document, key):
-                self.hits += 1
-                _answer(waiting.pop(key), document)
+                self.counts.hits += _answer(waiting.pop(key), document, hit=True)
                 continue
             self._local.drop(spec.name, key)
             # A document that has vanished may have gone with its collection, indexes and all.
@@ -121,11 +128,10 @@ class MongoReads(MongoRows):
     async def _answer_by_key(self, waiting: Waiting) -> None:
         if not waiting:
             return
-        self.misses += len(waiting)
         found = await self._by_key(list(waiting))
         await self._cache.put_many(self._spec, [(key, document["_id"]) for key, document in found.items()])
         for key, calls in waiting.items():
-            _answer(calls, found.get(key))
+            self.counts.misses += _answer(calls, found.get(key), hit=False)
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
         """Yield every row of a context that is not removed, in the order of its key, and not later than ``until``.
@@ -161,7 +167,9 @@ class MongoReads(MongoRows):
         with Limit(self._limit):
             if not self._indexed:
                 await self.ready()
-            return await self._retried("listing", fetch)
+            rows = await self._retried("listing", fetch)
+        self.counts.lists.add(len(rows))
+        return rows
 
     def _carries(self, document: Document | None, key: Key) -> bool:
         if document is None:
@@ -172,9 +180,13 @@ class MongoReads(MongoRows):
         return True
 
 
-def _answer(calls: list[Call[Key, Document | None]], document: Document | None) -> None:
-    """Give each caller a document of its own: it may change what it got."""
+def _answer(calls: list[Call[Key, Document | None]], document: Document | None, *, hit: bool) -> int:
+    """Give each caller a document of its own, as it may change what it got, and return how many there are."""
     first, *others = calls
     for call in others:
         call.answer(deepcopy(document))
     first.answer(document)
+    for call in calls:
+        if call.seen is not None:
+            call.seen.hit = hit
+    return len(calls)

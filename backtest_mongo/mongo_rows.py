@@ -39,6 +39,7 @@ class MongoRows:
         self._collection = hub.database[spec.collection]
         self._cache = hub.cache
         self._local = hub.cache.local
+        self.counts = hub.counts[spec.name]
         self._limit = hub.operation_seconds
         # Motor's calls are in threads, which no cancellation reaches.
         self._apart = hub.config.CC_MONGO_DRIVER == "pymongo"

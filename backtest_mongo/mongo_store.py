@@ -56,7 +56,7 @@ class MongoStore(MongoReads):
         self._encoded = self._collection.with_options(codec_options=CODEC.with_options(document_class=RawBSONDocument))
         self._upserts = self._collection.with_options(codec_options=WRITE_CODEC)
         self._key_projection = dict.fromkeys(spec.key, 1)
-        self._writes: Crowd[Row, None] = Crowd(self._upsert_together)
+        self._writes: Crowd[Row, None] = Crowd(self._upsert_together, self.counts.writes)
         #: The last write of each key that is under way: writes of one key are carried out in the order of their calls.
         self._writing: dict[Key, asyncio.Future[None]] = {}
         #: When keys were last written by this process alone, by the server's clock.
@@ -202,6 +202,7 @@ class MongoStore(MongoReads):
                     await self.ready()
                 keys = [key for key, _ in chunk]
                 ids = await to_its_end(self._in_order(keys, partial(self._bulk_in_order, chunk)))
+            self.counts.writes.add(len(chunk))
             await self._cache.put_many(self._spec, list(ids.items()))
 
     async def _bulk_in_order(self, rows: list[Row]) -> dict[Key, ObjectId]:
@@ -242,6 +243,7 @@ class MongoStore(MongoReads):
             if not self._indexed:
                 await self.ready()
             await to_its_end(self._in_order([key], partial(self._mark_removed, key)))
+        self.counts.writes.add(1)
 
     async def _mark_removed(self, key: Key) -> None:
         # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it.

@@ -95,13 +95,16 @@ class Sealer:
         position = -(2**63)
         while page := await self._blocks.page(context, grid, position, 2**63 - 1):
             for block in page:
-                parts = [
-                    piece async for piece in self._rows.pieces(context, block["start"], block["start"] + grid.span)
-                ]
-                problem = await asyncio.to_thread(_difference, block, grid, parts)
-                if problem is None or await self._blocks.has(block):  # else a late candle has dropped it meanwhile
-                    yield {name: block[name] for name in ("_id", "start", "rows")}, problem
+                async for compared in self.compare(context, grid, block):
+                    yield compared
             position = page[-1]["start"] + 1
+
+    async def compare(self, context: Key, grid: Grid, block: Document) -> AsyncIterator[tuple[Document, str | None]]:
+        """Yield a block with what is wrong with it, unless a late candle has dropped it meanwhile."""
+        parts = [piece async for piece in self._rows.pieces(context, block["start"], block["start"] + grid.span)]
+        problem = await asyncio.to_thread(_difference, block, grid, parts)
+        if problem is None or await self._blocks.has(block):
+            yield {name: block[name] for name in ("_id", "start", "rows")}, problem
 
 
 def _is_sealed(head: Document, grid: Grid) -> bool:

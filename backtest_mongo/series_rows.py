@@ -58,7 +58,9 @@ class CandleRows(MongoStore):
         with Limit(self._limit):
             if not self._indexed:
                 await self.ready()
-            return await self._retried("reading a window", fetch)
+            rows = await self._retried("reading a window", fetch)
+        self.counts.lists.add(len(rows))
+        return rows
 
     async def pieces(self, context: Key, first: int, end: int) -> AsyncIterator[CandleArrays]:
         """Yield all rows of the half-open range by time, as columns; each piece is a query with a limit of its own."""
@@ -75,6 +77,7 @@ class CandleRows(MongoStore):
                     await self.ready()
                 parts = await self._retried("reading a window", fetch)
             piece = joined(parts)
+            self.counts.lists.add(len(piece))
             if len(piece):
                 yield piece
             if len(piece) < PIECE:

@@ -64,6 +64,20 @@ class SeriesStore(SeriesReads):
             await self._seal(context, grid, starts)
         return len(new)
 
+    async def restore(self, context: Key, step: int, documents: Sequence[Document]) -> int:
+        """Insert whole documents whose times are free, ids and dates as they are, and return how many were inserted."""
+        if not documents:
+            return 0
+        grid, times = Grid.of(step), sorted(document["timestamp"] for document in documents)
+        if not self._indexed:
+            await self.ready()
+        with Limit(self._limit):
+            new = await to_its_end(self._insert_and_drop(context, grid, times, times, list(documents)))
+        starts = _passed(grid, grid.starts(times), times[-1])
+        if len(starts) <= GROUP:
+            await self._seal(context, grid, starts)
+        return len(new)
+
     async def insert_arrays(self, context: Key, step: int, candles: CandleArrays, *, publish: bool = False) -> int:
         """The same for many, ascending, each of another time. With ``publish`` their ids go to Redis."""
         grid = Grid.of(step)
@@ -132,6 +146,7 @@ class SeriesStore(SeriesReads):
             if late:
                 await self._blocks.drop_of(context, grid.starts(late))
             documents = await self._insert(self._series(context), documents)
+            self.counts.writes.add(len(documents))
         late = self._late(grid, times)
         if late:
             await self._blocks.drop_lacking(context, grid, late)
@@ -164,6 +179,14 @@ class SeriesStore(SeriesReads):
     def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
         """Compare each block with its rows."""
         return self._sealer.verify(context, Grid.of(step))
+
+    async def verify_sample(self, count: int) -> AsyncIterator[tuple[Document, str | None]]:
+        """Compare up to so many blocks of any series, taken at random, each with its rows, and yield them by key."""
+        for block in await self._blocks.sample(count):
+            key = {name: block[name] for name in self._spec.key[:-1]}
+            grid = Grid.of(types.INTERVAL_MS[block["interval"]])
+            async for compared, problem in self._sealer.compare(tuple(key.values()), grid, block):
+                yield {**key, **compared}, problem
 
     async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
         """Drop these blocks and seal their stretches again."""

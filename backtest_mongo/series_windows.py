@@ -40,13 +40,13 @@ class SeriesReads(CandleRows):
         """Return ``limit`` rows from ``first`` on, one each ``step``, or ``None`` if one is not stored."""
         position, beside = divmod(first, step)
         if beside or 4 * limit > self._columns.rows:
+            self._note_window(False)
             return await self._read_window(context, first, step, limit)
         series = self._columns.series(context, step)
         candles, found = series.get(position, limit)
+        self._note_window(found == limit)
         if found == limit:
-            self.hits += 1
             return candles
-        self.misses += 1
         missing, end = position + found, position + limit
         ahead = series.rows_ahead(missing, range(position, end))
         if end + ahead - missing < MANY:
@@ -58,6 +58,11 @@ class SeriesReads(CandleRows):
             series.put_arrays(arrays)
             rest = _window(arrays, missing * step, step, limit - found)
         return None if rest is None else candles + rest
+
+    def _note_window(self, hit: bool) -> None:
+        self.counts.reads.rows += 1
+        self.counts.reads.trips += not hit
+        self._note(hit)
 
     async def _read_window(self, context: Key, first: int, step: int, limit: int) -> list[Candle] | None:
         last = first + (limit - 1) * step

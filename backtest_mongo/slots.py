@@ -59,6 +59,7 @@ SLOTS: Final[tuple[SlotSpec, ...]] = (
     SlotSpec(name="session", shape="document", when=True, dispose=True, optional=("symbol", "backtest"),
              context=("strategy_name", "exchange_name", "frame_name", "symbol", "backtest"),
              key=("strategyName", "exchangeName", "frameName", "symbol", "backtest"),
-             redis=("exchangeName", "strategyName", "frameName", "symbol", "backtest")),
+             redis=("exchangeName", "strategyName", "frameName", "symbol", "backtest"),
+             former=("strategyName", "exchangeName", "frameName")),
 )
 # fmt: on

@@ -67,6 +67,8 @@ class SlotSpec:
         soft_delete: a removed row is marked and kept. Buckets, and only they, delete.
         immutable: the first write of a row wins for ever. So it is with series, and only with them.
         dispose: the adapter has ``dispose()``, which forgets what the process keeps of a context.
+        former: the fields of the unique index that older versions of the Node package made for the slot. It forbids
+            rows that differ in the others; ``migrate()`` replaces it.
     """
 
     name: str
@@ -86,6 +88,7 @@ class SlotSpec:
     soft_delete: bool = False
     immutable: bool = False
     dispose: bool = False
+    former: tuple[str, ...] = ()
 
     # What follows from the row.
     class_name: str = derived(init=False)
@@ -155,6 +158,10 @@ class SlotSpec:
             (self.items and self.shape != "bucket", "can't list pairs without being a bucket"),
             (self.payload != "object" and self.shape != "document", f"can't hold {self.payload} as a {self.shape}"),
             (self.when and self.shape in ("collection", "series"), f"can't store `when` as a {self.shape}"),
+            (
+                bool(self.former) and {*self.key} - {*self.former} != {camel(name) for name in self.optional},
+                "has a former key that is not its key without the optional arguments",
+            ),
         )
         return next((text for broken, text in rules if broken), None)
 

@@ -127,6 +127,11 @@ class Deployment:
     config: dict[str, Any]
     name: str
 
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The configuration as environment variables, for a process of its own."""
+        return {name: str(value) for name, value in self.config.items()}
+
     async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
         return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
 

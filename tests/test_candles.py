@@ -254,9 +254,9 @@ async def test_replay_asks_the_store_a_few_times(series: CandleAdapter) -> None:
     await series.write_candles_data(rows)
     for start in range(10_000):
         assert await series.read_candles_data(5, start * MINUTE) == rows[start : start + 5]
-    store = current_hub().stores["candle"]
-    assert store.misses < 12
-    assert store.hits + store.misses == 10_000
+    counts = current_hub().counts["candle"]
+    assert counts.misses < 12
+    assert counts.hits + counts.misses == counts.reads.rows == 10_000
 
 
 @pytest.mark.mongodb("files are read each time")

@@ -136,7 +136,7 @@ async def test_row_that_the_server_refuses_fails_its_own_caller(deployment: Depl
     failed = [number for number, outcome in enumerate(outcomes) if outcome is not None]
     assert len(failed) == 1
     assert failed[0] in (3, 6)
-    assert "a unique index that is not ours" in str(outcomes[failed[0]])
+    assert "a unique index over payload.only, which is not ours" in str(outcomes[failed[0]])
     assert getattr(outcomes[failed[0]], "key", None) == {"signalId": unique, "bucketName": f"b{failed[0]:04}"}
 
 

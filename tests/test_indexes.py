@@ -105,7 +105,9 @@ async def test_unique_index_of_an_older_release_gives_an_error_that_says_so(
     collection = await deployment.collection(SessionAdapter.spec)
     await collection.create_index([("strategyName", 1), ("exchangeName", 1), ("frameName", 1)], unique=True)
     await SessionAdapter("s", "e", "f", "BTCUSDT", True).write_session_data({"n": 1}, WHEN)
-    with pytest.raises(StoreError, match="a unique index that is not ours is in the way") as caught:
+    with pytest.raises(
+        IndexConflictError, match=r"unique index .* not ours, is in the way .*backtest-mongo migrate"
+    ) as caught:
         await SessionAdapter("s", "e", "f", "ETHUSDT", True).write_session_data({"n": 2}, WHEN)
     assert caught.value.code == 11000
     assert caught.value.key == {

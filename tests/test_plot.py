@@ -516,11 +516,12 @@ async def test_command_draws_what_the_environment_names(
 ) -> None:
     rows = [signal("a", 10, 20, profit=-1.0, priceClose=1.07), signal("b", 30, status="cancelled")]
     await StorageAdapter(True).write_storage_data(rows)
-    environment = {name: str(value) for name, value in deployment.config.items()}
 
     async def plot(*more: str) -> tuple[int, str, str]:
         options = ("--symbol", "EURUSD", "--interval", "1h", "--exchange", "demo-exchange", "--strategy", "s")
-        done = await asyncio.to_thread(run, "candles", "plot", *options, *more, directory=tmp_path, **environment)
+        done = await asyncio.to_thread(
+            run, "candles", "plot", *options, *more, directory=tmp_path, **deployment.environment
+        )
         return done.returncode, done.stdout, done.stderr
 
     done = await plot("--start", "2017-04-19", "--end", "2017-04-25T12:00", "--output", "chart.html")

@@ -45,7 +45,7 @@ def test_errors_are_one_family_and_survive_a_process_pool() -> None:
     assert issubclass(errors.InputError, ValueError)
 
 
-@pytest.mark.parametrize("module", ["rich", "typer", "matplotlib", "numpy", "backtest_mongo.embedded"])
+@pytest.mark.parametrize("module", ["rich", "typer", "matplotlib", "numpy", "pytest", "backtest_mongo.embedded"])
 def test_import_loads_nothing_that_is_not_needed_yet(module: str) -> None:
     code = f"import sys, backtest_mongo; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -66,7 +66,7 @@ def test_imports_run_one_way() -> None:
     """errors and types <- specs and slots <- hub <- cache <- store <- shapes <- adapters <- registry <- the package."""
     order = ["errors", "log", "types", "specs", "slots", "config", "payload", "columns", "tasks", "crowd", "breaker"]
     order += ["cache", "hub", "faults", "indexes", "store", "series_store", "shapes", "expansion", "adapters"]
-    order += ["contracts", "dummy", "files", "registry", "lifecycle"]
+    order += ["contracts", "unsealed", "dummy", "files", "registry", "lifecycle"]
     for position, name in enumerate(order):
         path = ROOT / f"{name}.py"
         sources = [path] if path.is_file() else sorted((ROOT / name).glob("*.py"))

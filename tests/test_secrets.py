@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import io
+import json
 import logging
 import pickle
 import tempfile
@@ -17,6 +18,7 @@ from urllib.parse import quote_plus, unquote
 import pymongo
 import pytest
 import structlog
+from rich.console import Console
 
 import backtest_mongo
 from backtest_mongo import (
@@ -34,6 +36,8 @@ from backtest_mongo import (
     set_logger,
 )
 from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.care.doctor import diagnose
+from backtest_mongo.care.printing import print_diagnosis
 from backtest_mongo.config import Config, MongoURI, RedisURL
 from backtest_mongo.embedded.process import HOST, Mongod
 from backtest_mongo.hub import current_hub
@@ -411,7 +415,18 @@ async def test_caller_who_is_cancelled(guarded: GuardedMongod, driver: str) -> N
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["serve", "--help"], ["demo", "--help"], ["demo", "--bars", "50", "--kills", "0"]]
+    "command",
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["demo", "--help"],
+        ["demo", "--bars", "50", "--kills", "0"],
+        ["doctor"],
+        ["doctor", "--json"],
+        ["inspect", "state"],
+        ["inspect", "state", "--watch"],
+        ["migrate", "--apply"],
+    ],
 )
 def test_command_line(command: list[str], guarded: GuardedMongod, redis_node: RedisNode, tmp_path: Path) -> None:
     environment = {
@@ -426,6 +441,61 @@ def test_command_line(command: list[str], guarded: GuardedMongod, redis_node: Re
     if "--bars" in command:
         assert done.returncode == 1
         assert "refuses us" in done.stderr
+    elif "--help" not in command:
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("driver_garbage")
+@pytest.mark.parametrize("state", ["allowed", "limited", "refused", "nowhere", "sentinels", "cluster"])
+async def test_doctor(
+    state: str,
+    guarded: GuardedMongod,
+    redis_node: RedisNode,
+    driver: str,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever it finds: as a user who may do all but one thing, or next to nothing, or is refused."""
+    monkeypatch.setattr("backtest_mongo.care.doctor._ANSWER_SECONDS", 0.5)
+    host, options = f"{HOST}:{guarded.port}", "authSource=admin&heartbeatFrequencyMS=500"
+    limited = mongo_uri(host, options)
+    urls = {
+        "refused": redis_url(f"{HOST}:{redis_node.port}", user=f"{REDIS_USER}-wrong"),
+        "nowhere": redis_url(),
+        "sentinels": SENTINELS,
+        "cluster": redis_url(scheme="redis+cluster"),
+    }
+    uris = {
+        "allowed": f"mongodb://trader:{quote_plus(MONGO_PASSWORD)}@{host}/trading?{options}",
+        "refused": mongo_uri(host, options, password=f"{MONGO_PASSWORD}-wrong"),
+        "nowhere": mongo_uri(options="serverSelectionTimeoutMS=200"),
+    }
+    values = {
+        "CC_MONGO_CONNECTION_STRING": uris.get(state, limited),
+        "CC_REDIS_URL": urls.get(state, redis_url(f"{HOST}:{redis_node.port}")),
+        "CC_REDIS_PASSWORD": FIELD_PASSWORD,
+        "CC_MONGO_DRIVER": driver,
+    }
+    output = io.StringIO()
+    async with backtest_mongo.setup(values):
+        diagnosis = await diagnose()
+        print_diagnosis(Console(file=output, width=100), diagnosis)
+        for value in (diagnosis, *diagnosis.findings):
+            assert_nothing_shown(*renderings(value))
+    assert_nothing_shown(output.getvalue(), json.dumps(diagnosis.as_json()), str(lines))
+    assert any(finding.severity != "ok" for finding in diagnosis.findings)
+
+
+async def test_watching_and_migrating(guarded: GuardedMongod, driver: str, lines: Lines) -> None:
+    uri = mongo_uri(f"{HOST}:{guarded.port}", "authSource=admin")
+    async with backtest_mongo.setup(CC_MONGO_CONNECTION_STRING=uri, CC_MONGO_DRIVER=driver, CC_REDIS_URL=redis_url()):
+        watch = StateAdapter("a", "b").watch()
+        for call in (anext(watch), backtest_mongo.migrate(), backtest_mongo.migrate(apply=True)):
+            with pytest.raises(StoreError) as caught:
+                await call
+            assert_nothing_shown(*everything(caught.value), *renderings(watch), repr(vars(watch)))
+    assert_nothing_shown(str(lines))
 
 
 # What other layers take for more than text: MongoDB, its shell, Redis' protocol, patterns and hash tags.

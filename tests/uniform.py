@@ -95,5 +95,5 @@ def hits(spec: SlotSpec) -> tuple[int, int]:
     """Return how many reads of a slot the id cache knew and did not know, on this event loop."""
     from backtest_mongo.hub import current_hub
 
-    store = current_hub().stores[spec.name]
-    return store.hits, store.misses
+    counts = current_hub().counts[spec.name]
+    return counts.hits, counts.misses

@@ -47,7 +47,7 @@ class Meter:
     def take(self) -> tuple[list[Call], dict[str, int]]:
         """Return the calls since the last time, and how many of their reads had their id from the cache, by slot."""
         calls, self._calls = self._calls, []
-        hits = Counter({name: store.hits for name, store in current_hub().stores.items()})
+        hits = Counter({name: counts.hits for name, counts in current_hub().counts.items()})
         new, self._hits = hits - self._hits, hits
         return calls, dict(new)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
+from backtest_mongo.errors import StoreError
 from backtest_mongo.files.series import FileSeries
 from backtest_mongo.files.store import FileStore
 from backtest_mongo.shapes import Adapter
+from backtest_mongo.specs import Key
 from backtest_mongo.store import Store
 
 __all__ = ["DIRECTORY", "filed"]
@@ -26,6 +28,14 @@ class _Filed(Adapter):
     @classmethod
     def _store(cls) -> Store:
         return cls._files
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> NoReturn:
+        raise StoreError(
+            "watching failed: files tell nobody of their changes",
+            slot=cls.spec.name,
+            hint="watch() needs MongoDB, as a replica set: call `await setup()` before",
+        )
 
 
 def filed(directory: Path) -> Callable[[type[Adapter]], type[Adapter]]:

@@ -13,7 +13,18 @@ from typing import Final
 
 from backtest_mongo.errors import StoreUnavailableError
 
-__all__ = ["TEMPORARY", "ends_in", "folds_case", "make_directory", "read", "read_with_time", "stage", "sync", "turn"]
+__all__ = [
+    "TEMPORARY",
+    "ends_in",
+    "folds_case",
+    "make_directory",
+    "read",
+    "read_with_time",
+    "stage",
+    "sync",
+    "sync_all",
+    "turn",
+]
 
 #: What Node takes for an unfinished write, and what tells ours from its own.
 TEMPORARY: Final = ".tmp-backtest-mongo-"
@@ -41,8 +52,8 @@ def read_with_time(path: str) -> tuple[bytes, int] | None:
         return None
 
 
-def stage(directory: str, contents: Iterable[bytes]) -> list[str]:
-    """Write contents to temporary files, durably, and return their paths."""
+def stage(directory: str, contents: Iterable[bytes], durable: bool = True) -> list[str]:
+    """Write contents to temporary files, durably if asked for, and return their paths."""
     staged: list[str] = []
     try:
         for content in contents:
@@ -53,9 +64,9 @@ def stage(directory: str, contents: Iterable[bytes]) -> list[str]:
                 rest = memoryview(content)
                 while rest:
                     rest = rest[file.write(rest) :]
-                if os.name == "nt":
+                if durable and os.name == "nt":
                     os.fsync(file.fileno())  # only a descriptor that has written can
-        if os.name != "nt":
+        if durable and os.name != "nt":
             _each(sync, staged)
     except BaseException:
         drop(staged)
@@ -87,6 +98,12 @@ def sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_all() -> None:
+    """Make all that has been written durable, where the system can."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def make_directory(path: str) -> None:

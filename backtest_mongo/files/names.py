@@ -28,7 +28,7 @@ from urllib.parse import unquote
 from backtest_mongo.files.layout import path_of
 from backtest_mongo.specs import FLAG, Key, SlotSpec
 
-__all__ = ["LONGEST", "Place", "item_of", "places"]
+__all__ = ["COMPONENTS", "LONGEST", "PART", "Place", "Spelling", "is_node_s", "item_of", "places", "spelled"]
 
 #: ``exact`` where upper and lower case differ, ``folded`` where they don't, and ``raw`` as Node writes it.
 Spelling: TypeAlias = Literal["exact", "folded", "raw"]
@@ -45,8 +45,8 @@ _FOLDED: Final = re.compile(f"[{_REFUSED}A-Z]|[^\\x00-\\x7f]")
 _FOLDED_SYMBOL: Final = re.compile(f"[{_REFUSED}a-z]|[^\\x00-\\x7f]")
 _DEVICE: Final = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])[ ]*(\.|$)", re.IGNORECASE)
 
-_COMPONENTS: Final = re.compile(r"/(?![^\[]*\])|(?=\[/)")
-_PART: Final = re.compile(r"\[[_/]\{(?P<optional>\w+)\}\]|\{(?P<field>\w+)(?P<own>\*?)\}|(?P<text>[^\[{]+)")
+COMPONENTS: Final = re.compile(r"/(?![^\[]*\])|(?=\[/)")
+PART: Final = re.compile(r"\[[_/]\{(?P<optional>\w+)\}\]|\{(?P<field>\w+)(?P<own>\*?)\}|(?P<text>[^\[{]+)")
 
 
 class Place(NamedTuple):
@@ -61,11 +61,11 @@ class Place(NamedTuple):
 @lru_cache(maxsize=4_096)
 def places(spec: SlotSpec, key: Key, folding: bool) -> tuple[Place, ...]:
     """Return where the row of a key may be: first where it is written, on a file system that folds case or doesn't."""
-    exact, folded = _path(spec, key, "exact"), _path(spec, key, "folded")
+    exact, folded = spelled(spec, key, "exact"), spelled(spec, key, "folded")
     found = {(folded if folding else exact): Place(folded if folding else exact, {})}
     found.setdefault(exact if folding else folded, Place(exact if folding else folded, {}))
-    raw = _path(spec, key, "raw")
-    if raw not in found and all(map(_is_node_s, raw)):
+    raw = spelled(spec, key, "raw")
+    if raw not in found and all(map(is_node_s, raw)):
         own = any(_never_ours(part) for part in raw)
         told_by = {} if own else {name: value for name, value in zip(spec.key, key, strict=True) if name != FLAG}
         found[raw] = Place(raw, told_by)
@@ -84,9 +84,10 @@ def item_of(name: str) -> str | None:
         return name  # Node's
 
 
-def _path(spec: SlotSpec, key: Key, spelling: Spelling) -> tuple[str, ...]:
+def spelled(spec: SlotSpec, key: Key, spelling: Spelling) -> tuple[str, ...]:
+    """Return a row's directories below the root and the name of its file, in one of the spellings."""
     values = dict(zip(spec.key, key, strict=False))
-    *directories, name = _COMPONENTS.split(path_of(spec))
+    *directories, name = COMPONENTS.split(path_of(spec))
     path = [_component(part, values, spelling, directory=True) for part in directories]
     path.append(_component(name, values, spelling, directory=False))
     return tuple(part for part in path if part is not None)
@@ -94,12 +95,12 @@ def _path(spec: SlotSpec, key: Key, spelling: Spelling) -> tuple[str, ...]:
 
 def _component(template: str, values: Mapping[str, Any], spelling: Spelling, *, directory: bool) -> str | None:
     if template.startswith("[/"):
-        name = _PART.fullmatch(template)
+        name = PART.fullmatch(template)
         assert name is not None  # the table's own
         if not values[name["optional"]]:
             return None
         template = f"{{{name['optional']}}}"
-    parts = list(_PART.finditer(template))
+    parts = list(PART.finditer(template))
     joined = sum(part["text"] is None for part in parts) > 1
     text = ""
     for part in parts:
@@ -156,7 +157,7 @@ def _never_ours(raw: str) -> bool:
     return bool(_UNSAFE.search(raw.replace("%", ""))) or _edges(raw, False) != raw
 
 
-def _is_node_s(raw: str) -> bool:
+def is_node_s(raw: str) -> bool:
     """Tell whether Node can have given a file or directory this name, and it is no other thing."""
     if raw in ("", ".", "..") or "/" in raw or "\\" in raw or len(raw.encode()) > LONGEST:
         return False

@@ -20,7 +20,7 @@ from backtest_mongo.files.names import item_of
 from backtest_mongo.files.text import from_text, to_text
 from backtest_mongo.specs import SlotSpec
 
-__all__ = ["SUFFIX", "Directory", "Row", "Written", "names"]
+__all__ = ["SUFFIX", "Directory", "Row", "Written", "digest", "names"]
 
 SUFFIX: Final = ".json"
 #: Readings of one row while writers replace it again and again.
@@ -36,13 +36,19 @@ class Row(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What is to be written: the file's name, the field that names it, and the row."""
+    """What is to be written: the file's name, the field that names it, and the row.
+
+    ``created`` is when a row that is new here was first written, in nanoseconds: now, unless it is given. ``marked``
+    puts facts beside a payload that needs none, where the path alone doesn't say whose it is.
+    """
 
     name: str
     item: str
     payload: Any
     when: int | None
     removed: bool
+    created: int | None = None
+    marked: bool = False
 
 
 @dataclass
@@ -84,7 +90,7 @@ class Directory:
             if not self._has_facts(name, payload):
                 return Row(payload, None, removed)
             facts = self._facts(name)
-            known = facts.payloads.get(_digest(content)) if facts else None
+            known = facts.payloads.get(digest(content)) if facts else None
             if known is not None:
                 return Row(payload, known[0], removed or known[1])
             if content == before:  # else its facts may have been replaced since
@@ -94,14 +100,15 @@ class Directory:
 
     def items(self) -> set[str]:
         """Return the fields that the rows' files are named by."""
-        found: set[str] = set()
-        for name in names(self.path):
-            item = item_of(name)
-            if item is None:
-                facts = self._facts(name)
-                item = facts.item if facts and facts.item is not None else name
-            found.add(item)
-        return found
+        return {self.item(name) for name in names(self.path)}
+
+    def item(self, name: str) -> str:
+        """Return the field that a row's file is named by."""
+        item = item_of(name)
+        if item is None:
+            facts = self._facts(name)
+            item = facts.item if facts and facts.item is not None else name
+        return item
 
     def created(self, name: str) -> int | None:
         """Return when a row was first written, in nanoseconds; of Node's rows, when they were last."""
@@ -113,27 +120,32 @@ class Directory:
         except FileNotFoundError:
             return None
 
-    def write(self, rows: Iterable[Written]) -> None:
-        """Replace rows, in their order; the caller has its turn. They are durable when it returns."""
+    def is_marked(self, name: str) -> bool:
+        """Tell whether facts are beside a row, so that it has a name of ours."""
+        return os.path.exists(self._facts_file(name))
+
+    def write(self, rows: Iterable[Written], durable: bool = True) -> None:
+        """Replace rows, in their order; the caller has its turn. They are durable when it returns, if asked for."""
         targets: list[str] = []
         contents: list[bytes] = []
         payloads: list[tuple[str, bytes]] = []
         for row in rows:
             content = to_text(row.payload, holds_signals(self._spec))
-            if self._has_facts(row.name, row.payload):
+            if row.marked or self._has_facts(row.name, row.payload):
                 targets.append(self._facts_file(row.name))
                 contents.append(self._next_facts(row, content))
             payloads.append((self._file(row.name), content))
         targets += [path for path, _ in payloads]
         contents += [content for _, content in payloads]
-        staged = disk.stage(self.path, contents)
+        staged = disk.stage(self.path, contents, durable)
         try:
             for temporary, target in zip(staged, targets, strict=True):
                 os.replace(temporary, target)
         except BaseException:
             disk.drop(staged)
             raise
-        disk.sync(self.path)
+        if durable:
+            disk.sync(self.path)
 
     def sweep(self) -> None:
         """Remove what writers that were killed have left; the caller has its turn, so none of them is at work."""
@@ -150,10 +162,10 @@ class Directory:
         present = disk.read_with_time(self._file(row.name))
         facts = self._facts(row.name)
         if facts is None:
-            facts = _Facts(_now() if present is None else present[1])
-        digest = None if present is None else _digest(present[0])
-        facts.payloads = {name: known for name, known in facts.payloads.items() if name == digest}
-        facts.payloads[_digest(content)] = (row.when, row.removed)
+            facts = _Facts(row.created or _now() if present is None else present[1])
+        replaced = None if present is None else digest(present[0])
+        facts.payloads = {name: known for name, known in facts.payloads.items() if name == replaced}
+        facts.payloads[digest(content)] = (row.when, row.removed)
         facts.item = row.item if item_of(row.name) is None else None
         return json.dumps(vars(facts), separators=(",", ":")).encode()
 
@@ -204,7 +216,8 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """Return what tells one content from all others."""
     return blake2b(content, digest_size=16).hexdigest()
 
 

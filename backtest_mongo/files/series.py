@@ -14,21 +14,21 @@ from backtest_mongo.files.rows import SUFFIX, Directory, names
 from backtest_mongo.files.store import FileStore
 from backtest_mongo.files.text import from_text, to_text
 from backtest_mongo.specs import Key
-from backtest_mongo.store import Counts
-from backtest_mongo.types import PRICES, Candle, Coverage, Document, Sealed
+from backtest_mongo.types import PRICES, Candle, Coverage, Document
+from backtest_mongo.unsealed import Unsealed
 
 if TYPE_CHECKING:
     from backtest_mongo.arrays import CandleArrays
 
-__all__ = ["FileSeries"]
+__all__ = ["NAME", "FileSeries"]
 
 #: Candles that are written in one turn.
 _TURN: Final = 1_000
-#: Holds the name of a directory that has been cut. Node takes it for no entity.
-_NAME: Final = ".name"
+#: Holds the name of a directory that is not named by it as it stands. Node takes it for no entity.
+NAME: Final = ".name"
 
 
-class FileSeries(FileStore):
+class FileSeries(Unsealed, FileStore):
     """A series' rows below a root directory. Nothing is sealed: there are no blocks beside the files."""
 
     async def insert_new(self, context: Key, step: int, rows: Mapping[int, Document]) -> int:
@@ -86,20 +86,6 @@ class FileSeries(FileStore):
         """Yield the context of each series there is, in the order of the key."""
         for context in await self._blocking("listing", self._contexts):
             yield context
-
-    async def seal(self, context: Key, step: int) -> AsyncIterator[Counts]:
-        yield 0, 0
-
-    async def verify(self, context: Key, step: int) -> AsyncIterator[tuple[Document, str | None]]:
-        nothing: tuple[tuple[Document, str | None], ...] = ()
-        for block in nothing:
-            yield block
-
-    async def reseal(self, context: Key, step: int, damaged: Sequence[Document]) -> Counts:
-        return 0, 0
-
-    async def sealed(self, context: Key) -> Sealed:
-        return Sealed(0, 0, 0)
 
     # What blocks
 
@@ -174,21 +160,21 @@ class FileSeries(FileStore):
             path = os.path.join(directory, name)
             item = item_of(name)
             if item is None:
-                written = disk.read(os.path.join(path, _NAME))
+                written = disk.read(os.path.join(path, NAME))
                 item = name if written is None else written.decode()
             for rest in self._below(path, depth - 1):
                 yield item, *rest
 
     def _name_directories(self, context: Key) -> None:
-        """Write the names of directories that had to be cut into them."""
+        """Write the names of directories that had to be escaped or cut into them."""
         place = self._places((*context, 0))[0]
         at = len(place.path) - 1 - len(context)
         path = os.path.join(self._root, *place.path[:at])
         for part, item in zip(place.path[at:], context, strict=False):
             path = os.path.join(path, part)
-            if item_of(part) is None and disk.read(os.path.join(path, _NAME)) is None:
+            if part != item and disk.read(os.path.join(path, NAME)) is None:
                 (staged,) = disk.stage(path, [str(item).encode()])
-                os.replace(staged, os.path.join(path, _NAME))
+                os.replace(staged, os.path.join(path, NAME))
                 disk.sync(path)
 
 

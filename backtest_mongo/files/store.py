@@ -13,6 +13,7 @@ from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.layout import path_of
 from backtest_mongo.files.names import Place, places
+from backtest_mongo.files.readings import is_plain
 from backtest_mongo.files.rows import Directory, Row, Written
 from backtest_mongo.files.turns import Turns
 from backtest_mongo.specs import Key, SlotSpec
@@ -107,7 +108,14 @@ class FileStore:
         placed = [(self._places(key)[0], key, fields) for key, fields in rows]
         for path, some in groupby(placed, key=lambda row: row[0].path[:-1]):
             written = [
-                Written(place.path[-1], str(key[-1]), row[spec.field], row.get("when"), row.get("removed", False))
+                Written(
+                    place.path[-1],
+                    str(key[-1]),
+                    row[spec.field],
+                    row.get("when"),
+                    row.get("removed", False),
+                    marked=not is_plain(spec, place.path),
+                )
                 for place, key, row in some
             ]
             directory = Directory(spec, os.path.join(self._root, *path))
@@ -127,7 +135,8 @@ class FileStore:
                 return
             row = found[2]
             payload = {**row.payload, "removed": True} if isinstance(row.payload, dict) else row.payload
-            directory.write([Written(place.path[-1], str(key[-1]), payload, row.when, True)])
+            marked = not is_plain(self._spec, place.path)
+            directory.write([Written(place.path[-1], str(key[-1]), payload, row.when, True, marked=marked)])
 
     def _items(self, context: Key) -> set[str]:
         # Any item will do: all are in the same directories.

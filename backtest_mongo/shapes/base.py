@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
+from backtest_mongo.change_stream import Stream
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.hub import Hub, current_hub
 from backtest_mongo.mongo_store import MongoStore
+from backtest_mongo.observed_store import observed
 from backtest_mongo.payload import check_payload, freeze
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.store import Store
 from backtest_mongo.types import Document, When, to_millis
+from backtest_mongo.watching import Watch
 
 __all__ = ["Adapter"]
 
@@ -51,6 +55,31 @@ class Adapter:
         if initial:
             await self._prepare()
 
+    def watch(self, after: str | None = None) -> Watch:
+        """Return the changes of this context as they happen, by whatever process: see :class:`Watch`.
+
+        Needs a replica set or a sharded cluster. A lost connection is made again, and nothing is missed or told twice.
+
+        Args:
+            after: a change's ``token``: begin with what came after it, as long as the servers remember.
+        """
+        return self._watch(self._context, after)
+
+    @classmethod
+    def watch_all(cls, after: str | None = None) -> Watch:
+        """Return the changes of the whole slot as they happen, of every context: see :meth:`watch`."""
+        return cls._watch(None, after)
+
+    @classmethod
+    def _watch(cls, context: Key | None, after: str | None) -> Watch:
+        if after is not None and type(after) is not str:
+            raise InputTypeError(f"after must be a str, not {type(after).__name__}", slot=cls.spec.name)
+        return Watch(partial(cls._stream, context, after))
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> Stream | None:
+        return Stream(current_hub(), cls.spec, context, after)
+
     async def _prepare(self) -> None:
         await current_hub().ensure_init()
         await self._store().ready()
@@ -60,7 +89,7 @@ class Adapter:
         hub = current_hub()
         store: Store | None = hub.stores.get(cls.spec.name)
         if store is None:
-            store = hub.stores[cls.spec.name] = cls._open(hub)
+            store = hub.stores[cls.spec.name] = observed(cls._open(hub), hub, cls.spec)
         return store
 
     @classmethod

@@ -23,8 +23,10 @@ from backtest_mongo import (
     StorageAdapter,
     persist,
     setup,
+    stats,
 )
 from backtest_mongo.contracts import SignalContract
+from backtest_mongo.snapshot import SlotStats
 from backtest_mongo.types import Candle, Gap, WriteReport
 
 
@@ -105,3 +107,5 @@ async def lifecycle() -> None:
     await backtest_mongo.close()
     backtest_mongo.get_config().CC_MONGO_CONNECTION_STRING.get_secret_value()
     assert_type(SLOTS, tuple[SlotSpec, ...])
+    assert_type(stats().total.hits, int)
+    assert_type(stats().slots, dict[str, SlotStats])

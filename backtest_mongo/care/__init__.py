@@ -1,0 +1,1 @@
+"""Looking after a deployment: ``backtest-mongo doctor``, ``inspect`` and ``migrate``."""

@@ -1,0 +1,99 @@
+"""The rows of a slot in MongoDB, as whole documents: how an import compares and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import bson
+from bson import ObjectId
+from pymongo import InsertOne, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from backtest_mongo.faults import DUPLICATE_KEY
+from backtest_mongo.limits import Limit
+from backtest_mongo.mongo_rows import MongoRows
+from backtest_mongo.payload import CODEC
+from backtest_mongo.specs import Key
+from backtest_mongo.tasks import to_its_end
+from backtest_mongo.types import Document
+
+__all__ = ["Replacement", "WholeRows", "is_same"]
+
+
+class Replacement(NamedTuple):
+    """What takes the place of a row, as long as that is the one that was looked at."""
+
+    key: Key
+    document: Document
+    seen: datetime | None
+
+
+class WholeRows(MongoRows):
+    """The rows of one slot that is no series."""
+
+    async def stored(self, keys: Sequence[Key]) -> dict[Key, Document]:
+        """Return the documents of those keys that are stored."""
+        with Limit(self._limit):
+            return await self._retried("reading", partial(self._by_key, list(keys)))
+
+    async def used_ids(self, ids: Sequence[ObjectId]) -> set[ObjectId]:
+        """Return those of the ids that documents have."""
+
+        async def fetch() -> list[Document]:
+            return await self._collection.find({"_id": {"$in": list(ids)}}, {"_id": 1}).to_list(None)
+
+        if not ids:
+            return set()
+        with Limit(self._limit):
+            return {row["_id"] for row in await self._retried("reading", fetch)}
+
+    async def add(self, documents: Sequence[Document]) -> int:
+        """Insert documents whose keys are free, and return how many were."""
+        return (await self._write([InsertOne(document) for document in documents]))["nInserted"]
+
+    async def replace(self, rows: Sequence[Replacement]) -> int:
+        """Replace rows that are still as they were looked at, and return how many were."""
+        operations = []
+        for row in rows:
+            query = {**self._filter(row.key), "updatedDate": row.seen}
+            operations.append(UpdateOne(query, {"$set": row.document}))
+        return (await self._write(operations))["nMatched"]
+
+    async def _write(self, operations: Sequence[InsertOne[Document] | UpdateOne]) -> dict[str, int]:
+        if not operations:
+            return {"nInserted": 0, "nMatched": 0}
+        if not self._indexed:
+            await self.ready()
+        with Limit(self._limit):
+            return await to_its_end(self._retried("writing a batch", partial(self._bulk, operations)))
+
+    async def _bulk(self, operations: Sequence[InsertOne[Document] | UpdateOne]) -> dict[str, int]:
+        # An attempt may be repeated: what one has added is free no longer, and what one has replaced is not as it was.
+        try:
+            done: dict[str, int] = (await self._collection.bulk_write(operations, ordered=False)).bulk_api_result
+        except BulkWriteError as error:
+            details: Any = error.details
+            refused = details.get("writeErrors", [])
+            if details.get("writeConcernErrors") or any(row["code"] != DUPLICATE_KEY for row in refused):
+                raise
+            done = details  # another writer was faster
+        return done
+
+
+def is_same(document: Document, stored: Document, fields: Sequence[str]) -> bool:
+    """Tell whether two rows say the same. Node writes whole numbers as doubles, which is no difference."""
+    said = bson.decode(bson.encode({name: document.get(name) for name in fields}, codec_options=CODEC), CODEC)
+    return all(_equal(said[name], stored.get(name)) for name in fields)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, float) and one != one:
+        return isinstance(other, float) and other != other
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -1,0 +1,275 @@
+"""The pytest plugin, as a user's own tests meet it: each run is a pytest of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import StateAdapter, setup
+
+pytest_plugins = ["pytester"]
+
+PROJECT = Path(backtest_mongo.__file__).parent.parent
+ARGUMENTS = ("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-W", "error")
+#: Other plugins that are installed, but for those that a test is about.
+PLAIN = ("-p", "no:asyncio", "-p", "no:anyio")
+#: Every kind of test that a user may have. None calls setup() or close().
+KINDS = """
+import asyncio, threading
+import pytest
+import backtest_mongo
+from backtest_mongo import StateAdapter, persist
+
+async def count(signal="signal"):
+    # Each test finds nothing of another's.
+    state = persist.state(signal, "counter")
+    assert await state.read_state_data() is None
+    await state.write_state_data({"n": 1}, 0)
+    assert await StateAdapter(signal, "counter").read_state_data() == {"n": 1}
+    await (await backtest_mongo.get_redis()).ping()
+
+def test_run(backtest_store):
+    asyncio.run(count())
+    asyncio.run(count("another"))
+
+def test_threads(backtest_store):
+    with asyncio.Runner() as runner:
+        runner.run(count())
+        thread = threading.Thread(target=lambda: asyncio.run(count("another")))
+        thread.start()
+        thread.join()
+"""
+ASYNCIO = """
+MARK
+async def test_coroutine(backtest_store):
+    await count()
+
+MARK
+async def test_reads_back(backtest_store):
+    await count()
+    row = await (await backtest_mongo.get_mongo())[backtest_store.database]["state-items"].find_one({})
+    assert row["payload"] == {"n": 1}
+"""
+LONG = """
+@pytest.mark.asyncio(loop_scope="session")
+async def test_long_loop(backtest_store):
+    await count()
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_long_loop_again(backtest_store):
+    await count()
+"""
+ANYIO = """
+@pytest.fixture(scope="module")
+def anyio_backend():
+    return "asyncio"
+
+@pytest.fixture
+async def counted(backtest_store):
+    await count("fixture")
+
+@pytest.mark.anyio
+async def test_anyio(counted):
+    await count()
+
+@pytest.mark.anyio
+async def test_anyio_again(counted):
+    await count()
+"""
+
+
+def run(
+    pytester: pytest.Pytester, code: str, *arguments: str, config: dict[str, Any] | None = None
+) -> pytest.RunResult:
+    """Run tests with the servers of ``config``, or with none named."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CC_", "PYTEST_"))}
+    environment |= {name: str(value) for name, value in (config or {}).items() if value != ""}
+    pytester.makepyfile(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *ARGUMENTS, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=pytester.path,
+        env={
+            **environment,
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        },
+    )
+    print(done.stdout, done.stderr)
+    return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0)
+
+
+def test_pytest_finds_the_plugin_by_its_entry_point() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    entry = {"pytest_backtest_mongo": "pytest_backtest_mongo"}
+    assert project["project"]["entry-points"]["pytest11"] == entry
+    assert "pytest_backtest_mongo.py" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+
+def test_without_its_fixtures_the_plugin_imports_nothing(pytester: pytest.Pytester) -> None:
+    code = """
+import sys
+def test_nothing():
+    assert not {"backtest_mongo", "pymongo", "motor", "redis", "numpy"} & set(sys.modules)
+"""
+    run(pytester, code, *PLAIN).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_tests_of_every_kind_have_a_fresh_database(
+    mode: str, driver: str, servers: dict[str, Any], pytester: pytest.Pytester
+) -> None:
+    code = KINDS + ASYNCIO.replace("MARK", "@pytest.mark.asyncio" if mode == "strict" else "") + LONG
+    options = ("-o", f"asyncio_mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:anyio")
+    run(pytester, code, *options, "--backtest-driver", driver, config=servers).assert_outcomes(passed=6)
+
+
+def test_anyio_runs_it_on_asyncio(driver: str, servers: dict[str, Any], pytester: pytest.Pytester) -> None:
+    options = ("-p", "no:asyncio", "-o", f"backtest_driver={driver}")
+    run(pytester, KINDS + ANYIO, *options, config=servers).assert_outcomes(passed=4)
+
+
+async def test_nothing_of_a_run_stays_on_servers_of_others(
+    config: dict[str, Any], servers: dict[str, Any], unique: str, pytester: pytest.Pytester
+) -> None:
+    code = f"""
+import asyncio
+from backtest_mongo import StateAdapter, get_redis
+
+def test_write(backtest_store):
+    async def write():
+        for name in ("mine", "shared"):
+            await StateAdapter("{unique}", name).write_state_data({{}}, 0)
+        await (await get_redis()).set(backtest_store.redis_prefix + "own", "value")
+    asyncio.run(write())
+    print("DATABASE", backtest_store.database)
+"""
+    async with setup(config):
+        shared = StateAdapter.spec.redis_key((unique, "shared"))
+        redis, mongo = await backtest_mongo.get_redis(), await backtest_mongo.get_mongo()
+        await redis.set(f"{unique}:other", "kept")
+        done = run(pytester, code, *PLAIN, "-s", config=servers)
+        done.assert_outcomes(passed=1)
+        name = next(line for line in done.outlines if "DATABASE" in line).split()[-1]
+        assert name not in await mongo.list_database_names()
+        assert await redis.mget(StateAdapter.spec.redis_key((unique, "mine")), shared) == [None, None]
+        assert await redis.get(f"{unique}:other") == b"kept"
+        assert await redis.keys(f"{name}*") == []
+        await redis.delete(f"{unique}:other")
+
+
+def test_embedded_servers_are_one_pair_a_worker_and_end_with_it(pytester: pytest.Pytester) -> None:
+    code = (
+        KINDS
+        + """
+@pytest.mark.parametrize("number", range(3))
+def test_raw_keys_are_fresh(backtest_servers, backtest_store, number):
+    assert backtest_servers.are_embedded
+    async def use():
+        redis = await backtest_mongo.get_redis()
+        assert await redis.dbsize() == 0
+        await redis.set("key", "value")
+        print("SERVER", (await redis.info("server"))["process_id"])
+    asyncio.run(use())
+"""
+    )
+    done = run(pytester, code, *PLAIN, "-n", "2", "-rP")
+    done.assert_outcomes(passed=5)
+    pids = {line.split()[-1] for line in done.outlines if line.startswith("SERVER")}
+    assert 1 <= len(pids) <= 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_missing_servers_are_one_line_with_what_to_do(pytester: pytest.Pytester) -> None:
+    code = "def test_nothing(backtest_store): pass\ndef test_other(backtest_store): pass"
+    done = run(pytester, code, *PLAIN, config={"BACKTEST_REDIS_SERVER": "/absent"})
+    done.assert_outcomes(errors=2)
+    done.stdout.fnmatch_lines(["*backtest_servers: redis-server from $BACKTEST_REDIS_SERVER does not run here*"])
+    done.stdout.fnmatch_lines(['*pip install "backtest-mongo?embedded?" brings both servers, and CC_MONGO_*'])
+    assert "Traceback" not in str(done.stdout)
+
+
+def test_unknown_driver_is_refused(pytester: pytest.Pytester) -> None:
+    done = run(pytester, "", *PLAIN, "-o", "backtest_driver=mongoose")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*backtest_driver must be motor or pymongo"])
+
+
+def test_configuration_and_registry_are_put_back(servers: dict[str, Any], pytester: pytest.Pytester) -> None:
+    code = """
+from pathlib import Path
+from backtest_mongo import SlotSpec, get_config, persist, set_config
+
+set_config(CC_CANDLE_CACHE_MB=7)
+
+class Mine:
+    def __init__(self, *context): pass
+    async def read_signal_data(self): return {}
+    async def write_signal_data(self, row): pass
+    async def wait_for_init(self, initial=True): pass
+
+def test_change(backtest_store):
+    assert get_config().CC_CANDLE_CACHE_MB == 64
+    assert "secret" not in repr(backtest_store)
+    assert "mongodb" not in repr(backtest_store)
+    set_config(CC_MONGO_CONNECTION_STRING="mongodb://nowhere.invalid", CC_REDIS_PORT=1)
+    persist.use(signal=Mine)
+    persist.register(SlotSpec(name="mine", shape="document", context=("a",), key=("a",), redis=("a",)))
+    assert isinstance(persist.signal("a", "b", "c"), Mine)
+
+def test_is_as_before():
+    assert get_config().CC_CANDLE_CACHE_MB == 7
+    assert type(persist.signal("a", "b", "c")).__name__ == "FileSignalAdapter"
+
+def test_next(backtest_store):
+    assert "Mine" not in type(persist.signal("a", "b", "c")).__name__
+    assert persist.mine("a").spec.name == "mine"
+
+async def use(signal):
+    await signal.write_signal_data({})
+    assert await signal.read_signal_data() is None
+
+def test_dummy(backtest_dummy):
+    import asyncio
+    asyncio.run(use(persist.signal("a", "b", "c")))
+
+def test_files(backtest_files):
+    import asyncio
+    asyncio.run(persist.signal("a", "b", "c").write_signal_data({"n": 1}))
+    assert (backtest_files / "data/signal/a_b_c/a.json").read_text() == '{"n":1}'
+
+def test_files_again(backtest_files):
+    import asyncio
+    assert asyncio.run(persist.signal("a", "b", "c").read_signal_data()) is None
+
+def test_is_as_before_again():
+    assert not isinstance(persist.signal("a", "b", "c"), Mine)
+    assert not Path("dump").exists()
+"""
+    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=7)
+
+
+def test_loop_that_is_just_closed_is_told_of_in_its_own_test(
+    servers: dict[str, Any], pytester: pytest.Pytester
+) -> None:
+    code = """
+import asyncio
+from backtest_mongo import StateAdapter
+
+def test_forgetful(backtest_store):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(StateAdapter("a", "b").read_state_data())
+    loop.close()
+"""
+    done = run(pytester, code, *PLAIN, config=servers)
+    done.assert_outcomes(passed=1, errors=1)
+    done.stdout.fnmatch_lines(["*ResourceWarning: an event loop ended with backtest_mongo's connections open*"])
