@@ -50,7 +50,7 @@ INTERVAL_MS: Final[Mapping[str, int]] = {
 
 #: A point in time, as whole milliseconds since the epoch or as a timezone-aware datetime.
 When: TypeAlias = int | datetime
-#: What is stored in a row: names and whatever BSON holds.
+#: What a row holds, as names and whatever BSON holds.
 Payload: TypeAlias = Mapping[str, Any]
 #: Payloads with an ``id`` each, or candles.
 Rows: TypeAlias = Sequence[Payload]

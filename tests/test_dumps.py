@@ -392,8 +392,16 @@ async def test_slots_are_chosen_by_name(deployment: Deployment, tmp_path: Path) 
         await export_dump(tmp_path, slots=["logs"])
     with pytest.raises(InputError, match="conflicts must be one of newest, file, store, not 'older'"):
         await import_dump(tmp_path, conflicts="older")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="no dump is in"):
+    with pytest.raises(InputError, match=r"no dump is in .*: neither it nor its dump has a slot's directory, such as"):
         await import_dump(tmp_path / "absent")
+
+
+async def test_dump_is_found_beside_other_data(deployment: Deployment, tmp_path: Path) -> None:
+    put(tmp_path, "data/mongod/WiredTiger.json", {})
+    put(tmp_path, "dump/state/sig/bucket/bucket.json", {"n": 1})
+    report = await import_dump(tmp_path)
+    assert report.directory == str(tmp_path / "dump")
+    assert counted(report, "state").added == 1
 
 
 async def test_slot_of_ones_own_moves_too(deployment: Deployment, fresh: dict[str, Any], tmp_path: Path) -> None:
