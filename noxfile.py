@@ -1,5 +1,5 @@
 """What CI runs: `nox -s tests` on the Python at hand, `versions` on the others, `lint`, `types`,
-`docs` and `audit` beside.
+`docs`, `release` and `audit` beside.
 
 The long forms are sessions of their own: `faults`, `soak`, `model` and `bench`.
 """
@@ -69,6 +69,13 @@ def docs(session: nox.Session) -> None:
     session.run("python", "tools/slots_page.py", "--check")
     arguments = ("-W", "--keep-going", "-n", "-E", "-q")
     session.run("python", "-m", "sphinx", *arguments, "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """What is released: built, looked into, and installed in empty environments. With --all each extra everywhere."""
+    session.install(".", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "release"))
+    session.run("python", "tools/release.py", *session.posargs)
 
 
 @nox.session
