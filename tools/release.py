@@ -1,8 +1,9 @@
 """Build what is released, and look at it: ``python tools/release.py``, with each extra on each Python by ``--all``.
 
 A source distribution and a wheel are built, and the wheel once more out of the source distribution. Their contents, the
-version and the README are checked; links of the README to other files lead nowhere on an index of packages. Then both are installed in environments that have nothing else, where files are
-written and read, and by ``--all`` what each extra is for is run. uv makes the environments where it is, or else venv and pip do.
+version and the README are checked; links of the README to other files lead nowhere on an index of packages. Then both
+are installed in environments that have nothing else, where files are written and read, and by ``--all`` what each extra
+is for is run. uv makes the environments where it is, or else venv and pip do.
 """
 
 from __future__ import annotations
