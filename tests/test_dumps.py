@@ -40,6 +40,8 @@ from tests.conftest import Deployment, drop_database
 from tests.test_cli import run
 from tests.uniform import WHEN, candles, payload, write
 
+pytestmark = pytest.mark.either_driver
+
 #: Names that meet in a file name: joined by _, escaped, of a device, hidden, and of other alphabets.
 NAMES = ("BTCUSDT", "my_strategy", "BTC/USDT", "a%2Fb", "con", ".tmp-x", "Ünï", "x.json", "a_b_c")
 
