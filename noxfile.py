@@ -52,14 +52,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """The package by mypy, a user's code by mypy and pyright, and the stubs against what they stand for."""
+    """The package by mypy, right and wrong code of users by mypy and pyright, the stubs, that every type is known."""
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint", "types")
     session.install("-e", WHOLE, *groups)
     session.run("python", "tools/stubs.py", "--check")
     session.run("mypy")
-    allowlist = ("--allowlist", "tools/stubtest-allowlist.txt")
-    session.run("python", "-m", "mypy.stubtest", *allowlist, "backtest_mongo.adapters", "backtest_mongo.contracts")
-    session.run("pyright", "tests/typing/user_code.py")
+    session.run("python", "-m", "mypy.stubtest", "backtest_mongo.adapters", "backtest_mongo.contracts")
+    session.run("pyright", "--project", "tests/typing")
+    session.run("pyright", "--verifytypes", "backtest_mongo", "--ignoreexternal")
 
 
 @nox.session

@@ -8,6 +8,14 @@
     signal = SignalAdapter("BTCUSDT", "my_strategy", "binance")
     await signal.write_signal_data({"id": "s-1", "priceOpen": 50_000.5})
     row = await signal.read_signal_data()
+
+* ``setup()`` connects, ``close()`` ends it, ``wait_for_init()`` tells early that a server is missing.
+* ``SignalAdapter`` and its like store one kind of thing each: ``SLOTS`` lists them. ``help(SignalAdapter)`` shows how.
+* ``persist`` gives the same without naming the storage, ``persist.signal(...)``: JSON files before ``setup()``,
+  MongoDB after it, or what ``persist.use()`` names.
+* Errors are a ``BacktestMongoError`` each; ``help(backtest_mongo.errors)`` draws the family.
+* ``embedded.Servers()`` runs a MongoDB and a Redis for as long as a block. ``contracts`` says what an implementation of
+  your own must have, and ``types`` what candles and reports look like.
 """
 
 from backtest_mongo.adapters import (
@@ -101,3 +109,11 @@ __all__ = [
     "stats",
     "wait_for_init",
 ]
+
+#: Modules with public names of their own.
+_MODULES = ("contracts", "embedded", "errors", "types")
+
+
+def __dir__() -> list[str]:
+    # Completion and help() otherwise show every module of the package that happens to be imported.
+    return sorted((*__all__, "__version__", *(name for name in _MODULES if name in globals())))

@@ -40,12 +40,20 @@ __all__ = [
 ADAPTERS: dict[str, type[Adapter]]
 
 class CandleAdapter(SeriesAdapter):
-    """The ``candle`` slot: ``CandleAdapter(symbol, interval, exchange_name)``.
+    """The ``candle`` slot: candles, the prices of a market by the interval.
 
-    Rows are in the collection ``candle-items``, unique by ``exchangeName``, ``symbol``, ``interval``, ``timestamp``. The first write of a row wins for ever.
+    ::
+
+        candle = CandleAdapter(symbol, interval, exchange_name)
+        await candle.write_candles_data(candles)
+        candles = await candle.read_candles_data(limit, since_timestamp)
+
+    Rows are in the collection ``candle-items``, unique by ``exchangeName``, ``symbol``, ``interval``,
+    ``timestamp``. The first write of a row wins for ever.
     """
 
-    def __init__(self, symbol: str, interval: str, exchange_name: str) -> None: ...
+    def __init__(self, symbol: str, interval: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_candles_data(
         self, limit: int, since_timestamp: When, until_timestamp: When | None = None
     ) -> list[Candle] | None:
@@ -62,12 +70,19 @@ class CandleAdapter(SeriesAdapter):
         """
 
 class SignalAdapter(DocumentAdapter):
-    """The ``signal`` slot: ``SignalAdapter(symbol, strategy_name, exchange_name)``.
+    """The ``signal`` slot: the signal that a strategy has open on a symbol.
+
+    ::
+
+        signal = SignalAdapter(symbol, strategy_name, exchange_name)
+        await signal.write_signal_data(row)
+        row = await signal.read_signal_data()
 
     Rows are in the collection ``signal-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``.
     """
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
+    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_signal_data(self) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``."""
     async def write_signal_data(self, row: Payload | None) -> None:
@@ -90,12 +105,19 @@ class SignalAdapter(DocumentAdapter):
         """
 
 class ScheduleAdapter(DocumentAdapter):
-    """The ``schedule`` slot: ``ScheduleAdapter(symbol, strategy_name, exchange_name)``.
+    """The ``schedule`` slot: the signal that waits for its price.
+
+    ::
+
+        schedule = ScheduleAdapter(symbol, strategy_name, exchange_name)
+        await schedule.write_schedule_data(row)
+        row = await schedule.read_schedule_data()
 
     Rows are in the collection ``schedule-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``.
     """
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
+    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_schedule_data(self) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``."""
     async def write_schedule_data(self, row: Payload | None) -> None:
@@ -118,12 +140,19 @@ class ScheduleAdapter(DocumentAdapter):
         """
 
 class StrategyAdapter(DocumentAdapter):
-    """The ``strategy`` slot: ``StrategyAdapter(symbol, strategy_name, exchange_name)``.
+    """The ``strategy`` slot: what a strategy keeps of itself on a symbol.
+
+    ::
+
+        strategy = StrategyAdapter(symbol, strategy_name, exchange_name)
+        await strategy.write_strategy_data(row)
+        row = await strategy.read_strategy_data()
 
     Rows are in the collection ``strategy-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``.
     """
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
+    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_strategy_data(self) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``."""
     async def write_strategy_data(self, row: Payload | None) -> None:
@@ -146,12 +175,20 @@ class StrategyAdapter(DocumentAdapter):
         """
 
 class RiskAdapter(DocumentAdapter):
-    """The ``risk`` slot: ``RiskAdapter(risk_name, exchange_name)``.
+    """The ``risk`` slot: the positions that are open under a risk profile.
 
-    Rows are in the collection ``risk-items``, unique by ``riskName``, ``exchangeName``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        risk = RiskAdapter(risk_name, exchange_name)
+        await risk.write_position_data(positions, when)
+        positions = await risk.read_position_data()
+
+    Rows are in the collection ``risk-items``, unique by ``riskName``, ``exchangeName``. Writes carry ``when``, the
+    simulation time, and reads given one never see a later row.
     """
 
-    def __init__(self, risk_name: str, exchange_name: str) -> None: ...
+    def __init__(self, risk_name: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_position_data(self, when: When | None = None) -> list[Any]:
         """Return what is stored for this context, or an empty list.
 
@@ -181,12 +218,20 @@ class RiskAdapter(DocumentAdapter):
         """
 
 class PartialAdapter(EntryAdapter):
-    """The ``partial`` slot: ``PartialAdapter(symbol, strategy_name, exchange_name)``.
+    """The ``partial`` slot: the levels of profit and loss that a signal has reached.
 
-    Rows are in the collection ``partial-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``, ``signalId``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        partial = PartialAdapter(symbol, strategy_name, exchange_name)
+        await partial.write_partial_data(data, signal_id, when)
+        data = await partial.read_partial_data(signal_id)
+
+    Rows are in the collection ``partial-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``,
+    ``signalId``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
     """
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
+    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_partial_data(self, signal_id: str, when: When | None = None) -> dict[str, Any]:
         """Return what is stored for ``signal_id``, or an empty dict.
 
@@ -200,12 +245,20 @@ class PartialAdapter(EntryAdapter):
         """
 
 class BreakevenAdapter(EntryAdapter):
-    """The ``breakeven`` slot: ``BreakevenAdapter(symbol, strategy_name, exchange_name)``.
+    """The ``breakeven`` slot: whether a signal has reached breakeven.
 
-    Rows are in the collection ``breakeven-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``, ``signalId``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        breakeven = BreakevenAdapter(symbol, strategy_name, exchange_name)
+        await breakeven.write_breakeven_data(data, signal_id, when)
+        data = await breakeven.read_breakeven_data(signal_id)
+
+    Rows are in the collection ``breakeven-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``,
+    ``signalId``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
     """
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
+    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_breakeven_data(self, signal_id: str, when: When | None = None) -> dict[str, Any]:
         """Return what is stored for ``signal_id``, or an empty dict.
 
@@ -219,12 +272,19 @@ class BreakevenAdapter(EntryAdapter):
         """
 
 class StorageAdapter(CollectionAdapter):
-    """The ``storage`` slot: ``StorageAdapter(backtest)``.
+    """The ``storage`` slot: signals by their ids, closed ones as well.
+
+    ::
+
+        storage = StorageAdapter(backtest)
+        await storage.write_storage_data(signals)
+        signals = await storage.read_storage_data()
 
     Rows are in the collection ``storage-items``, unique by ``backtest``, ``signalId``.
     """
 
-    def __init__(self, backtest: bool) -> None: ...
+    def __init__(self, backtest: bool) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_storage_data(self) -> list[dict[str, Any]]:
         """Return every row, however many there are, in the order of their ids."""
     async def write_storage_data(self, signals: Rows) -> None:
@@ -234,12 +294,19 @@ class StorageAdapter(CollectionAdapter):
         """
 
 class NotificationAdapter(CollectionAdapter):
-    """The ``notification`` slot: ``NotificationAdapter(backtest)``.
+    """The ``notification`` slot: notifications to whoever watches the engine.
+
+    ::
+
+        notification = NotificationAdapter(backtest)
+        await notification.write_notification_data(notifications)
+        notifications = await notification.read_notification_data()
 
     Rows are in the collection ``notification-items``, unique by ``backtest``, ``notificationId``.
     """
 
-    def __init__(self, backtest: bool) -> None: ...
+    def __init__(self, backtest: bool) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_notification_data(self, limit: int = 200) -> list[dict[str, Any]]:
         """Return the ``limit`` rows that were first written last, oldest first."""
     async def write_notification_data(self, notifications: Rows) -> None:
@@ -249,12 +316,19 @@ class NotificationAdapter(CollectionAdapter):
         """
 
 class LogAdapter(CollectionAdapter):
-    """The ``log`` slot: ``LogAdapter()``.
+    """The ``log`` slot: the engine's log.
+
+    ::
+
+        log = LogAdapter()
+        await log.write_log_data(entries)
+        entries = await log.read_log_data()
 
     Rows are in the collection ``log-items``, unique by ``entryId``.
     """
 
-    def __init__(self) -> None: ...
+    def __init__(self) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_log_data(self, limit: int = 200) -> list[dict[str, Any]]:
         """Return the ``limit`` rows that were first written last, oldest first."""
     async def write_log_data(self, entries: Rows) -> None:
@@ -264,12 +338,20 @@ class LogAdapter(CollectionAdapter):
         """
 
 class MeasureAdapter(BucketAdapter):
-    """The ``measure`` slot: ``MeasureAdapter(bucket)``.
+    """The ``measure`` slot: answers from outside, such as an API's, kept as a cache.
 
-    Rows are in the collection ``measure-items``, unique by ``bucket``, ``entryKey``. Removed rows are marked and kept.
+    ::
+
+        measure = MeasureAdapter(bucket)
+        await measure.write_measure_data(data, key)
+        data = await measure.read_measure_data(key)
+
+    Rows are in the collection ``measure-items``, unique by ``bucket``, ``entryKey``. Removed rows are marked and
+    kept.
     """
 
-    def __init__(self, bucket: str) -> None: ...
+    def __init__(self, bucket: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_measure_data(self, key: str) -> dict[str, Any] | None:
         """Return what is stored for ``key``, or ``None``."""
     async def write_measure_data(self, data: Payload, key: str, when: When | None = None) -> None:
@@ -283,12 +365,20 @@ class MeasureAdapter(BucketAdapter):
         """Iterate over the ``key`` of every row that is not removed, in the order of the keys."""
 
 class IntervalAdapter(BucketAdapter):
-    """The ``interval`` slot: ``IntervalAdapter(bucket)``.
+    """The ``interval`` slot: what is done once an interval, by its key.
 
-    Rows are in the collection ``interval-items``, unique by ``bucket``, ``entryKey``. Writes carry ``when``, the simulation time, and reads given one never see a later row. Removed rows are marked and kept.
+    ::
+
+        interval = IntervalAdapter(bucket)
+        await interval.write_interval_data(data, key, when)
+        data = await interval.read_interval_data(key)
+
+    Rows are in the collection ``interval-items``, unique by ``bucket``, ``entryKey``. Writes carry ``when``, the
+    simulation time, and reads given one never see a later row. Removed rows are marked and kept.
     """
 
-    def __init__(self, bucket: str) -> None: ...
+    def __init__(self, bucket: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_interval_data(self, key: str, when: When | None = None) -> dict[str, Any] | None:
         """Return what is stored for ``key``, or ``None``.
 
@@ -310,12 +400,20 @@ class IntervalAdapter(BucketAdapter):
         """
 
 class MemoryAdapter(BucketAdapter):
-    """The ``memory`` slot: ``MemoryAdapter(signal_id, bucket_name)``.
+    """The ``memory`` slot: notes on a signal, each under an id.
 
-    Rows are in the collection ``memory-items``, unique by ``signalId``, ``bucketName``, ``memoryId``. Writes carry ``when``, the simulation time, and reads given one never see a later row. Removed rows are marked and kept.
+    ::
+
+        memory = MemoryAdapter(signal_id, bucket_name)
+        await memory.write_memory_data(data, memory_id, when)
+        data = await memory.read_memory_data(memory_id)
+
+    Rows are in the collection ``memory-items``, unique by ``signalId``, ``bucketName``, ``memoryId``. Writes carry
+    ``when``, the simulation time, and reads given one never see a later row. Removed rows are marked and kept.
     """
 
-    def __init__(self, signal_id: str, bucket_name: str) -> None: ...
+    def __init__(self, signal_id: str, bucket_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_memory_data(self, memory_id: str, when: When | None = None) -> dict[str, Any] | None:
         """Return what is stored for ``memory_id``, or ``None``.
 
@@ -341,14 +439,21 @@ class MemoryAdapter(BucketAdapter):
         """Forget the instance that the registry keeps for this context. Nothing stored is touched."""
 
 class RecentAdapter(DocumentAdapter):
-    """The ``recent`` slot: ``RecentAdapter(symbol, strategy_name, exchange_name, frame_name, backtest)``.
+    """The ``recent`` slot: the latest signal of a strategy on a symbol.
 
-    Rows are in the collection ``recent-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``, ``frameName``, ``backtest``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        recent = RecentAdapter(symbol, strategy_name, exchange_name, frame_name, backtest)
+        await recent.write_recent_data(row, when)
+        row = await recent.read_recent_data()
+
+    Rows are in the collection ``recent-items``, unique by ``symbol``, ``strategyName``, ``exchangeName``,
+    ``frameName``, ``backtest``. Writes carry ``when``, the simulation time, and reads given one never see a later
+    row.
     """
 
-    def __init__(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
-    ) -> None: ...
+    def __init__(self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_recent_data(self, when: When | None = None) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``.
 
@@ -378,12 +483,20 @@ class RecentAdapter(DocumentAdapter):
         """
 
 class StateAdapter(DocumentAdapter):
-    """The ``state`` slot: ``StateAdapter(signal_id, bucket_name)``.
+    """The ``state`` slot: a value that belongs to a signal.
 
-    Rows are in the collection ``state-items``, unique by ``signalId``, ``bucketName``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        state = StateAdapter(signal_id, bucket_name)
+        await state.write_state_data(data, when)
+        data = await state.read_state_data()
+
+    Rows are in the collection ``state-items``, unique by ``signalId``, ``bucketName``. Writes carry ``when``, the
+    simulation time, and reads given one never see a later row.
     """
 
-    def __init__(self, signal_id: str, bucket_name: str) -> None: ...
+    def __init__(self, signal_id: str, bucket_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_state_data(self, when: When | None = None) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``.
 
@@ -415,12 +528,20 @@ class StateAdapter(DocumentAdapter):
         """
 
 class DictionaryAdapter(DocumentAdapter):
-    """The ``dictionary`` slot: ``DictionaryAdapter(signal_id, dictionary_name)``.
+    """The ``dictionary`` slot: a dictionary that belongs to a signal.
 
-    Rows are in the collection ``dictionary-items``, unique by ``signalId``, ``dictionaryName``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        dictionary = DictionaryAdapter(signal_id, dictionary_name)
+        await dictionary.write_dictionary_data(data, when)
+        data = await dictionary.read_dictionary_data()
+
+    Rows are in the collection ``dictionary-items``, unique by ``signalId``, ``dictionaryName``. Writes carry
+    ``when``, the simulation time, and reads given one never see a later row.
     """
 
-    def __init__(self, signal_id: str, dictionary_name: str) -> None: ...
+    def __init__(self, signal_id: str, dictionary_name: str) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_dictionary_data(self, when: When | None = None) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``.
 
@@ -452,14 +573,22 @@ class DictionaryAdapter(DocumentAdapter):
         """
 
 class SessionAdapter(DocumentAdapter):
-    """The ``session`` slot: ``SessionAdapter(strategy_name, exchange_name, frame_name, symbol, backtest)``.
+    """The ``session`` slot: what a run of a strategy keeps from bar to bar.
 
-    Rows are in the collection ``session-items``, unique by ``strategyName``, ``exchangeName``, ``frameName``, ``symbol``, ``backtest``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
+    ::
+
+        session = SessionAdapter(strategy_name, exchange_name, frame_name, symbol, backtest)
+        await session.write_session_data(data, when)
+        data = await session.read_session_data()
+
+    Rows are in the collection ``session-items``, unique by ``strategyName``, ``exchangeName``, ``frameName``,
+    ``symbol``, ``backtest``. Writes carry ``when``, the simulation time, and reads given one never see a later row.
     """
 
     def __init__(
         self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
-    ) -> None: ...
+    ) -> None:
+        """Make an adapter for this context. Opens no connection and needs no event loop."""
     async def read_session_data(self, when: When | None = None) -> dict[str, Any] | None:
         """Return what is stored for this context, or ``None``.
 

@@ -64,7 +64,7 @@ class IdCache:
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._guard = Guard("Redis")
-        self.local = LocalIds()
+        self.local: LocalIds = LocalIds()
 
     @property
     def is_left_alone(self) -> bool:

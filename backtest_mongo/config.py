@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.urls import MongoURI, RedisURL
 
-__all__ = ["Config", "Given", "MongoURI", "RedisURL", "get_config", "reset_config", "set_config"]
+__all__ = ["Config", "Given", "MongoURI", "RedisURL", "Settings", "get_config", "reset_config", "set_config"]
 
 
 class Config(BaseSettings):
@@ -43,7 +43,7 @@ class Config(BaseSettings):
             don't drop a block that a late candle makes incomplete, so then only blocks without gaps are used.
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         extra="forbid",
         frozen=True,
         case_sensitive=True,
@@ -87,6 +87,25 @@ class Config(BaseSettings):
         return value
 
 
+class Settings(TypedDict, total=False):
+    """The fields of :class:`Config` as a caller gives them; ``None`` gives one back to the environment."""
+
+    CC_MONGO_CONNECTION_STRING: str | SecretStr | None
+    CC_MONGO_DRIVER: str | None
+    CC_MONGO_TIMEOUT_MS: int | None
+    CC_MONGO_READ_CONCERN: str | None
+    CC_REDIS_URL: str | SecretStr | None
+    CC_REDIS_HOST: str | None
+    CC_REDIS_PORT: int | None
+    CC_REDIS_USER: str | None
+    CC_REDIS_PASSWORD: str | SecretStr | None
+    CC_REDIS_REQUIRED: bool | None
+    CC_CANDLE_ID_CACHE: bool | None
+    CC_CANDLE_CACHE_MB: int | None
+    CC_CANDLE_BLOCKS: bool | None
+    CC_CANDLE_SHARED_WRITERS: bool | None
+
+
 class Given(dict[str, Any]):
     """Values as a caller gave them, which may be secrets: a traceback that shows variables shows their names alone."""
 
@@ -117,7 +136,7 @@ def _build(explicit: Mapping[str, Any]) -> Config:
     raise ConfigError(message)
 
 
-def set_config(config: Mapping[str, Any] | None = None, **overrides: Any) -> None:
+def set_config(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]) -> None:
     """Set configuration fields explicitly, on top of those set before; ``None`` gives a field back to the environment.
 
     Operations that start afterwards use the new values, over connections of their own; connections made for the old

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType, new_class
 from typing import Any, Protocol, runtime_checkable
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.expansion import context_signature
+from backtest_mongo.expansion import context_signature, with_self
 from backtest_mongo.shapes import Adapter
 from backtest_mongo.slots import SLOTS
 from backtest_mongo.specs import SlotSpec
 
-__all__ = ["CONTRACTS", "SlotFactories", "contract", "contract_methods", "factory"]
+__all__ = ["CONTRACTS", "SlotFactories", "contract", "contract_methods", "factory", "factory_doc"]
 
 
 def contract_methods(adapter: type[Adapter]) -> dict[str, Callable[..., Any]]:
@@ -54,18 +53,37 @@ def factory(spec: SlotSpec) -> Callable[..., Any]:
 
     make.__name__, make.__qualname__ = spec.name, f"{SlotFactories.__name__}.{spec.name}"
     make.__annotations__ = {"return": _name(spec)}
-    make.__doc__ = f"Return the registered implementation of the ``{spec.name}`` slot for this context."
-    signature = context_signature(spec, returns=_name(spec))
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    make.__signature__ = signature.replace(parameters=[this, *signature.parameters.values()])  # type: ignore[attr-defined]
+    make.__doc__ = factory_doc(spec)
+    make.__signature__ = with_self(context_signature(spec, returns=_name(spec)))  # type: ignore[attr-defined]
     return make
 
 
+def factory_doc(spec: SlotSpec) -> str:
+    """Return the docstring of the registry's method for a slot."""
+    about = f", {spec.about}" if spec.about else ""
+    return f"Return what stores the ``{spec.name}`` slot{about}: one object for each context."
+
+
 class SlotFactories:
-    """The registry's methods, one a slot."""
+    """The part of the registry that differs by slot: a method of each slot's name, and ``use()``."""
+
+    def use(self, **implementations: Callable[..., Any]) -> None:
+        """Replace the storage of slots by your own: ``persist.use(signal=MySignal)``.
+
+        The name is the slot's. The value is a class, or any callable, that takes the slot's context by position and
+        gives an object with the methods of the slot's contract: here those of
+        :class:`backtest_mongo.contracts.SignalContract`. Instances that were made before are forgotten.
+
+        Raises:
+            ConfigError: there is no such slot, or a class lacks a method of the contract. Nothing is changed then.
+        """
+        self._use(implementations)
+
+    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None:
+        raise NotImplementedError
 
     def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        raise LookupError(spec.name)
+        raise NotImplementedError
 
 
 for _spec in SLOTS:

@@ -4,7 +4,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from backtest_mongo.shapes import (
@@ -36,6 +36,7 @@ __all__ = [
     "contract",
     "contract_methods",
     "factory",
+    "factory_doc",
 ]
 
 CONTRACTS: dict[str, type]
@@ -43,6 +44,7 @@ CONTRACTS: dict[str, type]
 def contract(adapter: type[Adapter]) -> type: ...
 def contract_methods(adapter: type[Adapter]) -> dict[str, Callable[..., Any]]: ...
 def factory(spec: SlotSpec) -> Callable[..., Any]: ...
+def factory_doc(spec: SlotSpec) -> str: ...
 
 class CandleContract(Protocol):
     """What an implementation of the ``candle`` slot must have."""
@@ -520,44 +522,76 @@ class SessionContract(Protocol):
         """Forget the instance that the registry keeps for this context. Nothing stored is touched."""
 
 class SlotFactories:
-    """The registry's methods, one a slot."""
+    """The part of the registry that differs by slot: a method of each slot's name, and ``use()``."""
 
+    def use(
+        self,
+        *,
+        candle: Callable[[str, str, str], CandleContract] = ...,
+        signal: Callable[[str, str, str], SignalContract] = ...,
+        schedule: Callable[[str, str, str], ScheduleContract] = ...,
+        strategy: Callable[[str, str, str], StrategyContract] = ...,
+        risk: Callable[[str, str], RiskContract] = ...,
+        partial: Callable[[str, str, str], PartialContract] = ...,
+        breakeven: Callable[[str, str, str], BreakevenContract] = ...,
+        storage: Callable[[bool], StorageContract] = ...,
+        notification: Callable[[bool], NotificationContract] = ...,
+        log: Callable[[], LogContract] = ...,
+        measure: Callable[[str], MeasureContract] = ...,
+        interval: Callable[[str], IntervalContract] = ...,
+        memory: Callable[[str, str], MemoryContract] = ...,
+        recent: Callable[[str, str, str, str, bool], RecentContract] = ...,
+        state: Callable[[str, str], StateContract] = ...,
+        dictionary: Callable[[str, str], DictionaryContract] = ...,
+        session: Callable[[str, str, str, str, bool], SessionContract] = ...,
+        **own: Callable[..., Any],
+    ) -> None:
+        """Replace the storage of slots by your own: ``persist.use(signal=MySignal)``.
+
+        The name is the slot's. The value is a class, or any callable, that takes the slot's context by position and
+        gives an object with the methods of the slot's contract: here those of
+        :class:`backtest_mongo.contracts.SignalContract`. Instances that were made before are forgotten.
+
+        Raises:
+            ConfigError: there is no such slot, or a class lacks a method of the contract. Nothing is changed then.
+        """
+    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...
     def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def candle(self, symbol: str, interval: str, exchange_name: str) -> CandleContract:
-        """Return the registered implementation of the ``candle`` slot for this context."""
+        """Return what stores the ``candle`` slot, candles, the prices of a market by the interval: one object for each context."""
     def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalContract:
-        """Return the registered implementation of the ``signal`` slot for this context."""
+        """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object for each context."""
     def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleContract:
-        """Return the registered implementation of the ``schedule`` slot for this context."""
+        """Return what stores the ``schedule`` slot, the signal that waits for its price: one object for each context."""
     def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyContract:
-        """Return the registered implementation of the ``strategy`` slot for this context."""
+        """Return what stores the ``strategy`` slot, what a strategy keeps of itself on a symbol: one object for each context."""
     def risk(self, risk_name: str, exchange_name: str) -> RiskContract:
-        """Return the registered implementation of the ``risk`` slot for this context."""
+        """Return what stores the ``risk`` slot, the positions that are open under a risk profile: one object for each context."""
     def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialContract:
-        """Return the registered implementation of the ``partial`` slot for this context."""
+        """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object for each context."""
     def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenContract:
-        """Return the registered implementation of the ``breakeven`` slot for this context."""
+        """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object for each context."""
     def storage(self, backtest: bool) -> StorageContract:
-        """Return the registered implementation of the ``storage`` slot for this context."""
+        """Return what stores the ``storage`` slot, signals by their ids, closed ones as well: one object for each context."""
     def notification(self, backtest: bool) -> NotificationContract:
-        """Return the registered implementation of the ``notification`` slot for this context."""
+        """Return what stores the ``notification`` slot, notifications to whoever watches the engine: one object for each context."""
     def log(self) -> LogContract:
-        """Return the registered implementation of the ``log`` slot for this context."""
+        """Return what stores the ``log`` slot, the engine's log: one object for each context."""
     def measure(self, bucket: str) -> MeasureContract:
-        """Return the registered implementation of the ``measure`` slot for this context."""
+        """Return what stores the ``measure`` slot, answers from outside, such as an API's, kept as a cache: one object for each context."""
     def interval(self, bucket: str) -> IntervalContract:
-        """Return the registered implementation of the ``interval`` slot for this context."""
+        """Return what stores the ``interval`` slot, what is done once an interval, by its key: one object for each context."""
     def memory(self, signal_id: str, bucket_name: str) -> MemoryContract:
-        """Return the registered implementation of the ``memory`` slot for this context."""
+        """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object for each context."""
     def recent(
         self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
     ) -> RecentContract:
-        """Return the registered implementation of the ``recent`` slot for this context."""
+        """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object for each context."""
     def state(self, signal_id: str, bucket_name: str) -> StateContract:
-        """Return the registered implementation of the ``state`` slot for this context."""
+        """Return what stores the ``state`` slot, a value that belongs to a signal: one object for each context."""
     def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryContract:
-        """Return the registered implementation of the ``dictionary`` slot for this context."""
+        """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object for each context."""
     def session(
         self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
     ) -> SessionContract:
-        """Return the registered implementation of the ``session`` slot for this context."""
+        """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object for each context."""

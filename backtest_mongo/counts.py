@@ -14,7 +14,8 @@ class Trips:
     __slots__ = ("rows", "trips")
 
     def __init__(self) -> None:
-        self.rows = self.trips = 0
+        self.rows: int = 0
+        self.trips: int = 0
 
     def add(self, rows: int) -> None:
         self.trips += 1
@@ -32,8 +33,12 @@ class SlotCounts:
     __slots__ = ("blocks", "hits", "lists", "misses", "reads", "writes")
 
     def __init__(self) -> None:
-        self.hits = self.misses = self.blocks = 0
-        self.reads, self.lists, self.writes = Trips(), Trips(), Trips()
+        self.hits: int = 0
+        self.misses: int = 0
+        self.blocks: int = 0
+        self.reads: Trips = Trips()
+        self.lists: Trips = Trips()
+        self.writes: Trips = Trips()
 
 
 class Seen:
@@ -49,8 +54,8 @@ class Seen:
 
     def __init__(self) -> None:
         self.hit: bool | None = None
-        self.batch = 0
-        self.leads = True
+        self.batch: int = 0
+        self.leads: bool = True
 
 
 #: The operation that is observed, in its own task and those that it starts; ``None`` where nobody looks.

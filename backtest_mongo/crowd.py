@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
-from backtest_mongo.counts import Trips, seen
+from backtest_mongo.counts import Seen, Trips, seen
 
 __all__ = ["Call", "Crowd"]
 
@@ -24,8 +24,8 @@ class Call(Generic[Item, Result]):
     __slots__ = ("_future", "item", "seen")
 
     def __init__(self, item: Item) -> None:
-        self.item = item
-        self.seen = seen.get()
+        self.item: Item = item
+        self.seen: Seen | None = seen.get()
         self._future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     @property

@@ -56,7 +56,7 @@ class BacktestMongoError(Exception):
         self.message = message
         self.slot = slot
         self.collection = collection
-        self.key = dict(key) if key is not None else None
+        self.key: dict[str, Any] | None = dict(key) if key is not None else None
         self.hint = hint
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ parameters: a traceback or a debugger shows the lines of this file. The work is 
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence  # noqa: F401  # the last: as text
 from types import FunctionType
 from typing import Any, Final
@@ -22,7 +23,9 @@ from backtest_mongo.shapes import (
 from backtest_mongo.specs import FLAG, Shape, SlotSpec
 from backtest_mongo.types import Candle, Context, Payload, Rows, When
 
-__all__ = ["context_signature", "expand"]
+__all__ = ["context_signature", "expand", "with_self"]
+
+_WIDTH: Final = 112
 
 Methods = dict[str, Callable[..., Any]]
 
@@ -252,12 +255,11 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
         dispose.__doc__ = "Forget the instance that the registry keeps for this context. Nothing stored is touched."
         methods["dispose"] = dispose
     names = {"value": spec.value, "entry": spec.argument}
-    signature = context_signature(spec)
     namespace: dict[str, Any] = {
         "__module__": module,
         "__qualname__": spec.class_name,
-        "__doc__": _class_doc(spec),
-        "__signature__": signature,
+        "__doc__": _class_doc(spec, methods),
+        "__init__": _constructor(spec, base, module),
         "spec": spec,
     }
     for name, method in methods.items():
@@ -266,6 +268,21 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
         for name, method in _many_documents(spec).items():
             namespace[name] = classmethod(_renamed(method, name, {}, module, f"{spec.class_name}.{name}"))
     return type(spec.class_name, (base,), namespace)
+
+
+def _constructor(spec: SlotSpec, base: type[Adapter], module: str) -> Callable[..., None]:
+    def make(self: Adapter, *args: Any, **kwargs: Any) -> None:
+        base.__init__(self, *args, **kwargs)
+
+    make.__name__, make.__qualname__, make.__module__ = "__init__", f"{spec.class_name}.__init__", module
+    make.__doc__ = "Make an adapter for this context. Opens no connection and needs no event loop."
+    make.__signature__ = with_self(context_signature(spec, returns=None))  # type: ignore[attr-defined]
+    return make
+
+
+def with_self(signature: inspect.Signature) -> inspect.Signature:
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return signature.replace(parameters=[this, *signature.parameters.values()])
 
 
 def context_signature(spec: SlotSpec, returns: Any = inspect.Signature.empty) -> inspect.Signature:
@@ -282,17 +299,30 @@ def context_signature(spec: SlotSpec, returns: Any = inspect.Signature.empty) ->
     return inspect.Signature([parameter(name) for name in spec.context], return_annotation=returns)
 
 
-def _class_doc(spec: SlotSpec) -> str:
-    rules = [
+def _class_doc(spec: SlotSpec, methods: Methods) -> str:
+    about = f"The ``{spec.name}`` slot: {spec.about}." if spec.about else f"The ``{spec.name}`` slot."
+    read, write = f"read_{spec.noun}_data", f"write_{spec.noun}_data"
+    example = (
+        f"{spec.name} = {spec.class_name}({', '.join(spec.context)})",
+        f"await {spec.name}.{write}({_required(spec, methods[write])})",
+        f"{spec.value} = await {spec.name}.{read}({_required(spec, methods[read])})",
+    )
+    rules = (
         f"Rows are in the collection ``{spec.collection}``, unique by {', '.join(f'``{name}``' for name in spec.key)}.",
         "Writes carry ``when``, the simulation time, and reads given one never see a later row." if spec.when else "",
         "Removed rows are marked and kept." if spec.soft_delete else "",
         "The first write of a row wins for ever." if spec.immutable else "",
-    ]
-    return f"""The ``{spec.name}`` slot: ``{spec.class_name}({", ".join(spec.context)})``.
+    )
+    paragraph = textwrap.fill(" ".join(filter(None, rules)), _WIDTH, break_on_hyphens=False)
+    return textwrap.indent(
+        "\n".join((about, "", "::", "", *(f"    {line}" for line in example), "", paragraph, "")), "    "
+    ).lstrip()
 
-    {" ".join(filter(None, rules))}
-    """
+
+def _required(spec: SlotSpec, method: Callable[..., Any]) -> str:
+    _, *parameters = inspect.signature(method).parameters.values()
+    names = {"value": spec.value, "entry": spec.argument}
+    return ", ".join(names.get(each.name, each.name) for each in parameters if each.default is each.empty)
 
 
 def _renamed(

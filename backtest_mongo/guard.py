@@ -33,7 +33,7 @@ class Patience:
     __slots__ = ("_token", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = WAIT_SECONDS
+        self.seconds: float = WAIT_SECONDS
 
     def __enter__(self) -> None:
         self._token: Token[Patience | None] | None = None if _patience.get() is not None else _patience.set(self)

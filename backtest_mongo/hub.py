@@ -61,10 +61,10 @@ class Hub:
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
         self.loop = loop
-        self.mongo = _mongo_client(config)
-        self.database = _database(self.mongo, config)
+        self.mongo: AsyncMongoClient[dict[str, Any]] = _mongo_client(config)
+        self.database: AsyncDatabase[dict[str, Any]] = _database(self.mongo, config)
         #: The longest that one operation may take.
-        self.operation_seconds = self.mongo.options.timeout or float("inf")
+        self.operation_seconds: float = self.mongo.options.timeout or float("inf")
         # The cache has a client of its own: it must give up soon, and a caller's raw access must not.
         self._cache_client = make_client(
             config,
@@ -72,8 +72,8 @@ class Hub:
             socket_connect_timeout=COMMAND_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self.cache = IdCache(self._cache_client)
-        self.candles = CandleColumns(config.CC_CANDLE_CACHE_MB << 20)
+        self.cache: IdCache = IdCache(self._cache_client)
+        self.candles: CandleColumns = CandleColumns(config.CC_CANDLE_CACHE_MB << 20)
         self._raw_redis: RedisClient | None = None
         #: Filled by the adapters: what each slot keeps per event loop.
         self.stores: dict[str, Any] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from backtest_mongo.config import Given, set_config
+from backtest_mongo.config import Given, Settings, set_config
 from backtest_mongo.hub import close_hub, close_outdated, current_hub
 from backtest_mongo.registry import persist
 
@@ -44,7 +44,7 @@ class Setup(Coroutine[Any, Any, None]):
         await close()
 
 
-def setup(config: Mapping[str, Any] | None = None, **overrides: Any) -> Setup:
+def setup(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]) -> Setup:
     """Set the configuration and point the registry at MongoDB::
 
         await setup()                          # from environment variables

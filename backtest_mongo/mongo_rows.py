@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pymongo.errors import ExecutionTimeout
 
+from backtest_mongo.counts import SlotCounts
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.faults import DRIVER_ERRORS, translated, without_frames
 from backtest_mongo.hub import Hub
@@ -39,7 +40,7 @@ class MongoRows:
         self._collection = hub.database[spec.collection]
         self._cache = hub.cache
         self._local = hub.cache.local
-        self.counts = hub.counts[spec.name]
+        self.counts: SlotCounts = hub.counts[spec.name]
         self._limit = hub.operation_seconds
         # Motor's calls are in threads, which no cancellation reaches.
         self._apart = hub.config.CC_MONGO_DRIVER == "pymongo"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -25,10 +25,19 @@ Implementation: TypeAlias = Callable[..., Any]
 
 
 class Registry(SlotFactories):
-    """Gives the registered implementation of each slot: ``persist.signal("BTCUSDT", "my_strategy", "binance")``.
+    """The registry: what engines and strategies code against, so that swapping the storage changes no strategy.
 
-    There is one instance per slot and context, made on first use. Before ``await setup()`` every slot stores to JSON
-    files in the working directory's ``dump``, as the Node package does by default.
+    ::
+
+        signal = persist.signal("BTCUSDT", "my_strategy", "binance")
+        await signal.write_signal_data({"id": "s-1"})
+
+    There is a method of each slot's name, which takes the slot's context and gives the one object of that context, made
+    on first use. What its methods are stands in :mod:`backtest_mongo.contracts`.
+
+    Where it stores is said elsewhere, once: in JSON files in the working directory's ``dump``, as the Node package does
+    by default; in MongoDB after ``await setup()``; in other files after :meth:`use_files`, nowhere after
+    :meth:`use_dummy`; and, slot by slot, in what :meth:`use` names. :meth:`register` adds slots.
     """
 
     def __init__(self) -> None:
@@ -41,15 +50,7 @@ class Registry(SlotFactories):
         for adapter in ADAPTERS.values():
             self._add(adapter)
 
-    def use(self, **implementations: Implementation) -> None:
-        """Register implementations by slot: ``persist.use(signal=MySignal)``.
-
-        Each is a class, or any callable, that takes the slot's context and gives an object with the methods of the
-        slot's contract (:mod:`backtest_mongo.contracts`). Instances that were made before are forgotten.
-
-        Raises:
-            ConfigError: a slot is unknown, or a class lacks a method of the contract. Nothing is changed then.
-        """
+    def _use(self, implementations: Mapping[str, Implementation]) -> None:
         for name, implementation in implementations.items():
             adapter = self._adapters.get(name)
             if adapter is None:
@@ -81,10 +82,14 @@ class Registry(SlotFactories):
         """Make every slot a no-op: input is checked, writes go nowhere, reads find nothing. No server is needed."""
         self._use_all(dummy)
 
-    def register(self, spec: SlotSpec) -> type[Adapter]:
+    def register(self, spec: SlotSpec) -> Any:
         """Add a slot of your own and return its adapter class, made like those of this library.
 
         ``persist`` has it from then on under the slot's name. Registering an equal row again gives the same class.
+
+        Type checkers can't read the row, so they let every call of the class pass; annotated with a ``Protocol`` of
+        yours, ``OrderBookAdapter: Callable[[str, str], OrderBook] = persist.register(...)``, they check it. They take
+        ``persist.order_book`` for a mistake; ``getattr(persist, "order_book")`` isn't one.
 
         Raises:
             SlotError: the row's name, collection or Redis prefix is taken.

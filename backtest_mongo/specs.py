@@ -39,8 +39,22 @@ def _snake(name: str) -> str:
 class SlotSpec:
     """One slot: what it stores, under which key, and with which rules.
 
-    From ``name`` follow the class (``signal`` gives ``SignalAdapter``), the collection (``signal-items``), the prefix
-    of the Redis keys (``signal_cache``) and, unless ``noun`` says otherwise, the methods (``read_signal_data``).
+    ::
+
+        OrderBookAdapter = persist.register(
+            SlotSpec(
+                name="order_book",
+                shape="entry",
+                context=("symbol", "exchange_name"),
+                key=("exchangeName", "symbol", "side"),
+                redis=("exchangeName", "symbol", "side"),
+            )
+        )
+        await OrderBookAdapter("BTCUSDT", "binance").write_order_book_data({"price": 50_000.5}, "bid")
+
+    From ``name`` follow ``class_name`` (``order_book`` gives ``OrderBookAdapter``), ``collection``
+    (``order-book-items``), ``prefix``, with which the Redis keys begin (``order_book_cache``), and, unless ``noun``
+    says otherwise, the methods (``read_order_book_data``).
 
     Args:
         name: the slot's name, in snake case.
@@ -67,6 +81,7 @@ class SlotSpec:
         soft_delete: a removed row is marked and kept. Buckets, and only they, delete.
         immutable: the first write of a row wins for ever. So it is with series, and only with them.
         dispose: the adapter has ``dispose()``, which forgets what the process keeps of a context.
+        about: what the slot is for, as ``help()`` shows it: ``"the bids and asks of a symbol"``.
         former: the fields of the unique index that older versions of the Node package made for the slot. It forbids
             rows that differ in the others; ``migrate()`` replaces it.
     """
@@ -88,6 +103,7 @@ class SlotSpec:
     soft_delete: bool = False
     immutable: bool = False
     dispose: bool = False
+    about: str = ""
     former: tuple[str, ...] = ()
 
     # What follows from the row.
@@ -216,6 +232,7 @@ class SlotSpec:
         return value
 
     def check_flag(self, name: str, value: object) -> bool:
+        """Return ``value`` if it is a ``bool``, and nothing that merely counts as one."""
         if value is True or value is False:
             return value
         raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=self.name)

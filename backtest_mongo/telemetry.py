@@ -17,10 +17,11 @@ from backtest_mongo.counts import Seen, seen
 from backtest_mongo.hub import Hub, known_hubs
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from contextvars import Token
 
-    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry.metrics import CallbackOptions, Counter, Histogram, MeterProvider, Observation
+    from opentelemetry.trace import Span, Tracer, TracerProvider
 
 __all__ = ["Operation", "Telemetry", "telemetry"]
 
@@ -39,25 +40,25 @@ class Telemetry:
         from opentelemetry import trace
         from opentelemetry.metrics import Observation
 
-        self.providers = (tracers, meters)
-        self.tracer = tracers.get_tracer(_SCOPE)
+        self.providers: tuple[TracerProvider, MeterProvider] = (tracers, meters)
+        self.tracer: Tracer = tracers.get_tracer(_SCOPE)
         self.kind = trace.SpanKind.CLIENT
         self.failed = trace.StatusCode.ERROR
-        self.use_span = trace.use_span
+        self.use_span: Callable[..., AbstractContextManager[Span]] = trace.use_span
         meter = meters.get_meter(_SCOPE)
-        self.duration = meter.create_histogram(
+        self.duration: Histogram = meter.create_histogram(
             "db.client.operation.duration",
             unit="s",
             description="Duration of operations.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
-        self.batch = meter.create_histogram(
+        self.batch: Histogram = meter.create_histogram(
             "backtest_mongo.batch.size",
             unit="{row}",
             description="Rows that travelled together.",
             explicit_bucket_boundaries_advisory=_ROWS,
         )
-        self.lookups = meter.create_counter(
+        self.lookups: Counter = meter.create_counter(
             "backtest_mongo.cache.lookups", unit="{lookup}", description="Reads by whether the cache knew."
         )
 

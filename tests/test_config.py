@@ -9,7 +9,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import ConfigError, get_config, set_config
-from backtest_mongo.config import Config, MongoURI
+from backtest_mongo.config import Config, MongoURI, Settings
 
 SECRET = "s3cr3t-0123"
 URI = f"mongodb://user:{SECRET}@db.example:27018/trading?w=1"
@@ -99,12 +99,12 @@ def test_bad_variable_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch) 
 
 def test_several_bad_values_are_all_named() -> None:
     with pytest.raises(ConfigError, match=r"CC_REDIS_PORT .*; CC_CANDLE_ID_CACHE"):
-        set_config(CC_REDIS_PORT="x", CC_CANDLE_ID_CACHE="x")
+        set_config({"CC_REDIS_PORT": "x", "CC_CANDLE_ID_CACHE": "x"})
 
 
 async def test_setup_raises_for_a_bad_value() -> None:
     with pytest.raises(ConfigError, match="CC_REDIS_PORT"):
-        await backtest_mongo.setup(CC_REDIS_PORT="x")
+        await backtest_mongo.setup({"CC_REDIS_PORT": "x"})
     with pytest.raises(ConfigError, match="CC_NOPE"):
         await backtest_mongo.setup({"CC_NOPE": 1})
 
@@ -165,6 +165,7 @@ def _assert_no_secret(error: BaseException) -> None:
     assert error.__context__ is None
 
 
-def test_every_field_is_documented() -> None:
+def test_every_field_is_documented_and_known_to_type_checkers() -> None:
     for name in Config.model_fields:
         assert f"{name}:" in (Config.__doc__ or "")
+    assert list(Config.model_fields) == list(Settings.__annotations__)

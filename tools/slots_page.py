@@ -21,26 +21,6 @@ from backtest_mongo.specs import FLAG, SlotSpec
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "slots.md"
 
-#: What an engine keeps in it.
-PURPOSES: Final = {
-    "candle": "Candles of one symbol, interval and exchange. A stored candle never changes. See [Candles](candles.md).",
-    "signal": "The signal that is open: the position that a strategy holds now. `None` clears it.",
-    "schedule": "The signal that waits for its price, and becomes a position when that is reached. `None` clears it.",
-    "strategy": "What a strategy itself keeps between runs, such as its own switches. `None` clears it.",
-    "risk": "The positions that count against a risk limit, of all strategies that share it: a list.",
-    "partial": "Which partial profits and losses of a signal have been taken.",
-    "breakeven": "Whether a signal's stop has been moved to breakeven.",
-    "storage": "Every signal that there was, by its `id`: the history of trades.",
-    "notification": "What the engine has told its user. A list gives the newest, the oldest of them first.",
-    "log": "What the engine has logged. A list gives the newest, the oldest of them first.",
-    "measure": "Answers from outside, cached by key: an expensive computation, a model's opinion. No simulation time.",
-    "interval": "What is done once an interval, by key, such as a daily report.",
-    "memory": "Notes that belong to a signal, by id: what a strategy or a model wants to remember of it.",
-    "recent": "The last signal of a context, also after it was closed.",
-    "state": "A value of any shape that belongs to a signal, or to a strategy under a name of its own.",
-    "dictionary": "Like state, under a name of its own.",
-    "session": "What holds for a whole run of a strategy on a frame.",
-}
 SHAPES: Final = {
     "document": ("One document a context", "One document for each set of the constructor's arguments."),
     "entry": ("One document a context and signal", "One document for each context and signal id."),
@@ -93,12 +73,25 @@ def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
         ("Redis key", f"`{_redis_key(spec)}`"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    text = f"### {spec.name}\n\n{PURPOSES[spec.name]}\n\n| | |\n| --- | --- |\n{table}\n"
+    text = f"### {spec.name}\n\n{_about(spec)}\n\n| | |\n| --- | --- |\n{table}\n"
     if documents:
         shown = {name: value for name, value in documents[0].items() if name != "_id"}
         lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
         text += "\n```json\n{\n" + ",\n".join(lines) + "\n}\n```\n"
     return text
+
+
+def _about(spec: SlotSpec) -> str:
+    sentences = [f"{spec.about[0].upper()}{spec.about[1:]}."]
+    if spec.payload == "object|null":
+        sentences.append("Writing `None` clears it.")
+    if spec.newest is not None:
+        sentences.append(f"A list gives the newest {spec.newest}, the oldest of them first; `limit=` changes that.")
+    if spec.immutable:
+        sentences.append(
+            "What is stored never changes, and what has not closed yet is skipped. See [Candles](candles.md)."
+        )
+    return " ".join(sentences)
 
 
 def _arguments(signature: inspect.Signature) -> str:

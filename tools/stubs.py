@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.contracts import contract_methods
+from backtest_mongo.contracts import SlotFactories, contract_methods, factory_doc
 from backtest_mongo.expansion import context_signature
 from backtest_mongo.shapes import Adapter
 
@@ -26,7 +26,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from backtest_mongo.shapes import (
@@ -72,7 +72,7 @@ def _own_methods(adapter: type[Adapter]) -> dict[str, Any]:
 
 
 def _adapter(adapter: type[Adapter]) -> str:
-    init = f"    def __init__{_signature(context_signature(adapter.spec, returns=None), 'self')}: ..."
+    init = _method("__init__", adapter.__init__)
     methods = [_method(name, method) for name, method in _own_methods(adapter).items()]
     for name, value in vars(adapter).items():
         if isinstance(value, classmethod) and name[0] != "_":
@@ -94,8 +94,20 @@ def _contract(adapter: type[Adapter]) -> str:
 
 def _factory(adapter: type[Adapter]) -> str:
     signature = context_signature(adapter.spec, returns=_contract_name(adapter))
-    doc = f'        """Return the registered implementation of the ``{adapter.spec.name}`` slot for this context."""'
+    doc = f'        """{factory_doc(adapter.spec)}"""'
     return f"    def {adapter.spec.name}{_signature(signature, 'self')}:\n{doc}"
+
+
+def _use(adapters: list[type[Adapter]]) -> str:
+    """Name every slot, so that type checkers compare an implementation with the contract of its slot."""
+    slots = []
+    for adapter in adapters:
+        context = ", ".join(
+            str(parameter.annotation) for parameter in context_signature(adapter.spec).parameters.values()
+        )
+        slots.append(f"{adapter.spec.name}: Callable[[{context}], {_contract_name(adapter)}] = ...")
+    doc = textwrap.indent(f'"""{inspect.getdoc(SlotFactories.use)}\n"""', " " * 8)
+    return f"    def use(self, *, {', '.join(slots)}, **own: Callable[..., Any]) -> None:\n{doc}"
 
 
 def render() -> dict[Path, str]:
@@ -110,11 +122,14 @@ def render() -> dict[Path, str]:
     contract_stub += [
         f"def contract{_signature(inspect.signature(_module('contract')))}: ...\n",
         f"def contract_methods{_signature(inspect.signature(_module('contract_methods')))}: ...\n",
-        f"def factory{_signature(inspect.signature(_module('factory')))}: ...\n\n",
+        f"def factory{_signature(inspect.signature(_module('factory')))}: ...\n",
+        f"def factory_doc{_signature(inspect.signature(_module('factory_doc')))}: ...\n\n",
     ]
     contract_stub += [f"{_contract(adapter)}\n\n" for adapter in adapters]
     contract_stub.append(
-        'class SlotFactories:\n    """The registry\'s methods, one a slot."""\n\n'
+        f'class SlotFactories:\n    """{inspect.getdoc(SlotFactories)}"""\n\n'
+        f"{_use(adapters)}\n"
+        "    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...\n"
         "    def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n"
     )
     contract_stub.append("\n".join(_factory(adapter) for adapter in adapters) + "\n")

@@ -76,7 +76,7 @@ class Databases:
         base = unquote(urlsplit(self._uri).path[1:]) or DEFAULT_DATABASE
         stem = base.encode()[:_NAME_BYTES].decode(errors="ignore")
         run = secrets.token_hex(4)
-        self.names = {role: f"{stem}-demo-{run}-{role}" for role in ROLES}
+        self.names: dict[str, str] = {role: f"{stem}-demo-{run}-{role}" for role in ROLES}
 
     def environment(self, role: str) -> dict[str, str]:
         """Return the configuration of the run that uses one of the two."""

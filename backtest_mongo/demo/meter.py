@@ -42,7 +42,8 @@ class Meter:
 
     def install(self) -> None:
         """Measure every slot of the registry from now on."""
-        persist.use(**{name: self._measured(adapter) for name, adapter in ADAPTERS.items()})
+        measured: dict[str, Any] = {name: self._measured(adapter) for name, adapter in ADAPTERS.items()}
+        persist.use(**measured)
 
     def take(self) -> tuple[list[Call], dict[str, int]]:
         """Return the calls since the last time, and how many of their reads had their id from the cache, by slot."""

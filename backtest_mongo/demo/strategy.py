@@ -20,6 +20,25 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from backtest_mongo import persist
+from backtest_mongo.contracts import (
+    BreakevenContract,
+    CandleContract,
+    DictionaryContract,
+    IntervalContract,
+    LogContract,
+    MeasureContract,
+    MemoryContract,
+    NotificationContract,
+    PartialContract,
+    RecentContract,
+    RiskContract,
+    ScheduleContract,
+    SessionContract,
+    SignalContract,
+    StateContract,
+    StorageContract,
+    StrategyContract,
+)
 from backtest_mongo.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of, read_bars
 from backtest_mongo.demo.rules import STRATEGY, Book, Event, Parameters, Side, Trade, true_range
 
@@ -42,25 +61,25 @@ class CrossoverStrategy:
 
     def __init__(self, calendar: Sequence[int]) -> None:
         self.calendar = calendar
-        self.book = Book()
-        self.rules = Parameters()
-        self.candles = persist.candle(SYMBOL, INTERVAL, EXCHANGE)
-        self.state = persist.state(STRATEGY, "checkpoint")
-        self.signal = persist.signal(SYMBOL, STRATEGY, EXCHANGE)
-        self.schedule = persist.schedule(SYMBOL, STRATEGY, EXCHANGE)
-        self.strategy = persist.strategy(SYMBOL, STRATEGY, EXCHANGE)
-        self.risk = persist.risk(STRATEGY, EXCHANGE)
-        self.recent = persist.recent(SYMBOL, STRATEGY, EXCHANGE, FRAME, backtest=True)
-        self.session = persist.session(STRATEGY, EXCHANGE, FRAME, SYMBOL, backtest=True)
-        self.partial = persist.partial(SYMBOL, STRATEGY, EXCHANGE)
-        self.breakeven = persist.breakeven(SYMBOL, STRATEGY, EXCHANGE)
-        self.trades = persist.storage(backtest=True)
-        self.notes = persist.memory(STRATEGY, "closed-trades")
-        self.parameters = persist.dictionary(STRATEGY, "parameters")
-        self.volatility = persist.measure(f"volatility-{SYMBOL}")
-        self.reports = persist.interval(f"daily-report-{SYMBOL}")
-        self.notifications = persist.notification(backtest=True)
-        self.log = persist.log()
+        self.book: Book = Book()
+        self.rules: Parameters = Parameters()
+        self.candles: CandleContract = persist.candle(SYMBOL, INTERVAL, EXCHANGE)
+        self.state: StateContract = persist.state(STRATEGY, "checkpoint")
+        self.signal: SignalContract = persist.signal(SYMBOL, STRATEGY, EXCHANGE)
+        self.schedule: ScheduleContract = persist.schedule(SYMBOL, STRATEGY, EXCHANGE)
+        self.strategy: StrategyContract = persist.strategy(SYMBOL, STRATEGY, EXCHANGE)
+        self.risk: RiskContract = persist.risk(STRATEGY, EXCHANGE)
+        self.recent: RecentContract = persist.recent(SYMBOL, STRATEGY, EXCHANGE, FRAME, backtest=True)
+        self.session: SessionContract = persist.session(STRATEGY, EXCHANGE, FRAME, SYMBOL, backtest=True)
+        self.partial: PartialContract = persist.partial(SYMBOL, STRATEGY, EXCHANGE)
+        self.breakeven: BreakevenContract = persist.breakeven(SYMBOL, STRATEGY, EXCHANGE)
+        self.trades: StorageContract = persist.storage(backtest=True)
+        self.notes: MemoryContract = persist.memory(STRATEGY, "closed-trades")
+        self.parameters: DictionaryContract = persist.dictionary(STRATEGY, "parameters")
+        self.volatility: MeasureContract = persist.measure(f"volatility-{SYMBOL}")
+        self.reports: IntervalContract = persist.interval(f"daily-report-{SYMBOL}")
+        self.notifications: NotificationContract = persist.notification(backtest=True)
+        self.log: LogContract = persist.log()
 
     async def resume(self) -> list[str]:
         """Go back to the checkpoint; return the slots that a cut-off bar has written to already."""

@@ -130,7 +130,7 @@ class Adapter:
                 return None
         return document.get(self.spec.field)
 
-    def _fields(self, key: Key, value: object, when: int | None = None) -> Document:
+    def _as_fields(self, key: Key, value: object, when: int | None = None) -> Document:
         """Return the document fields of a checked payload, as it is now, once they are known to fit in one document."""
         spec = self.spec
         frozen = freeze({**dict(zip(spec.key, key, strict=True)), spec.field: value}, spec.name)

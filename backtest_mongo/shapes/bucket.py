@@ -28,7 +28,7 @@ class BucketAdapter(Adapter):
         key = self._key(entry)
         self._check_object(value, spec.value)
         millis = self._millis(when) if spec.when else self._until(when)  # type: ignore[arg-type]  # None is refused
-        fields = self._fields(key, value, millis)
+        fields = self._as_fields(key, value, millis)
         # Writing brings a removed key back, unless the payload itself says that it is removed.
         fields["removed"] = cast("Mapping[str, Any]", value).get("removed") is True
         await self._store().upsert(key, fields)

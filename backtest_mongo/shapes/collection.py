@@ -37,7 +37,7 @@ class CollectionAdapter(Adapter):
             key = (*self._context, self._id(item, path))
             self._check_object(item, path)
             # An id that comes twice keeps its place, and its last payload: as if written one after another.
-            rows[key] = self._fields(key, item)
+            rows[key] = self._as_fields(key, item)
         await self._store().upsert_many(list(rows.items()))
 
     def _id(self, item: object, path: str) -> str:

@@ -63,4 +63,4 @@ class DocumentAdapter(Adapter):
             self._check_object(value, spec.value)
         # A slot that stores a time needs one: None is refused by the check.
         millis = self._millis(when) if spec.when else None  # type: ignore[arg-type]
-        return self._fields(self._context, value, millis)
+        return self._as_fields(self._context, value, millis)

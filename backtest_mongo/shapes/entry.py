@@ -22,4 +22,4 @@ class EntryAdapter(Adapter):
         key = (*self._context, spec.check_key(spec.argument, entry))
         self._check_object(value, spec.value)
         millis = self._millis(when) if spec.when else None  # type: ignore[arg-type]  # None is refused by the check
-        await self._store().upsert(key, self._fields(key, value, millis))
+        await self._store().upsert(key, self._as_fields(key, value, millis))
