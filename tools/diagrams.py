@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 #: A box, and the distance from one to the next.
-WIDTH: Final = 178
+WIDTH: Final = 188
 HEIGHT: Final = 62
-ACROSS: Final = 228
+ACROSS: Final = 234
 DOWN: Final = 112
 EDGE: Final = 24
 

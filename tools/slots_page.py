@@ -20,6 +20,7 @@ from backtest_mongo.specs import FLAG, SlotSpec
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "slots.md"
+_LINE: Final = 88
 
 SHAPES: Final = {
     "document": ("One document a context", "One document for each set of the constructor's arguments."),
@@ -76,9 +77,21 @@ def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
     text = f"### {spec.name}\n\n{_about(spec)}\n\n| | |\n| --- | --- |\n{table}\n"
     if documents:
         shown = {name: value for name, value in documents[0].items() if name != "_id"}
-        lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items())
-        text += "\n```json\n{\n" + ",\n".join(lines) + "\n}\n```\n"
+        lines = ",\n".join(_field(name, value) for name, value in shown.items())
+        text += f"\n```json\n{{\n{lines}\n}}\n```\n"
     return text
+
+
+def _field(name: str, value: Any) -> str:
+    """Return a field of a document, on one line if that is short enough."""
+    line = f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+    if len(line) <= _LINE:
+        return line
+    if isinstance(value, dict):
+        parts, (opening, closing) = [f"{json.dumps(part)}: {json.dumps(held)}" for part, held in value.items()], "{}"
+    else:
+        parts, (opening, closing) = [json.dumps(held) for held in value], "[]"
+    return f"  {json.dumps(name)}: {opening}\n    " + ",\n    ".join(parts) + f"\n  {closing}"
 
 
 def _about(spec: SlotSpec) -> str:
