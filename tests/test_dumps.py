@@ -19,16 +19,19 @@ import backtest_mongo
 from backtest_mongo import (
     SLOTS,
     CandleAdapter,
+    IndexConflictError,
     InputError,
     LogAdapter,
     MemoryAdapter,
     NotificationAdapter,
+    SessionAdapter,
     SignalAdapter,
     SlotSpec,
     StateAdapter,
     StorageAdapter,
     export_dump,
     import_dump,
+    migrate,
     persist,
     setup,
 )
@@ -340,6 +343,18 @@ async def test_row_that_is_written_meanwhile_is_left_to_its_writer(
     report = await import_dump(tmp_path, apply=True, conflicts="file")
     assert counted(report, "state") == SlotImport("state", files=2, kept=2)
     assert await known.read_state_data() == await new.read_state_data() == {"n": 2}
+
+
+async def test_index_of_an_older_version_in_the_way_is_an_error(deployment: Deployment, tmp_path: Path) -> None:
+    sessions = await deployment.collection(SessionAdapter.spec)
+    await sessions.create_index([(name, 1) for name in SessionAdapter.spec.former], unique=True)
+    for symbol in ("BTC", "ETH"):
+        put(tmp_path, f"session/s/e/f/{symbol}_live.json", {"n": 1})
+    with pytest.raises(IndexConflictError, match="backtest-mongo migrate"):
+        await import_dump(tmp_path, apply=True)
+    await migrate(apply=True)
+    report = await import_dump(tmp_path, apply=True)
+    assert counted(report, "session") == SlotImport("session", files=2, added=1, same=1)
 
 
 async def test_two_imports_at_once_add_each_row_once(deployment: Deployment, tmp_path: Path) -> None:
