@@ -1,4 +1,5 @@
-"""What CI runs: `nox -s tests` on the Python at hand, `versions` on the others, `lint`, `types` and `audit` beside.
+"""What CI runs: `nox -s tests` on the Python at hand, `versions` on the others, `lint`, `types`,
+`docs`, `release` and `audit` beside.
 
 The long forms are sessions of their own: `faults`, `soak`, `model` and `bench`.
 """
@@ -59,6 +60,22 @@ def types(session: nox.Session) -> None:
     session.run("python", "-m", "mypy.stubtest", "backtest_mongo.adapters", "backtest_mongo.contracts")
     session.run("pyright", "--project", "tests/typing")
     session.run("pyright", "--verifytypes", "backtest_mongo", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site in docs/_build/html, with warnings as errors."""
+    session.install(WHOLE, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs"))
+    session.run("python", "tools/slots_page.py", "--check")
+    arguments = ("-W", "--keep-going", "-n", "-E", "-q")
+    session.run("python", "-m", "sphinx", *arguments, "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """What is released: built, looked into, and installed in empty environments. With --all each extra everywhere."""
+    session.install(".", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "release"))
+    session.run("python", "tools/release.py", *session.posargs)
 
 
 @nox.session

@@ -52,6 +52,7 @@ def factory(spec: SlotSpec) -> Callable[..., Any]:
         return self._get(spec, args, kwargs)
 
     make.__name__, make.__qualname__ = spec.name, f"{SlotFactories.__name__}.{spec.name}"
+    make.__annotations__ = {"return": _name(spec)}
     make.__doc__ = factory_doc(spec)
     make.__signature__ = with_self(context_signature(spec, returns=_name(spec)))  # type: ignore[attr-defined]
     return make

@@ -19,7 +19,9 @@ from backtest_mongo.types import PRICES
 
 __all__ = ["Fill", "Kind", "check_arguments", "filled", "to_frame"]
 
+#: The libraries that frames come in.
 Kind: TypeAlias = Literal["polars", "pandas", "numpy", "arrow"]
+#: What stands where a candle is missing.
 Fill: TypeAlias = Literal["null", "forward"]
 Mask: TypeAlias = NDArray[np.bool_] | None
 

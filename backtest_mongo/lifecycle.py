@@ -18,7 +18,7 @@ __all__ = ["Setup", "close", "get_mongo", "get_redis", "install", "setup", "wait
 
 
 class Setup(Coroutine[Any, Any, None]):
-    """What :func:`setup` returns: await it, or enter it with ``async with``, which closes at the end."""
+    """What ``setup()`` returns: await it, or enter it with ``async with``, which closes at the end."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine

@@ -12,7 +12,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 
 class Logger(Protocol):
-    """What :func:`set_logger` takes: structlog's or the standard library's logging methods."""
+    """What :func:`~backtest_mongo.set_logger` takes: structlog's or the standard library's logging methods."""
 
     def debug(self, event: str, /) -> Any: ...
     def info(self, event: str, /) -> Any: ...

@@ -58,7 +58,7 @@ class Outdated:
 
 @dataclass(frozen=True, slots=True)
 class MigrationReport:
-    """What :func:`migrate` found, by slot, and whether it was mended."""
+    """What ``migrate()`` found, by slot, and whether it was mended."""
 
     applied: bool
     found: tuple[Outdated, ...]

@@ -208,7 +208,7 @@ class SlotSpec:
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError, InputTypeError: a value can't be a key.
+            InputError: a value can't be a key.
         """
         context = self.context
         if kwargs or len(args) != len(context):

@@ -48,9 +48,11 @@ INTERVAL_MS: Final[Mapping[str, int]] = {
     "1d": 1440 * _MINUTE,
 }
 
-#: A point in time: whole milliseconds since the epoch, or a timezone-aware datetime.
+#: A point in time, as whole milliseconds since the epoch or as a timezone-aware datetime.
 When: TypeAlias = int | datetime
+#: What a row holds, as names and whatever BSON holds.
 Payload: TypeAlias = Mapping[str, Any]
+#: Payloads with an ``id`` each, or candles.
 Rows: TypeAlias = Sequence[Payload]
 Document: TypeAlias = dict[str, Any]
 #: A constructor's arguments, in its order or by name.
@@ -71,7 +73,9 @@ class Candle(TypedDict):
 class Gap(NamedTuple):
     """A half-open range of times, in milliseconds, in which no candle of the grid is stored."""
 
+    #: Where it begins.
     start: int
+    #: The first time that is not in it any more.
     end: int
     #: How many candles are missing.
     rows: int

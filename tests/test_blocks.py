@@ -21,6 +21,8 @@ from backtest_mongo.types import PRICES
 from tests.conftest import Deployment, tiny_blocks
 from tests.uniform import candles
 
+pytestmark = pytest.mark.either_driver
+
 MINUTE = 60_000
 ROWS = 4096
 SPAN = ROWS * MINUTE

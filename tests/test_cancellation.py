@@ -34,6 +34,8 @@ from tests.conftest import Deployment, drop_database
 from tests.test_races import FailingMongod, fail, on_standalone, start_failing_mongod
 from tests.uniform import WHEN, candles
 
+pytestmark = pytest.mark.either_driver
+
 CANCELS: Final = int(os.environ.get("BACKTEST_CANCELS", "1000"))
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 KEYS: Final = 6

@@ -34,6 +34,8 @@ from backtest_mongo.candles.lengths import length, share, size
 from backtest_mongo.cli import _app
 from backtest_mongo.types import PRICES
 
+pytestmark = pytest.mark.either_driver
+
 PROJECT = Path(backtest_mongo.__file__).parent.parent
 EURUSD = PROJECT / "backtest_mongo" / "demo" / "eurusd-1h.csv"
 MINUTE = 60_000

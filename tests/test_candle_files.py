@@ -25,6 +25,8 @@ from backtest_mongo.candles.times import NO_TIME, numbers_to_millis, text_to_mil
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import PRICES
 
+pytestmark = pytest.mark.either_driver
+
 Bar: TypeAlias = tuple[int, float, float, float, float, float]
 
 MINUTE = 60_000

@@ -14,6 +14,8 @@ from tests import uniform
 from tests.conftest import Deployment, operations
 from tests.uniform import WHEN, payload, read, write
 
+pytestmark = pytest.mark.either_driver
+
 
 def states(unique: str, count: int) -> list[StateAdapter]:
     return [StateAdapter(unique, f"b{number:04}") for number in range(count)]

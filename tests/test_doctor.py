@@ -24,6 +24,8 @@ from tests.conftest import Deployment, tiny_blocks
 from tests.test_cli import run
 from tests.uniform import WHEN, candles
 
+pytestmark = pytest.mark.either_driver
+
 
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,16 +19,19 @@ import backtest_mongo
 from backtest_mongo import (
     SLOTS,
     CandleAdapter,
+    IndexConflictError,
     InputError,
     LogAdapter,
     MemoryAdapter,
     NotificationAdapter,
+    SessionAdapter,
     SignalAdapter,
     SlotSpec,
     StateAdapter,
     StorageAdapter,
     export_dump,
     import_dump,
+    migrate,
     persist,
     setup,
 )
@@ -39,6 +42,8 @@ from tests import uniform
 from tests.conftest import Deployment, drop_database
 from tests.test_cli import run
 from tests.uniform import WHEN, candles, payload, write
+
+pytestmark = pytest.mark.either_driver
 
 #: Names that meet in a file name: joined by _, escaped, of a device, hidden, and of other alphabets.
 NAMES = ("BTCUSDT", "my_strategy", "BTC/USDT", "a%2Fb", "con", ".tmp-x", "Ünï", "x.json", "a_b_c")
@@ -340,6 +345,18 @@ async def test_row_that_is_written_meanwhile_is_left_to_its_writer(
     assert await known.read_state_data() == await new.read_state_data() == {"n": 2}
 
 
+async def test_index_of_an_older_version_in_the_way_is_an_error(deployment: Deployment, tmp_path: Path) -> None:
+    sessions = await deployment.collection(SessionAdapter.spec)
+    await sessions.create_index([(name, 1) for name in SessionAdapter.spec.former], unique=True)
+    for symbol in ("BTC", "ETH"):
+        put(tmp_path, f"session/s/e/f/{symbol}_live.json", {"n": 1})
+    with pytest.raises(IndexConflictError, match="backtest-mongo migrate"):
+        await import_dump(tmp_path, apply=True)
+    await migrate(apply=True)
+    report = await import_dump(tmp_path, apply=True)
+    assert counted(report, "session") == SlotImport("session", files=2, added=1, same=1)
+
+
 async def test_two_imports_at_once_add_each_row_once(deployment: Deployment, tmp_path: Path) -> None:
     for number in range(300):
         put(tmp_path, f"data/storage/live/sig-{number}.json", {"id": f"sig-{number}"})
@@ -385,15 +402,28 @@ async def test_document_without_its_key_is_listed(deployment: Deployment, tmp_pa
 async def test_slots_are_chosen_by_name(deployment: Deployment, tmp_path: Path) -> None:
     await StateAdapter("sig", "bucket").write_state_data({}, WHEN)
     await LogAdapter().write_log_data([{"id": "1"}])
-    report = await export_dump(tmp_path, slots=["log"])
+    report = await export_dump(tmp_path / "dump", slots=["log"])
     assert [one.slot for one in report.slots] == ["log"]
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "dump" / "state").exists()
     with pytest.raises(InputError, match="no slot is named 'logs': there are candle, signal"):
         await export_dump(tmp_path, slots=["logs"])
     with pytest.raises(InputError, match="conflicts must be one of newest, file, store, not 'older'"):
         await import_dump(tmp_path, conflicts="older")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="no dump is in"):
-        await import_dump(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    for name, words in (
+        ("empty", "neither it nor its dump has a slot's directory, such as"),
+        ("absent", "no directory"),
+    ):
+        with pytest.raises(InputError, match=words):
+            await import_dump(tmp_path / name)
+
+
+async def test_dump_is_found_beside_other_data(deployment: Deployment, tmp_path: Path) -> None:
+    put(tmp_path, "data/mongod/WiredTiger.json", {})
+    put(tmp_path, "dump/state/sig/bucket/bucket.json", {"n": 1})
+    report = await import_dump(tmp_path)
+    assert report.directory == str(tmp_path / "dump")
+    assert counted(report, "state").added == 1
 
 
 async def test_slot_of_ones_own_moves_too(deployment: Deployment, fresh: dict[str, Any], tmp_path: Path) -> None:

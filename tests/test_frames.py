@@ -26,6 +26,8 @@ from backtest_mongo.types import PRICES, Gap
 from tests.conftest import Deployment, operations
 from tests.uniform import candles
 
+pytestmark = pytest.mark.either_driver
+
 MINUTE = 60_000
 KINDS = ("polars", "pandas", "numpy", "arrow")
 NAMES = ["timestamp", *PRICES]

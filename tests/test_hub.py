@@ -34,6 +34,8 @@ from backtest_mongo import (
 )
 from tests.conftest import Deployment, drop_database
 
+pytestmark = pytest.mark.either_driver
+
 CONTEXT = ("BTCUSDT", "my_strategy")
 NOBODY = "mongodb://127.0.0.1:1/nothing"
 

@@ -11,6 +11,8 @@ import structlog
 from backtest_mongo import ConfigError, set_logger
 from backtest_mongo.log import log
 
+pytestmark = pytest.mark.either_driver
+
 
 def test_structlog_logger_gets_fields_by_name() -> None:
     with structlog.testing.capture_logs() as lines:

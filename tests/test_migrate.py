@@ -14,6 +14,8 @@ from backtest_mongo.migrations import MigrationReport
 from tests.conftest import Deployment
 from tests.uniform import WHEN
 
+pytestmark = pytest.mark.either_driver
+
 SPEC = SessionAdapter.spec
 OLD = "strategyName_1_exchangeName_1_frameName_1"
 

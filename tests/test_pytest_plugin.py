@@ -14,6 +14,8 @@ import pytest
 import backtest_mongo
 from backtest_mongo import StateAdapter, setup
 
+pytestmark = pytest.mark.either_driver
+
 pytest_plugins = ["pytester"]
 
 PROJECT = Path(backtest_mongo.__file__).parent.parent

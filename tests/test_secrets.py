@@ -46,6 +46,8 @@ from tests.conftest import Deployment
 from tests.redis_servers import RedisNode
 from tests.test_cli import run
 
+pytestmark = pytest.mark.either_driver
+
 TESTS: Final = str(Path(__file__).parent)
 PACKAGE: Final = str(Path(backtest_mongo.__file__).parent)
 # Each with characters that have to be escaped in a URL, so that neither form may show.

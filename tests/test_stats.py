@@ -14,6 +14,8 @@ from backtest_mongo.snapshot import SlotStats, Stats
 from tests.conftest import Deployment
 from tests.uniform import candles
 
+pytestmark = pytest.mark.either_driver
+
 MINUTE = 60_000
 
 

@@ -33,6 +33,8 @@ from backtest_mongo.mongo_store import MongoStore
 from tests.conftest import Deployment
 from tests.uniform import candles
 
+pytestmark = pytest.mark.either_driver
+
 
 class Exported:
     """What an application's exporters have been given."""

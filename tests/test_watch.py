@@ -37,6 +37,8 @@ from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, candles, entry, payload, write
 
+pytestmark = pytest.mark.either_driver
+
 SECONDS = 30
 
 

@@ -67,7 +67,8 @@ async def plot_candles(
 
     Raises:
         InputError: no candle is stored there, an argument can't be, or the extra is not installed.
-        StoreUnavailableError, StoreError: MongoDB can't be reached, or answers with an error.
+        StoreUnavailableError: MongoDB can't be reached.
+        StoreError: MongoDB answers with an error.
         OSError: ``path`` can't be written to.
     """
     target = Path(path)

@@ -66,7 +66,7 @@ async def blocks(patient: Patient) -> AsyncIterator[Finding]:
             text = f"a block of {series} from {iso(int(block['start']))} is damaged: {problem}"
             yield Finding("blocks", "problem", text, f"`backtest-mongo {name}s verify --repair` seals it again")
         if checked and not damaged:
-            yield Finding("blocks", "ok", f"{checked} sealed blocks, taken at random, equal their candles")
+            yield Finding("blocks", "ok", f"sealed blocks taken at random: {checked} of {checked} equal their candles")
 
 
 async def sizes(patient: Patient) -> AsyncIterator[Finding]:

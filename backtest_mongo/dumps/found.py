@@ -28,8 +28,6 @@ from backtest_mongo.types import INTERVAL_MS, PRICES, Document
 
 __all__ = ["FoundRow", "Names", "SlotFiles", "find_root", "others"]
 
-#: Directories that a dump has at its top.
-_TOPS: Final = ("data", "memory", "state", "dictionary", "session")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Candidates that are named.
 _SHOWN: Final = 3
@@ -56,18 +54,20 @@ class Names:
         return all(not known or name not in fields or fields[name] in known for known, name in pairs)
 
 
-def find_root(directory: str) -> str:
+def find_root(directory: str, specs: Sequence[SlotSpec]) -> str:
     """Return the dump that a directory is, or has.
 
     Raises:
         InputError: there is none.
     """
+    tops = [os.path.join(*top(spec)) for spec in specs]
     for root in (directory, os.path.join(directory, "dump")):
-        if any(os.path.isdir(os.path.join(root, name)) for name in _TOPS):
+        if any(os.path.isdir(os.path.join(root, slot)) for slot in tops):
             return root
     if not os.path.isdir(directory):
         raise InputError(f"no dump is in {directory}: it is no directory")
-    raise InputError(f"no dump is in {directory}: it has none of {', '.join(_TOPS)}")
+    some = ", ".join(tops[:3])
+    raise InputError(f"no dump is in {directory}: neither it nor its dump has a slot's directory, such as {some}")
 
 
 def others(root: str, specs: Sequence[SlotSpec]) -> Iterator[str]:

@@ -67,7 +67,7 @@ async def import_dump(
     if conflicts not in CONFLICTS:
         raise InputError(f"conflicts must be one of {', '.join(CONFLICTS)}, not {conflicts!r}")
     specs = chosen_slots(slots)
-    root = await asyncio.to_thread(find_root, os.fspath(directory))
+    root = await asyncio.to_thread(find_root, os.fspath(directory), chosen_slots(None))
     known = Names(frozenset(strategies), frozenset(exchanges))
     hub = current_hub()
     imports = [_Import(hub, spec, SlotFiles(root, spec, known), apply, conflicts, progress) for spec in specs]

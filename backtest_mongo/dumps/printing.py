@@ -47,7 +47,7 @@ def print_import(report: ImportReport, console: Console | None = None) -> None:
     if report.slots:
         out.print(table)
     else:
-        _line(out, f"No slot has files in {report.directory}.")
+        _line(out, f"{report.directory} has no files of these slots.")
     _print_conflicts(out, report)
     _print_problems(out, report.problems)
     if report.others:

@@ -77,10 +77,15 @@ class WholeRows(MongoRows):
         except BulkWriteError as error:
             details: Any = error.details
             refused = details.get("writeErrors", [])
-            if details.get("writeConcernErrors") or any(row["code"] != DUPLICATE_KEY for row in refused):
+            if details.get("writeConcernErrors") or not all(map(self._is_taken, refused)):
                 raise
             done = details  # another writer was faster
         return done
+
+    def _is_taken(self, refused: Document) -> bool:
+        """Tell whether a row was refused because its own key is there, and not by an index that isn't ours."""
+        fields = {*refused.get("keyPattern", self._spec.key)}
+        return bool(refused["code"] == DUPLICATE_KEY) and fields in ({*self._spec.key}, {"_id"})
 
 
 def is_same(document: Document, stored: Document, fields: Sequence[str]) -> bool:

@@ -107,8 +107,9 @@ class FramesAdapter(Adapter):
                 volume.
 
         Raises:
-            InputError, InputTypeError: an argument is wrong, or its library not installed.
-            StoreUnavailableError, StoreError: MongoDB can't be reached, or answers with an error.
+            InputError: an argument is wrong, or its library not installed.
+            StoreUnavailableError: MongoDB can't be reached.
+            StoreError: MongoDB answers with an error.
         """
         from backtest_mongo.frames import check_arguments, filled, to_frame
 
@@ -136,8 +137,9 @@ class FramesAdapter(Adapter):
         the same frame to carry on.
 
         Raises:
-            InputError, InputTypeError: a column is missing or holds something else; nothing was stored.
-            StoreUnavailableError, StoreError: MongoDB can't be reached, or answers with an error; a part may be stored.
+            InputError: a column is missing or holds something else; nothing was stored.
+            StoreUnavailableError: MongoDB can't be reached; a part may be stored.
+            StoreError: MongoDB answers with an error; a part may be stored.
         """
         from backtest_mongo.frame_input import columns, storable
 
@@ -164,7 +166,7 @@ class FramesAdapter(Adapter):
         stored candle.
 
         Raises:
-            InputError, InputTypeError: a time is wrong.
+            InputError: a time is wrong.
         """
         first, last = self._range(start, end)
         bounds = await self._rows().bounds(self._context)

@@ -1,0 +1,69 @@
+"""The documentation site: that no page is left out, and that what it tells a reader to type is there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import backtest_mongo
+from backtest_mongo.cli import _app
+from backtest_mongo.config import Config
+from tools import slots_page
+
+ROOT = Path(backtest_mongo.__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+COMMANDS = sorted(
+    {
+        line.partition(" && ")[2] or line
+        for page in PAGES
+        for block in re.findall(r"^ *```console\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE)
+        for line in map(str.strip, block.replace("\\\n", " ").splitlines())
+        if "backtest-mongo " in line.split("#")[0] and not line.startswith("pip")
+    }
+)
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (DOCS / "index.md").read_text()
+    listed = {line for block in re.findall(r"```{toctree}(.*?)```", index, re.DOTALL) for line in block.splitlines()}
+    assert {page.stem for page in DOCS.glob("*.md")} - {"index"} <= listed
+
+
+def test_page_of_the_slots_is_what_the_table_says() -> None:
+    assert slots_page.PAGE.read_text() == slots_page.page()
+    assert all(f"### {spec.name}\n" in slots_page.page() for spec in backtest_mongo.SLOTS)
+
+
+def test_page_of_the_configuration_has_every_field_and_its_default() -> None:
+    page = (DOCS / "configuration.md").read_text()
+    for name, field in Config.model_fields.items():
+        (line,) = [line for line in page.splitlines() if line.startswith("| ") and f"`{name}`" in line.split("|")[1]]
+        default = field.default
+        shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
+        text = {"": "empty", True: "`true`", False: "`false`"}.get(shown) if isinstance(shown, str | bool) else None
+        assert (text or f"`{shown}`") in line, name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_that_a_page_names_is_there(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    words = words[words.index("backtest-mongo") + 1 :]
+    group = typer.main.get_command(_app())
+    while words and hasattr(group, "commands"):
+        assert words[0] in group.commands or words[0].startswith("-"), command
+        group = group.commands[words.pop(0)]
+    options = {option for parameter in group.params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("-") and len(word) > 1} <= options
+
+
+def test_api_page_has_every_public_name() -> None:
+    pages = "".join((DOCS / f"{name}.md").read_text() for name in ("api", "adapters", "contracts", "errors"))
+    for name in backtest_mongo.__all__:
+        assert re.search(rf"\b{name}\b", pages), name
+        assert inspect.getdoc(getattr(backtest_mongo, name)), name

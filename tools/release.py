@@ -1,0 +1,173 @@
+"""Build what is released, and look at it: ``python tools/release.py``, with each extra on each Python by ``--all``.
+
+A source distribution and a wheel are built, and the wheel once more out of the source distribution. Their contents, the
+version and the README are checked; links of the README to other files lead nowhere on an index of packages. Then both
+are installed in environments that have nothing else, where files are written and read, and by ``--all`` what each extra
+is for is run. uv makes the environments where it is, or else venv and pip do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from typing import Final
+
+import backtest_mongo
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PYTHONS: Final = ("3.11", "3.12", "3.13")
+VERSION: Final = backtest_mongo.__version__
+
+#: What a wheel must have beside the modules, and what it must not have.
+NEEDED: Final = (
+    "backtest_mongo/py.typed",
+    "backtest_mongo/adapters.pyi",
+    "backtest_mongo/contracts.pyi",
+    "backtest_mongo/demo/eurusd-1h.csv",
+    "pytest_backtest_mongo.py",
+)
+FOREIGN: Final = ("tests/", "tools/", "benchmarks/", "faults/", "docs/", "examples/")
+#: What of the repository a source distribution must have: enough to run the tests.
+SOURCES: Final = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "noxfile.py",
+    "pyproject.toml",
+    "tests",
+    "docs",
+    "examples",
+    "tools",
+)
+
+FILES: Final = """
+import asyncio, sys
+from backtest_mongo import persist
+async def main():
+    state = persist.state("signal-1", "counter")
+    await state.write_state_data({"n": 1}, when=5)
+    assert await state.read_state_data() == {"n": 1}
+    assert await state.read_state_data(when=4) is None
+asyncio.run(main())
+assert not {"typer", "rich", "polars", "pandas", "numpy", "pytest"} & set(sys.modules)
+"""
+SERVERS: Final = """
+import asyncio
+from backtest_mongo import SignalAdapter, embedded, setup
+async def main():
+    with embedded.Servers() as servers:
+        async with setup(servers.config):
+            signal = SignalAdapter("a", "b", "c")
+            await signal.write_signal_data({"id": "s-1"})
+            assert await signal.read_signal_data() == {"id": "s-1"}
+asyncio.run(main())
+"""
+FRAMES: Final = """
+import asyncio
+from backtest_mongo import persist
+async def main():
+    candles = persist.candle("a", "1m", "b")
+    row = dict(timestamp=0, open=1.0, high=2.0, low=0.5, close=1.5, volume=3.0)
+    await candles.write_candles_data([row])
+    for kind in ("polars", "pandas", "numpy", "arrow"):
+        frame = await candles.read_frame(as_=kind)
+        assert len(frame["timestamp"]) == 1
+asyncio.run(main())
+"""
+#: Each extra, and what has to run with it.
+EXTRAS: Final[dict[str, tuple[str, ...]]] = {
+    "": ("-c", FILES),
+    "cli": ("-m", "backtest_mongo.cli", "--help"),
+    "embedded": ("-c", SERVERS),
+    "frames": ("-c", FRAMES),
+    "plot": ("-c", "import altair, vl_convert"),
+    "otel": ("-c", "import opentelemetry.trace"),
+    "demo": ("-m", "backtest_mongo.cli", "demo", "--bars", "60", "--kills", "1", "--seed", "1"),
+}
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    """Run a command; print what it said, and end, if it fails."""
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n")
+        raise SystemExit(f"failed: {' '.join(map(str, command))[:200]}")
+    return done.stdout
+
+
+def build(directory: Path) -> tuple[Path, Path]:
+    """Build both; the wheel out of the source distribution, so that this one is known to be whole."""
+    run(sys.executable, "-m", "build", "--outdir", directory, ROOT)
+    (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
+    return sdist, wheel
+
+
+def check_contents(sdist: Path, wheel: Path) -> None:
+    """Check which files are in them, and what their metadata say."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = Parser().parsestr(archive.read(f"backtest_mongo-{VERSION}.dist-info/METADATA").decode())
+    with tarfile.open(sdist) as archive_:
+        tops = {name.split("/")[1] for name in archive_.getnames() if "/" in name}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "backtest_mongo").rglob("*.py")}
+    problems = [f"the wheel lacks {name}" for name in sorted({*modules, *NEEDED} - set(names))]
+    problems += [f"the wheel has {name}" for name in names if name.startswith(FOREIGN) or "__pycache__" in name]
+    problems += [f"the source distribution lacks {name}" for name in SOURCES if name not in tops]
+    if not any(name.endswith("licenses/LICENSE") for name in names):
+        problems.append("the wheel lacks the license")
+    if metadata["Version"] != VERSION:
+        problems.append(f"the metadata say version {metadata['Version']}, the package {VERSION}")
+    if f"## [{VERSION}]" not in (ROOT / "CHANGELOG.md").read_text():
+        problems.append(f"CHANGELOG.md has nothing of version {VERSION}")
+    if problems:
+        raise SystemExit("\n".join(problems))
+    run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
+    print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1000:,.0f} kB; {sdist.name}: complete")
+
+
+def check_installed(artifact: Path, python: str, extra: str, directory: Path) -> None:
+    """Install one of the two in an environment of its own, and run there what has to run."""
+    environment = directory / f"{python}-{extra or 'plain'}-{artifact.suffix[1:]}"
+    what = f"{artifact}[{extra}]" if extra else str(artifact)
+    program = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    if shutil.which("uv"):
+        run("uv", "venv", "--quiet", "--python", python, environment)
+        run("uv", "pip", "install", "--quiet", "--python", program, what)
+    else:
+        run(f"python{python}", "-m", "venv", environment)
+        run(program, "-m", "pip", "install", "--quiet", what)
+    # In an empty directory, so that nothing of the repository is imported.
+    empty = Path(tempfile.mkdtemp(dir=directory))
+    run(program, "-W", "error", *EXTRAS[extra], cwd=empty)
+    version = run(program, "-c", "import backtest_mongo; print(backtest_mongo.__version__)", cwd=empty).strip()
+    if version != VERSION:
+        raise SystemExit(f"{artifact.name} installs version {version}, not {VERSION}")
+    print(f"Python {python}, {artifact.suffix[1:]:3} {f'[{extra}]' if extra else 'without extras':15} runs", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--all", action="store_true", help="each extra, on every Python that is supported")
+    everything = parser.parse_args().all
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        sdist, wheel = build(directory)
+        check_contents(sdist, wheel)
+        for python in PYTHONS:
+            check_installed(wheel, python, "", directory)
+            for extra in EXTRAS if everything else ():
+                if extra:
+                    check_installed(wheel, python, extra, directory)
+            if everything or python == PYTHONS[0]:
+                check_installed(sdist, python, "", directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Writes ``docs/slots.md`` from the slot table: every slot with its constructor, methods, keys, fields and a document.
+
+``python tools/slots_page.py`` writes it; ``--check`` fails if it is not what it would write. The documents are those
+that the Node package wrote, from ``tests/golden/layout.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.contracts import contract_methods
+from backtest_mongo.expansion import context_signature
+from backtest_mongo.specs import FLAG, SlotSpec
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "slots.md"
+_LINE: Final = 88
+
+SHAPES: Final = {
+    "document": ("One document a context", "One document for each set of the constructor's arguments."),
+    "entry": ("One document a context and signal", "One document for each context and signal id."),
+    "collection": ("Lists", "Many documents, each keyed by its item's own `id`, and read as a list."),
+    "bucket": (
+        "Keys and values",
+        "Values by key, read one at a time or listed. What is removed is marked and kept until it is written again.",
+    ),
+    "series": ("Series", "Immutable rows on a grid of times."),
+}
+HEADER: Final = """\
+# Slots
+
+Everything that an engine stores goes to one of seventeen slots, each with a collection and an adapter class of its own.
+[slots.py](../backtest_mongo/slots.py) is the table that they are expanded from, and this page is written from it.
+
+A row is found by its key, over which its collection has a unique index. `when` is the simulation time in milliseconds
+since the epoch: reads that are given a time return nothing that was stored for a later one. All documents have
+`createDate` and `updatedDate` (dates, UTC) and `__v`, which mongoose expects. A Redis key holds the document's `_id`,
+as 24 hex digits; `{backtest|live}` is the word that the flag `backtest` stands for. The documents below are some that
+the Node package has stored; dates are replaced by `"<now>"`.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    documents: dict[str, list[dict[str, Any]]] = json.loads((ROOT / "tests/golden/layout.json").read_text())[
+        "documents"
+    ]
+    parts = [HEADER]
+    for shape, (title, text) in SHAPES.items():
+        parts.append(f"## {title}\n\n{text}\n")
+        for adapter in ADAPTERS.values():
+            if adapter.spec.shape == shape:
+                parts.append(_slot(adapter.spec, documents.get(adapter.spec.collection, [])))
+    return "\n".join(parts)
+
+
+def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
+    adapter = ADAPTERS[spec.name]
+    constructor = f"{spec.class_name}{_arguments(context_signature(spec))}"
+    methods = [f"{name}{_arguments(inspect.signature(getattr(adapter, name)))}" for name in contract_methods(adapter)]
+    rows = [
+        ("constructor", f"`{constructor}`"),
+        ("methods", "<br>".join(f"`{method}`" for method in methods if not method.startswith("wait_for_init"))),
+        ("nothing stored", _nothing(spec)),
+        ("collection", f"`{spec.collection}`"),
+        ("key", ", ".join(f"`{name}`" for name in spec.key)),
+        ("other fields", ", ".join(f"`{name}`" for name in _fields(spec))),
+        ("Redis key", f"`{_redis_key(spec)}`"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    text = f"### {spec.name}\n\n{_about(spec)}\n\n| | |\n| --- | --- |\n{table}\n"
+    if documents:
+        shown = {name: value for name, value in documents[0].items() if name != "_id"}
+        lines = ",\n".join(_field(name, value) for name, value in shown.items())
+        text += f"\n```json\n{{\n{lines}\n}}\n```\n"
+    return text
+
+
+def _field(name: str, value: Any) -> str:
+    """Return a field of a document, on one line if that is short enough."""
+    line = f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+    if len(line) <= _LINE:
+        return line
+    if isinstance(value, dict):
+        parts, (opening, closing) = [f"{json.dumps(part)}: {json.dumps(held)}" for part, held in value.items()], "{}"
+    else:
+        parts, (opening, closing) = [json.dumps(held) for held in value], "[]"
+    return f"  {json.dumps(name)}: {opening}\n    " + ",\n    ".join(parts) + f"\n  {closing}"
+
+
+def _about(spec: SlotSpec) -> str:
+    sentences = [f"{spec.about[0].upper()}{spec.about[1:]}."]
+    if spec.payload == "object|null":
+        sentences.append("Writing `None` clears it.")
+    if spec.newest is not None:
+        sentences.append(f"A list gives the newest {spec.newest}, the oldest of them first; `limit=` changes that.")
+    if spec.immutable:
+        sentences.append(
+            "What is stored never changes, and what has not closed yet is skipped. See [Candles](candles.md)."
+        )
+    return " ".join(sentences)
+
+
+def _arguments(signature: inspect.Signature) -> str:
+    names = []
+    for name, parameter in signature.parameters.items():
+        if name != "self":
+            default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+            names.append(f"{name}{default}")
+    return f"({', '.join(names)})"
+
+
+def _nothing(spec: SlotSpec) -> str:
+    if spec.shape == "series":
+        return "`None`, also if a single row of the window is missing"
+    if spec.shape == "collection" or spec.payload == "list":
+        return "`[]`"
+    return "`{}`" if spec.shape == "entry" else "`None`"
+
+
+def _fields(spec: SlotSpec) -> list[str]:
+    if spec.shape == "series":
+        return ["open", "high", "low", "close", "volume"]
+    return [spec.field, *(["when"] if spec.when else []), *(["removed"] if spec.soft_delete else [])]
+
+
+def _redis_key(spec: SlotSpec) -> str:
+    parts = ["{backtest|live}" if name == FLAG else f"{{{name}}}" for name in spec.redis]
+    # A bar would end the table's cell.
+    return ":".join((spec.prefix, *parts)).replace("|", "\\|")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    if parser.parse_args().check:
+        if PAGE.read_text() == page():
+            return 0
+        print("docs/slots.md is not what the slot table says: run python tools/slots_page.py")
+        return 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
