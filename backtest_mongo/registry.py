@@ -119,8 +119,8 @@ class Registry(SlotFactories):
     if not TYPE_CHECKING:  # which would take every name for one of the registry's
 
         def __getattr__(self, name: str) -> Any:
-            # Python itself adds which name was meant.
-            raise AttributeError(f"persist has no slot {name!r}", name=name, obj=self)
+            # Without the object: Python would add a guess of its own, on some of its versions and in some places.
+            raise AttributeError(f"persist has no slot {name!r} ({meant(name, self._adapters)})", name=name)
 
     def _add(self, adapter: type[Adapter]) -> None:
         self._adapters[adapter.spec.name] = adapter

@@ -411,7 +411,7 @@ async def test_slots_are_chosen_by_name(deployment: Deployment, tmp_path: Path) 
         await import_dump(tmp_path, conflicts="older")  # type: ignore[arg-type]
     (tmp_path / "empty").mkdir()
     for name, words in (
-        ("empty", "neither it nor its dump has a slot's directory, such as"),
+        ("empty", "neither it nor its dump has a slot's directory"),
         ("absent", "no directory"),
     ):
         with pytest.raises(InputError, match=words):
