@@ -50,6 +50,16 @@ def test_context_that_is_no_text_is_refused(spec: SlotSpec, value: Any) -> None:
             ADAPTERS[spec.name](**{**uniform.context(spec, "x"), name: value})
 
 
+def test_empty_name_is_refused_where_the_contract_does_not_allow_it(spec: SlotSpec) -> None:
+    for name in spec.context:
+        values = {**uniform.context(spec, "x"), name: ""}
+        if name in {"recent": ["frame_name"], "session": ["frame_name", "symbol"]}.get(spec.name, []):
+            assert ADAPTERS[spec.name](**values).context[name] == ""
+        else:
+            with pytest.raises(InputError, match=f"^{spec.name}: {name} must "):
+                ADAPTERS[spec.name](**values)
+
+
 @pytest.mark.shapes("entry", "bucket", "collection")
 async def test_entry_that_is_no_text_is_refused_and_the_victim_stays(
     deployment: Deployment, unique: str, spec: SlotSpec

@@ -379,6 +379,7 @@ async def test_frames_gaps_and_series_are_those_of_the_files(root: Path) -> None
     for other in (("ETH_USDT", "1d", "x"), ("x" * 300, "1h", "y" * 300), ("BTC/USDT", "1m", "x")):
         await persist.candle(*other).write_candles_data(candles(1))
     put(root, "data/candle/x/BTCUSDT/7m/0", candles(1)[0])
+    put(root, "data/candle/x/%/1m/0", candles(1)[0])  # without a symbol
     found = [tuple(adapter.context.values()) async for adapter in type(series).list_series()]
     assert found == [
         ("BTC/USDT", "1m", "x"),

@@ -405,8 +405,9 @@ async def test_series_are_listed_in_order(deployment: Deployment, unique: str) -
     contexts = [("ETHUSDT", "1h", unique), ("BTCUSDT", "1m", unique), ("BTCUSDT", "1h", f"{unique}2")]
     for context in contexts:
         await CandleAdapter(*context).write_candles_data(candles(3))
-    key = {"exchangeName": unique, "symbol": "BTCUSDT", "interval": "1w", "timestamp": 0}
-    await (await deployment.collection(CandleAdapter.spec)).insert_one(key)
+    rows = await deployment.collection(CandleAdapter.spec)
+    for symbol, interval in (("BTCUSDT", "1w"), ("", "1m")):  # which no adapter takes
+        await rows.insert_one({"exchangeName": unique, "symbol": symbol, "interval": interval, "timestamp": 0})
     found = [tuple(adapter.context.values()) async for adapter in CandleAdapter.list_series()]
     assert found == [contexts[1], contexts[0], contexts[2]]
 
