@@ -73,7 +73,7 @@ def main():
     with embedded.Servers() as servers:
         os.environ |= {name: str(value) for name, value in servers.config.items()}
         for name, crashes in (("disturbed", (*CRASHES, None)), ("calm", (None,))):
-            print(f"{name}:")
+            print(f"{name}:", flush=True)  # before what its processes print
             for crash in crashes:
                 command = [sys.executable, __file__, name, *([] if crash is None else [str(crash)])]
                 code = subprocess.run(command, check=False).returncode

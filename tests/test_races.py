@@ -284,7 +284,7 @@ async def test_race_that_is_lost_without_end_is_an_error_after_a_bounded_number_
     state = StateAdapter(unique, "counter")
     await state.wait_for_init()
     before = await fail("alwaysOn", failCommands=["findAndModify"], **LOST_RACE)
-    with pytest.raises(StoreError, match="a unique index that is not ours") as caught:
+    with pytest.raises(StoreError, match="a unique index over x, which is not ours") as caught:
         await state.write_state_data({"n": 1}, WHEN)
     assert caught.value.code == 11000
     assert 2 <= await fail("off") - before <= 10
