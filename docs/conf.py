@@ -20,12 +20,14 @@ release = version = backtest_mongo.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
-#: Pages may be listed before they are there: the toctree's globs then match nothing.
-suppress_warnings = ["toc.empty_glob"]
 
 html_theme = "furo"
 html_title = f"backtest-mongo {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+#: On the pages of the reference a name alone says enough beside the text.
+toc_object_entries_show_parents = "hide"
 html_show_sphinx = False
 
 #: Links go to headings as they do on the pages of a repository.
@@ -50,7 +52,7 @@ nitpick_ignore_regex = [
         r"(annotated_types|collections\.abc|datetime|decimal|os|pathlib|pydantic|pydantic_settings|typing)\..+",
     ),
     # What a class says of itself by its short name, or holds that is explained with it.
-    ("py:class", r"Watch|Document|backtest_mongo\.config\.Given"),
+    ("py:class", r"Document|backtest_mongo\.config\.Given"),
     # Texts that mask what is secret in them, and the drivers' clients.
     ("py:class", r"backtest_mongo\.urls\.(MongoURI|RedisURL)"),
     ("py:class", r"MongoClient|RedisClient"),

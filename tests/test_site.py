@@ -35,6 +35,23 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} <= listed
 
 
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that a repository's viewer gives to the headings of a page."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_to_files_and_headings_of_the_repository(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith(("http://", "https://")):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in _anchors(target), link
+
+
 def test_page_of_the_slots_is_what_the_table_says() -> None:
     assert slots_page.PAGE.read_text() == slots_page.page()
     assert all(f"### {spec.name}\n" in slots_page.page() for spec in backtest_mongo.SLOTS)

@@ -1,4 +1,4 @@
-"""Draws the diagrams of a read and a write: ``python tools/diagrams.py`` writes ``docs/*-path.svg``.
+"""Draws the diagrams of the documentation: ``python tools/diagrams.py`` writes three SVGs to ``docs``.
 
 They stand on a light ground of their own, so that they can be read on light and on dark pages.
 """
@@ -17,7 +17,13 @@ ACROSS: Final = 234
 DOWN: Final = 112
 EDGE: Final = 24
 
-COLOURS: Final = {"your code": "#f1f0ef", "this process": "#dbeafe", "Redis": "#fee2e2", "MongoDB": "#dcfce7"}
+COLOURS: Final = {
+    "your code": "#f1f0ef",
+    "this process": "#dbeafe",
+    "Redis": "#fee2e2",
+    "MongoDB": "#dcfce7",
+    "files": "#fef3c7",
+}
 
 
 class Box(NamedTuple):
@@ -47,6 +53,24 @@ class Arrow(NamedTuple):
 
     points: tuple[tuple[int, int], ...]
     word: str = ""
+
+
+def overview() -> str:
+    """Return the diagram of what there is."""
+    strategy = Box(0, 0, "your code", "your strategy", "names no storage")
+    registry = Box(1, 0, "this process", "persist", "one instance a context")
+    adapters = Box(2, 0, "this process", "17 adapters", "checks, time, batches")
+    mongo = Box(3, 0, "MongoDB", "MongoDB", "every row")
+    files = Box(2, 1, "files", "JSON files", "instead, before setup()")
+    redis = Box(3, 1, "Redis", "Redis", "ids only: may be lost")
+    arrows = [
+        Arrow((strategy.at(1, 0.5), registry.at(0, 0.5))),
+        Arrow((registry.at(1, 0.5), adapters.at(0, 0.5))),
+        Arrow((adapters.at(1, 0.5), mongo.at(0, 0.5))),
+        Arrow((adapters.at(1, 0.8), redis.at(0, 0.3))),
+        Arrow((adapters.at(0.5, 1), files.at(0.5, 0))),
+    ]
+    return _svg([strategy, registry, adapters, mongo, files, redis], arrows, files.top + HEIGHT)
 
 
 def read_path() -> str:
@@ -160,5 +184,6 @@ def _word(arrow: Arrow) -> list[str]:
 
 
 if __name__ == "__main__":
+    (DOCS / "overview.svg").write_text(overview())
     (DOCS / "read-path.svg").write_text(read_path())
     (DOCS / "write-path.svg").write_text(write_path())

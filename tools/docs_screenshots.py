@@ -51,6 +51,8 @@ async def fill(config: dict[str, object]) -> None:
         database = (await get_mongo()).get_default_database("backtest-kit")
         keys = [("strategyName", 1), ("exchangeName", 1), ("frameName", 1)]
         await database["session-items"].create_index(keys, unique=True)
+        # Sizes on disk are those of the last checkpoint.
+        await database.client.admin.command("fsync")
 
 
 def _settled(output: str) -> str:
@@ -86,7 +88,8 @@ def main() -> None:
         asyncio.run(fill(servers.config))
         environment = {key: str(value) for key, value in servers.config.items()}
         for name in wanted:
-            take(name, PICTURES[name], environment)
+            # The demo starts servers of its own, as it does for a reader.
+            take(name, PICTURES[name], {} if name == "demo" else environment)
 
 
 if __name__ == "__main__":

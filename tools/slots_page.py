@@ -16,11 +16,13 @@ from typing import Any, Final
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.contracts import contract_methods
 from backtest_mongo.expansion import context_signature
+from backtest_mongo.files.layout import path_of
 from backtest_mongo.specs import FLAG, SlotSpec
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "slots.md"
-_LINE: Final = 88
+#: What is shown of a document without scrolling.
+LINE: Final = 84
 
 SHAPES: Final = {
     "document": ("One document a context", "One document for each set of the constructor's arguments."),
@@ -41,8 +43,9 @@ Everything that an engine stores goes to one of seventeen slots, each with a col
 A row is found by its key, over which its collection has a unique index. `when` is the simulation time in milliseconds
 since the epoch: reads that are given a time return nothing that was stored for a later one. All documents have
 `createDate` and `updatedDate` (dates, UTC) and `__v`, which mongoose expects. A Redis key holds the document's `_id`,
-as 24 hex digits; `{backtest|live}` is the word that the flag `backtest` stands for. The documents below are some that
-the Node package has stored; dates are replaced by `"<now>"`.
+as 24 hex digits; `{backtest|live}` is the word that the flag `backtest` stands for. Before `setup()` a row is a file
+below `dump`, whose content is the payload; a part of its path in brackets is left out where its field is empty. The
+documents below are some that the Node package has stored; dates are replaced by `"<now>"`.
 """
 
 
@@ -72,26 +75,30 @@ def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
         ("key", ", ".join(f"`{name}`" for name in spec.key)),
         ("other fields", ", ".join(f"`{name}`" for name in _fields(spec))),
         ("Redis key", f"`{_redis_key(spec)}`"),
+        ("file", f"`{_file(spec)}`"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     text = f"### {spec.name}\n\n{_about(spec)}\n\n| | |\n| --- | --- |\n{table}\n"
     if documents:
         shown = {name: value for name, value in documents[0].items() if name != "_id"}
-        lines = ",\n".join(_field(name, value) for name, value in shown.items())
-        text += f"\n```json\n{{\n{lines}\n}}\n```\n"
+        lines = (f"  {json.dumps(name)}: {_json(value, len(name) + 6)}" for name, value in shown.items())
+        text += "\n```json\n{\n" + ",\n".join(lines) + "\n}\n```\n"
     return text
 
 
-def _field(name: str, value: Any) -> str:
-    """Return a field of a document, on one line if that is short enough."""
-    line = f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
-    if len(line) <= _LINE:
+def _json(value: Any, taken: int, depth: int = 1) -> str:
+    """Return a value in one line, or where there is no room for that, with a part a line."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) + taken <= LINE or not isinstance(value, dict | list) or not value:
         return line
-    if isinstance(value, dict):
-        parts, (opening, closing) = [f"{json.dumps(part)}: {json.dumps(held)}" for part, held in value.items()], "{}"
-    else:
-        parts, (opening, closing) = [json.dumps(held) for held in value], "[]"
-    return f"  {json.dumps(name)}: {opening}\n    " + ",\n    ".join(parts) + f"\n  {closing}"
+    pairs = value.items() if isinstance(value, dict) else [("", part) for part in value]
+    indent = "  " * (depth + 1)
+    parts = []
+    for name, part in pairs:
+        label = f"{json.dumps(name)}: " if name else ""
+        parts.append(f"{indent}{label}{_json(part, len(indent) + len(label) + 1, depth + 1)}")
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}\n" + ",\n".join(parts) + f"\n{'  ' * depth}{last}"
 
 
 def _about(spec: SlotSpec) -> str:
@@ -134,6 +141,10 @@ def _redis_key(spec: SlotSpec) -> str:
     parts = ["{backtest|live}" if name == FLAG else f"{{{name}}}" for name in spec.redis]
     # A bar would end the table's cell.
     return ":".join((spec.prefix, *parts)).replace("|", "\\|")
+
+
+def _file(spec: SlotSpec) -> str:
+    return f"dump/{path_of(spec)}.json".replace("*", "").replace(f"{{{FLAG}}}", "{backtest\\|live}")
 
 
 def main() -> int:

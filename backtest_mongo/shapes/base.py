@@ -56,7 +56,9 @@ class Adapter:
             await self._prepare()
 
     def watch(self, after: str | None = None) -> Watch:
-        """Return the changes of this context as they happen, by whatever process: see :class:`Watch`.
+        """Return the changes of this context as they happen, by whatever process.
+
+        What iterates over them is a :class:`~backtest_mongo.watching.Watch`.
 
         Needs a replica set or a sharded cluster. A lost connection is made again, and nothing is missed or told twice.
 
