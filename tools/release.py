@@ -1,9 +1,9 @@
 """Build what is released, and look at it: ``python tools/release.py``, with each extra on each Python by ``--all``.
 
-A source distribution and a wheel are built, and the wheel once more out of the source distribution. Their contents, the
-version and the README are checked; links of the README to other files lead nowhere on an index of packages. Then both
-are installed in environments that have nothing else, where files are written and read, and by ``--all`` what each extra
-is for is run. uv makes the environments where it is, or else venv and pip do.
+A source distribution is built, and a wheel out of it. Their contents, the version and the README are checked; links of
+the README to other files lead nowhere on an index of packages. Then both are installed in environments that have
+nothing else, where files are written and read. By ``--all`` what each extra is for is run as well, and some tests as
+they are in the source distribution. uv makes the environments where it is, or else venv and pip do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
+import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -34,18 +36,19 @@ NEEDED: Final = (
     "pytest_backtest_mongo.py",
 )
 FOREIGN: Final = ("tests/", "tools/", "benchmarks/", "faults/", "docs/", "examples/")
-#: What of the repository a source distribution must have: enough to run the tests.
-SOURCES: Final = (
-    "README.md",
-    "CHANGELOG.md",
-    "LICENSE",
-    "noxfile.py",
-    "pyproject.toml",
-    "tests",
-    "docs",
-    "examples",
-    "tools",
+#: What a program of the wheel and a plugin of pytest's are found by.
+ENTRY_POINTS: Final = (
+    "[console_scripts]\nbacktest-mongo = backtest_mongo.cli:main",
+    "[pytest11]\npytest_backtest_mongo = pytest_backtest_mongo",
 )
+#: What of the repository a source distribution must have, whole: enough to run the tests.
+SOURCES: Final = ("backtest_mongo", "benchmarks", "docs", "examples", "faults", "tests", "tools")
+SOURCE_FILES: Final = ("README.md", "CHANGELOG.md", "LICENSE", "SECURITY.md", "compose.yaml", "noxfile.py")
+UNSHIPPED: Final = ("__pycache__", "_build", ".ipynb_checkpoints")
+#: Tests that take seconds, and say that the source distribution has what tests need.
+QUICK_TESTS: Final = ("tests/test_public.py", "tests/test_specs.py", "tests/test_messages.py", "tests/test_docs.py")
+#: Importing takes half a second, nearly all of it in the drivers, and more on a machine that is busy.
+IMPORT_SECONDS: Final = 4.0
 
 FILES: Final = """
 import asyncio, sys
@@ -56,7 +59,8 @@ async def main():
     assert await state.read_state_data() == {"n": 1}
     assert await state.read_state_data(when=4) is None
 asyncio.run(main())
-assert not {"typer", "rich", "polars", "pandas", "numpy", "pytest"} & set(sys.modules)
+later = {"typer", "rich", "polars", "pandas", "pyarrow", "numpy", "matplotlib", "opentelemetry", "pytest"}
+assert not later & set(sys.modules), later & set(sys.modules)
 """
 SERVERS: Final = """
 import asyncio
@@ -113,13 +117,15 @@ def check_contents(sdist: Path, wheel: Path) -> None:
     """Check which files are in them, and what their metadata say."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        entry_points = archive.read(f"backtest_mongo-{VERSION}.dist-info/entry_points.txt").decode()
         metadata = Parser().parsestr(archive.read(f"backtest_mongo-{VERSION}.dist-info/METADATA").decode())
     with tarfile.open(sdist) as archive_:
-        tops = {name.split("/")[1] for name in archive_.getnames() if "/" in name}
+        shipped = {name.partition("/")[2] for name in archive_.getnames()}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "backtest_mongo").rglob("*.py")}
     problems = [f"the wheel lacks {name}" for name in sorted({*modules, *NEEDED} - set(names))]
     problems += [f"the wheel has {name}" for name in names if name.startswith(FOREIGN) or "__pycache__" in name]
-    problems += [f"the source distribution lacks {name}" for name in SOURCES if name not in tops]
+    problems += [f"the wheel has no entry point {point!r}" for point in ENTRY_POINTS if point not in entry_points]
+    problems += [f"the source distribution lacks {name}" for name in sorted(_sources() - shipped)]
     if not any(name.endswith("licenses/LICENSE") for name in names):
         problems.append("the wheel lacks the license")
     if metadata["Version"] != VERSION:
@@ -132,24 +138,58 @@ def check_contents(sdist: Path, wheel: Path) -> None:
     print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1000:,.0f} kB; {sdist.name}: complete")
 
 
+def _sources() -> set[str]:
+    found = (path for top in SOURCES for path in (ROOT / top).rglob("*") if path.is_file())
+    kept = (path for path in found if not any(part in UNSHIPPED for part in path.parts))
+    return {*SOURCE_FILES, *(path.relative_to(ROOT).as_posix() for path in kept)}
+
+
 def check_installed(artifact: Path, python: str, extra: str, directory: Path) -> None:
     """Install one of the two in an environment of its own, and run there what has to run."""
     environment = directory / f"{python}-{extra or 'plain'}-{artifact.suffix[1:]}"
-    what = f"{artifact}[{extra}]" if extra else str(artifact)
-    program = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    if shutil.which("uv"):
-        run("uv", "venv", "--quiet", "--python", python, environment)
-        run("uv", "pip", "install", "--quiet", "--python", program, what)
-    else:
-        run(f"python{python}", "-m", "venv", environment)
-        run(program, "-m", "pip", "install", "--quiet", what)
+    program = install(environment, python, f"{artifact}[{extra}]" if extra else artifact)
     # In an empty directory, so that nothing of the repository is imported.
     empty = Path(tempfile.mkdtemp(dir=directory))
     run(program, "-W", "error", *EXTRAS[extra], cwd=empty)
+    if extra == "cli":
+        run(program.with_name("backtest-mongo"), "--help", cwd=empty)
+    seconds = min(timed(program, "-c", "import backtest_mongo", cwd=empty) for _ in range(3))
+    if seconds > IMPORT_SECONDS:
+        raise SystemExit(f"importing takes {seconds:.1f} s on Python {python}")
     version = run(program, "-c", "import backtest_mongo; print(backtest_mongo.__version__)", cwd=empty).strip()
     if version != VERSION:
         raise SystemExit(f"{artifact.name} installs version {version}, not {VERSION}")
-    print(f"Python {python}, {artifact.suffix[1:]:3} {f'[{extra}]' if extra else 'without extras':15} runs", flush=True)
+    kind = f"{artifact.suffix[1:]:3} {f'[{extra}]' if extra else 'without extras':15}"
+    print(f"Python {python}, {kind} runs; importing takes {seconds:.2f} s", flush=True)
+
+
+def install(environment: Path, python: str, *what: object) -> Path:
+    """Make an environment that has nothing but this, and return its Python."""
+    program = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    if shutil.which("uv"):
+        run("uv", "venv", "--quiet", "--python", python, environment)
+        run("uv", "pip", "install", "--quiet", "--python", program, *what)
+    else:
+        run(f"python{python}", "-m", "venv", environment)
+        run(program, "-m", "pip", "install", "--quiet", *what)
+    return program
+
+
+def timed(*command: object, cwd: Path) -> float:
+    began = time.monotonic()
+    run(*command, cwd=cwd)
+    return time.monotonic() - began
+
+
+def check_tests(sdist: Path, directory: Path) -> None:
+    """Run some tests as they are in the source distribution."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(directory, filter="data")
+    root = directory / sdist.name.removesuffix(".tar.gz")
+    groups = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]
+    program = install(directory / "tests", PYTHONS[0], f"{sdist}[demo,frames,plot]", *groups["test"])
+    run(program, "-m", "pytest", "-q", *QUICK_TESTS, cwd=root)
+    print("tests of the source distribution pass")
 
 
 def main() -> None:
@@ -167,6 +207,8 @@ def main() -> None:
                     check_installed(wheel, python, extra, directory)
             if everything or python == PYTHONS[0]:
                 check_installed(sdist, python, "", directory)
+        if everything:
+            check_tests(sdist, directory)
 
 
 if __name__ == "__main__":
