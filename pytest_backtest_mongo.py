@@ -6,7 +6,7 @@ that uses no fixture of it pays nothing, and coverage misses nothing. The work i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,11 @@ __all__ = [
     "backtest_store",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_runtest_protocol",
 ]
 
 _DRIVERS = ("motor", "pymongo")
+_FIXTURES = frozenset({"backtest_dummy", "backtest_files", "backtest_servers", "backtest_store"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +38,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getini("backtest_driver") not in ("", *_DRIVERS):
         raise pytest.UsageError(f"backtest_driver must be {' or '.join(_DRIVERS)}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
+    """Keep a test that uses one of the fixtures, and all other fixtures that it uses, from files below ``./dump``."""
+    if _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        yield
+        return
+    from backtest_mongo.pytest_plugin import files_on_demand
+
+    with files_on_demand():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Final
 
@@ -17,8 +20,8 @@ class Trips:
         self.rows: int = 0
         self.trips: int = 0
 
-    def add(self, rows: int) -> None:
-        self.trips += 1
+    def add(self, rows: int, trips: int = 1) -> None:
+        self.trips += trips
         self.rows += rows
 
 
@@ -40,22 +43,37 @@ class SlotCounts:
         self.lists: Trips = Trips()
         self.writes: Trips = Trips()
 
+    def add(self, others: SlotCounts) -> None:
+        self.hits += others.hits
+        self.misses += others.misses
+        self.blocks += others.blocks
+        for trips, more in zip(self._trips, others._trips, strict=True):
+            trips.add(more.rows, more.trips)
 
-class Seen:
-    """What the layers below note of one operation that is observed.
+    def rows(self) -> dict[str, int]:
+        """Return the rows of each kind of operation."""
+        return {"read": self.reads.rows, "list": self.lists.rows, "write": self.writes.rows}
 
-    Attributes:
-        hit: whether what was read was in the cache; ``None`` where that has no meaning.
-        batch: how many rows travelled together, those of others included; 0 where that has no meaning.
-        leads: whether it is the first of those, and so the one to count the batch by.
-    """
+    @property
+    def _trips(self) -> tuple[Trips, Trips, Trips]:
+        return self.reads, self.lists, self.writes
 
-    __slots__ = ("batch", "hit", "leads")
+
+class Seen(ABC):
+    """One operation that is observed: what the layers below tell of it."""
+
+    __slots__ = ("hit",)
 
     def __init__(self) -> None:
+        #: Whether what was read was in the cache; ``None`` where that has no meaning.
         self.hit: bool | None = None
-        self.batch: int = 0
-        self.leads: bool = True
+
+    @abstractmethod
+    def set_out(self, fellows: Sequence[Seen]) -> AbstractContextManager[object]:
+        """Tell that it travels now, together with ``fellows``, which it is one of.
+
+        What is returned is to be entered where the round trips are made, or the task that makes them.
+        """
 
 
 #: The operation that is observed, in its own task and those that it starts; ``None`` where nobody looks.

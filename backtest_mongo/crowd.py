@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Final, Generic, TypeVar
 
 from backtest_mongo.counts import Seen, Trips, seen
@@ -87,10 +88,11 @@ class Crowd(Generic[Item, Result]):
         self._depart(gathering)
         if not gathering:
             self._trips.add(1)
-            noted = seen.get()
-            if noted is not None:
-                noted.batch = 1
-            return await alone(item)
+            observed = seen.get()
+            if observed is None:
+                return await alone(item)
+            with observed.set_out((observed,)):
+                return await alone(item)
         call = Call(item)
         self._start([call, *gathering])
         return await call.outcome()
@@ -101,11 +103,8 @@ class Crowd(Generic[Item, Result]):
 
     def _start(self, calls: list[Call[Item, Result]]) -> None:
         self._trips.add(len(calls))
-        leads = True
-        for call in calls:
-            if call.seen is not None:
-                call.seen.batch, call.seen.leads = len(calls), leads
-                leads = False
-        task = asyncio.ensure_future(self._together(calls))
+        observed = [call.seen for call in calls if call.seen is not None]
+        with observed[0].set_out(observed) if observed else nullcontext():
+            task = asyncio.ensure_future(self._together(calls))
         self._tasks.add(task)  # the event loop alone would not keep it alive
         task.add_done_callback(self._tasks.discard)

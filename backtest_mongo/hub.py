@@ -11,7 +11,7 @@ import os
 import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -46,7 +46,17 @@ if TYPE_CHECKING:
 
     MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]] | AsyncMongoClient[dict[str, Any]]
 
-__all__ = ["INIT_SECONDS", "Hub", "close_hub", "close_outdated", "current_hub", "known_hubs", "on_made", "sweep"]
+__all__ = [
+    "INIT_SECONDS",
+    "Hub",
+    "close_hub",
+    "close_outdated",
+    "current_hub",
+    "known_hubs",
+    "on_made",
+    "sweep",
+    "total_counts",
+]
 
 DEFAULT_DATABASE: Final = "backtest-kit"
 #: How long ``wait_for_init`` waits for the servers.
@@ -193,6 +203,8 @@ async def _close(close: Callable[[], Any]) -> None:
 # next one is made. Retired are those whose configuration has been replaced, and those that are being closed.
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _retired: list[Hub] = []
+# What was done on connections that are closed.
+_done: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
 # Loops in different threads come and go at the same time: whoever changes one of the two holds this.
 _lock = threading.Lock()
 #: Called with each hub, in its loop, once it is made.
@@ -214,6 +226,20 @@ def known_hubs() -> dict[asyncio.AbstractEventLoop, Hub]:
         return dict(_hubs)
 
 
+def total_counts() -> dict[str, SlotCounts]:
+    """Return what was done in this process, on all of its event loops, by slot."""
+    total: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
+    with _lock:
+        for counts in (_done, *(hub.counts for hub in (*_hubs.values(), *_retired))):
+            _add(total, counts)
+    return dict(total)
+
+
+def _add(total: defaultdict[str, SlotCounts], counts: Mapping[str, SlotCounts]) -> None:
+    for name, some in list(counts.items()):  # its loop may be at work in another thread
+        total[name].add(some)
+
+
 def _make(loop: asyncio.AbstractEventLoop) -> Hub:
     hub = Hub(get_config(), loop)
     with _lock:
@@ -232,6 +258,8 @@ def sweep() -> None:
         ended = [_hubs.pop(known) for known in list(_hubs) if known.is_closed()]
         ended += [known for known in _retired if known.loop.is_closed()]
         _retired[:] = [known for known in _retired if known not in ended]
+        for known in ended:
+            _add(_done, known.counts)
     for known in ended:
         known.abandon()
 
@@ -256,6 +284,7 @@ async def close_outdated() -> None:
             # Not before: a close that is cancelled can be called again.
             if known in _retired:
                 _retired.remove(known)
+                _add(_done, known.counts)
 
 
 async def close_hub() -> None:
@@ -276,6 +305,7 @@ def _after_fork() -> None:
     _inherited.extend((*_hubs.values(), *_retired))
     _hubs.clear()
     _retired.clear()
+    _done.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from backtest_mongo.counts import seen
 from backtest_mongo.hub import Hub
 from backtest_mongo.specs import Key, SlotSpec
 from backtest_mongo.store import Counts, SeriesRows, Store
-from backtest_mongo.telemetry import Operation, Telemetry, telemetry
+from backtest_mongo.telemetry import Telemetry, telemetry
 from backtest_mongo.types import Candle, Coverage, Document, Sealed
 
 if TYPE_CHECKING:
     from backtest_mongo.arrays import CandleArrays
+    from backtest_mongo.operation import Operation
 
 __all__ = ["observed"]
 
@@ -26,63 +29,83 @@ class _Observed:
     """Every operation of a series' store; those of other slots' are the first few of them."""
 
     def __init__(self, store: SeriesRows, hub: Hub, spec: SlotSpec, telemetry: Telemetry) -> None:
+        from backtest_mongo.operation import Operation  # it needs OpenTelemetry, which is there
+
         self._store = store
-        self._hub = hub
-        self._telemetry = telemetry
-        self._attributes = {
+        always = {
             "db.system.name": "mongodb",
             "db.namespace": hub.database.name,
             "db.collection.name": spec.collection,
-            "backtest_mongo.slot": spec.name,
         }
+        attributes: dict[str, dict[str, str]] = {}
 
-    def _begin(self, name: str) -> Operation:
-        return Operation(self._telemetry, self._hub, {**self._attributes, "db.operation.name": name})
+        def begin(name: str) -> Operation:
+            if name not in attributes:
+                attributes[name] = {**always, "db.operation.name": name}
+            return Operation(telemetry, hub, attributes[name])
 
-    async def _one(
-        self, name: str, work: Awaitable[T], rows: Callable[[T], int] | None = None, batch: int | None = None
-    ) -> T:
+        self._begin = begin
+
+    async def _together(self, name: str, work: Awaitable[T], rows: Callable[[T], int] | None = None) -> T:
+        """Carry out what travels with others, or alone, and sets out when that is known."""
         operation = self._begin(name)
+        token = seen.set(operation)
         try:
-            with operation as noted:
-                if batch is not None:
-                    noted.batch = batch
-                result = await work
+            result = await work
         except BaseException as error:
             operation.end(error)
             raise
+        finally:
+            seen.reset(token)
+        operation.end(rows=None if rows is None else rows(result))
+        return result
+
+    async def _one(self, name: str, work: Awaitable[T], rows: Callable[[T], int] | None = None, batch: int = 1) -> T:
+        operation = self._begin(name)
+        with operation.set_out((operation,), batch):
+            token = seen.set(operation)
+            try:
+                result = await work
+            except BaseException as error:
+                operation.end(error)
+                raise
+            finally:
+                seen.reset(token)
         operation.end(rows=None if rows is None else rows(result))
         return result
 
     async def _each(self, name: str, rows: AsyncIterator[T]) -> AsyncIterator[T]:
         operation = self._begin(name)
-        count = 0
+        trip = operation.set_out((operation,))
+        count, spent = 0, 0.0
         try:
             async with aclosing(cast("Any", rows)):
                 while True:
                     # What the caller does between two rows is none of it.
-                    with operation:
+                    since = perf_counter()
+                    with trip:
                         row: Any = await anext(rows, _END)
+                    spent += perf_counter() - since
                     if row is _END:
                         break
                     count += 1
                     yield row
         except GeneratorExit:  # the caller has seen enough
-            operation.end(rows=count)
+            operation.end(rows=count, seconds=spent)
             raise
         except BaseException as error:
-            operation.end(error, count)
+            operation.end(error, count, spent)
             raise
-        operation.end(rows=count)
+        operation.end(rows=count, seconds=spent)
 
     async def ready(self) -> None:
         await self._store.ready()
 
     async def find(self, key: Key) -> Document | None:
-        return await self._one("read", self._store.find(key), _found)
+        return await self._together("read", self._store.find(key), _found)
 
     async def upsert(self, key: Key, fields: Document) -> None:
-        await self._one("write", self._store.upsert(key, fields))
+        await self._together("write", self._store.upsert(key, fields))
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
         await self._one("write", self._store.upsert_many(rows), batch=len(rows))

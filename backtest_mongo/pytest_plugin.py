@@ -18,13 +18,14 @@ from redis.exceptions import RedisClusterException, RedisError
 from backtest_mongo import config, embedded, hub, lifecycle, log
 from backtest_mongo.config import Given
 from backtest_mongo.errors import ServerError
+from backtest_mongo.files import adapter
 from backtest_mongo.loops import LoopGuards
 from backtest_mongo.mongo_rows import PAGE
 from backtest_mongo.redis_clients import get_all
 from backtest_mongo.registry import persist
 from backtest_mongo.specs import SlotSpec
 
-__all__ = ["BacktestServers", "BacktestStore", "dummies", "files", "servers", "store"]
+__all__ = ["BacktestServers", "BacktestStore", "dummies", "files", "files_on_demand", "servers", "store"]
 
 _MONGO: Final = "CC_MONGO_CONNECTION_STRING"
 #: Any of these says that there are servers to use.
@@ -118,6 +119,16 @@ def files(directory: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def files_on_demand() -> Iterator[None]:
+    """Refuse files in the directory where they are by default: nothing of a test may get there by accident."""
+    adapter.only_on_demand = True
+    try:
+        yield
+    finally:
+        adapter.only_on_demand = False
+
+
+@contextmanager
 def dummies() -> Iterator[None]:
     with _put_back():
         persist.use_dummy()
@@ -153,8 +164,8 @@ async def _remove(is_ours: bool) -> None:
             if is_ours:
                 await current.redis.flushdb()
             else:
-                for adapter in persist._adapters.values():
-                    await _forget_ids(current, adapter.spec)
+                for slot in persist._adapters.values():
+                    await _forget_ids(current, slot.spec)
                 async for key in current.redis.scan_iter(f"{current.database.name}:*", count=_REDIS_KEYS):
                     await current.redis.delete(key)
         await current.mongo.drop_database(current.database.name)

@@ -150,7 +150,7 @@ class Registry(SlotFactories):
         implementation = self._implementations.get(spec.name)
         if implementation is None:
             if self._choose is None:
-                self._choose = filed(Path(DIRECTORY).absolute())
+                self._choose = filed(Path(DIRECTORY).absolute(), on_demand=False)
             implementation = self._implementations[spec.name] = self._choose(self._adapters[spec.name])
         return implementation
 

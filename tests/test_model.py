@@ -18,6 +18,7 @@ import os
 import sys
 import uuid
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ from hypothesis.stateful import (
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
 import backtest_mongo
 from backtest_mongo import InputError, persist
@@ -275,7 +277,8 @@ class Machine(RuleBasedStateMachine):
             "start": {"start": block["start"] + 10**9 * 4 * row.step},
             "announced": {"rows": 0, "token": ObjectId()},
         }
-        collection.update_one({"_id": block["_id"]}, {"$set": changes[how]})
+        with suppress(DuplicateKeyError):  # another has been moved there already
+            collection.update_one({"_id": block["_id"]}, {"$set": changes[how]})
         self.damaged.add(row)
 
     @rule(drawn=st.lists(documents, min_size=1, max_size=6), when=st.none() | times, process=processes)

@@ -260,6 +260,48 @@ def test_is_as_before_again():
     run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=7)
 
 
+def test_nothing_gets_into_the_default_directory_by_accident(
+    servers: dict[str, Any], pytester: pytest.Pytester
+) -> None:
+    code = """
+import asyncio
+from pathlib import Path
+import pytest
+from backtest_mongo import ConfigError, persist
+
+early = persist.state("a", "b")  # as a strategy's module may have it
+
+@pytest.fixture(autouse=True)
+def engine(request):
+    state = persist.state("a", "c")
+    yield
+    if "plain" not in request.node.name:
+        with pytest.raises(ConfigError, match="made before"):
+            asyncio.run(state.write_state_data({}, 0))
+
+def refuse():
+    for work in (early.write_state_data({}, 0), early.read_state_data(), early.wait_for_init()):
+        with pytest.raises(ConfigError, match="^state: .* the directory dump, where files are by default"):
+            asyncio.run(work)
+    assert not Path("dump").exists()
+
+def test_store(backtest_store): refuse()
+def test_files(backtest_files): refuse()
+def test_dummy(backtest_dummy): refuse()
+def test_servers(backtest_servers): refuse()
+
+def test_asked_for(backtest_files, tmp_path):
+    persist.use_files(tmp_path / "other")
+    asyncio.run(persist.state("a", "b").write_state_data({}, 0))
+    assert (tmp_path / "other").exists()
+
+def test_plain():
+    asyncio.run(early.write_state_data({}, 0))
+    assert Path("dump").exists()
+"""
+    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=6)
+
+
 def test_loop_that_is_just_closed_is_told_of_in_its_own_test(
     servers: dict[str, Any], pytester: pytest.Pytester
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +26,11 @@ from backtest_mongo import (
     StateAdapter,
     StorageAdapter,
     StoreUnavailableError,
+    hub,
     setup,
     telemetry,
 )
+from backtest_mongo.counts import SlotCounts
 from backtest_mongo.hub import current_hub
 from backtest_mongo.mongo_store import MongoStore
 from tests.conftest import Deployment
@@ -68,6 +71,10 @@ class Exported:
             for point in metric.data.data_points
         ]
 
+    def by(self, name: str, metric: str) -> dict[Any, Any]:
+        """Return a metric's points by one of its attributes."""
+        return {attributes[name]: value for attributes, value in self.points(metric)}
+
     def text(self) -> str:
         spans = [json.loads(span.to_json()) for span in self._spans.get_finished_spans()]
         return json.dumps(spans) + str(self._reader.get_metrics_data())
@@ -80,24 +87,33 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: exported.tracers)
     monkeypatch.setattr(metrics, "get_meter_provider", lambda: exported.meters)
     monkeypatch.setattr(telemetry, "_current", None)
+    monkeypatch.setattr(hub, "_done", defaultdict(SlotCounts))
     yield exported
     exported.tracers.shutdown()
     exported.meters.shutdown()
 
 
 def about(
-    deployment: Deployment, operation: str, slot: str = "state", *, hit: Any = None, rows: Any = None, size: Any = None
+    deployment: Deployment,
+    operation: str,
+    slot: str = "state",
+    *,
+    hits: int = 0,
+    misses: int = 0,
+    rows: Any = None,
+    size: Any = None,
 ) -> Any:
     """Return a span's attributes."""
-    always = {
+    always: dict[str, Any] = {
         "db.system.name": "mongodb",
         "db.namespace": deployment.name,
         "db.collection.name": f"{slot}-items",
         "db.operation.name": operation,
-        "backtest_mongo.slot": slot,
         "backtest_mongo.redis.breaker": "closed",
     }
-    found = {"backtest_mongo.cache.hit": hit, "db.response.returned_rows": rows, "db.operation.batch.size": size}
+    if hits or misses:
+        always |= {"backtest_mongo.cache.hits": hits, "backtest_mongo.cache.misses": misses}
+    found = {"db.response.returned_rows": rows, "db.operation.batch.size": size}
     return always | {name: value for name, value in found.items() if value is not None}
 
 
@@ -114,29 +130,102 @@ async def test_spans_tell_what_each_operation_was_and_became(exported: Exported,
         assert span.status.is_unset
         assert span.parent is not None
         assert span.parent.span_id == bar.get_span_context().span_id
-    assert miss.attributes == about(deployment, "read", hit=False, rows=0)
+    assert miss.attributes == about(deployment, "read", misses=1, rows=0)
     assert write.attributes == about(deployment, "write")
-    assert hit.attributes == about(deployment, "read", hit=True, rows=1)
+    assert hit.attributes == about(deployment, "read", hits=1, rows=1)
 
 
-async def test_what_travels_together_tells_its_size_once(exported: Exported, deployment: Deployment) -> None:
+async def test_what_travels_together_is_one_span_of_its_caller(exported: Exported, deployment: Deployment) -> None:
     contexts = [("signal", f"bucket-{number}") for number in range(20)]
     await StateAdapter(*contexts[0]).wait_for_init()
     await StateAdapter.write_many([(context, {}) for context in contexts], 0)
     await StateAdapter.read_many([*contexts, ("signal", "absent")])
     await StateAdapter("signal", "bucket-0").read_state_data()
-    spans: list[dict[str, Any]] = [dict(span.attributes or {}) for span in exported.spans()]
-    assert [span.get("db.operation.batch.size") for span in spans] == 20 * [20] + 21 * [21] + [None]
-    assert sum(span["backtest_mongo.cache.hit"] for span in spans[20:]) == 21
-    sizes = {
-        attributes["db.operation.name"]: point for attributes, point in exported.points("backtest_mongo.batch.size")
+    write, read, alone = [dict(span.attributes or {}) for span in exported.spans()]
+    assert write == about(deployment, "write", size=20)
+    assert read == about(deployment, "read", hits=20, misses=1, rows=20, size=21)
+    assert alone == about(deployment, "read", hits=1, rows=1)
+    assert exported.by("db.operation.name", "backtest_mongo.batch.size") == {"write": (1, 20), "read": (1, 21)}
+    durations = exported.by("db.operation.name", "db.client.operation.duration")
+    assert {name: count for name, (count, _) in durations.items()} == {"write": 1, "read": 2}
+    assert exported.by("backtest_mongo.cache.hit", "backtest_mongo.cache.lookups") == {True: 21, False: 1}
+    assert exported.by("db.operation.name", "backtest_mongo.rows") == {"read": 22, "list": 0, "write": 20}
+
+
+async def test_each_trace_has_a_span_of_what_travels_with_others(exported: Exported, deployment: Deployment) -> None:
+    tracer = exported.tracers.get_tracer("strategy")
+
+    async def bar(name: str) -> None:
+        with tracer.start_as_current_span(name):
+            await asyncio.gather(*(StateAdapter(name, str(number)).read_state_data() for number in range(3)))
+
+    await StateAdapter("signal", "counter").wait_for_init()
+    await asyncio.gather(bar("one"), bar("other"))
+    spans = exported.spans()
+    reads = [span for span in spans if span.name == "read state-items"]
+    assert len(reads) == 2
+    assert {span.parent.span_id for span in reads if span.parent} == {
+        span.context.span_id for span in spans if span.name in ("one", "other")
     }
-    assert sizes == {"write": (1, 20), "read": (2, 22)}
-    lookups = exported.points("backtest_mongo.cache.lookups")
-    assert sorted((attributes["backtest_mongo.cache.hit"], value) for attributes, value in lookups) == [
-        (False, 1),
-        (True, 21),
+    assert [span.attributes for span in reads] == 2 * [about(deployment, "read", misses=3, rows=0, size=6)]
+
+
+async def test_round_trips_are_made_within_the_span(
+    exported: Exported, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current: list[int] = []
+
+    def noting(name: str) -> None:
+        method = getattr(MongoStore, name)
+
+        def noted(*arguments: Any) -> Any:
+            current.append(trace.get_current_span().get_span_context().span_id)
+            return method(*arguments)
+
+        monkeypatch.setattr(MongoStore, name, noted)
+
+    for name in ("_look_up", "_find_together", "_upsert_alone", "_upsert_together", "_list"):
+        noting(name)
+    state, other, storage = StateAdapter("a", "b"), StateAdapter("a", "c"), StorageAdapter(True)
+    await state.wait_for_init()
+    await state.write_state_data({}, 0)
+    await state.read_state_data()
+    await StateAdapter.write_many([(("a", "b"), {}), (("a", "c"), {})], 0)
+    await asyncio.gather(state.read_state_data(), other.read_state_data())
+    await storage.read_storage_data()
+    assert current == [span.context.span_id for span in exported.spans()]
+    assert len(current) == 5
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+async def test_callers_that_go_away_are_no_failure_of_the_others(exported: Exported, deployment: Deployment) -> None:
+    await StateAdapter("signal", "counter").wait_for_init()
+    reads = [asyncio.ensure_future(StateAdapter("signal", str(number)).read_state_data()) for number in range(4)]
+    await asyncio.sleep(0)  # all of them have asked
+    reads[0].cancel()  # the one that the others wait for, before it travels
+    await asyncio.sleep(0)
+    reads[1].cancel()
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "CancelledError",
+        "CancelledError",
+        "NoneType",
+        "NoneType",
     ]
+    gone, read = exported.spans()
+    assert (gone.attributes or {})["error.type"] == "CancelledError"
+    assert read.attributes == about(deployment, "read", misses=2, rows=0, size=3)
+    assert read.status.is_unset
+
+
+async def test_metrics_can_be_set_up_alone(
+    exported: Exported, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
+    await StateAdapter("signal", "counter").read_state_data()
+    ((_, (count, _)),) = exported.points("db.client.operation.duration")
+    assert count == 1
+    assert exported.spans() == []
 
 
 async def test_durations_are_a_histogram_by_operation(exported: Exported, deployment: Deployment) -> None:
@@ -177,8 +266,8 @@ async def test_candles_tell_whether_memory_had_them(exported: Exported, deployme
     assert await series.gaps(0, 60_000 * 20)
     write, miss, hit, *others = exported.spans()
     assert write.attributes == about(deployment, "write", "candle", size=10)
-    for span, known in ((miss, False), (hit, True)):
-        assert span.attributes == about(deployment, "read", "candle", hit=known, rows=10)
+    assert miss.attributes == about(deployment, "read", "candle", misses=1, rows=10)
+    assert hit.attributes == about(deployment, "read", "candle", hits=1, rows=10)
     assert {span.name for span in others} == {f"{name} candle-items" for name in ("coverage", "bounds", "gaps")}
     assert exported.points("backtest_mongo.candle_cache.size")[0][1] > 0
 
