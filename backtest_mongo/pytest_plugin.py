@@ -82,19 +82,21 @@ def servers(worker: str, directory: Path) -> Iterator[BacktestServers]:
         yield BacktestServers(Given({_MONGO: default, **named}), False)
         return
     with ExitStack() as stack:
+        found, problem = {}, ""
         try:
-            if worker:
-                found = stack.enter_context(_shared(worker, directory))
-            else:
-                found = stack.enter_context(embedded.Servers()).config
+            found = stack.enter_context(_shared(worker, directory) if worker else _own())
         except ServerError as error:
-            # One line instead of a traceback: this is nothing that the test has done.
-            pytest.fail(
-                f'backtest_servers: {error}; pip install "backtest-mongo[embedded]" brings both servers, and '
-                "CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST name others",
-                pytrace=False,
-            )
+            problem = str(error)
+        if problem:  # out of the handler, and without a traceback: this is nothing that the test has done
+            others = "or name servers of yours by CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST"
+            pytest.fail(f"backtest_servers: {problem}; {others}", pytrace=False)
         yield BacktestServers(Given(found), True)
+
+
+@contextmanager
+def _own() -> Iterator[dict[str, Any]]:
+    with embedded.Servers() as started:
+        yield started.config
 
 
 @contextmanager
