@@ -53,14 +53,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 
 
 @pytest.fixture(scope="session")
-def backtest_servers() -> Iterator[BacktestServers]:
+def backtest_servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BacktestServers]:
     """MongoDB and Redis for the whole run: those that ``CC_*`` variables name, else embedded ones.
 
-    Under pytest-xdist each worker has embedded servers of its own. They end with the run, whatever ends it.
+    The workers of pytest-xdist share them, each with a Redis database of its own. They end with the run, whatever ends
+    it.
     """
     from backtest_mongo.pytest_plugin import servers
 
-    with servers() as found:
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "")
+    # The directory above a worker's own is that of the run.
+    with servers(worker, tmp_path_factory.getbasetemp().parent) as found:
         yield found
 
 

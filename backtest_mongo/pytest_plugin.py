@@ -6,7 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from backtest_mongo import config, embedded, hub, lifecycle, log
 from backtest_mongo.config import Given
+from backtest_mongo.embedded.process import REDIS_DATABASES
 from backtest_mongo.errors import ServerError
 from backtest_mongo.files import adapter
 from backtest_mongo.loops import LoopGuards
@@ -72,26 +73,40 @@ class BacktestStore:
 
 
 @contextmanager
-def servers() -> Iterator[BacktestServers]:
+def servers(worker: str, directory: Path) -> Iterator[BacktestServers]:
+    """Give the servers of a run, whose directory this is, to the process of pytest, or to a worker of pytest-xdist."""
     if any(os.environ.get(name) for name in _NAMING):
         # As they are now: a test may change the environment.
         named = {name: os.environ[name] for name in _SERVERS if os.environ.get(name)}
         default = config.Config.model_fields[_MONGO].default.get_secret_value()
         yield BacktestServers(Given({_MONGO: default, **named}), False)
         return
-    try:
-        started = embedded.Servers().start()
-    except ServerError as error:
-        # One line instead of a traceback: this is nothing that the test has done.
-        pytest.fail(
-            f'backtest_servers: {error}; pip install "backtest-mongo[embedded]" brings both servers, and '
-            "CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST name others",
-            pytrace=False,
-        )
-    try:
-        yield BacktestServers(Given(started.config), True)
-    finally:
-        started.stop()
+    with ExitStack() as stack:
+        found, problem = {}, ""
+        try:
+            found = stack.enter_context(_shared(worker, directory) if worker else _own())
+        except ServerError as error:
+            problem = str(error)
+        if problem:  # out of the handler, and without a traceback: this is nothing that the test has done
+            others = "or name servers of yours by CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST"
+            pytest.fail(f"backtest_servers: {problem}; {others}", pytrace=False)
+        yield BacktestServers(Given(found), True)
+
+
+@contextmanager
+def _own() -> Iterator[dict[str, Any]]:
+    with embedded.Servers() as started:
+        yield started.config
+
+
+@contextmanager
+def _shared(worker: str, directory: Path) -> Iterator[dict[str, Any]]:
+    from backtest_mongo.embedded.shared import shared  # not on Windows, where no embedded servers are
+
+    with shared(directory / "backtest-servers") as found:
+        # A database of Redis' own can be emptied after each test without a look at what others do.
+        number = int(worker.removeprefix("gw")) % REDIS_DATABASES
+        yield {**found, "CC_REDIS_URL": f"redis://{found['CC_REDIS_HOST']}:{found['CC_REDIS_PORT']}/{number}"}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import ServerError, StateAdapter, embedded, setup
 from backtest_mongo.embedded import programs
+from backtest_mongo.embedded.shared import shared
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -168,6 +171,35 @@ def test_fork_neither_stops_the_servers_nor_keeps_them(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+
+
+@pytest.mark.heavy
+async def test_shared_servers_live_as_long_as_one_of_their_users(tmp_path: Path) -> None:
+    program = f"""
+import json, pathlib, sys
+from backtest_mongo.embedded.shared import shared
+with shared(pathlib.Path({str(tmp_path)!r})) as config:
+    print(json.dumps(config), flush=True)
+    sys.stdin.read()
+"""
+    users = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=PIPE, stdout=PIPE) for _ in range(2)
+    ]
+    configs = [json.loads(await user.stdout.readline()) for user in users if user.stdout is not None]
+    assert configs[0] == configs[1]
+    async with setup(configs[0]):
+        pids = [
+            (await (await backtest_mongo.get_mongo()).admin.command("serverStatus"))["pid"],
+            (await (await backtest_mongo.get_redis()).info("server"))["process_id"],
+        ]
+    users[0].kill()
+    await users[0].wait()
+    assert await write_and_read(configs[1]) == {"n": 1}
+    users[1].kill()
+    await users[1].wait()
+    await gone(*pids)
+    with shared(tmp_path) as config:  # and whoever comes later has others
+        assert await write_and_read(config) == {"n": 1}
 
 
 async def test_server_ends_with_a_supervisor_that_is_killed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import StateAdapter, setup
+from tests.test_embedded import gone
 
 pytestmark = pytest.mark.either_driver
 
@@ -59,15 +61,15 @@ async def test_reads_back(backtest_store):
     row = await (await backtest_mongo.get_mongo())[backtest_store.database]["state-items"].find_one({})
     assert row["payload"] == {"n": 1}
 """
-LONG = """
-@pytest.mark.asyncio(loop_scope="session")
-async def test_long_loop(backtest_store):
-    await count()
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_long_loop_again(backtest_store):
+LONG = "".join(
+    f"""
+@pytest.mark.asyncio(loop_scope="{scope}")
+async def test_{scope}_loop{again}(backtest_store):
     await count()
 """
+    for scope in ("module", "session")
+    for again in ("", "_again")
+)
 ANYIO = """
 @pytest.fixture(scope="module")
 def anyio_backend():
@@ -132,7 +134,7 @@ def test_tests_of_every_kind_have_a_fresh_database(
 ) -> None:
     code = KINDS + ASYNCIO.replace("MARK", "@pytest.mark.asyncio" if mode == "strict" else "") + LONG
     options = ("-o", f"asyncio_mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:anyio")
-    run(pytester, code, *options, "--backtest-driver", driver, config=servers).assert_outcomes(passed=6)
+    run(pytester, code, *options, "--backtest-driver", driver, config=servers).assert_outcomes(passed=8)
 
 
 def test_anyio_runs_it_on_asyncio(driver: str, servers: dict[str, Any], pytester: pytest.Pytester) -> None:
@@ -169,35 +171,42 @@ def test_write(backtest_store):
         await redis.delete(f"{unique}:other")
 
 
-def test_embedded_servers_are_one_pair_a_worker_and_end_with_it(pytester: pytest.Pytester) -> None:
+@pytest.mark.heavy
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_embedded_servers_are_one_pair_a_run_and_end_with_it(workers: str, pytester: pytest.Pytester) -> None:
     code = (
         KINDS
         + """
-@pytest.mark.parametrize("number", range(3))
-def test_raw_keys_are_fresh(backtest_servers, backtest_store, number):
+@pytest.mark.parametrize("number", range(4))
+def test_raw_keys_are_fresh(backtest_servers, backtest_store, number, worker_id):
     assert backtest_servers.are_embedded
     async def use():
-        redis = await backtest_mongo.get_redis()
+        redis, mongo = await backtest_mongo.get_redis(), await backtest_mongo.get_mongo()
         assert await redis.dbsize() == 0
         await redis.set("key", "value")
-        print("SERVER", (await redis.info("server"))["process_id"])
+        status = await mongo.admin.command("serverStatus")
+        print("SERVERS", status["pid"], (await redis.info("server"))["process_id"], worker_id)
     asyncio.run(use())
 """
     )
-    done = run(pytester, code, *PLAIN, "-n", "2", "-rP")
-    done.assert_outcomes(passed=5)
-    pids = {line.split()[-1] for line in done.outlines if line.startswith("SERVER")}
-    assert 1 <= len(pids) <= 2
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    done = run(pytester, code, *PLAIN, "-n", workers, "--dist", "each" if workers == "2" else "no", "-rP")
+    done.assert_outcomes(passed=12 if workers == "2" else 6)
+    lines = [line.split()[1:] for line in done.outlines if line.startswith("SERVERS")]
+    assert len({worker for *_, worker in lines}) == max(1, int(workers))
+    pids = {int(pid) for *both, _ in lines for pid in both}
+    assert len(pids) == 2
+    asyncio.run(gone(*pids))
 
 
-def test_missing_servers_are_one_line_with_what_to_do(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_missing_servers_are_one_line_with_what_to_do(workers: str, pytester: pytest.Pytester) -> None:
     code = "def test_nothing(backtest_store): pass\ndef test_other(backtest_store): pass"
-    done = run(pytester, code, *PLAIN, config={"BACKTEST_REDIS_SERVER": "/absent"})
+    done = run(pytester, code, *PLAIN, "-n", workers, config={"BACKTEST_REDIS_SERVER": "/absent"})
     done.assert_outcomes(errors=2)
     done.stdout.fnmatch_lines(["*backtest_servers: redis-server from $BACKTEST_REDIS_SERVER (*) does not run here*"])
-    done.stdout.fnmatch_lines(['*pip install "backtest-mongo?embedded?" brings both servers, and CC_MONGO_*'])
+    done.stdout.fnmatch_lines(["*; or name servers of yours by CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST"])
     assert "Traceback" not in str(done.stdout)
+    assert "During handling" not in str(done.stdout)
 
 
 def test_unknown_driver_is_refused(pytester: pytest.Pytester) -> None:

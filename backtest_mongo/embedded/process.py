@@ -22,10 +22,12 @@ from backtest_mongo.embedded import supervisor
 from backtest_mongo.embedded.programs import find_mongod, find_redis_server
 from backtest_mongo.errors import ServerError
 
-__all__ = ["HOST", "REPLICA_SET", "Mongod", "RedisServer", "ServerProcess"]
+__all__ = ["HOST", "REDIS_DATABASES", "REPLICA_SET", "Mongod", "RedisServer", "ServerProcess"]
 
 HOST: Final = "127.0.0.1"
 REPLICA_SET: Final = "backtest"
+#: Each worker of a run of tests has one, and a worker that takes another's place has another.
+REDIS_DATABASES: Final = 1024
 START_SECONDS: Final = 30.0
 
 
@@ -125,7 +127,7 @@ class RedisServer(ServerProcess):
         return [
             find_redis_server(),
             *("--port", self.port, "--bind", HOST, "--dir", self._data),
-            *("--appendonly", "no", "--save", save),
+            *("--appendonly", "no", "--save", save, "--databases", REDIS_DATABASES),
         ]
 
     def _answers(self) -> bool:
