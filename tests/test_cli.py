@@ -65,7 +65,7 @@ def test_bad_arguments_are_told_without_a_traceback(arguments: list[str], words:
 def test_missing_server_program_is_one_line_with_what_to_do(command: list[str], tmp_path: Path) -> None:
     done = run(*command[:2], *(str(tmp_path / part) for part in command[2:]), BACKTEST_MONGOD=str(tmp_path / "absent"))
     assert done.returncode == 1
-    assert done.stderr.startswith("backtest-mongo: mongod from $BACKTEST_MONGOD does not run here")
+    assert done.stderr.startswith("backtest-mongo: mongod from $BACKTEST_MONGOD (")
     assert done.stderr.count("\n") == 1
     assert "docker compose up -d" in done.stderr
 

@@ -371,8 +371,10 @@ async def test_payload_keys_with_dots_survive_a_removal(spec: SlotSpec, unique: 
 @pytest.mark.shapes(*POINTS)
 @pytest.mark.parametrize("part", ["", "a:b", "ключ", "$gt", "a.b", "x" * 3000, " ", "BTC/USDT:USDT"])
 async def test_any_text_is_a_key(spec: SlotSpec, unique: str, part: str) -> None:
-    changes = {name: part for name in spec.context if name not in ("backtest", "interval")}
-    key = f"{part}{unique}" if not changes else part
+    texts = [name for name in spec.context if name not in ("backtest", "interval")]
+    # An empty one is a key of what is stored in a context, but names no context.
+    changes = {name: part for name in texts if part or name in (*spec.blank, *spec.optional)}
+    key = f"{part}{unique}" if not texts else part
     adapter = uniform.adapter(spec, unique, **changes)
     await write(adapter, payload(spec), key)
     assert await read(adapter, key) == payload(spec)
