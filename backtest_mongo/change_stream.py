@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from bson import Timestamp
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
@@ -34,6 +34,8 @@ _LOST: Final = (280, 286)
 #: What has nothing to do with the token that a caller has given: a missing right, a refused login.
 _REFUSED: Final = (13, 18)
 
+T = TypeVar("T")
+
 
 class Stream(MongoRows):
     """The change stream of one slot on one event loop; opened by :meth:`begin`, ended by :meth:`close`."""
@@ -47,10 +49,12 @@ class Stream(MongoRows):
         self._changes = Changes(spec, context)
         # Of both kinds of token, and of those that end a dropped collection's stream: only this one takes them all.
         self._place: dict[str, Any] = {"start_after": {"_data": after}} if after is not None else {}
+        #: Where what was given ends, so that another stream carries on behind it.
+        self.token: str | None = after
         #: A token of the caller's that the server has not taken yet.
         self._is_unproved = after is not None
-        self._has_begun = False
         self._cursor: Any = None
+        self._beginning: asyncio.Future[None] | None = None
         self._fetching: asyncio.Future[Change | None] | None = None
         self._closing: asyncio.Task[None] | None = None
         #: Done once the stream is closed, by whomever.
@@ -58,19 +62,49 @@ class Stream(MongoRows):
         self._wait_ms = int(min(_WAIT_MS, hub.operation_seconds * 250))
 
     async def begin(self) -> None:
-        """Take the place from which on no change is missed, and look at what is stored."""
-        if self._has_begun:
+        """Take the place from which on no change is missed, and look at what is stored.
+
+        A caller that is cancelled leaves it going on for the next. What failed is tried again by the next.
+        """
+        if self._beginning is None:
+            self._hub.streams.add(self)
+            self._beginning = self._going_on(self._begin())
+        await self._wait_for(self._beginning)
+        if self.ended.done():
             return
+        try:
+            self._beginning.result()
+        except BaseException:
+            self._beginning = None
+            self._hub.streams.discard(self)
+            await self._drop_cursor()
+            raise
+
+    async def _begin(self) -> None:
         with Limit(self._limit):
-            hello = await self._retried("watching", lambda: self._collection.database.command("hello"))
-            if "setName" not in hello and hello.get("msg") != "isdbgrid":
-                self._refuse_standalone()
-            if not self._place:
-                now = hello["operationTime"]
-                self._place = {"start_at_operation_time": Timestamp(now.time, now.inc + 1)}
+            await self._take_place()
             self._changes.remember(await self._retried("watching", self._stored))
-        self._has_begun = True
-        self._hub.streams.add(self)
+
+    async def _take_place(self) -> None:
+        while True:
+            await self._retried("watching", self._open)
+            if self._place or self._cursor is None:  # which it is once the stream is closed
+                return
+            token = self._cursor.resume_token
+            if token is not None:
+                self._move_to(token)
+                return
+            # Changes that come with the answer leave it without one. Nobody has been told yet that it has begun.
+            await self._drop_cursor()
+
+    def _going_on(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(_retrieve)
+        return task
+
+    async def _wait_for(self, work: Future[Any]) -> None:
+        """Wait until ``work`` is done, or the stream closed."""
+        await asyncio.wait([work, self.ended], return_when=asyncio.FIRST_COMPLETED)
 
     async def _stored(self) -> list[Document]:
         projection = {**dict.fromkeys(self._spec.key, 1), "when": 1, "removed": 1}
@@ -86,17 +120,19 @@ class Stream(MongoRows):
         if self.ended.done():
             return None
         if self._fetching is None:
-            self._fetching = asyncio.ensure_future(self._fetch())
-        waited: list[asyncio.Future[Any]] = [self._fetching, self.ended]
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            self._fetching = self._going_on(self._fetch())
+        await self._wait_for(self._fetching)
         if self.ended.done():
             return None
         fetched, self._fetching = self._fetching, None
         try:
-            return fetched.result()
+            change = fetched.result()
         except BaseException:
             await self.close()
             raise
+        if change is not None:
+            self.token = change.token
+        return change
 
     async def close(self) -> None:
         """End the stream, and the waiting of whoever is in :meth:`next`. Closing twice is fine."""
@@ -113,12 +149,12 @@ class Stream(MongoRows):
         self._closing = self._hub.loop.create_task(self.close())
 
     async def _close(self) -> None:
-        fetching, self._fetching = self._fetching, None
-        if fetching is not None:
-            # Not cancelled: PyMongo would leave a socket unclosed. It ends with the server's wait.
-            await asyncio.wait([fetching], timeout=4 * self._wait_ms / 1000)
-            fetching.add_done_callback(_retrieve)
-        if fetching is None or fetching.done():
+        # Not cancelled: PyMongo would leave a socket unclosed. They end with the server's wait.
+        works: tuple[Future[Any] | None, ...] = (self._beginning, self._fetching)
+        pending = {work for work in works if work is not None and not work.done()}
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=4 * self._wait_ms / 1000)
+        if not pending:
             await self._drop_cursor()
         self._hub.streams.discard(self)
 
@@ -143,13 +179,13 @@ class Stream(MongoRows):
         while True:
             try:
                 if self._cursor is None:
-                    self._cursor = await self._open()
+                    await self._open()
                 event: Document | None = await (apart(self._ask()) if self._apart else self._ask())
                 self._is_unproved = False
                 token = self._cursor.resume_token
                 if event is None and token is not None:
                     # So that a stream on which nothing happens does not fall behind the oplog.
-                    self._place = {"start_after": token}
+                    self._move_to(token)
                 return event
             except DRIVER_ERRORS as error:
                 await self._drop_cursor()
@@ -158,14 +194,19 @@ class Stream(MongoRows):
                 if not await attempts.another(error):
                     self._fail("watching", error)
 
-    async def _open(self) -> Any:
+    def _move_to(self, token: Document) -> None:
+        """Take a place behind which nothing is left to be given."""
+        self._place = {"start_after": token}
+        self.token = token["_data"]
+
+    async def _open(self) -> None:
         options = {"full_document": "updateLookup", "max_await_time_ms": self._wait_ms, **self._place}
         cursor: Any = self._watched.watch(self._pipeline(), **options)
-        if inspect.isawaitable(
-            cursor
-        ):  # PyMongo's; Motor gives the stream itself, and opens it with the first question
+        if inspect.isawaitable(cursor):  # PyMongo's; Motor gives the stream itself, and opens it on entering it
             cursor = await cursor
-        return cursor
+        self._cursor = await cursor.__aenter__()
+        if self.ended.done():
+            await self._drop_cursor()
 
     async def _ask(self) -> Any:
         return await self._cursor.try_next()

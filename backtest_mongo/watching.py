@@ -26,10 +26,19 @@ class Watch(AsyncIterator[Change]):
     (``break`` is enough), by :meth:`aclose`, and by ``backtest_mongo.close()``.
     """
 
-    def __init__(self, make: Callable[[], Stream | None]) -> None:
+    def __init__(self, make: Callable[[], Stream | None], after: str | None = None) -> None:
         self._make = make
+        self._after = after
         self._stream: Stream | None = None
         self._is_over = False
+
+    @property
+    def token(self) -> str | None:
+        """Where it is: ``watch(after=token)`` carries on behind the last change that was given, now or later.
+
+        Where none was given yet, that is where it began; ``None`` before that. It moves on also while nothing happens.
+        """
+        return self._after if self._stream is None else self._stream.token
 
     async def __aenter__(self) -> Self:
         try:
@@ -55,7 +64,7 @@ class Watch(AsyncIterator[Change]):
         Raises:
             StopAsyncIteration: it has ended.
             StoreUnavailableError: the connection was lost, and MongoDB not back within ``CC_MONGO_TIMEOUT_MS``; another
-                watch carries on after the last change's ``token``.
+                watch carries on after this one's :attr:`token`.
             StoreError: the servers are a standalone, or have forgotten what came after ``after``.
         """
         if self._is_over:

@@ -184,8 +184,51 @@ async def test_another_watch_carries_on_after_a_token(deployment: Deployment, un
     for bad in ("", "zz", "82"):
         with pytest.raises(InputError, match="after is no token"):
             await following(state.watch(after=bad))
+        with pytest.raises(InputError, match="after is no token"):
+            async with state.watch(after=bad):
+                pass
     with pytest.raises(InputTypeError, match="after must be a str, not dict"):
         state.watch(after={"_data": "x"})  # type: ignore[arg-type]  # which is the test
+
+
+async def test_token_of_a_watch_is_where_it_began_then_behind_what_was_given(
+    deployment: Deployment, unique: str
+) -> None:
+    state = StateAdapter(unique, "s")
+    changes = state.watch()
+    assert changes.token is None
+    async with changes:
+        tokens = [changes.token]
+        for n in range(3):
+            await state.write_state_data({"n": n}, WHEN)
+        with pytest.raises(TimeoutError):  # a change may have been fetched, and was not given
+            await asyncio.wait_for(anext(changes), 0)
+        tokens.append(changes.token)
+        for change in await seen(changes, 3):
+            tokens.append(change.token)
+        assert changes.token == tokens[-1]
+    assert changes.token == tokens[-1]
+    for token, expected in zip(tokens, [0, 0, 1, 2, 3], strict=True):
+        changes = state.watch(after=token)
+        assert changes.token == token
+        async with changes:
+            if expected == 3:
+                await state.write_state_data({"n": 3}, WHEN)
+            assert (await following(changes)).payload == {"n": expected}
+
+
+async def test_token_moves_on_while_nothing_happens(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest_mongo.change_stream._WAIT_MS", 20)
+    state, elsewhere = StateAdapter(unique, "s"), SignalAdapter(unique, "s", "x")
+    async with state.watch() as changes:
+        began = changes.token
+        waiting = asyncio.ensure_future(following(changes))
+        await elsewhere.write_signal_data({})
+        await until(lambda: asyncio.sleep(0, changes.token != began))
+        await state.write_state_data({"n": 1}, WHEN)
+        assert (await waiting).payload == {"n": 1}
 
 
 async def test_row_of_an_older_release_is_told_with_the_defaults(deployment: Deployment, unique: str) -> None:
@@ -343,7 +386,7 @@ async def test_answer_that_is_lost_is_asked_for_again(
 ) -> None:
     state = StateAdapter(unique, "s")
     async with state.watch() as changes:
-        for n in range(4):
+        for n in range(2):
             proxy.cuts = 0
             if b"aggregate" in words:
                 await state.write_state_data({"n": n}, WHEN)
@@ -364,15 +407,17 @@ async def test_server_that_stays_away_is_an_error_and_the_token_carries_on(
     async with state.watch() as changes:
         await state.write_state_data({"n": 0}, WHEN)
         first = await following(changes)
+    async with state.watch() as idle:
         proxy.refuse()
         with pytest.raises(StoreUnavailableError, match=r"^state: watching failed: MongoDB at \S+ is unavailable"):
-            await following(changes)
-        assert await _all_of(changes) == []
+            await following(idle)
+        assert await _all_of(idle) == []
     proxy.pass_on()
     await backtest_mongo.setup(lossy.config)
     await state.write_state_data({"n": 1}, WHEN)
-    async with state.watch(after=first.token) as changes:
-        assert (await following(changes)).payload == {"n": 1}
+    for token in (first.token, idle.token):
+        async with state.watch(after=token) as changes:
+            assert (await following(changes)).payload == {"n": 1}
 
 
 @pytest.fixture(scope="module")

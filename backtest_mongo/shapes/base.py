@@ -76,7 +76,7 @@ class Adapter:
     def _watch(cls, context: Key | None, after: str | None) -> Watch:
         if after is not None and type(after) is not str:
             raise InputTypeError(f"after must be a str, not {type(after).__name__}", slot=cls.spec.name)
-        return Watch(partial(cls._stream, context, after))
+        return Watch(partial(cls._stream, context, after), after)
 
     @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> Stream | None:
