@@ -32,7 +32,8 @@ from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.hub import current_hub
 from backtest_mongo.watching import Watch
 from faults.proxy import HOST, Proxy
-from faults.topology import Mongod, temporary_directory
+from faults.topology import SET_NAME, Mongod, temporary_directory
+from faults.topology import until as wait_until
 from tests import uniform
 from tests.conftest import Deployment
 from tests.uniform import WHEN, candles, entry, payload, write
@@ -198,11 +199,13 @@ async def test_token_of_a_watch_is_where_it_began_then_behind_what_was_given(
     changes = state.watch()
     assert changes.token is None
     async with changes:
-        tokens = [changes.token]
+        tokens: list[str | None] = [changes.token]
         for n in range(3):
             await state.write_state_data({"n": n}, WHEN)
-        with pytest.raises(TimeoutError):  # a change may have been fetched, and was not given
-            await asyncio.wait_for(anext(changes), 0)
+        stream = changes._stream
+        assert stream is not None
+        stream._fetching = stream._going_on(stream._fetch())  # as of a caller who was cancelled
+        await stream._fetching
         tokens.append(changes.token)
         for change in await seen(changes, 3):
             tokens.append(change.token)
@@ -439,3 +442,78 @@ async def test_standalone_is_an_error_that_says_what_to_do(
         with pytest.raises(StoreError, match="standalone"):
             async with StateAdapter.watch_all():
                 pass
+
+
+# A server of its own, which is killed, and whose oplog is small.
+
+
+class _Forgetful(Mongod):
+    """A replica set of one whose oplog holds a megabyte or two, once a second."""
+
+    def _command(self) -> list[Any]:
+        command = [*super()._command(), "--syncdelay", 1]
+        command[command.index("--oplogSize") + 1] = 1
+        return command
+
+    def forget(self) -> None:
+        """Write so much elsewhere that nothing that was written before is left in the oplog."""
+        with self.client() as client:
+            oplog, began = client.local["oplog.rs"], client.admin.command("hello")["operationTime"]
+
+            def is_forgotten() -> bool:
+                client.elsewhere.rows.insert_one({"text": "x" * 1_000_000})
+                oldest = oplog.find_one(sort=[("$natural", 1)])
+                return oldest is not None and oldest["ts"] > began
+
+            wait_until(is_forgotten, "an oplog that has forgotten")
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[_Forgetful]:
+    with temporary_directory() as directory:
+        server = _Forgetful(directory / "member", is_member=True)
+        server.start()
+        with server.client() as client:
+            members = [{"_id": 0, "host": server.address}]
+            client.admin.command("replSetInitiate", {"_id": SET_NAME, "members": members})
+            wait_until(lambda: client.admin.command("hello")["isWritablePrimary"], "a primary")
+        yield server
+        server.stop(kill=True)
+
+
+@pytest.fixture
+async def small(
+    forgetful: _Forgetful, servers: dict[str, Any], driver: str, unique: str
+) -> AsyncIterator[dict[str, Any]]:
+    uri = forgetful.uri(unique, replicaSet=SET_NAME, heartbeatFrequencyMS=500)
+    config = {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver}
+    async with backtest_mongo.setup(config):
+        yield config
+
+
+@pytest.mark.usefixtures("small", "driver_garbage")
+async def test_watch_carries_on_once_its_server_was_killed_and_is_back(forgetful: _Forgetful, unique: str) -> None:
+    state = StateAdapter(unique, "s")
+    async with state.watch() as changes, StateAdapter.watch_all() as every:
+        await state.write_state_data({"n": 0}, WHEN)
+        assert (await following(changes)).payload == {"n": 0}
+        await state.write_state_data({"n": 1}, WHEN)
+        waiting = asyncio.ensure_future(seen(every, 3))
+        await asyncio.to_thread(forgetful.kill)
+        await asyncio.to_thread(forgetful.start)
+        await state.write_state_data({"n": 2}, WHEN)
+        assert [change.payload for change in await seen(changes, 2)] == [{"n": 1}, {"n": 2}]
+        assert [change.payload for change in await waiting] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+@pytest.mark.usefixtures("small")
+async def test_token_that_the_oplog_has_forgotten_is_an_error(forgetful: _Forgetful, unique: str) -> None:
+    state = StateAdapter(unique, "s")
+    async with state.watch() as changes:
+        await state.write_state_data({"n": 0}, WHEN)
+        await following(changes)
+    await asyncio.to_thread(forgetful.forget)
+    with pytest.raises(StoreError, match=r"changes have been missed, .* oplog .*read what is stored") as caught:
+        async with state.watch(after=changes.token):
+            pass
+    assert caught.value.code == 286
