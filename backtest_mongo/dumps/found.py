@@ -22,7 +22,7 @@ from backtest_mongo.files.readings import depths, readings, top
 from backtest_mongo.files.rows import SUFFIX, Directory
 from backtest_mongo.files.series import NAME
 from backtest_mongo.files.text import from_text
-from backtest_mongo.payload import CODEC, check_payload
+from backtest_mongo.payload import CODEC, MAX_DOCUMENT_BYTES, check_payload
 from backtest_mongo.specs import FLAG, Key, SlotSpec
 from backtest_mongo.types import INTERVAL_MS, PRICES, Document
 
@@ -31,15 +31,23 @@ __all__ = ["FoundRow", "Names", "SlotFiles", "find_root", "others"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Candidates that are named.
 _SHOWN: Final = 3
+#: Files that are no rows, of those in one slot's directories, that are reported.
+_REPORTED: Final = 1_000
+#: What an ``_id`` takes of a document that has none yet.
+_ID_BYTES: Final = 17
 
 
 class FoundRow(NamedTuple):
-    """A row of a file: the document as it is to be stored. ``is_exact`` where it is one that was exported."""
+    """A row of a file: the document as it is to be stored, in so many bytes.
+
+    ``is_exact`` where it is one that was exported.
+    """
 
     path: str
     key: Key
     document: Document
     is_exact: bool
+    size: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def others(root: str, specs: Sequence[SlotSpec]) -> Iterator[str]:
             if part in above and os.path.isdir(os.path.join(root, *part)):
                 yield from below(part)
             elif part not in tops and part != (ORIGINALS,) and not name.startswith("."):
-                yield os.path.join(*part)
+                yield _shown(part)
 
     yield from below(())
 
@@ -94,6 +102,9 @@ class SlotFiles:
         self._spec = spec
         self._known = known
         self._signals = holds_signals(spec)
+        #: Directories that could not be read, and files that are no rows, once all paths have been asked for.
+        self.unread: list[DumpProblem] = []
+        self.others: list[str] = []
 
     @cached_property
     def _originals(self) -> dict[tuple[str, ...], Original]:
@@ -107,9 +118,12 @@ class SlotFiles:
 
     def _walk(self) -> Iterator[tuple[str, ...]]:
         first = top(self._spec)
-        for directory, below, names in os.walk(os.path.join(self._root, *first)):
-            below.sort()
+        walk = os.walk(os.path.join(self._root, *first), onerror=self._note_unread, followlinks=True)
+        for directory, below, names in walk:
+            below[:] = sorted(name for name in below if not _leads_up(directory, name))
             relative = os.path.relpath(directory, self._root).split(os.sep)
+            strange = (name for name in sorted(names) if not name.endswith(SUFFIX) and not name.startswith("."))
+            self.others += [_shown((*relative, name)) for name in strange][: _REPORTED - len(self.others)]
             entities = [name.removesuffix(SUFFIX) for name in names if _is_entity(name)]
             if self._spec.shape == "series":
                 entities.sort(key=lambda name: (len(name), name))
@@ -118,9 +132,15 @@ class SlotFiles:
             for name in entities:
                 yield (*relative, name)
 
+    def _note_unread(self, error: OSError) -> None:
+        path = os.path.relpath(error.filename, self._root)
+        if isinstance(error, FileNotFoundError) and not os.path.islink(error.filename):
+            return  # the slot has no files, or somebody has just removed them
+        self.unread.append(self._problem(_shown((path,)), *_unreadable(error)))
+
     def read(self, path: tuple[str, ...]) -> FoundRow | DumpProblem:
         """Return the row of a file, or why it is left out."""
-        shown = os.path.join(*path) + SUFFIX
+        shown = _shown(path) + SUFFIX
         try:
             found = disk.read_with_time(os.path.join(self._root, *path) + SUFFIX)
             if found is None:
@@ -138,16 +158,21 @@ class SlotFiles:
                 if not is_exact:
                     fresh = self._document(path, key, payload, written)
                     document = {**fresh, "_id": document["_id"], "createDate": document["createDate"]}
-            bson.encode(document, codec_options=CODEC)
+            size = len(bson.encode(document, codec_options=CODEC)) + _ID_BYTES * ("_id" not in document)
+            if size > MAX_DOCUMENT_BYTES:
+                problem = f"the document would be {size:,} bytes, and MongoDB holds {MAX_DOCUMENT_BYTES:,} at most"
+                raise _LeftOut(problem, "split or remove the file")
         except _LeftOut as error:
             return self._problem(shown, *error.args)
+        except OSError as error:
+            return self._problem(shown, *_unreadable(error))
         except BacktestMongoError as error:
             return self._problem(shown, error.message, error.hint or "mend or remove the file")
         except (BSONError, OverflowError, TypeError, KeyError) as error:
             return self._problem(shown, f"it can't be stored: {error}", "mend or remove the file")
         except (ValueError, RecursionError):
             return self._problem(shown, "it holds no JSON", "mend or remove the file")
-        return FoundRow(shown, key, document, is_exact)
+        return FoundRow(shown, key, document, is_exact, size)
 
     def _problem(self, path: str, problem: str, hint: str) -> DumpProblem:
         return DumpProblem(path, self._spec.name, problem, hint)
@@ -264,7 +289,26 @@ class _LeftOut(Exception):
 
 
 def _is_entity(name: str) -> bool:
-    return name.endswith(SUFFIX) and not name.startswith(".")
+    """Tell whether Node takes a file for an entity: a key may start with a dot."""
+    return name.endswith(SUFFIX) and not name.startswith(".tmp-")
+
+
+def _leads_up(directory: str, name: str) -> bool:
+    """Tell whether a directory is a link to one that it is in, which would be walked for ever."""
+    path = os.path.join(directory, name)
+    if not os.path.islink(path):
+        return False
+    above, real = os.path.realpath(directory), os.path.realpath(path)
+    return above == real or above.startswith(os.path.join(real, ""))
+
+
+def _shown(path: Sequence[str]) -> str:
+    """Return a path for people. A name that is no text can't be printed as it is."""
+    return os.fsencode(os.path.join(*path)).decode(errors="backslashreplace")
+
+
+def _unreadable(error: OSError) -> tuple[str, str]:
+    return f"it can't be read: {error.strerror or type(error).__name__}", "check its permissions, and run it again"
 
 
 def _date(nanoseconds: int) -> datetime:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 from bson import ObjectId
@@ -27,7 +27,9 @@ __all__ = ["Progress", "chosen_slots", "import_dump"]
 #: Called with a slot's name and how many of its files, or rows, have been gone through.
 Progress = Callable[[str, int], None]
 
+#: Files that are gone through at a time, and the bytes of their documents.
 _PAGE: Final = 500
+_PAGE_BYTES: Final = 32 * 1024 * 1024
 #: What a row keeps from its first write when it is replaced.
 _FIRST: Final = ("_id", "createDate", "__v")
 #: Conflicts of one slot that are reported.
@@ -73,13 +75,15 @@ async def import_dump(
     imports = [_Import(hub, spec, SlotFiles(root, spec, known), apply, conflicts, progress) for spec in specs]
     for one in imports:
         await one.run()
+    strange = [name for one in imports for name in one.others]
+    strange += await asyncio.to_thread(lambda: list(others(root, chosen_slots(None))))
     return ImportReport(
         directory=root,
         applied=apply,
         slots=tuple(one.counted for one in imports if one.counted.files),
         conflicts=tuple(conflict for one in imports for conflict in one.conflicts),
         problems=tuple(problem for one in imports for problem in one.problems),
-        others=tuple(await asyncio.to_thread(lambda: list(others(root, chosen_slots(None))))),
+        others=tuple(sorted(strange)),
     )
 
 
@@ -121,9 +125,13 @@ class _Import:
     def counted(self) -> SlotImport:
         return SlotImport(self._spec.name, **self._counts)
 
+    @property
+    def others(self) -> list[str]:
+        return self._files.others
+
     async def run(self) -> None:
         paths = self._files.paths()
-        while page := await asyncio.to_thread(lambda: [self._files.read(path) for path in islice(paths, _PAGE)]):
+        while page := await asyncio.to_thread(self._page, paths):
             self._counts["files"] += len(page)
             rows = [row for row in page if isinstance(row, FoundRow) and self._is_first(row)]
             self._refuse(row for row in page if isinstance(row, DumpProblem))
@@ -134,6 +142,16 @@ class _Import:
                     await self._bring_candles(self._series, context, list(some))
             if self._progress is not None:
                 self._progress(self._spec.name, self._counts["files"])
+        self.problems += self._files.unread
+
+    def _page(self, paths: Iterator[tuple[str, ...]]) -> list[FoundRow | DumpProblem]:
+        page: list[FoundRow | DumpProblem] = []
+        size = 0
+        while len(page) < _PAGE and size < _PAGE_BYTES and (path := next(paths, None)) is not None:
+            row = self._files.read(path)
+            size += row.size if isinstance(row, FoundRow) else 0
+            page.append(row)
+        return page
 
     def _is_first(self, row: FoundRow) -> bool:
         """Tell whether no other file has been the row's, as Node's and ours may both be there."""
