@@ -478,3 +478,35 @@ async def test_commands_show_first_and_do_it_then(deployment: Deployment, unique
     done = await asyncio.to_thread(run, "import-dump", ".", "--conflicts", "older", directory=tmp_path, **environment)
     assert done.returncode == 2
     assert "'older' is none of newest, file, store" in done.stderr
+
+
+async def test_ids_of_every_type_are_exported(
+    deployment: Deployment, fresh: dict[str, Any], monkeypatch: pytest.MonkeyPatch, unique: str, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("backtest_mongo.dumps.exporting.PAGE", 2)
+    ids: list[Any] = [1, 2.5, "a", "b", ObjectId(), ObjectId(), datetime(2024, 1, 2, tzinfo=UTC), 3, {"a": 1}]
+    for spec in (StateAdapter.spec, LogAdapter.spec):
+        rows: Any = await deployment.collection(spec)
+        names = list(spec.key)
+        await rows.insert_many(
+            [{"_id": oid, **dict.fromkeys(names, str(at)), "payload": {}} for at, oid in enumerate(ids)]
+        )
+    before = await everything(deployment.name)
+    report = await export_dump(tmp_path)
+    assert [(one.slot, one.written) for one in report.slots] == [("log", 9), ("state", 9)]
+    async with setup(fresh):
+        await import_dump(tmp_path, apply=True)
+        assert await everything(f"{unique}-other") == before
+
+
+async def test_files_that_are_no_rows_or_can_not_be_read_are_told(deployment: Deployment, tmp_path: Path) -> None:
+    put(tmp_path, "data/storage/live/.hidden.json", {"id": ".hidden"})
+    put(tmp_path, "data/storage/live/notes.txt", "text")
+    put(tmp_path / "elsewhere", "sig.json", {"id": "sig"})
+    (tmp_path / "data/storage/backtest").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/storage/live/loop").symlink_to(tmp_path / "data/storage")
+    report = await import_dump(tmp_path, apply=True)
+    assert report.others == ("data/storage/live/notes.txt", "elsewhere")
+    assert report.problems == ()
+    assert await StorageAdapter(False).read_storage_data() == [{"id": ".hidden"}]
+    assert await StorageAdapter(True).read_storage_data() == [{"id": "sig"}]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
@@ -102,7 +103,8 @@ class _Export(MongoRows):
         self._root = root
         self._folding = folding
         self._signals = holds_signals(spec)
-        self._created = 0
+        #: Rows of each millisecond.
+        self._in_millis: Counter[int] = Counter()
         self.written = self.same = 0
         self.problems: list[DumpProblem] = []
 
@@ -117,25 +119,23 @@ class _Export(MongoRows):
                 yield self.written + self.same
 
     async def _pages(self) -> AsyncIterator[list[RawBSONDocument]]:
-        # In the order of a list of the newest where there is one: the files say which was first.
-        fields = ("createDate", "_id") if self._spec.newest is not None else ("_id",)
-        query: Document = {}
+        last: Any = None
         while True:
             with Limit(self._limit):
-                page = await self._retried("reading", partial(self._page, query, fields))
-            if page:
-                yield page
-            if len(page) < PAGE:
+                page = await self._retried("reading", partial(self._page, last))
+            if last is not None and page and _id_of(page[0]) == last:
+                page = page[1:]
+            if not page:
                 return
-            last = bson.decode(page[-1].raw, CODEC)
-            query = {"_id": {"$gt": last["_id"]}}
-            if len(fields) > 1:
-                date = last["createDate"]
-                query = {"$or": [{"createDate": {"$gt": date}}, {"createDate": date, **query}]}
+            yield page
+            last = _id_of(page[-1])
 
-    async def _page(self, query: Document, fields: Sequence[str]) -> list[Any]:
-        cursor = self._encoded.find(query).sort([(name, 1) for name in fields]).limit(PAGE)
-        return await cursor.to_list(PAGE)
+    async def _page(self, last: Any) -> list[Any]:
+        cursor = self._encoded.find({}).sort("_id", 1).hint([("_id", 1)]).limit(PAGE + 1)
+        if last is not None:
+            # A bound of the index and no condition: this goes on through ids of every type.
+            cursor = cursor.min([("_id", last)])
+        return await cursor.to_list(PAGE + 1)
 
     # What blocks
 
@@ -204,12 +204,15 @@ class _Export(MongoRows):
         return row is not None and (not self._spec.when or row.when == when) and row.removed == removed
 
     def _order(self, created: Any) -> int | None:
-        """Return a time for a row's facts, later than the one before where rows have an order."""
+        """Return a time for a row's facts, which tells rows of one millisecond apart in the order of their ids."""
+        if self._spec.newest is None:
+            return None
         try:
-            self._created = max(self._created + 1, to_millis(created) * _NANOSECONDS)
+            millis = to_millis(created)
         except (TypeError, ValueError):
             return None
-        return self._created
+        self._in_millis[millis] += 1
+        return millis * _NANOSECONDS + self._in_millis[millis]
 
     def _write_candles(self, directory: Directory, rows: list[_Row], record: Recorder) -> None:
         self._name_directories(rows[0])
@@ -240,3 +243,7 @@ class _Export(MongoRows):
             if row.path[part] != item and not os.path.exists(name):
                 with open(name, "w", encoding="utf-8") as file:
                     file.write(item)
+
+
+def _id_of(document: RawBSONDocument) -> Any:
+    return bson.decode(document.raw, CODEC)["_id"]

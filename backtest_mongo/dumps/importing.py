@@ -14,7 +14,7 @@ from bson import ObjectId
 from backtest_mongo import types
 from backtest_mongo.dumps.found import FoundRow, Names, SlotFiles, find_root, others
 from backtest_mongo.dumps.reports import CONFLICTS, Conflicts, DumpConflict, DumpProblem, ImportReport, SlotImport
-from backtest_mongo.dumps.rows import Replacement, WholeRows, is_same
+from backtest_mongo.dumps.rows import Replacement, WholeRows, id_bytes, is_same
 from backtest_mongo.errors import InputError
 from backtest_mongo.hub import Hub, current_hub
 from backtest_mongo.registry import persist
@@ -186,7 +186,7 @@ class _Import:
             self._note(row, takes_file)
             if takes_file:
                 kept = {name: value for name, value in row.document.items() if name not in _FIRST}
-                replaced.append(Replacement(row.key, kept, document.get("updatedDate")))
+                replaced.append(Replacement(row.key, kept, document))
         if self._apply:
             done = await self._rows.replace(replaced)
             self._counts["replaced"] -= len(replaced) - done  # those were written by others meanwhile
@@ -218,7 +218,7 @@ class _Import:
         documents = []
         for row in rows:
             document = {"_id": ObjectId(), **row.document}
-            if document["_id"] in used:
+            if id_bytes(document["_id"]) in used:
                 document["_id"] = ObjectId()
             documents.append(document)
         return documents

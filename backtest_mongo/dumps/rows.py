@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 import bson
-from bson import ObjectId
 from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
@@ -20,7 +18,7 @@ from backtest_mongo.specs import Key
 from backtest_mongo.tasks import to_its_end
 from backtest_mongo.types import Document
 
-__all__ = ["Replacement", "WholeRows", "is_same"]
+__all__ = ["Replacement", "WholeRows", "id_bytes", "is_same"]
 
 
 class Replacement(NamedTuple):
@@ -28,7 +26,7 @@ class Replacement(NamedTuple):
 
     key: Key
     document: Document
-    seen: datetime | None
+    seen: Document
 
 
 class WholeRows(MongoRows):
@@ -39,8 +37,8 @@ class WholeRows(MongoRows):
         with Limit(self._limit):
             return await self._retried("reading", partial(self._by_key, list(keys)))
 
-    async def used_ids(self, ids: Sequence[ObjectId]) -> set[ObjectId]:
-        """Return those of the ids that documents have."""
+    async def used_ids(self, ids: Sequence[Any]) -> set[bytes]:
+        """Return those of the ids that documents have, each as :func:`id_bytes`."""
 
         async def fetch() -> list[Document]:
             return await self._collection.find({"_id": {"$in": list(ids)}}, {"_id": 1}).to_list(None)
@@ -48,7 +46,7 @@ class WholeRows(MongoRows):
         if not ids:
             return set()
         with Limit(self._limit):
-            return {row["_id"] for row in await self._retried("reading", fetch)}
+            return {id_bytes(row["_id"]) for row in await self._retried("reading", fetch)}
 
     async def add(self, documents: Sequence[Document]) -> int:
         """Insert documents whose keys are free, and return how many were."""
@@ -58,7 +56,9 @@ class WholeRows(MongoRows):
         """Replace rows that are still as they were looked at, and return how many were."""
         operations = []
         for row in rows:
-            query = {**self._filter(row.key), "updatedDate": row.seen}
+            # The date alone would not tell what was written within one millisecond.
+            seen = {name: {"$eq": row.seen.get(name)} for name in ("updatedDate", self._spec.field)}
+            query = {**self._filter(row.key), **seen}
             operations.append(UpdateOne(query, {"$set": row.document}))
         return (await self._write(operations))["nMatched"]
 
@@ -86,6 +86,11 @@ class WholeRows(MongoRows):
         """Tell whether a row was refused because its own key is there, and not by an index that isn't ours."""
         fields = {*refused.get("keyPattern", self._spec.key)}
         return bool(refused["code"] == DUPLICATE_KEY) and fields in ({*self._spec.key}, {"_id"})
+
+
+def id_bytes(oid: Any) -> bytes:
+    """Return an id, which may be of any type, as something that sets can hold."""
+    return bson.encode({"": oid}, codec_options=CODEC)
 
 
 def is_same(document: Document, stored: Document, fields: Sequence[str]) -> bool:
