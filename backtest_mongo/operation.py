@@ -37,14 +37,14 @@ class Operation(Seen):
     __slots__ = ("attributes", "context", "has_ended", "hub", "since", "telemetry", "trip")
 
     def __init__(self, telemetry: Telemetry, hub: Hub, attributes: dict[str, str]) -> None:
-        self.hit = None
-        self.telemetry = telemetry
-        self.hub = hub
-        self.attributes = attributes
-        self.context = get_current()
-        self.since = perf_counter()
+        self.hit: bool | None = None
+        self.telemetry: Telemetry = telemetry
+        self.hub: Hub = hub
+        self.attributes: dict[str, str] = attributes
+        self.context: Context = get_current()
+        self.since: float = perf_counter()
         self.trip: Trip | None = None
-        self.has_ended = False
+        self.has_ended: bool = False
 
     def set_out(self, fellows: Sequence[Seen], rows: int = 0) -> AbstractContextManager[object]:
         """Begin a span for it, and one for those of ``fellows`` that were made below each other span.

@@ -34,7 +34,7 @@ class Watch(AsyncIterator[Change]):
 
     @property
     def token(self) -> str | None:
-        """Where it is: ``watch(after=token)`` carries on behind the last change that was given, now or later.
+        """Where it is, so that ``watch(after=token)`` carries on behind the last change that was given.
 
         Where none was given yet, that is where it began; ``None`` before that. It moves on also while nothing happens.
         """
@@ -64,7 +64,7 @@ class Watch(AsyncIterator[Change]):
         Raises:
             StopAsyncIteration: it has ended.
             StoreUnavailableError: the connection was lost, and MongoDB not back within ``CC_MONGO_TIMEOUT_MS``; another
-                watch carries on after this one's :attr:`token`.
+                watch carries on after this one's ``token``.
             StoreError: the servers are a standalone, or have forgotten what came after ``after``.
         """
         if self._is_over:
