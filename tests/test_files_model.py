@@ -35,6 +35,7 @@ class FileMachine(Machine):
         RuleBasedStateMachine.__init__(self)
         self.model = Model()
         self.known: set[Row] = set()
+        self.damaged: set[Row] = set()
         self.runners = [asyncio.Runner(), asyncio.Runner()]
         self.root = Path(tempfile.mkdtemp())
         self.set_up()
