@@ -6,8 +6,8 @@
     python examples/resume_after_crash.py
 
 It starts a MongoDB and a Redis of its own. A process trades and is killed, three times; another trades undisturbed. In
-the end both must have the same trades. What makes it so: a bar is done once its checkpoint is stored, each write may be
-made again, and what a trade is called follows from its bar.
+the end both must have the same trades, hold the same, and be at the same bar. What makes it so: a bar is done once its
+checkpoint is stored, each write may be made again, and what a trade is called follows from its bar.
 """
 
 import asyncio
@@ -54,17 +54,23 @@ async def trade(name, crash_at=None):
             await checkpoint.write_state_data({"next": bar + 1}, when=when)
 
 
-async def trades_of(name):
+async def end_of(name):
+    """Return what a run has left: its trades, what it holds, and where it is."""
     rows = await persist.storage(True).read_storage_data()
     trades = [row for row in rows if row["id"].startswith(f"{name}-")]
-    return [(trade["closedAt"], trade["priceOpen"], trade["priceClose"]) for trade in trades]
+    held = await persist.signal(SYMBOL, name, EXCHANGE).read_signal_data()
+    return (
+        sorted((trade["closedAt"], trade["priceOpen"], trade["priceClose"]) for trade in trades),
+        held and held["priceOpen"],
+        await persist.state(name, "checkpoint").read_state_data(),
+    )
 
 
 async def compare():
     async with setup():
-        disturbed, calm = sorted(await trades_of("disturbed")), sorted(await trades_of("calm"))
-    profit = sum(close / opened - 1 for _, opened, close in calm)
-    print(f"{len(calm)} trades undisturbed, {len(disturbed)} with {len(CRASHES)} crashes, {profit:+.2%}")
+        disturbed, calm = await end_of("disturbed"), await end_of("calm")
+    profit = sum(close / opened - 1 for _, opened, close in calm[0])
+    print(f"{len(calm[0])} trades undisturbed, {len(disturbed[0])} with {len(CRASHES)} crashes, {profit:+.2%}")
     assert disturbed == calm, "the end states differ"
     print("the same end state")
 
