@@ -65,7 +65,7 @@ def test_help_shows_nothing_private_and_no_line_that_wraps(spec: SlotSpec) -> No
 
 @pytest.mark.parametrize("value", [persist, SlotSpec, backtest_mongo.setup], ids=["persist", "SlotSpec", "setup"])
 def test_help_has_an_example(value: object) -> None:
-    assert re.search(r"::\n \|  \n \|      |::\n    \n        ", helped(value))
+    assert re.search(r"::\n \| *\n \|      |::\n *\n        ", helped(value))
 
 
 def test_help_on_the_package_names_where_to_begin() -> None:
