@@ -48,31 +48,12 @@ class _Observed:
 
     async def _together(self, name: str, work: Awaitable[T], rows: Callable[[T], int] | None = None) -> T:
         """Carry out what travels with others, or alone, and sets out when that is known."""
-        operation = self._begin(name)
-        token = seen.set(operation)
-        try:
-            result = await work
-        except BaseException as error:
-            operation.end(error)
-            raise
-        finally:
-            seen.reset(token)
-        operation.end(rows=None if rows is None else rows(result))
-        return result
+        return await _carried_out(self._begin(name), work, rows)
 
     async def _one(self, name: str, work: Awaitable[T], rows: Callable[[T], int] | None = None, batch: int = 1) -> T:
         operation = self._begin(name)
         with operation.set_out((operation,), batch):
-            token = seen.set(operation)
-            try:
-                result = await work
-            except BaseException as error:
-                operation.end(error)
-                raise
-            finally:
-                seen.reset(token)
-        operation.end(rows=None if rows is None else rows(result))
-        return result
+            return await _carried_out(operation, work, rows)
 
     async def _each(self, name: str, rows: AsyncIterator[T]) -> AsyncIterator[T]:
         operation = self._begin(name)
@@ -156,6 +137,19 @@ class _Observed:
 
     async def sealed(self, context: Key) -> Sealed:
         return await self._one("sealed", self._store.sealed(context))
+
+
+async def _carried_out(operation: Operation, work: Awaitable[T], rows: Callable[[T], int] | None) -> T:
+    token = seen.set(operation)
+    try:
+        result = await work
+    except BaseException as error:
+        operation.end(error)
+        raise
+    finally:
+        seen.reset(token)
+    operation.end(rows=None if rows is None else rows(result))
+    return result
 
 
 def observed(store: Store, hub: Hub, spec: SlotSpec) -> Store:

@@ -17,6 +17,7 @@ from bson.raw_bson import RawBSONDocument
 from backtest_mongo.dumps.importing import Progress, chosen_slots
 from backtest_mongo.dumps.originals import Recorder, recorder
 from backtest_mongo.dumps.reports import DumpProblem, ExportReport, SlotExport
+from backtest_mongo.dumps.rows import id_bytes
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.layout import holds_signals
@@ -123,7 +124,8 @@ class _Export(MongoRows):
         while True:
             with Limit(self._limit):
                 page = await self._retried("reading", partial(self._page, last))
-            if last is not None and page and _id_of(page[0]) == last:
+            # As encoded, in which a NaN equals itself.
+            if last is not None and page and id_bytes(_id_of(page[0])) == id_bytes(last):
                 page = page[1:]
             if not page:
                 return
@@ -185,12 +187,12 @@ class _Export(MongoRows):
             when = None if document.get("when") is None else int(document["when"])
             content = to_text(payload, self._signals)
             record.record(row.path, content, row.raw)
+            created = self._order(document.get("createDate"))  # of each row, so that the next run counts the same
             present = disk.read(os.path.join(directory.path, name + SUFFIX))
             if present == content and self._says(directory, name, when, removed):
                 self.same += 1
                 continue
             marked = not is_plain(spec, row.path)
-            created = self._order(document.get("createDate"))
             item = str(row.key[-1])
             changed.append(Written(name, item, payload, when, removed, created, marked))
         directory.write(changed, durable=False)
