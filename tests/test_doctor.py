@@ -95,7 +95,10 @@ async def test_read_only_writes_nothing(deployment: Deployment, unique: str) -> 
 async def test_empty_database_is_no_problem(deployment: Deployment) -> None:
     diagnosis = await diagnose()
     assert diagnosis.is_sound
-    assert "is it the right one?" in found(diagnosis, "collections", "nothing is stored").advice
+    assert (
+        "is it the one that CC_MONGO_CONNECTION_STRING should name?"
+        in found(diagnosis, "collections", "nothing is stored").advice
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ async def test_empty_database_is_no_problem(deployment: Deployment) -> None:
         ),
         ({"keys": [("payload.n", 1)]}, "note", "is not ours: no query uses it"),
         ({"keys": [("payload.n", "text")]}, "note", "is not ours: no query uses it"),
-        ({"keys": [("signalId", 1)]}, "note", "1 single-field indexes are the Node package's"),
+        ({"keys": [("signalId", 1)]}, "note", "single-field indexes of the Node package: 1"),
     ],
 )
 async def test_index_is_judged(
@@ -144,7 +147,7 @@ async def test_database_of_an_older_node_package_is_told_with_what_mends_it(
     await collection.create_index([(name, 1) for name in SessionAdapter.spec.former], unique=True)
     await collection.insert_one({"strategyName": unique, "exchangeName": "e", "frameName": "f"})
     diagnosis = await diagnose(read_only=True)
-    for area, text in (("indexes", "of an older version of the Node package"), ("rows", "1 rows lack a part")):
+    for area, text in (("indexes", "of an older version of the Node package"), ("rows", "no read finds them: 1")):
         finding = found(diagnosis, area, text)
         assert finding.severity == "problem"
         assert "backtest-mongo migrate" in finding.advice

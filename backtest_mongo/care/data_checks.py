@@ -44,7 +44,7 @@ async def outdated_rows(patient: Patient) -> AsyncIterator[Finding]:
             yield Finding(
                 "rows",
                 "problem",
-                f"{one.collection}: {one.rows:,} rows lack a part of their key, so that no read finds them",
+                f"{one.collection}: rows that lack a part of their key, so that no read finds them: {one.rows:,}",
                 "`backtest-mongo migrate` shows what is to be done, and with --apply does it",
             )
 
@@ -80,10 +80,16 @@ async def sizes(patient: Patient) -> AsyncIterator[Finding]:
     others = sorted(name for name in there - {*_known()} if not name.startswith("system."))
     if others:
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        yield Finding("collections", "note", f"{len(others)} other collections are in the database: {shown}")
+        text = f"other collections in the database: {len(others)} ({shown})"
+        yield Finding("collections", "note", text, "is it the database that CC_MONGO_CONNECTION_STRING should name?")
     if not patient.diagnosis.sizes:
         database = patient.hub.database.name
-        yield Finding("collections", "note", f"nothing is stored in the database {database}", "is it the right one?")
+        yield Finding(
+            "collections",
+            "note",
+            f"nothing is stored in the database {database}",
+            "is it the one that CC_MONGO_CONNECTION_STRING should name?",
+        )
 
 
 async def _size(patient: Patient, name: str) -> Size:

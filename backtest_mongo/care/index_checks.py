@@ -39,7 +39,7 @@ async def indexes_of_slots(patient: Patient) -> AsyncIterator[Finding]:
         yield Finding(
             "indexes",
             "note",
-            f"{of_node} single-field indexes are the Node package's: no query uses them, and they cost room and time",
+            f"single-field indexes of the Node package: {of_node}; no query uses them, and they cost room and time",
             "leave them while Node works on this database, as it would make them again; else they can be dropped",
         )
 
