@@ -1,7 +1,7 @@
-"""What CI runs: `nox -s tests` on the Python at hand, `versions` on the others, `lint`, `types`,
-`docs`, `release` and `audit` beside.
+"""What CI runs: `tests`, `versions` on the other Pythons, `coverage`, `lint`, `types`, `docs`, `release` and `audit`.
 
-The long forms are sessions of their own: `faults`, `soak`, `model` and `bench`.
+The long forms are sessions of their own: `faults`, `soak`, `model`, `mutation`, `environments` and `bench`; `packages`
+downloads files to read. CONTRIBUTING.md says when to run which.
 """
 
 from __future__ import annotations
@@ -13,111 +13,186 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+#: Those that the benchmarks run on; the first one runs all of them.
+BENCHED = ["3.11", "3.13"]
 #: The package with every extra.
 WHOLE = ".[demo,frames,plot]"
+#: Configuration of services, by the schema that checks it.
+CONFIGURATION = {
+    "github-workflows": [".github/workflows/ci.yml", ".github/workflows/release.yml"],
+    "dependabot": [".github/dependabot.yml"],
+    "github-issue-config": [".github/ISSUE_TEMPLATE/config.yml"],
+    "github-issue-forms": [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/feature.yml"],
+    "readthedocs": [".readthedocs.yaml"],
+}
+#: Leaves out tests that only need one driver, on the one that the next Python takes: 3.12 runs PyMongo's asyncio
+#: client, the others Motor.
+ONE_DRIVER = ("-m", "not other_driver and not packages")
+#: Leaves out tests that take long as well, and add little coverage.
+NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages")
+#: Leaves out all tests that hardly depend on the Python version.
+MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages")
+#: Tests start hundreds of processes, each of which would otherwise compile all that it imports.
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+
+
+def _groups(*names: str) -> tuple[str, ...]:
+    """Return the requirements of dependency groups."""
+    return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), *names)
+
+
+def _workers() -> tuple[str, ...]:
+    # Four workers, each with its own embedded servers: they spend half of their time waiting for these, or for a time
+    # to be over. Given servers are shared, and some tests count the requests that a server gets, so then there is one.
+    given = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL")
+    workers = "0" if any(os.environ.get(name) for name in given) else "4"
+    # Worksteal keeps the tests of a module together as far as it can, so that its own servers are started once.
+    return ("-n", workers, "--dist", "worksteal")
 
 
 def _run_tests(session: nox.Session, *arguments: str) -> None:
-    session.install(WHOLE, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
-    # Three workers, each with embedded servers of its own: half of their time they wait for these. Servers that are
-    # given are shared, and some tests count what a server is asked, so then there is one.
-    given = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL")
-    workers = "0" if any(os.environ.get(name) for name in given) else "3"
-    # A module's own servers are started once where its tests stay together, as far as they can.
-    together = ("-n", workers, "--dist", "worksteal")
-    # Tests start hundreds of processes, each of which would compile all that it imports.
-    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
-    session.run("python", "-m", "pytest", *together, *arguments, *session.posargs, env=compiled)
+    session.install(WHOLE, *_groups("test"))
+    session.run("python", "-m", "pytest", *_workers(), *arguments, *session.posargs, env=COMPILED)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite, on the Python that nox runs on."""
-    _run_tests(session)
+    """The test suite on the Python that runs nox."""
+    _run_tests(session, *ONE_DRIVER)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the tests that are not heavy, child processes included: 92 % at least.
+
+    Arguments are passed to pytest, and turn off the check of the floor, as they usually select tests.
+    """
+    # Editable, so that processes started in another directory run the same files.
+    session.install("-e", WHOLE, *_groups("coverage"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *_workers(), *NOT_HEAVY, *session.posargs, env=COMPILED)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
 
 
 @nox.session(python=PYTHONS)
 def versions(session: nox.Session) -> None:
-    """The test suite without its heavy parts, on every Python that is supported."""
-    _run_tests(session, "-m", "not heavy")
+    """The tests that depend on the Python version, on every supported one."""
+    _run_tests(session, *MANY_PYTHONS)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and common mistakes."""
-    session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
+    """Style, common mistakes, the direction of imports, and the files that GitHub and Read the Docs read."""
+    session.install(*_groups("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache")
+    for schema, files in CONFIGURATION.items():
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """The package by mypy, right and wrong code of users by mypy and pyright, the stubs, that every type is known."""
-    groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint", "types")
-    session.install("-e", WHOLE, *groups)
+    """mypy on everything, pyright on right and wrong user code, stubs up to date, no public type unknown."""
+    session.install("-e", WHOLE, *_groups("lint", "types"))
     session.run("python", "tools/stubs.py", "--check")
     session.run("mypy")
-    session.run("python", "-m", "mypy.stubtest", "backtest_mongo.adapters", "backtest_mongo.contracts")
+    session.run("python", "-m", "mypy.stubtest", "backtest_mongo.adapters")
     session.run("pyright", "--project", "tests/typing")
     session.run("pyright", "--verifytypes", "backtest_mongo", "--ignoreexternal")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation site in docs/_build/html, with warnings as errors."""
-    session.install(WHOLE, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs"))
+    """The documentation site in docs/_build/html, with warnings as errors, and generated pages up to date."""
+    session.install(WHOLE, *_groups("docs"))
     session.run("python", "tools/slots_page.py", "--check")
+    session.run("python", "tools/rooms.py", "--check")
     arguments = ("-W", "--keep-going", "-n", "-E", "-q")
     session.run("python", "-m", "sphinx", *arguments, "-b", "html", "docs", "docs/_build/html", *session.posargs)
 
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """What is released: built, looked into, and installed in empty environments. With --all each extra everywhere."""
-    session.install(".", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "release"))
+    """Build the distributions, check their contents, install them in empty environments; --all tests every extra."""
+    session.install(".", *_groups("release"))
     session.run("python", "tools/release.py", *session.posargs)
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Known vulnerabilities in what gets installed. Where no service can be asked it says NOT AUDITED."""
-    session.install(WHOLE, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "audit"))
+    """Known vulnerabilities in the dependencies; prints NOT AUDITED if no vulnerability service is reachable."""
+    session.install(WHOLE, *_groups("audit"))
     session.run("python", "tools/audit.py", success_codes=[0, 3])
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Faults made on real servers: a table, and docs/faults.md from fault-results/. --quick takes minutes."""
+    """Inject faults into real servers, and write the figures to fault-results/; --quick takes minutes."""
     session.install(".[demo]")
     session.run("python", "-m", "faults.run", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Ten minutes of mixed load: memory, tasks, connections and file descriptors have to stay flat."""
+    """Ten minutes of mixed load per driver, under which memory, tasks, connections and descriptors must not grow."""
     session.install(".[demo]")
     session.run("python", "-m", "faults.soak", *session.posargs)
 
 
 @nox.session
 def model(session: nox.Session) -> None:
-    """A thousand long lives of every slot beside a model, and ten thousand cancellations, on each driver."""
-    session.install(".[demo]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"))
+    """Compare every slot with a model in a thousand long runs, and cancel ten thousand calls, on each driver."""
+    session.install(".[demo]", *_groups("test"))
     long = {
         "BACKTEST_MODEL_EXAMPLES": "1000",
         "BACKTEST_MODEL_STEPS": "100",
         "BACKTEST_CANCELS": "10000",
     }
-    files = ("tests/test_model.py", "tests/test_cancellation.py")
+    files = ("tests/contract/test_model.py", "tests/mongo/test_cancellation.py")
     session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """The benchmarks: tables, and the figures and the chart of the documentation in benchmark-results/.
+def mutation(session: nox.Session) -> None:
+    """Mutation tests of core, connection and mongo, or of rooms and modules that are named: 85 % killed."""
+    session.install("-e", WHOLE, *_groups("mutation"))
+    session.run("python", "-m", "tools.mutation", *session.posargs, env=COMPILED)
 
-    --candles measures frames of candles alone, and --quick leaves them out. What telemetry costs comes last.
+
+@nox.session
+def environments(session: nox.Session) -> None:
+    """The test suite with TERM=dumb, forced and forbidden colours, another locale, umask, user, and so on.
+
+    `--only NAME` selects one of the environments in tools/environments.py; other arguments are passed to pytest.
     """
-    session.install(".[demo,frames]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench"))
-    session.run("python", "-m", "benchmarks.run", *session.posargs)
-    session.run("python", "-m", "benchmarks.overhead")
+    session.install(WHOLE, *_groups("test"))
+    session.run("python", "tools/environments.py", "-n", "3", "--dist", "worksteal", *session.posargs)
+
+
+@nox.session
+def packages(session: nox.Session) -> None:
+    """Download packages that contain candle files, and read these files as pandas does."""
+    # The tests download with pip, which environments made by uv lack.
+    session.install("pip", WHOLE, *_groups("test"))
+    session.run(
+        "python", "-m", "pytest", "-m", "packages", "tests/market_data/test_candle_packages.py", *session.posargs
+    )
+
+
+@nox.session(python=BENCHED)
+def bench(session: nox.Session) -> None:
+    """The benchmarks: tables, and figures and a chart for the documentation in benchmark-results/.
+
+    --candles measures only frames of candles, and --quick leaves them out, each on the first Python alone. The other
+    one measures operations. The overhead of telemetry comes last.
+    """
+    is_first = session.python == BENCHED[0]
+    if not is_first and {"--candles", "--quick"} & set(session.posargs):
+        session.log("nothing to do on this Python")
+        return
+    session.install(".[demo,frames]", *_groups("bench"))
+    session.run("python", "-m", "benchmarks.run", *([] if is_first else ["--operations"]), *session.posargs)
+    if is_first and not session.posargs:
+        session.run("python", "-m", "benchmarks.overhead")

@@ -1,7 +1,7 @@
 """The pytest plugin's hooks and fixtures: all that pytest loads of it until a test asks for one.
 
-It stands beside the package, because importing a module of the package imports the package, drivers included: a run
-that uses no fixture of it pays nothing, and coverage misses nothing. The work is in `backtest_mongo.pytest_plugin`.
+It is next to the package because importing a module of the package imports all of it, drivers included. So a run that
+uses none of the fixtures pays nothing, and coverage misses nothing. `backtest_mongo.testing.plugin` does the work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from backtest_mongo.pytest_plugin import BacktestServers, BacktestStore
+    from backtest_mongo.testing import BacktestServers, BacktestStore
 
 __all__ = [
     "backtest_dummy",
@@ -42,13 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
-    """Keep a test that uses one of the fixtures, and all other fixtures that it uses, from files below ``./dump``."""
+    """Keep a test that uses one of the fixtures, and its other fixtures, from writing files below ``./dump``."""
     if _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         yield
         return
-    from backtest_mongo.pytest_plugin import files_on_demand
+    from backtest_mongo.testing.plugin import refuse_default_directory
 
-    with files_on_demand():
+    with refuse_default_directory():
         yield
 
 
@@ -56,46 +56,47 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 def backtest_servers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BacktestServers]:
-    """MongoDB and Redis for the whole run: those that ``CC_*`` variables name, else embedded ones.
+    """Give MongoDB and Redis for the whole run: those that ``CC_*`` variables name, otherwise embedded ones.
 
-    The workers of pytest-xdist share them, each with a Redis database of its own. They end with the run, whatever ends
-    it.
+    The workers of pytest-xdist share them, each with its own Redis database. Embedded servers end with the run,
+    whatever ends it.
     """
-    from backtest_mongo.pytest_plugin import servers
+    from backtest_mongo.testing.plugin import provide_servers
 
     worker = getattr(request.config, "workerinput", {}).get("workerid", "")
-    # The directory above a worker's own is that of the run.
-    with servers(worker, tmp_path_factory.getbasetemp().parent) as found:
+    # The parent of a worker's directory belongs to the run.
+    with provide_servers(worker, tmp_path_factory.getbasetemp().parent) as found:
         yield found
 
 
 @pytest.fixture
 def backtest_store(request: pytest.FixtureRequest, backtest_servers: BacktestServers) -> Iterator[BacktestStore]:
-    """A fresh database that the library is set up on; the test needs no ``setup()`` and no ``close()``.
+    """Set the library up on a fresh database; the test needs no ``setup()`` and no ``close()``.
 
-    Configuration and registry are put back afterwards, and what any event loop has open is closed. It is no coroutine,
-    so it serves tests of pytest-asyncio in either mode, of anyio (on asyncio), and those that call ``asyncio.run``.
+    Afterwards configuration and registry are put back, and the connections of every event loop are closed. As the
+    fixture is not a coroutine, it serves tests of pytest-asyncio in either mode, tests of anyio on asyncio, and tests
+    that call ``asyncio.run``.
     """
-    from backtest_mongo.pytest_plugin import store
+    from backtest_mongo.testing.plugin import provide_store
 
     driver = request.config.getoption("--backtest-driver") or request.config.getini("backtest_driver")
-    with store(backtest_servers, driver) as fresh:
+    with provide_store(backtest_servers, driver) as fresh:
         yield fresh
 
 
 @pytest.fixture
 def backtest_files(tmp_path: Path) -> Iterator[Path]:
-    """Make ``persist`` store in files below a directory of the test's own, which it gives. No server is needed."""
-    from backtest_mongo.pytest_plugin import files
+    """Make ``persist`` store in files below the test's own directory, and give its path. No server is needed."""
+    from backtest_mongo.testing.plugin import provide_files
 
-    with files(tmp_path / "dump") as directory:
+    with provide_files(tmp_path / "dump") as directory:
         yield directory
 
 
 @pytest.fixture
 def backtest_dummy() -> Iterator[None]:
-    """Make ``persist`` give adapters that check input and store nothing: no server is needed."""
-    from backtest_mongo.pytest_plugin import dummies
+    """Make ``persist`` give adapters that check input and store nothing. No server is needed."""
+    from backtest_mongo.testing.plugin import provide_dummies
 
-    with dummies():
+    with provide_dummies():
         yield

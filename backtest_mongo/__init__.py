@@ -1,4 +1,4 @@
-"""The state of a trading engine, backtest and live, in MongoDB with a Redis cache of ids in front.
+"""Asyncio persistence for trading engines, backtest and live: MongoDB with a Redis cache of ids, or JSON files.
 
 ::
 
@@ -9,57 +9,66 @@
     await signal.write_signal_data({"id": "s-1", "priceOpen": 50_000.5})
     row = await signal.read_signal_data()
 
-* ``setup()`` connects, ``close()`` ends it, ``wait_for_init()`` tells early that a server is missing.
-* ``SignalAdapter`` and its like store one kind of thing each: ``SLOTS`` lists them. ``help(SignalAdapter)`` shows how.
-* ``persist`` gives the same without naming the storage, ``persist.signal(...)``: JSON files before ``setup()``,
-  MongoDB after it, or what ``persist.use()`` names.
-* Errors are a ``BacktestMongoError`` each; ``help(backtest_mongo.errors)`` draws the family.
-* ``embedded.Servers()`` runs a MongoDB and a Redis for as long as a block. ``contracts`` says what an implementation of
-  your own must have, and ``types`` what candles and reports look like.
+* ``setup()`` sets the configuration, ``wait_for_init()`` reports early that a server is missing, and ``close()`` closes
+  the connections.
+* Each adapter, such as ``SignalAdapter``, stores one slot. ``SLOTS`` lists the slots, and ``help(SignalAdapter)`` shows
+  how to use an adapter.
+* ``persist`` does the same without naming the storage: ``persist.signal(...)`` stores in JSON files before ``setup()``,
+  in MongoDB after it, or in what ``persist.use()`` names.
+* Every error is a ``BacktestMongoError``; ``help(backtest_mongo.errors)`` draws the tree.
+* ``embedded.Servers()`` runs a MongoDB and a Redis for the length of a ``with`` block. ``market_data`` imports, exports
+  and plots candles. ``contracts`` defines what an implementation of your own must have, and ``types`` the candles,
+  reports and times in signatures.
 """
 
-from backtest_mongo.adapters import (
-    BreakevenAdapter,
-    CandleAdapter,
-    DictionaryAdapter,
-    IntervalAdapter,
-    LogAdapter,
-    MeasureAdapter,
-    MemoryAdapter,
-    NotificationAdapter,
-    PartialAdapter,
-    RecentAdapter,
-    RiskAdapter,
-    ScheduleAdapter,
-    SessionAdapter,
-    SignalAdapter,
-    StateAdapter,
-    StorageAdapter,
-    StrategyAdapter,
-)
-from backtest_mongo.changes import Change
-from backtest_mongo.config import get_config, set_config
-from backtest_mongo.dumps.exporting import export_dump
-from backtest_mongo.dumps.importing import import_dump
-from backtest_mongo.errors import (
-    BacktestMongoError,
-    ConfigError,
-    IndexConflictError,
-    InitError,
-    InputError,
-    InputTypeError,
-    ServerError,
-    SlotError,
-    StoreError,
-    StoreUnavailableError,
-)
-from backtest_mongo.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
-from backtest_mongo.log import set_logger
-from backtest_mongo.migrations import migrate
-from backtest_mongo.registry import persist
-from backtest_mongo.slots import SLOTS
-from backtest_mongo.snapshot import stats
-from backtest_mongo.specs import SlotSpec
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from backtest_mongo.adapters import (
+        BreakevenAdapter,
+        CandleAdapter,
+        DictionaryAdapter,
+        IntervalAdapter,
+        LogAdapter,
+        MeasureAdapter,
+        MemoryAdapter,
+        NotificationAdapter,
+        PartialAdapter,
+        RecentAdapter,
+        RiskAdapter,
+        ScheduleAdapter,
+        SessionAdapter,
+        SignalAdapter,
+        StateAdapter,
+        StorageAdapter,
+        StrategyAdapter,
+    )
+    from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
+    from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.core.config import get_config, set_config
+    from backtest_mongo.core.log import set_logger
+    from backtest_mongo.core.slots import SLOTS
+    from backtest_mongo.core.specs import SlotSpec
+    from backtest_mongo.dumps.exporter import export_dump
+    from backtest_mongo.dumps.importer import import_dump
+    from backtest_mongo.errors import (
+        BacktestMongoError,
+        ConfigError,
+        IndexConflictError,
+        InitError,
+        InputError,
+        InputTypeError,
+        ServerError,
+        SlotError,
+        StoreError,
+        StoreUnavailableError,
+    )
+    from backtest_mongo.mongo.changes import Change
+    from backtest_mongo.mongo.migrations import migrate
+    from backtest_mongo.telemetry.stats import stats
 
 __version__ = "0.1.0"
 
@@ -111,9 +120,37 @@ __all__ = [
 ]
 
 #: Modules with public names of their own.
-_MODULES = ("contracts", "embedded", "errors", "types")
+_MODULES: Final = ("contracts", "embedded", "errors", "market_data", "testing", "types")
+#: The module of each public name. It is imported when the name is first asked for: commands start without the drivers.
+_HOMES: Final = {
+    **{name: "adapters" for name in __all__ if name.endswith("Adapter")},
+    **{name: "errors" for name in __all__ if name.endswith("Error")},
+    **dict.fromkeys(("close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"), "adapters.lifecycle"),
+    **dict.fromkeys(("get_config", "set_config"), "core.config"),
+    "Change": "mongo.changes",
+    "SLOTS": "core.slots",
+    "SlotSpec": "core.specs",
+    "export_dump": "dumps.exporter",
+    "import_dump": "dumps.importer",
+    "migrate": "mongo.migrations",
+    "persist": "adapters.registry",
+    "set_logger": "core.log",
+    "stats": "telemetry.stats",
+}
+
+
+if not TYPE_CHECKING:  # for which every name would exist
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
     # Completion and help() otherwise show every module of the package that happens to be imported.
-    return sorted((*__all__, "__version__", *(name for name in _MODULES if name in globals())))
+    return sorted((*__all__, *_MODULES, "__version__"))

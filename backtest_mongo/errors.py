@@ -5,16 +5,16 @@
     BacktestMongoError
     ├── ConfigError (ValueError)            a configuration field is unknown or wrong
     ├── SlotError (ValueError)              a row of a slot table contradicts itself or another row
-    ├── InputError (ValueError)             the caller's mistake: nothing was sent
+    ├── InputError (ValueError)             the caller's mistake; nothing was sent
     │   └── InputTypeError (TypeError)      ... and the type is at fault
     ├── StoreUnavailableError               MongoDB can't be reached, or did not answer in time
     │   └── InitError                       a server was still unreachable when ``wait_for_init`` gave up
-    ├── StoreError                          MongoDB, or the disk that files are on, answered with an error
-    │   └── IndexConflictError              an index in the database is in the way of one of ours
+    ├── StoreError                          MongoDB, or the disk that holds the files, answered with an error
+    │   └── IndexConflictError              an existing index conflicts with one that a slot needs
     ├── ServerError                         an embedded server can't be found, started or kept running
-    └── ChildError                          a trading process of the demo ended although nobody killed it
+    └── ChildError                          a trading process of the demo exited without being killed
 
-Redis has no error here: it is a cache, so a Redis that fails costs time and a warning, never an exception.
+Redis has no error here. It is a cache: a failure costs time and one warning, and is never raised.
 """
 
 from __future__ import annotations
@@ -39,8 +39,14 @@ __all__ = [
 class BacktestMongoError(Exception):
     """The root of every error that this library raises on purpose.
 
-    ``slot`` and ``collection`` say where it happened and ``key`` which document was meant, each ``None`` where
-    that has no meaning; ``hint`` says what to do about it. No field ever holds a credential.
+    No field ever holds a credential.
+
+    Attributes:
+        message: which call failed, and why.
+        slot: the slot that it concerns, or ``None``.
+        collection: the MongoDB collection, or ``None``.
+        key: the natural key of the document, or ``None``.
+        hint: what to do about it, or ``None``.
     """
 
     def __init__(
@@ -83,36 +89,41 @@ class SlotError(BacktestMongoError, ValueError):
 
 
 class InputError(BacktestMongoError, ValueError):
-    """The caller gave something that can't be stored or asked for. Nothing was sent to any server."""
+    """An argument can't be stored or queried. Nothing was sent to any server."""
 
 
 class InputTypeError(InputError, TypeError):
-    """The caller gave a value of a type that can't be stored or asked for. Nothing was sent to any server."""
+    """An argument has a type that can't be stored or queried. Nothing was sent to any server."""
 
 
 class StoreUnavailableError(BacktestMongoError):
     """MongoDB can't be reached or did not answer in time.
 
-    ``may_be_applied`` is true after a write whose outcome is unknown: it may have been applied, or may still be.
-    Writing the same again makes it sure, as every write is an upsert on its natural key; it also replaces what another
-    writer has written meanwhile.
+    Attributes:
+        may_be_applied: true after a write whose outcome is unknown: it may have been applied, or may still be. To
+            settle it, repeat the write, as every write is an upsert on its natural key. Repeating it also replaces what
+            another writer has stored in the meantime.
     """
 
     may_be_applied: bool = False
 
 
 class InitError(StoreUnavailableError):
-    """A server was still unreachable, or refused us, when ``wait_for_init`` gave up; it can be called again."""
+    """A server was still unreachable, or refused the connection, when ``wait_for_init`` gave up. It can be retried."""
 
 
 class StoreError(BacktestMongoError):
-    """MongoDB, or the disk that files are on, answered with an error. ``code`` is the server's, where there is one."""
+    """MongoDB, or the disk that holds the files, answered with an error.
+
+    Attributes:
+        code: the server's code of the error, or ``None``.
+    """
 
     code: int | None = None
 
 
 class IndexConflictError(StoreError):
-    """An index that is already in the database contradicts one that a slot needs."""
+    """An existing index in the database conflicts with one that a slot needs."""
 
 
 class ServerError(BacktestMongoError):

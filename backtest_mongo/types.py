@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from numbers import Integral
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 __all__ = [
+    "EARLIEST",
+    "INTERVALS",
     "INTERVAL_MS",
+    "LATEST",
     "PRICES",
     "Candle",
     "Context",
     "Coverage",
+    "DeleteReport",
     "Document",
     "Gap",
     "Interval",
@@ -22,40 +26,55 @@ __all__ = [
     "Rows",
     "SealReport",
     "Sealed",
+    "SeriesTime",
     "VerifyReport",
     "When",
     "WriteReport",
     "now_ms",
     "to_millis",
+    "to_series_millis",
 ]
 
-Interval: TypeAlias = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "1d"]
+#: The interval of a series of candles. ``1M`` is a calendar month in UTC.
+Interval: TypeAlias = Literal[
+    "1s", "1m", "3m", "5m", "15m", "30m", "45m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"
+]
+
+#: Every interval, from short to long.
+INTERVALS: Final[tuple[Interval, ...]] = get_args(Interval)
 
 _MINUTE = 60_000
 
-#: Length of each interval in milliseconds.
+#: The length of each interval in milliseconds. ``1M`` is missing, as months differ.
 INTERVAL_MS: Final[Mapping[str, int]] = {
+    "1s": 1_000,
     "1m": _MINUTE,
     "3m": 3 * _MINUTE,
     "5m": 5 * _MINUTE,
     "15m": 15 * _MINUTE,
     "30m": 30 * _MINUTE,
+    "45m": 45 * _MINUTE,
     "1h": 60 * _MINUTE,
     "2h": 120 * _MINUTE,
     "4h": 240 * _MINUTE,
     "6h": 360 * _MINUTE,
     "8h": 480 * _MINUTE,
+    "12h": 720 * _MINUTE,
     "1d": 1440 * _MINUTE,
+    "3d": 3 * 1440 * _MINUTE,
+    "1w": 7 * 1440 * _MINUTE,
 }
 
 #: A point in time, as whole milliseconds since the epoch or as a timezone-aware datetime.
 When: TypeAlias = int | datetime
-#: What a row holds, as names and whatever BSON holds.
+#: A point in time of a series, which may also be text in ISO 8601; without an offset that is UTC.
+SeriesTime: TypeAlias = int | datetime | str
+#: The payload of a row, by name; values are whatever BSON holds.
 Payload: TypeAlias = Mapping[str, Any]
-#: Payloads with an ``id`` each, or candles.
+#: Payloads with an ``id`` each.
 Rows: TypeAlias = Sequence[Payload]
 Document: TypeAlias = dict[str, Any]
-#: A constructor's arguments, in its order or by name.
+#: The arguments of an adapter's constructor, in its order or by name.
 Context: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
@@ -71,11 +90,11 @@ class Candle(TypedDict):
 
 
 class Gap(NamedTuple):
-    """A half-open range of times, in milliseconds, in which no candle of the grid is stored."""
+    """A half-open range of times, in milliseconds since the epoch, in which candles are missing and none is stored."""
 
     #: Where it begins.
     start: int
-    #: The first time that is not in it any more.
+    #: The first time after it.
     end: int
     #: How many candles are missing.
     rows: int
@@ -83,7 +102,13 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What is stored of a series: the open times of the first and the last candle, in milliseconds, and how many."""
+    """What is stored of a series.
+
+    Attributes:
+        first: the open time of the first candle, in milliseconds since the epoch; ``None`` if there is none.
+        last: that of the last candle.
+        rows: how many candles there are.
+    """
 
     first: int | None
     last: int | None
@@ -96,8 +121,8 @@ class WriteReport:
 
     Attributes:
         new: rows that were stored.
-        present: rows whose time was stored already; what is stored stays.
-        refused: for each reason the numbers of the rows that were not stored for it, from 0 on.
+        present: rows whose time was stored already; what is stored stays as it is.
+        refused: the positions of the rows that were not stored, from 0, by reason.
     """
 
     new: int
@@ -107,7 +132,7 @@ class WriteReport:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """How much of a series is in sealed blocks: how many there are, their candles, and the bytes of their documents."""
+    """How much of a series is sealed: the blocks, the candles in them, and the bytes of their documents."""
 
     blocks: int
     rows: int
@@ -123,24 +148,39 @@ class SealReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteReport:
+    """What a call deleted: candles, and the sealed blocks that held some of them."""
+
+    rows: int
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """What the comparison of blocks with their rows found.
 
     Attributes:
         blocks: blocks that were compared.
         rows: candles in them.
-        damaged: what is wrong, by the start of the block in milliseconds.
-        repaired: blocks that were sealed again.
+        damaged: what is wrong with each damaged block, by its start in milliseconds; ``None`` is the key of those whose
+            start is not a time.
+        repaired: how many of them were dropped, and sealed again where their rows still fill a block.
     """
 
     blocks: int
     rows: int
-    damaged: dict[int, str]
+    damaged: dict[int | None, str]
     repaired: int
 
 
-#: A candle's numbers, beside its time.
+#: The fields of a candle other than its time.
 PRICES: Final = ("open", "high", "low", "close", "volume")
+
+
+#: Reads look for candles between these times. Beyond them, the start or the end of a block may not fit in 64 bits. This
+#: library only writes candles of the years 1 to 9999, but other programs may have stored anything.
+EARLIEST: Final = -(2**62)
+LATEST: Final = 2**62
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,21 +192,48 @@ def to_millis(value: When) -> int:
     """Return ``value`` as whole milliseconds since the epoch; a fraction of a millisecond is cut off.
 
     Raises:
-        TypeError: neither an integer nor a datetime.
-        ValueError: a naive datetime, or beyond 64 bits.
+        TypeError: it is neither an integer nor a datetime.
+        ValueError: it is a naive datetime, or doesn't fit in 64 bits.
     """
-    if type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool)):
+    if type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool) and not _is_length(value)):
         millis = int(value)
         if not -_INT64_MAX - 1 <= millis <= _INT64_MAX:
             raise ValueError("must fit in 64 bits (int)")
         return millis
     if isinstance(value, datetime):
-        if value.utcoffset() is None:
+        try:
+            if value.utcoffset() is not None:
+                return int((value - _EPOCH) // _MILLISECOND)
+        except Exception as error:  # the caller's timezone may raise anything, and pandas' NaT has none
             raise ValueError(
-                "must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give milliseconds"
-            )
-        return (value - _EPOCH) // _MILLISECOND
+                f"must be a point in time, but its timezone raised {type(error).__name__} ({type(value).__name__})"
+            ) from None
+        raise ValueError(
+            "must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give milliseconds"
+        )
     raise TypeError(f"must be milliseconds (int) or an aware datetime, not {type(value).__name__}")
+
+
+def _is_length(value: object) -> bool:
+    # NumPy counts its timedelta64 among the integers.
+    return getattr(getattr(value, "dtype", None), "kind", "") == "m"
+
+
+def to_series_millis(value: SeriesTime) -> int:
+    """Return ``value`` as whole milliseconds since the epoch, as :func:`to_millis`; text without an offset is UTC.
+
+    Raises:
+        TypeError: it is neither an integer, a datetime nor text.
+        ValueError: it is a naive datetime or text that is not ISO 8601, or doesn't fit in 64 bits.
+    """
+    if isinstance(value, str):
+        try:
+            # Not ISO's short form, by which milliseconds written as text would be a time in the year 1733.
+            time = datetime.fromisoformat(value.strip() if "-" in value[:5] else "")
+        except ValueError:
+            raise ValueError(f"must be ISO 8601, as in 2024-12-01 or 2024-12-01T09:30Z, not {value[:40]!r}") from None
+        value = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return to_millis(value)
 
 
 def now_ms() -> int:

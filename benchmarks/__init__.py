@@ -1,1 +1,1 @@
-"""What this library costs beside the bare driver, on the same servers in the same run: ``nox -s bench``."""
+"""What this library costs compared with the bare driver, on the same servers in the same run: ``nox -s bench``."""

@@ -1,4 +1,4 @@
-"""Codecs beside each other: columns of float64, compressed block by block as sealed candles are."""
+"""Compare codecs on columns of float64, compressed block by block as sealed candles are."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest_mongo.block_grid import ROWS
+from backtest_mongo.series.blocks import ROWS
 from benchmarks.candle_data import COLUMNS, forex, market, shipped
 
 __all__ = ["CHOSEN", "measure_codecs"]
 
 Floats: TypeAlias = NDArray[np.float64]
-#: Where it begins, and its columns.
+#: The index of its first row, and its compressed columns.
 Block: TypeAlias = tuple[int, list[bytes]]
 Result = TypeVar("Result")
 
-#: What blocks are sealed with.
+#: The codec of sealed blocks.
 CHOSEN: Final = "Pcodec, level 4"
 SIZES: Final = (1_024, 2_048, ROWS, 8_192, 16_384, 65_536)
 _MILLION: Final = 1_000_000
-#: Rows that a clock has to see; fewer are done more than once.
+#: Fewest rows to time; smaller sets are repeated.
 _LEAST: Final = 200_000
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A way to compress a column of a block, and back into an array."""
+    """A way to compress a column of a block, and to decompress it into an array."""
 
     name: str
     encode: Callable[[Floats], bytes]
@@ -42,7 +42,7 @@ class Codec:
 
 
 def codecs() -> Iterator[Codec]:
-    """Yield every codec of the table. Each is used as its documentation advises for float64."""
+    """Yield the codecs of the table, each used as its documentation advises for float64."""
     blosc2, lz4, zstandard = (importlib.import_module(name) for name in ("blosc2", "lz4.block", "zstandard"))
     pcodec = importlib.import_module("pcodec")
     for level in (4, 8):
@@ -67,7 +67,7 @@ def _pcodec(pcodec: Any, level: int) -> Codec:
 
 
 def _blosc(blosc2: Any, codec: Any, level: int, name: str, kind: Any) -> Codec:
-    # A block is too small for threads to be worth it.
+    # Blocks are too small for threads to pay off.
     settings = {"codec": codec, "clevel": level, "typesize": 8, "filters": [kind], "nthreads": 1}
 
     def encode(column: Floats) -> bytes:
@@ -80,7 +80,7 @@ def _blosc(blosc2: Any, codec: Any, level: int, name: str, kind: Any) -> Codec:
 
 
 def _shuffled(name: str, compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]) -> Codec:
-    """Return a codec of bytes behind a shuffle: the first bytes of all numbers, then the second ones, and so on."""
+    """Return a codec of shuffled bytes: the first bytes of all numbers, then the second ones, and so on."""
 
     def encode(column: Floats) -> bytes:
         return compress(column.view(np.uint8).reshape(-1, 8).T.tobytes())
@@ -92,7 +92,7 @@ def _shuffled(name: str, compress: Callable[[bytes], bytes], decompress: Callabl
 
 
 def measure_codecs(rows: int, rounds: int) -> list[dict[str, Any]]:
-    """Return bytes a candle and milliseconds a million candles, for each codec, size of a block and set of candles."""
+    """Return bytes per candle and milliseconds per million candles, by codec, block size and set of candles."""
     figures = []
     for name, frame in (("market", market(rows)), ("forex", forex(rows)), ("EURUSD, 5,000 hours", shipped())):
         columns = [frame[column] for column in COLUMNS[1:]]
@@ -111,7 +111,7 @@ def _measure(columns: list[Floats], tried: list[tuple[Codec, int]], rounds: int)
     times: list[tuple[list[float], list[float]]] = [([], []) for _ in tried]
     sizes = [0] * len(tried)
     for _ in range(rounds):
-        # One after another in each round, so that a slow moment of the machine is not one codec's alone.
+        # Each round runs all codecs, so that a slow moment of the machine doesn't hit only one.
         for number, (codec, size) in enumerate(tried):
             encoding, decoding = times[number]
             blocks, taken = _clocked(rows, partial(_encode, codec, size, columns))
@@ -143,7 +143,7 @@ def _decode(codec: Codec, size: int, blocks: list[Block], into: list[Floats]) ->
 
 
 def _clocked(rows: int, work: Callable[[], Result]) -> tuple[Result, float]:
-    """Return the result, and the seconds of a processor's time that a million rows take."""
+    """Return the result, and the processor time per million rows, in seconds."""
     repeats = max(1, _LEAST // rows)
     start = time.process_time()
     for _ in range(repeats):

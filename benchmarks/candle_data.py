@@ -1,4 +1,4 @@
-"""Candles to measure with, the same ones each time: made from a seed, and the hours that come with the package."""
+"""Candles to measure with: generated from a fixed seed, and the hourly ones that the package ships."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 __all__ = ["COLUMNS", "DAY", "FULL", "MINUTE", "NODE", "START", "Frame", "forex", "market", "shipped"]
 
 Floats: TypeAlias = NDArray[np.float64]
-#: A column by its name: ``timestamp`` as int64 in milliseconds, UTC, and five of float64.
+#: Columns by name: ``timestamp`` as int64 in milliseconds (UTC), and five of float64.
 Frame: TypeAlias = dict[str, NDArray[Any]]
 
 COLUMNS: Final = ("timestamp", "open", "high", "low", "close", "volume")
 MINUTE: Final = 60_000
-#: Rows of a day.
+#: Rows per day.
 DAY: Final = 1_440
-#: 2005-01-01, and as many minutes as there are until 2025.
+#: 2005-01-01, and the number of minutes until 2025.
 START: Final = 1_104_537_600_000
 FULL: Final = 7_305 * DAY
-#: What the Node package was measured at on another day, in seconds a candle of a window.
+#: Time of the Node package, measured separately, in seconds per candle of a window.
 NODE: Final = 0.00068
 _WEEK: Final = 7 * DAY
 
 
 def market(rows: int) -> Frame:
-    """Return minutes of a market that never closes: prices of five digits with two decimals, volumes with five."""
+    """Return minutes of a market that never closes: five-digit prices with two decimals, volumes with five."""
     generator = np.random.default_rng(20_050_101)
     times = START + MINUTE * np.arange(rows)
     closes = 30_000 * np.exp(_walk(generator, times, 0.0005))
@@ -38,7 +38,7 @@ def market(rows: int) -> Frame:
 
 
 def forex(rows: int) -> Frame:
-    """Return minutes of a market that is closed from Friday to Sunday, 22:00: five decimals, volumes of whole ticks."""
+    """Return minutes of a market that closes from Friday to Sunday, 22:00: five decimals, volumes in whole ticks."""
     generator = np.random.default_rng(20_050_102)
     times = START + MINUTE * np.arange(rows * 7 // 5 + _WEEK)
     # The epoch was a Thursday: Friday, 22:00, is 46 hours after its start.
@@ -52,7 +52,7 @@ def forex(rows: int) -> Frame:
 
 def shipped() -> Frame:
     """Return the 5,000 hours of EURUSD that the demo replays."""
-    text = files("backtest_mongo.demo").joinpath("eurusd-1h.csv").read_text()
+    text = files("backtest_mongo.cli.demo").joinpath("eurusd-1h.csv").read_text()
     values = np.array([line.split(",") for line in text.split()[1:]], dtype=np.float64)
     frame: Frame = dict(zip(COLUMNS, np.ascontiguousarray(values.T), strict=True))
     frame["timestamp"] = frame["timestamp"].astype(np.int64)
@@ -60,10 +60,10 @@ def shipped() -> Frame:
 
 
 def _walk(generator: np.random.Generator, times: NDArray[np.int64], deviation: float) -> Floats:
-    """Return the logarithm of a price that ends where it began, livelier on some days and at some hours."""
+    """Return the logarithm of a price that ends where it began, with volatility that varies by day and hour."""
     steps = generator.standard_t(5, len(times)) * deviation * _by_day(generator, times)
     walk: Floats = np.cumsum(steps)
-    # However long the walk is, the price stays in the range of a real one.
+    # However long the walk is, the price stays realistic.
     walk -= np.linspace(0.0, walk[-1], len(walk))
     walk /= max(1.0, float(np.abs(walk).max()))
     return walk
@@ -80,7 +80,7 @@ def _candles(
     generator: np.random.Generator, times: NDArray[np.int64], closes: Floats, spread: float, decimals: int
 ) -> Frame:
     closes = _rounded(closes, decimals)
-    # A candle opens at the close before it, or a tick beside.
+    # A candle opens at the previous close, or a tick away from it.
     ticks = generator.integers(-1, 2, len(times)) * 10.0**-decimals
     opens = _rounded(np.concatenate((closes[:1], closes[:-1])) + ticks, decimals)
     above, below = generator.exponential(spread, (2, len(times)))

@@ -1,4 +1,4 @@
-"""Candles stored by ``write_frame`` and by the bare driver's ``insert_many``, in turn, each in an empty database."""
+"""Store candles by ``write_frame`` and by the bare driver's ``insert_many`` in turn, each in an empty database."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, Final
 import polars as pl
 
 from backtest_mongo import CandleAdapter, setup
-from backtest_mongo.hub import current_hub
+from backtest_mongo.connection.loops import current_hub
 from benchmarks.candle_data import COLUMNS, Frame
 from benchmarks.candle_stores import adapter, configured, series_query, to_polars
 from benchmarks.timing import in_turn, seconds
 
 __all__ = ["INGEST_GOAL", "drop", "measure_ingest"]
 
-#: Multiples of the bare driver's time.
+#: In multiples of the bare driver's time.
 INGEST_GOAL: Final = 2.0
-#: Rows of an insert, on both sides.
+#: Rows per insert on both sides.
 _BATCH: Final = 10_000
 _DATABASE: Final = "bench-ingest"
 _EXCHANGE: Final = "ingest"
 
 
 async def measure_ingest(config: Mapping[str, Any], driver: str, frame: Frame, rounds: int) -> dict[str, Any]:
-    """Return the medians in microseconds a candle: with sealing, without it, and of ``insert_many``."""
+    """Return the medians in microseconds per candle: with sealing, without sealing, and of ``insert_many``."""
     own = configured(config, _DATABASE, driver)
     given = to_polars(frame)
     times = await in_turn(
@@ -58,7 +58,7 @@ async def drop(config: Mapping[str, Any]) -> None:
 async def _write_frame(config: Mapping[str, Any], frame: pl.DataFrame) -> float:
     async with setup(config):
         series = adapter(_EXCHANGE)
-        await series.coverage()  # the indexes are there on both sides
+        await series.coverage()  # create the indexes on both sides
         taken = await seconds(partial(series.write_frame, frame))
         assert (await series.coverage()).rows == len(frame)
         assert bool((await series.sealed()).blocks) == config["CC_CANDLE_BLOCKS"]

@@ -1,7 +1,7 @@
-"""How much memory a read or a write of a whole series takes, each in a process of its own.
+"""Measure the memory that reading or writing a whole series takes, each in a separate process.
 
-The parent calls :func:`run`; the process is ``python -m benchmarks.candle_memory``, with what to do as JSON on its
-standard input and what it found on its output.
+The process is ``python -m benchmarks.candle_memory``. It reads an order as JSON from standard input, and prints its
+figures as JSON.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from benchmarks.candle_stores import adapter, readers
 
 __all__ = ["MEMORY_GOAL", "measure_read", "measure_write", "save"]
 
-#: Bytes that a process may have at its peak beyond the frame in question.
+#: Peak memory beyond the frame itself, in bytes.
 MEMORY_GOAL: Final = 300 * 2**20
 
 
 def save(frame: Frame, directory: Path) -> None:
-    """Put the columns where a process of its own loads them without a detour."""
+    """Save the columns for the process to load."""
     for name, column in frame.items():
         np.save(directory / f"{name}.npy", column)
 
 
 def measure_read(config: Mapping[str, Any], exchange: str, directory: Path, what: str) -> dict[str, Any]:
-    """Return the peak of a process that reads a whole series, by one of the names of ``readers()``."""
+    """Return the peak memory of a process that reads a whole series; ``what`` is one of the names of ``readers()``."""
     return _run({"do": what, "config": dict(config), "exchange": exchange, "directory": str(directory)})
 
 
 def measure_write(config: Mapping[str, Any], exchange: str, directory: Path) -> dict[str, Any]:
-    """Store the saved candles by ``write_frame``; return the peak of the process and how long it took."""
+    """Store the saved candles by ``write_frame`` in a process, and return its peak memory and duration."""
     return _run({"do": "write", "config": dict(config), "exchange": exchange, "directory": str(directory)})
 
 
@@ -53,7 +53,7 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
 
 async def _read(exchange: str, directory: Path, what: str) -> dict[str, float]:
     read = readers(adapter(exchange), directory)[what]
-    await read(START + DAY * MINUTE, START + 2 * DAY * MINUTE)  # all is imported and connected
+    await read(START + DAY * MINUTE, START + 2 * DAY * MINUTE)  # import and connect first
     before = _reset_peak()
     start = time.perf_counter()
     frame = await read(None, None)
@@ -76,7 +76,7 @@ async def _write(exchange: str, directory: Path) -> dict[str, float]:
 
 
 def _reset_peak() -> int:
-    """Let the peak be what is taken now, and return that."""
+    """Reset the peak to the current memory, and return that."""
     Path("/proc/self/clear_refs").write_text("5")
     return _memory("VmRSS")
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from backtest_mongo import CandleAdapter
-from backtest_mongo.embedded.servers import DATABASE
-from backtest_mongo.hub import current_hub
+from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.core.config import MongoURI
 from benchmarks.candle_data import COLUMNS, Frame
 
 __all__ = [
@@ -24,11 +24,11 @@ __all__ = [
     "read_rows",
     "readers",
     "series_query",
-    "store_beside",
+    "store_elsewhere",
     "to_polars",
 ]
 
-#: Reads the half-open range of times; ``None`` for all there is.
+#: Reads a half-open range of times; ``None`` leaves an end open.
 Read: TypeAlias = Callable[[int | None, int | None], Awaitable[Any]]
 
 _SYMBOL: Final = "BTCUSDT"
@@ -37,14 +37,14 @@ _TIME: Final = pl.Datetime("ms", "UTC")
 
 
 def configured(config: Mapping[str, Any], database: str, driver: str) -> dict[str, Any]:
-    """Return a configuration for another database on the same servers. A bare query of a million rows has its time."""
-    uri = config["CC_MONGO_CONNECTION_STRING"].replace(f"/{DATABASE}?", f"/{database}?")
+    """Return a configuration for another database on the same servers, with time for a query of a million rows."""
+    uri = MongoURI(config["CC_MONGO_CONNECTION_STRING"]).with_database(database).get_secret_value()
     return {
         **config,
         "CC_MONGO_CONNECTION_STRING": uri,
         "CC_MONGO_DRIVER": driver,
         "CC_MONGO_TIMEOUT_MS": 600_000,
-        "CC_CANDLE_BLOCKS": True,  # what was set before would stay
+        "CC_CANDLE_BLOCKS": True,  # otherwise an earlier setting would be kept
     }
 
 
@@ -60,7 +60,7 @@ def to_polars(frame: Frame) -> pl.DataFrame:
     return pl.DataFrame(frame).with_columns(pl.col("timestamp").cast(_TIME))
 
 
-def store_beside(frame: Frame, directory: Path) -> None:
+def store_elsewhere(frame: Frame, directory: Path) -> None:
     """Write the candles to a Parquet file, compressed by zstd as polars does it, and to an ArcticDB on LMDB."""
     to_polars(frame).write_parquet(directory / "candles.parquet")
     pandas = importlib.import_module("pandas")
@@ -70,7 +70,7 @@ def store_beside(frame: Frame, directory: Path) -> None:
 
 
 def readers(series: CandleAdapter, directory: Path) -> dict[str, Read]:
-    """Return every way to read a whole range, ready to be used."""
+    """Return every way to read a range, by name."""
     parquet = directory / "candles.parquet"
 
     async def read_parquet(start: int | None, end: int | None) -> Any:
@@ -82,7 +82,7 @@ def readers(series: CandleAdapter, directory: Path) -> dict[str, Read]:
 
     async def read_arctic(start: int | None, end: int | None, output: str) -> Any:
         timestamp = importlib.import_module("pandas").Timestamp
-        # Its ranges include their ends.
+        # ArcticDB's ranges include their ends.
         last = None if end is None else timestamp(end - 1, unit="ms")
         first = None if start is None else timestamp(start, unit="ms")
         return _arctic(directory).read(_SYMBOL, date_range=(first, last), output_format=output).data
@@ -97,7 +97,7 @@ def readers(series: CandleAdapter, directory: Path) -> dict[str, Read]:
 
 
 async def read_rows(exchange: str, start: int, end: int) -> pl.DataFrame:
-    """Return a frame of what the bare driver finds."""
+    """Return what the bare driver finds as a frame."""
     query = {**series_query(exchange), "timestamp": {"$gte": start, "$lt": end}}
     collection = current_hub().database[CandleAdapter.spec.collection]
     rows = await collection.find(query, _FIELDS).sort("timestamp", 1).batch_size(200_000).to_list(None)
@@ -106,7 +106,7 @@ async def read_rows(exchange: str, start: int, end: int) -> pl.DataFrame:
 
 
 async def bytes_in_mongo(collection: str) -> dict[str, int]:
-    """Return what a collection and its indexes take on disk, once all is written."""
+    """Flush, and return the size of a collection and its indexes on disk, in bytes."""
     database = current_hub().database
     await database.client.admin.command("fsync")
     found = await database.command("collStats", collection)
@@ -114,17 +114,17 @@ async def bytes_in_mongo(collection: str) -> dict[str, int]:
 
 
 def bytes_of(directory: Path) -> dict[str, int]:
-    """Return what the stores beside take on disk."""
+    """Return the size of the other stores on disk, in bytes."""
     lmdb = [path for path in (directory / "arctic").rglob("*") if path.is_file()]
     return {
         "parquet": (directory / "candles.parquet").stat().st_size,
-        # A map of LMDB's may be larger than what is on disk of it.
+        # LMDB's map may be larger than what it takes on disk.
         "arctic": sum(path.stat().st_blocks * 512 for path in lmdb),
     }
 
 
 @cache
 def _arctic(directory: Path) -> Any:
-    # Imported late, pandas too: a process whose memory is measured has nothing that it does not need.
+    # Imported late, like pandas, so that a process whose memory is measured imports only what it needs.
     store = importlib.import_module("arcticdb").Arctic(f"lmdb://{directory / 'arctic'}?map_size=4GB")
     return store.get_library("candles", create_if_missing=True)

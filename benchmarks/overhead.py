@@ -1,9 +1,8 @@
-"""What counting and telemetry cost: ``python -m benchmarks.overhead``. OpenTelemetry's SDK must be installed.
+"""Measure the overhead of counters and telemetry: ``python -m benchmarks.overhead``. It needs OpenTelemetry's SDK.
 
-Each way runs in a process of its own, all of them beside one another on the same servers, and the rounds go from one to
-the next: so what the machine does meanwhile strikes all of them. What is compared is the processor time of the process,
-which is all that is added to. Waiting for the servers is not in it, so in the time that a caller sees the ratios are
-lower. Each is the median of the rounds' ratios.
+Each variant runs in a separate process on the same servers. The processes take turns in each round, so that other load
+on the machine affects all of them. The ratios are medians over the rounds, of the processor time of the process; they
+are lower in the time that a caller sees, which includes waiting for the servers.
 """
 
 from __future__ import annotations
@@ -14,42 +13,42 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from operator import truediv
 from typing import Any, Final
 
-#: What of a process differs, in the order of the table.
+from benchmarks.variants import open_variants, take_turns
+
+#: The variants, in the order of the table.
 WAYS: Final = {
-    "bare": "neither counted nor observed: the code without either",
-    "absent": "counted for stats(); OpenTelemetry is not installed",
-    "api": "the same; OpenTelemetry's API is there, and nothing set up",
-    "metrics": "every metric by the SDK, no spans",
-    "all": "every metric and every span by the SDK, exported in memory",
+    "bare": "neither counters nor telemetry",
+    "absent": "counters for stats(); OpenTelemetry is not installed",
+    "api": "counters; OpenTelemetry's API is installed, but not set up",
+    "metrics": "all metrics through the SDK, no spans",
+    "all": "all metrics and spans through the SDK, exported in memory",
 }
 ROUNDS: Final = 21
 ALONE: Final = 200
 AT_ONCE: Final = 500
 LISTED: Final = 2_000
 WINDOW: Final = 500
-MINUTE: Final = 60_000
 
 Work = Callable[[], Awaitable[Any]]
-#: Each case: the work of a round, and how many operations or rows that is.
+#: By name of the case: the work of a round, and the number of operations or rows in it.
 Cases = dict[str, tuple[Work, int]]
 
 
 async def _cases() -> Cases:
     from backtest_mongo import CandleAdapter, MemoryAdapter, SignalAdapter
-    from benchmarks.cases import PAYLOAD, candles
+    from benchmarks.documents import PAYLOAD, make_candles
 
     signals = [SignalAdapter(f"SYMBOL{number}", "overhead", "binance") for number in range(AT_ONCE)]
     memory, series = MemoryAdapter("signal-1", "overhead"), CandleAdapter("BTCUSDT", "1m", "binance")
     await asyncio.gather(*(signal.write_signal_data(PAYLOAD) for signal in signals))
     await asyncio.gather(*(memory.write_memory_data(PAYLOAD, str(number), 0) for number in range(LISTED)))
-    rows = candles(WINDOW)
+    rows = make_candles(WINDOW)
     await series.write_candles_data(rows)
 
     async def read_alone() -> None:
@@ -85,19 +84,17 @@ async def _cases() -> Cases:
 
 
 def _prepare(way: str) -> Callable[[], None]:
-    """Make this process one of the ways, and return what is to be done between rounds."""
+    """Turn this process into one of the variants, and return what to call between rounds."""
     if way in ("bare", "absent"):
-        sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # what keeps it from being imported
+        sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # makes importing it fail
     if way == "bare":
-        from backtest_mongo import counts, crowd, mongo_reads
+        from backtest_mongo.connection import batching
+        from backtest_mongo.core import counters
 
-        counts.Trips.add = lambda self, rows, trips=1: None  # type: ignore[method-assign]
-        mongo_reads.MongoReads._note = lambda self, hit: None  # type: ignore[method-assign]
-        nothing: Any = type("Nothing", (), {"get": lambda self: None})()
-        for module in (crowd, mongo_reads):
-            module.seen = nothing  # type: ignore[attr-defined]
+        counters.RoundTrips.add = lambda self, rows, trips=1: None  # type: ignore[method-assign]
+        batching.current_operation = type("Nothing", (), {"get": lambda self: None})()  # type: ignore[attr-defined]
     if way == "api":
-        from opentelemetry import metrics, trace  # noqa: F401  # to be there
+        from opentelemetry import metrics, trace  # noqa: F401  # only to have it imported
     return _set_up(way) if way in ("metrics", "all") else lambda: None
 
 
@@ -116,7 +113,7 @@ def _set_up(way: str) -> Callable[[], None]:
         trace.set_tracer_provider(tracers)
 
     def collect() -> None:
-        assert reader.get_metrics_data() is not None  # else nothing is recorded, and nothing measured
+        assert reader.get_metrics_data() is not None  # otherwise nothing would be recorded or measured
         tracers.force_flush()
         assert (way == "all") == bool(spans.get_finished_spans())
         spans.clear()
@@ -125,9 +122,9 @@ def _set_up(way: str) -> Callable[[], None]:
 
 
 def _serve(way: str, config: dict[str, Any], parent: Connection) -> None:
-    """Measure a round of a case whenever the parent asks for it."""
+    """Measure one round of a case each time the parent asks for it."""
     between = _prepare(way)
-    with suppress(EOFError):  # the parent has all that it wants
+    with suppress(EOFError):  # the parent is done
         asyncio.run(_answer(config, parent, between))
 
 
@@ -136,10 +133,10 @@ async def _answer(config: dict[str, Any], parent: Connection, between: Callable[
 
     async with setup(config):
         cases = await _cases()
-        for work, _ in cases.values():  # ids known, candles in memory, code warm
+        for work, _ in cases.values():  # fill the caches, and warm up the code
             await work()
         parent.send({name: size for name, (_, size) in cases.items()})
-        # The event loop stands still while the others measure.
+        # The event loop is blocked while the other processes measure.
         while True:
             name = parent.recv()
             between()
@@ -149,43 +146,16 @@ async def _answer(config: dict[str, Any], parent: Connection, between: Callable[
             parent.send((time.perf_counter() - begin, time.process_time() - busy))
 
 
-@contextmanager
-def _processes(config: dict[str, Any]) -> Iterator[dict[str, Connection]]:
-    context = get_context("spawn")
-    pipes = {way: context.Pipe() for way in WAYS}
-    processes = []
-    uri, _, options = config["CC_MONGO_CONNECTION_STRING"].partition("?")
-    for way, (_, theirs) in pipes.items():
-        own = {**config, "CC_MONGO_CONNECTION_STRING": f"{uri}-{way}?{options}"}  # a database of its own
-        processes.append(context.Process(target=_serve, args=(way, own, theirs)))
-        processes[-1].start()
-        theirs.close()
-    try:
-        yield {way: ours for way, (ours, _) in pipes.items()}
-    finally:
-        for ours, _ in pipes.values():
-            ours.close()
-        for process in processes:
-            process.join()
-
-
 def _measure(config: dict[str, Any], rounds: int) -> None:
-    with _processes(config) as ways:
+    with open_variants(_serve, WAYS, config) as ways:
         *_, sizes = [connection.recv() for connection in ways.values()]
         names = list(ways)
-        print(f"{'':24}{'in all, µs':>11}{'busy, µs':>10}" + "".join(f"{name:>9}" for name in names[1:]))
+        print(f"{'':24}{'total, µs':>11}{'CPU, µs':>10}" + "".join(f"{name:>9}" for name in names[1:]))
         for case, size in sizes.items():
-            taken: dict[str, list[float]] = {name: [] for name in names}
-            busy: dict[str, list[float]] = {name: [] for name in names}
-            for number in range(rounds):
-                first = number % len(names)
-                for name in names[first:] + names[:first]:
-                    ways[name].send(case)
-                    seconds, own = ways[name].recv()
-                    taken[name].append(seconds)
-                    busy[name].append(own)
-            micros = [statistics.median(times["bare"]) / size * 1e6 for times in (taken, busy)]
-            ratios = [statistics.median(map(truediv, busy[name], busy["bare"])) for name in names[1:]]
+            turns = take_turns(ways, case, rounds)
+            micros = [statistics.median(times) / size * 1e6 for times in zip(*turns["bare"], strict=True)]
+            bare = [busy for _, busy in turns["bare"]]
+            ratios = [statistics.median(map(truediv, [busy for _, busy in turns[name]], bare)) for name in names[1:]]
             print(f"{case:24}{micros[0]:>11.1f}{micros[1]:>10.1f}" + "".join(f"{ratio:>9.2f}" for ratio in ratios))
 
 
@@ -201,7 +171,7 @@ def main() -> None:
     with embedded.Servers() as servers:
         for driver in arguments.driver or ("motor", "pymongo"):
             print(
-                f"\n{driver}: the bare time of one, waiting included and not, and the others in multiples of the latter"
+                f"\n{driver}: time per operation of the bare variant, and processor time of the others as its multiple"
             )
             _measure({**servers.config, "CC_MONGO_DRIVER": driver}, arguments.rounds)
 

@@ -1,142 +1,257 @@
-"""Writes the documentation's page of figures from those of a run: ``python -m benchmarks.page benchmark-results``."""
+"""Write the documentation's pages with figures from a run: ``python -m benchmarks.page benchmark-results``.
+
+They are docs/performance.md with its chart, and docs/fast-code.md.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import Any, Final
 
 from benchmarks.candle_page import section
+from benchmarks.cases import CASES
+from benchmarks.fast_code_page import make_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+_DRIVERS: Final = {"motor": "Motor", "pymongo": "PyMongo"}
+_OTHERS: Final = {"beanie": "beanie", "sqlite": "aiosqlite"}
 
 TEXT = """\
 # Performance
 
-What an operation costs, beside the bare driver doing the least that gives the same result: a fetch by `_id`, one `$in`
-for many, one `findOneAndUpdate`, one `bulk_write`, one `insert_many`, one range query. Both sides ran on the same
-servers in the same run, in turn, on fresh keys; the figures are medians of {rounds} rounds, in microseconds an
-operation. Machines are noisy: the ratios mean something, a single figure means little.
+What each operation costs, compared with a plain client: Motor or PyMongo's asyncio client that was given nothing but a
+connection string with `w=majority`, and does the least that has the same effect. Both sides ran in turn, call by call,
+on the same servers in the same process, each on rows of its own and with values that no other write had. The figures
+are medians over the calls of {rounds} rounds on fresh keys. Machines are noisy: trust the ratios, not a single figure.
 
-    nox -s bench
+`nox -s bench` runs everything and writes `benchmark-results/`; `python -m benchmarks.page benchmark-results` writes
+this page and [Fast code with this library](fast-code.md).
 
-runs all of it and writes `benchmark-results/`; `python -m benchmarks.page benchmark-results` writes this page.
+{machine}, embedded MongoDB 6.0 (replica set of one) and Redis.
 
-{machine}, embedded MongoDB 6.0 (replica set of one) and Redis, w=majority unless said otherwise.
+## Compared with a plain client
 
-{table}
+Time of this library as a multiple of the plain client's, on asyncio's event loop and Python {python}: of the time that
+passes, and of the processor's time of the process. The last column names what costs most of the difference.
 
-Goals are multiples of the bare driver's time; the replay of a month has one in seconds. The column *Node* is what the
-Node package was measured at on another day, with one MongoDB and w=1.
+{ratios}
 
-{missed}
+A call adds its deadline, its place in the order of its key, the turn of the event loop in which calls are batched, and
+a task that outlives a cancelled caller. [Durability and consistency](durability.md) has what these are for.
 
-## Cost against size
+The same in microseconds per operation, with the ratio of the 20th percentiles, on which other load has less effect:
 
-![Cost of a window and of a write against the size of the series, and of a read against the crowd](scale.png)
+{micros}
+
+*Our own collection object* is the ratio to the collection of this library's own client, whose decoder and deadline the
+plain client doesn't have.
+
+The ratio to the plain client by driver, event loop and Python:
+
+{foundations}
+
+{replay}
+
+{starts}
+
+## Compared with other libraries
+
+The same row, read by its id and written, by beanie, an object mapper on PyMongo's asyncio client, and by aiosqlite on a
+file of this machine, in WAL mode and with `synchronous=FULL`. Microseconds per operation on asyncio's loop, and this
+library's time as a multiple of the other's. SQLite has no server and no network: it is what a program that never leaves
+one machine may use.
+
+{others}
+
+## Cost by size
+
+![Cost of an operation by the rows stored, by the contexts in use and by the tasks at once](scale.png)
+
+On PyMongo's client. *Ratio* is to the plain client at the same size.
 
 {scale}
 
-A window, a write and a read cost the same in a small and in a large collection, since each is answered by the unique
-index. A crowd of readers shares one round trip, so a read gets cheaper the more there are.
+The cost of an operation doesn't depend on how much is stored, because the unique index answers each. Concurrent calls
+share a round trip, so each gets cheaper the more there are, until Python's garbage collector has thousands of tasks to
+walk; [Fast code with this library](fast-code.md#thousands-of-tasks) has what to do about that.
 
-{candles}## How it is reached
+A context that a program holds takes {bytes:,.0f} bytes: its adapter, its entry in the registry and the id of its row,
+as measured with {contexts:,} of them. Once the program drops the adapters, the registry holds {left} of them. Ids are
+kept for 65,536 rows at most.
+
+{candles}## Where the speed comes from
 
 - A warm read is one fetch by `_id`: the id is in this process, and Redis is not asked. A warm write is one
-  `findOneAndUpdate`, and Redis is not told again.
-- What waits in the same turn of the event loop travels together, at most 1,000 calls at a time. A call that is alone
-  goes alone; finding out that it is costs one turn of the event loop.
-- Candles are inserted in bulk after one look into the index at which are stored already; their ids go to Redis
-  meanwhile.
-- Finished stretches of 4,096 candles are sealed: five columns, compressed by Pcodec, beside the rows. A frame is made
-  out of those, each decompressed to its place while the server sends the next ones; rows are read where there are none.
-- Candles that were read stay as columns in bounded memory (`CC_CANDLE_CACHE_MB`), and a replay reads ahead, up to 8,192
-  rows at a time.
+  `findOneAndUpdate`, and nothing is sent to Redis.
+- Concurrent calls are batched, at most 1,000 at a time. A lone call is sent alone; to find out that it is alone, it
+  waits for one turn of the event loop.
+- Candles are inserted in bulk after one index query for those that are already stored; their ids go to Redis
+  concurrently. Small writes of one turn of the event loop, such as one closed candle of each of 200 symbols, are one
+  insert, one query of blocks and one Redis command. A write of a single candle is inserted without asking first.
+- Closed stretches of 4,096 candles are sealed: five columns, compressed by Pcodec, in addition to the rows. A frame is
+  read from them; each is decompressed into its place while the server sends the next. Rows are read where there are
+  none.
+- Candles that were read are cached as columns in bounded memory (`CC_CANDLE_CACHE_MB`), and a replay reads ahead, up to
+  8,192 rows at a time.
 """
 
-REASON = """\
-Ratios moved by a tenth or two between runs on the shared machine of these figures. What a call costs us beside the
-driver's is its time limit, the turn of the event loop in which others may join it and, with PyMongo's client, a task
-that lets a cancelled caller go while the driver carries on: of a single read some 70 to 120 µs, of each of many at once
-about 13. PyMongo's client alone is faster than Motor's, so that the same cost is a larger part of its time."""
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
-def _cost(row: dict[str, Any]) -> str:
-    if "seconds" in row:
-        return f"{row['seconds']:.2f} s"
-    return f"{row['ours_us']:,.0f} / {row['bare_us']:,.0f} = **{row['ratio']:.2f}**"
-
-
-def _name(row: dict[str, Any]) -> str:
-    return f"{row['case']}{', w=1' if row['w'] == '1' else ''}"
-
-
-def table(figures: dict[str, Any]) -> str:
-    """Return one row a case, one column a driver and event loop: ours, the bare driver's, and their ratio."""
-    columns = list(dict.fromkeys((row["driver"], row["loop"]) for row in figures["rows"]))
-    lines = ["| | Node | goal | " + " | ".join(f"{driver}, {loop}" for driver, loop in columns) + " | |"]
-    lines.append("| --- " * (len(columns) + 4) + "|")
-    for name in dict.fromkeys(map(_name, figures["rows"])):
-        rows = [row for row in figures["rows"] if _name(row) == name]
-        cells = {(row["driver"], row["loop"]): _cost(row) for row in rows}
-        goal = f"{rows[0]['goal']:g}" + (" s" if "seconds" in rows[0] else "")
-        node = f"{rows[0]['reference_us']:,.0f}" if "reference_us" in rows[0] else ""
-        met = [row["met"] for row in rows]
-        verdict = "met" if all(met) else "missed" if not any(met) else f"met in {sum(met)} of {len(met)}"
-        lines.append(
-            f"| {name} | {node} | {goal} | {' | '.join(cells.get(column, '') for column in columns)} | {verdict} |"
-        )
-    imported = figures["import"]
-    verdict = "met" if imported["met"] else "missed"
-    times = f"{imported['ours_us'] / 1e3:,.0f} / {imported['bare_us'] / 1e3:,.0f} ms = **{imported['ratio']:.2f}**"
-    lines.append(f"| import | | {imported['goal']:g} | {times} |{' |' * (len(columns) - 1)} {verdict} |")
-    return "\n".join(lines)
-
-
-def missed(figures: dict[str, Any]) -> str:
-    """Name every figure that misses its goal."""
-    rows = [row for row in figures["rows"] if not row["met"]]
-    if not rows:
-        return "Every goal is met."
-    names = [f"{_name(row)} ({row['driver']}, {row['loop']}): {_cost(row)}, goal {row['goal']:g}" for row in rows]
-    return "Missed in this run:\n\n" + "\n".join(f"- {name}" for name in names) + f"\n\n{REASON}"
-
-
-def scale(figures: dict[str, Any]) -> str:
-    """Return the figures of the chart."""
-    lines = ["| candles in the series | window of 1,000, read | a candle, written |", "| --- | --- | --- |"]
-    sizes = figures["scale"]
-    for size, window in sizes["window_of_1000_us"].items():
-        lines.append(f"| {int(size):,} | {window:,.0f} µs | {sizes['candle_written_us'][size]:,.1f} µs |")
-    lines += ["", "| concurrent readers | a read |", "| --- | --- |"]
-    lines += [f"| {int(crowd):,} | {cost:,.0f} µs |" for crowd, cost in sizes["read_us"].items()]
-    return "\n".join(lines)
-
-
-def candles(path: Path) -> str:
-    """Return the section about frames; nothing where they were not measured."""
-    if not path.is_file():
+def _divide(row: Mapping[str, Any], other: str, name: str = "median_us") -> str:
+    if other not in row["sides"]:
         return ""
-    return f"{section(json.loads(path.read_text()))}\n"
+    return f"{row['sides']['ours'][name] / row['sides'][other][name]:.2f}"
+
+
+def _find(rows: Iterable[Mapping[str, Any]], case: str, driver: str, loop: str) -> Mapping[str, Any]:
+    (row,) = [row for row in rows if (row["case"], row["driver"], row["loop"]) == (case, driver, loop)]
+    return row
+
+
+def _ratios(rows: Sequence[Mapping[str, Any]]) -> str:
+    drivers = [f"{name}, {what}" for name in _DRIVERS.values() for what in ("time", "processor")]
+    lines = []
+    for case in CASES:
+        if case.against:
+            found = [_find(rows, case.name, driver, "asyncio") for driver in _DRIVERS]
+            cells = [_divide(row, "plain", name) for row in found for name in ("median_us", "processor_us")]
+            lines.append([case.name, case.against, *(f"**{cell}**" for cell in cells), case.cost])
+    return _table(["", "against", *drivers, "largest cost"], lines)
+
+
+def _micros(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = ("ours / plain", "20th percentile", "our own collection object")
+    head = ["", *(f"{name}: {column}" for name in _DRIVERS.values() for column in columns)]
+    lines = []
+    for case in CASES:
+        if case.against:
+            cells = []
+            for driver in _DRIVERS:
+                row = _find(rows, case.name, driver, "asyncio")
+                both = [f"{row['sides'][side]['median_us']:,.1f}" for side in ("ours", "plain")]
+                cells += [" / ".join(both), _divide(row, "plain", "p20_us"), _divide(row, "own")]
+            lines.append([case.name, *cells])
+    return _table(head, lines)
+
+
+def _foundations(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    columns = [
+        (driver, loop, python)
+        for driver in _DRIVERS
+        for python, figures in runs.items()
+        for loop in dict.fromkeys(row["loop"] for row in figures["rows"])
+    ]
+    head = ["", *(f"{_DRIVERS[driver]}, {loop}, {python}" for driver, loop, python in columns)]
+    lines = [
+        [
+            case.name,
+            *(
+                _divide(_find(runs[python]["rows"], case.name, driver, loop), "plain")
+                for driver, loop, python in columns
+            ),
+        ]
+        for case in CASES
+        if case.against
+    ]
+    return _table(head, lines)
+
+
+def _replay(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows that are held against nothing."""
+    texts = []
+    for case in CASES:
+        if not case.against:
+            taken = []
+            for driver, name in _DRIVERS.items():
+                row = _find(rows, case.name, driver, "asyncio")
+                taken.append(f"{row['sides']['ours']['median_us'] * row['operations'] / 1e6:.2f} s with {name}")
+            text = f"A replay of a month, {case.name} beginning with an empty cache, takes {' and '.join(taken)}."
+            texts.append(fill(text, 120))
+    return "\n".join(texts)
+
+
+def _starts(rows: Sequence[Mapping[str, Any]]) -> str:
+    imported, command = rows
+    both = [[f"{row[name] / 1e3:,.0f} ms" for name in ("ours_us", "other_us")] for row in (imported, command)]
+    return (
+        f"`from backtest_mongo import *` takes {both[0][0]}, and importing what it depends on {both[0][1]}.\n"
+        f'`backtest-mongo --help` takes {both[1][0]}, and `python -c "import typer"` {both[1][1]}.'
+    )
+
+
+def _others(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for case in CASES[:2]:
+        for driver, name in _DRIVERS.items():
+            row = _find(rows, case.name, driver, "asyncio")
+            cells = [f"{row['sides']['ours']['median_us']:,.0f}"]
+            for other in _OTHERS:
+                cells += [f"{row['sides'][other]['median_us']:,.0f}", f"**{_divide(row, other)}**"]
+            lines.append([f"{case.name}, {name}", *cells])
+    return _table(["", "ours", *(cell for name in _OTHERS.values() for cell in (name, "ratio"))], lines)
+
+
+def _scale(figures: Mapping[str, Any]) -> str:
+    def lines(part: str) -> list[list[str]]:
+        rows = []
+        for size, row in figures[part].items():
+            cells = [f"{row[f'{what}_us']:,.0f} µs, {row[f'{what}_ratio']:.2f}" for what in ("read", "write")]
+            rows.append([f"{int(size):,}", *cells])
+        return rows
+
+    head = ["a read, ratio", "a write, ratio"]
+    series = [
+        [f"{int(size):,}", *(f"{row[name]:,.0f} µs" for name in ("window_us", "candle_us"))]
+        for size, row in figures["series"].items()
+    ]
+    tables = [
+        _table(["rows in the collection", *head], lines("rows")),
+        _table(["contexts in use", *head], lines("contexts")),
+        _table(["tasks at once", *head], lines("tasks")),
+        _table(["candles in the series", "a window of 1,000, read", "the next candle, written"], series),
+    ]
+    return "\n\n".join(tables)
+
+
+def _describe(machine: Mapping[str, Any], pythons: Iterable[str]) -> str:
+    kind = f"{machine['cores']} cores, {machine['processor']}, {machine['system']}"
+    return f"{kind}, Python {' and '.join(pythons)}"
 
 
 def main(results: Path) -> None:
-    figures = json.loads((results / "benchmark.json").read_text())
-    machine = figures["machine"]
-    described = f"{machine['cores']} cores, {machine['processor']}, {machine['system']}, Python {machine['python']}"
+    found = [json.loads(path.read_text()) for path in sorted(results.glob("operations-*.json"))]
+    runs = {figures["machine"]["python"].rpartition(".")[0]: figures for figures in found}
+    first = found[0]
+    growth = json.loads((results / "growth.json").read_text())
+    candles = results / "candles.json"
+    memory = growth["scale"]["memory"]
     page = TEXT.format(
-        rounds=machine["rounds"],
-        machine=described,
-        table=table(figures),
-        missed=missed(figures),
-        scale=scale(figures),
-        candles=candles(results / "candles.json"),
+        rounds=first["machine"]["rounds"],
+        python=next(iter(runs)),
+        machine=_describe(first["machine"], [figures["machine"]["python"] for figures in found]),
+        ratios=_ratios(first["rows"]),
+        micros=_micros(first["rows"]),
+        foundations=_foundations(runs),
+        replay=_replay(first["rows"]),
+        starts=_starts(first["starts"]),
+        others=_others(first["rows"]),
+        scale=_scale(growth["scale"]),
+        bytes=memory["bytes"],
+        contexts=memory["contexts"],
+        left=memory["left"] or "none",
+        candles=f"{section(json.loads(candles.read_text()))}\n" if candles.is_file() else "",
     )
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page)
-    shutil.copy(results / "scale.png", PAGE.with_name("scale.png"))
+    (DOCS / "performance.md").write_text(page)
+    (DOCS / "fast-code.md").write_text(make_page(growth))
+    shutil.copy(results / "scale.png", DOCS / "scale.png")
 
 
 if __name__ == "__main__":

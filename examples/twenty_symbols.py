@@ -1,12 +1,12 @@
-"""Twenty symbols at once on one event loop: their reads and writes travel together, and no line of it says so.
+"""Twenty symbols at once on one event loop: their reads and writes are batched without a line of code for it.
 
 ::
 
     pip install ".[embedded]"
     python examples/twenty_symbols.py
 
-It starts a MongoDB and a Redis of its own, and trades a made-up market. Each symbol is a task of its own, which knows
-nothing of the others. What waits in the same turn of the event loop goes to MongoDB as one request.
+It starts its own MongoDB and Redis and trades a made-up market. Each symbol is a task that knows nothing of the others.
+Concurrent calls go to MongoDB as one request.
 """
 
 import asyncio
@@ -50,14 +50,14 @@ async def main():
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(trade(symbol, seed)) for seed, symbol in enumerate(SYMBOLS, 1)]
             done = stats()
-            # The state of all of them in one round trip.
+            # The signals of all symbols in one round trip.
             held = await SignalAdapter.read_many([(symbol, "momentum", "example") for symbol in SYMBOLS])
     for symbol, task, row in zip(SYMBOLS, tasks, held, strict=True):
         print(f"{symbol}  {task.result():3} trades  {'held since ' + row['id'] if row else 'flat'}")
-    print(f"\n{'slot':8} {'reads':>7} {'writes':>7} {'rows a write':>13}")
+    print(f"\n{'slot':8} {'reads':>7} {'writes':>7} {'rows per batch':>15}")
     for name in ("signal", "state"):
         slot = done.slots[name]
-        print(f"{name:8} {slot.reads:7,} {slot.writes:7,} {slot.writes / slot.write_batches:13.1f}")
+        print(f"{name:8} {slot.reads:7,} {slot.writes:7,} {slot.writes / slot.write_batches:15.1f}")
 
 
 asyncio.run(main())

@@ -1,1 +1,1 @@
-"""Faults made on purpose, on real servers: what this library loses, misreads and lets callers wait for under each."""
+"""Inject faults into real servers, and measure what the library loses, misreads and makes callers wait for."""

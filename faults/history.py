@@ -1,14 +1,14 @@
-"""Checks what several processes wrote and read against one atomic register: was there an order that explains it all?
+"""Check whether some order explains everything that several processes wrote to and read from one atomic register.
 
-Every written value is unique, so each read names the write that it saw, and the test of Gibbons and Korach (*Testing
-Shared Memories*, SIAM J. Comput. 26, 1997) decides in O(n log n). A write and the reads of its value are a *cluster*.
-Where one of its operations ends before another begins, the register held the value from the first end to the last
-start: a *forward zone*. Else all overlap, and the value needs to be there for one moment only, between the last start
-and the first end: a *backward zone*. An order exists if no read comes before its write, no two forward zones overlap,
-and no backward zone lies within a forward one.
+Every written value is unique, so each read names the write that it saw, and the algorithm of Gibbons and Korach
+(*Testing Shared Memories*, SIAM J. Comput. 26, 1997) decides in O(n log n). A write and the reads of its value form a
+*cluster*. If one operation of a cluster ends before another begins, the register held the value from the first end to
+the last start: a *forward zone*. Otherwise all of them overlap, and the register needs to have held the value only for
+a moment between the last start and the first end: a *backward zone*. An order exists if no read precedes its write, no
+two forward zones overlap, and no backward zone lies within a forward one.
 
-A removal writes nothing, which is no unique value. In a history with removals, they and the reads of nothing are each
-checked as a cluster of their own. That never accuses a correct history, but a faulty one can escape by it.
+All removals write the same value: nothing. In a history with removals, each removal and each read of nothing is checked
+as a separate cluster. That never rejects a correct history, but may accept a faulty one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Value: TypeAlias = int | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
-    """One operation on one register, from its invocation to its return, in nanoseconds of the machine's clock.
+    """One operation on one register, from invocation to return, in nanoseconds of the machine's monotonic clock.
 
-    ``end`` is ``None`` where the outcome is unknown: the write may take effect at any time from ``start`` on, or never.
-    A read without an answer is no operation. A write of ``None`` is a removal.
+    ``end`` is ``None`` if the outcome is unknown: the write may take effect at any time from ``start`` on, or never. A
+    read without an answer is not recorded. A write of ``None`` is a removal.
     """
 
     kind: Literal["write", "read"]
@@ -39,7 +39,7 @@ class Op:
     start: int
     end: int | None
     who: str = ""
-    #: Of a row that never changes: the writer was told that one is there already.
+    #: For a row that never changes: the writer was told that a row already exists.
     refused: bool = False
 
     @property
@@ -53,7 +53,7 @@ class Op:
 
 @dataclass
 class Verdict:
-    """What is wrong with the history of a register, counted. ``explanation`` tells the first violation, if any."""
+    """Counts of what is wrong with the history of a register. ``explanation`` describes the first violation, if any."""
 
     lost: int = 0
     stale: int = 0
@@ -67,7 +67,7 @@ class Verdict:
 
     @property
     def wrong_reads(self) -> int:
-        """Reads that no order explains: one at least where the history has no order."""
+        """The number of reads that no order explains: at least one if the history has no order."""
         return self.stale + self.nowhere + self.returned or int(bool(self.explanation) and not self.lost)
 
 
@@ -101,7 +101,7 @@ def check(ops: Iterable[Op]) -> Verdict:
     writes: dict[Value, Op] = {op.value: op for op in history if op.kind == "write" and op.value is not None}
     verdict.nowhere, nowhere = _from_nowhere(history, writes)
     seen = {op.value for op in history if op.kind == "read"}
-    # What nobody has seen may never have taken effect.
+    # A write of unknown outcome that no read saw may never have taken effect.
     history = [op for op in history if op.end is not None or op.value in seen]
     sources = _Sources(history, writes)
     verdict.stale, stale = _stale(history, sources)
@@ -113,29 +113,29 @@ def check(ops: Iterable[Op]) -> Verdict:
 
 
 def _from_nowhere(history: Sequence[Op], writes: dict[Value, Op]) -> tuple[int, str]:
-    """Count reads of what nobody had begun to write."""
+    """Count reads of values whose write had not begun."""
     found = [
         op
         for op in history
         if op.kind == "read" and op.value is not None and (op.value not in writes or op.latest < writes[op.value].start)
     ]
-    return len(found), f"a value from nowhere:\n{_told(found[0], writes.get(found[0].value))}" if found else ""
+    return len(found), f"a value from nowhere:\n{_list_ops(found[0], writes.get(found[0].value))}" if found else ""
 
 
 def _stale(history: Sequence[Op], sources: _Sources) -> tuple[int, str]:
-    """Count reads that miss a write which was acknowledged before they began."""
+    """Count reads that miss a write acknowledged before they began."""
     newest = _Newest(history)
     missed = [(op, newer) for op in history if op.kind == "read" and (newer := newest.before(op.start)) is not None]
     stale = [(op, newer) for op, newer in missed if sources.are_older(op, newer)]
     if not stale:
         return 0, ""
     op, newer = stale[0]
-    told = _told(sources.latest(op), newer, op)
-    return len(stale), f"a stale read, for the newer write was acknowledged before it began:\n{told}"
+    text = _list_ops(sources.latest(op), newer, op)
+    return len(stale), f"a stale read, for the newer write was acknowledged before it began:\n{text}"
 
 
 def _lost(history: Sequence[Op], sources: _Sources) -> tuple[int, str]:
-    """Count acknowledged writes that are newer than what is left: what the last read sees, after all of them."""
+    """Count acknowledged writes that are newer than what the last read sees, after all of them."""
     acknowledged = [op for op in history if op.kind == "write" and op.end is not None]
     left = history[-1]
     if left.kind != "read" or any(left.start <= op.latest for op in acknowledged):
@@ -143,12 +143,12 @@ def _lost(history: Sequence[Op], sources: _Sources) -> tuple[int, str]:
     lost = [op for op in acknowledged if sources.are_older(left, op)]
     if not lost:
         return 0, ""
-    told = _told(sources.latest(left), lost[0], left)
-    return len(lost), f"an acknowledged write is lost, for what is left is older:\n{told}"
+    text = _list_ops(sources.latest(left), lost[0], left)
+    return len(lost), f"an acknowledged write is lost, for what is left is older:\n{text}"
 
 
 class _Sources:
-    """The writes that a read can have seen, and when each of them had taken effect at the latest."""
+    """The writes that a read may have seen, and the latest time at which each took effect."""
 
     def __init__(self, history: Sequence[Op], writes: dict[Value, Op]) -> None:
         self._writes = writes
@@ -158,19 +158,19 @@ class _Sources:
             self._done[op.value] = min(op.latest, self._done.get(op.value, inf))
 
     def are_older(self, read: Op, write: Op) -> bool:
-        """Tell whether whatever ``read`` can have seen had taken effect before ``write`` began."""
+        """Tell whether everything that ``read`` may have seen took effect before ``write`` began."""
         if read.value is None:
-            # Nothing can be what any removal left that had begun by then.
+            # Any removal that had begun by then explains a read of nothing.
             return all(op.latest < write.start for op in self._removals if op.start <= read.latest)
         return read.value in self._writes and self._done[read.value] < write.start
 
     def latest(self, read: Op) -> Op:
-        """Return one of them, for an explanation."""
+        """Return one write that the read may have seen, for an explanation."""
         return self._removals[-1] if read.value is None else self._writes[read.value]
 
 
 def _returned(history: Sequence[Op], writes: dict[Value, Op]) -> tuple[int, str]:
-    """Count values that are read, then something else is, then the first again: each is written only once."""
+    """Count values that came back after another one was read: each value is written only once."""
     reads = [op for op in history if op.kind == "read"]
     starts = [op.start for op in reads]
     spans: dict[Value, tuple[Op, Op]] = {}
@@ -184,8 +184,8 @@ def _returned(history: Sequence[Op], writes: dict[Value, Op]) -> tuple[int, str]
         other = next((op for op in between if op.value != value and op.latest < last.start), None)
         if other is not None:
             count += 1
-            told = _told(writes.get(value), writes.get(other.value), first, other, last)
-            explanation = explanation or f"a value came back after it had been replaced:\n{told}"
+            text = _list_ops(writes.get(value), writes.get(other.value), first, other, last)
+            explanation = explanation or f"a value came back after it had been replaced:\n{text}"
     return count, explanation
 
 
@@ -193,7 +193,7 @@ def _zones(history: Sequence[Op]) -> str:
     """Explain the first violation of Gibbons and Korach's conditions, if there is one."""
     clusters: list[_Cluster] = []
     by_value: dict[Value, _Cluster] = {}
-    has_removals = sum(op.is_removal for op in history) > 1  # beside the beginning
+    has_removals = sum(op.is_removal for op in history) > 1  # besides the initial one
     for op in history:
         cluster = by_value.get(op.value)
         if cluster is None or (op.value is None and has_removals):
@@ -203,22 +203,22 @@ def _zones(history: Sequence[Op]) -> str:
     forward = sorted((each for each in clusters if each.is_forward), key=lambda each: each.first_end)
     for earlier, later in pairwise(forward):
         if later.first_end < earlier.last_start:
-            return f"two values would have to be held at once:\n{_told(*_witnesses(earlier), *_witnesses(later))}"
+            return f"two values would have to be held at once:\n{_list_ops(*_witnesses(earlier), *_witnesses(later))}"
     begins = [each.first_end for each in forward]
     for cluster in clusters:
-        # Forward zones don't overlap by now, so only one can hold it.
+        # Forward zones don't overlap, as checked above, so only one can contain it.
         at = bisect_right(begins, cluster.last_start) - 1
         if cluster.is_forward or at < 0:
             continue
         holder = forward[at]
         if holder.first_end < cluster.last_start and cluster.first_end < holder.last_start:
-            text = _told(*_witnesses(holder), *_witnesses(cluster))
+            text = _list_ops(*_witnesses(holder), *_witnesses(cluster))
             return f"a value was seen while another one was there throughout:\n{text}"
     return ""
 
 
 class _Newest:
-    """Of the writes acknowledged before a time, the one that began last."""
+    """Finds the write that began last among those acknowledged before a time."""
 
     def __init__(self, history: Sequence[Op]) -> None:
         done = sorted((op for op in history if op.kind == "write" and op.end is not None), key=lambda op: op.latest)
@@ -235,7 +235,7 @@ def _later(one: Op, other: Op) -> Op:
 
 
 def check_first_write_wins(ops: Iterable[Op]) -> Verdict:
-    """Check the history of a row that never changes once it is there: all reads see one value, which was written."""
+    """Check the history of a row that never changes once it exists: all reads must see the same written value."""
     history = sorted(ops, key=lambda op: op.start)
     writes = {op.value: op for op in history if op.kind == "write"}
     verdict = Verdict()
@@ -252,14 +252,14 @@ def check_first_write_wins(ops: Iterable[Op]) -> Verdict:
     verdict.returned, verdict.stale = len(changed), len(missed) - gone
     verdict.lost = len(replaced) + gone
     if changed:
-        told = f"a row that never changes was read twice, differently:\n{_told(seen[0], changed[0])}"
+        text = f"a row that never changes was read twice, differently:\n{_list_ops(seen[0], changed[0])}"
     elif missed:
-        told = f"a row is missing that was there:\n{_told(there, missed[0])}"
+        text = f"a row is missing that was there:\n{_list_ops(there, missed[0])}"
     elif replaced:
-        told = f"a writer was told that its row is the first, and another is there:\n{_told(replaced[0], kept)}"
+        text = f"a writer was told that its row is the first, and another is there:\n{_list_ops(replaced[0], kept)}"
     else:
-        told = ""
-    verdict.explanation = nowhere or told
+        text = ""
+    verdict.explanation = nowhere or text
     return verdict
 
 
@@ -267,8 +267,8 @@ def _witnesses(cluster: _Cluster) -> tuple[Op, Op]:
     return min(cluster.ops, key=lambda op: op.latest), max(cluster.ops, key=lambda op: op.start)
 
 
-def _told(*ops: Op | None) -> str:
-    """Return one line an operation, in the order of their starts, in milliseconds since the first of them."""
+def _list_ops(*ops: Op | None) -> str:
+    """Return one line per operation, ordered by start, in milliseconds since the first start."""
     known = sorted({op for op in ops if op is not None}, key=lambda op: op.start)
     zero = next((op.start for op in known if op.start != _BEFORE_ALL), 0)
     lines = []

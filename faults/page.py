@@ -1,4 +1,4 @@
-"""Writes the documentation's page of faults from the figures of a run: ``python -m faults.page fault-results``."""
+"""Write the documentation's page about faults from the results of a run: ``python -m faults.page fault-results``."""
 
 from __future__ import annotations
 
@@ -14,36 +14,42 @@ PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
 TEXT: Final = """\
 # Faults
 
-What became of writes and reads while servers were killed, frozen, cut off and full. Each row is one scenario on real
-servers; its command gives the row again, on servers of its own. Processes of both drivers write and read one value for
-each slot and key, all at once, and note when each operation began and ended; a checker then looks for an order in
-which all of them could have happened. {machine}
+What happens to writes and reads while servers are killed, frozen, disconnected or full, and while event loops end. Each
+row is one scenario on real servers; its command runs it again on servers of its own, and `nox -s faults` runs them all.
+Processes of both drivers concurrently write and read one value per slot and key, and record when each operation began
+and ended. A checker then looks for an order in which all of them could have happened.
 
-- **acknowledged writes**: those that returned. **Lost** are the ones that are not found afterwards, by a majority
-  read.
-- **wrong reads**: values that no order allows: stale ones, ones that came back after they had been replaced, and
-  ones that nobody wrote.
-- **unavailable**: operations that raised `StoreUnavailableError` within their limit, which is a second where the
-  fault lasts longer. **Replaced meanwhile** are writes whose answer was lost and whose row somebody else has written
-  since: the caller is told that the outcome is unknown.
-- **longest stall**: of one operation. The **bound** is what it may not exceed.
-- Rows in italics are shown and not promised: `w=1` in the connection string.
-- "Killed" is `kill -9` of the process, not the loss of power. No network was cut between the members of a replica
-  set, no disk was full, no clock was wrong, and no sharded cluster was there.
+{machine}
+
+- **acknowledged writes** returned. **Lost** ones are not found afterwards by a majority read.
+- **wrong reads** returned a value that no order allows: a stale one, one that came back after it had been replaced, or
+  one that nobody wrote or whose writer was told that it was not sent. Reads over a direct connection to a server that
+  steps down are not judged for one heartbeat (3 s, and 1 s for a busy machine); after that any answer counts as wrong.
+- **unavailable** operations raised `StoreUnavailableError`, which is allowed if the fault lasts longer than their
+  deadline. **Replaced meanwhile** are writes whose answer was lost and whose row another writer has changed since: the
+  caller is told that the outcome is unknown. Any other error, including a plain `StoreError`, fails the run.
+- **longest stall** is the longest time that one operation took. The **bound** is its limit: one deadline
+  (`CC_MONGO_TIMEOUT_MS`) in a queue that gets no answer and one after it is sent, plus a tenth, and a second for a busy
+  machine, or four where several servers and loads share it. Time in which a thread of the load process had no
+  processor is not counted, where Linux reports it. A call in a queue that gets answers waits for its turn, so it has no
+  bound.
+- Figures in italics are measured but not promised: those with `w=1` in the connection string.
+- "Killed" means `kill -9` of the process, not a power failure. Not covered: a network partition between the members of
+  a replica set, a full disk, wrong clocks, sharded clusters.
 
 ## MongoDB
 
 {mongo}
 
-A primary that is lost is replaced after the election timeout, which is 10 s in the long form and 2 s in the short one
-(`--quick`). On a machine that is busy besides, finding and electing the next one can take longer than the default limit
-of 15 s; operations are then unavailable.
+A lost primary is replaced after the election timeout, which is 10 s in the long form and 2 s in the short one
+(`--quick`). On a busy machine, finding and electing the next one can take longer than the default deadline of 15 s;
+operations are then unavailable.
 
 ## Redis
 
-The goals: a Redis that fails adds 60 ms at most to an operation before it is left alone, and 5 % afterwards, as the
-ratio of medians in the same run; below 1 it costs nothing. A goal that was missed is in bold. Rubbish in its entries
-is no failure of Redis: it answers, and each wrong id costs a round trip.
+Goals: a failing Redis adds at most 60 ms to an operation before its circuit breaker opens, and 5 % afterwards, as a
+ratio of medians in the same run; below 1 it costs nothing. A missed goal is in bold. With rubbish in its entries Redis
+does not fail: it answers, and each wrong id costs a round trip.
 
 {redis}
 
@@ -52,12 +58,12 @@ is no failure of Redis: it answers, and each wrong id costs a round trip.
 
 MONGO_COLUMNS: Final = (
     ("fault", "fault"),
-    ("how it is made", "how"),
+    ("method", "how"),
     ("servers", "servers"),
     ("times", "faults"),
     ("operations", "operations"),
     ("acknowledged writes", "acknowledged"),
-    ("of these lost", "lost"),
+    ("lost", "lost"),
     ("wrong reads", "wrong"),
     ("unavailable", "unavailable"),
     ("replaced meanwhile", "replaced"),
@@ -67,11 +73,11 @@ MONGO_COLUMNS: Final = (
 )
 REDIS_COLUMNS: Final = (
     ("fault", "fault"),
-    ("how it is made", "how"),
+    ("method", "how"),
     ("times", "faults"),
     ("operations", "operations"),
     ("acknowledged writes", "acknowledged"),
-    ("of these lost", "lost"),
+    ("lost", "lost"),
     ("wrong reads", "wrong"),
     ("failed", "unavailable"),
     ("longest stall", "longest"),
@@ -81,7 +87,7 @@ REDIS_COLUMNS: Final = (
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...]) -> str:
-    """Return one line a row; figures that nothing is promised of are in italics, and missed goals in bold."""
+    """Return one line per row, with figures that are not promised in italics and missed goals in bold."""
     lines = [f"| {' | '.join(title for title, _ in columns)} |", "| --- " * len(columns) + "|"]
     lines += [f"| {' | '.join(_cell(row, name) for _, name in columns)} |" for row in rows]
     return "\n".join(lines)
@@ -97,6 +103,8 @@ def _cell(row: dict[str, Any], name: str) -> str:
     value = row[name]
     if name == "command":
         return f"`{value}`"
+    if name == "bound" and value is None:
+        return "none"
     if name in ("longest", "bound"):
         return f"{value:.1f} s"
     text = f"{value:,}" if isinstance(value, int) else str(value)
@@ -104,7 +112,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
 
 
 def problems(rows: list[dict[str, Any]]) -> str:
-    """Name everything that went against a promise."""
+    """List every broken promise."""
     found = [f"- {row['name']}: {problem.splitlines()[0]}" for row in rows for problem in row["problems"]]
     return "\n".join(["Broken in this run:", "", *found]) if found else ""
 

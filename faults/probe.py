@@ -1,7 +1,7 @@
-"""One process that times single operations, so that the same can be timed with and without a fault, in turn.
+"""A process that times single operations, so that they can be timed with and without a fault in turn.
 
-It does what it is told on its standard input, a JSON line at a time, and answers with the seconds that each operation
-took. Each operation forgets first what the process knows of the row, so that Redis is asked as by a fresh process.
+It reads orders from standard input, one JSON line each, and answers with the seconds that each operation took. Before
+each operation it forgets the row's id, so that Redis is asked as by a fresh process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SLOT: Final = "state"
 
 
 class Probe:
-    """The process as its parent sees it, for a ``with`` block."""
+    """The parent's handle on the process; a context manager that ends it."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._process = subprocess.Popen(
@@ -45,11 +45,11 @@ class Probe:
             self._process.communicate("\n")
 
     def run(self, kind: Kind, count: int) -> list[float]:
-        """Time so many operations, one after another."""
+        """Time ``count`` operations, one after another, and return the seconds of each."""
         return self._ask([kind, count])
 
     def reset(self) -> None:
-        """Close all connections, as if the process had just started, and open them again."""
+        """Close all connections and open them again, as if the process had just started."""
         self._ask(["reset", 0])
 
     def _ask(self, order: list[Any]) -> list[float]:
@@ -70,7 +70,7 @@ async def main(config: dict[str, Any]) -> None:
             kind, count = json.loads(line)
             if kind == "reset":
                 await backtest_mongo.close()
-                # Twice: the second one does not pay for what the first one opens.
+                # Twice, so that nothing is left to be opened when operations are timed.
                 for number in range(2):
                     await register.write(number)
                     await register.read()
@@ -85,7 +85,7 @@ async def _timed(register: Register, kind: Kind) -> float:
 
 
 def quiet() -> logging.Logger:
-    """Return a logger that says nothing: that Redis is left alone is what the faults are for."""
+    """Return a logger that discards everything: opening the circuit breaker is expected here."""
     logger = logging.getLogger("faults")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

@@ -1,6 +1,6 @@
-"""A TCP proxy between the library and a server: it delays, swallows, cuts and refuses what goes through it.
+"""A TCP proxy between the library and a server that delays, swallows, cuts and refuses traffic.
 
-It runs on an event loop in a thread of its own, and its faults can be changed at any time from any other.
+It runs on its own event loop in a thread, and its faults can be changed at any time from other threads.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, Final, Self
 __all__ = ["HOST", "Proxy"]
 
 HOST: Final = "127.0.0.1"
-#: A request's first bytes, where a MongoDB message has the name of its command and Redis its own.
+#: Bytes of a request to look into: the name of the command is among them, for MongoDB and for Redis.
 _HEAD: Final = 64
-#: With it a closed socket sends a reset, at once.
+#: The linger option that makes a closed socket send a reset at once.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Listens on a free loopback port and passes everything on to ``port``, until it is told otherwise."""
+    """Listens on a free loopback port and forwards everything to ``port``, unless a fault is set."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -37,7 +37,7 @@ class Proxy:
         self.swallows = False
         self._words: tuple[bytes, ...] = ()
         self._every = self._requests = self.cut_after = 0
-        #: Answers that were cut, so that a run can tell whether its fault has happened at all.
+        #: Number of answers that were cut, which shows a run whether its fault happened at all.
         self.cuts = 0
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ class Proxy:
         self._loop.close()
 
     def pass_on(self) -> None:
-        """End every fault. Connections that were swallowed are reset, for their answers will never come."""
+        """End every fault, and reset connections whose traffic was swallowed, as their answers will never come."""
         swallowed, self.swallows = self.swallows, False
         self.seconds, self._every = 0.0, 0
         self._call(self._listen)
@@ -62,32 +62,34 @@ class Proxy:
             self._call(self._reset_all)
 
     def delay(self, seconds: float) -> None:
-        """Hold everything back for ``seconds``, each way."""
+        """Delay everything by ``seconds`` in each direction."""
         self.seconds = seconds
 
     def swallow(self) -> None:
-        """Be a black hole: take connections and whatever they send, keep them open, and answer nothing."""
+        """Accept connections and whatever they send, keep them open, and answer nothing."""
         self.swallows = True
 
     def cut(self, *words: bytes, after: int, every: int = 1) -> None:
-        """Reset the connection ``after`` so many bytes of an answer, which with 0 is lost as a whole.
+        """Reset connections in the middle of answers, after the server has carried out the request.
 
-        The server has carried the request out by then. It befalls each ``every``-th request that has one of ``words``
-        in its first bytes.
+        Args:
+            words: the requests that count have one of these in their first bytes.
+            after: bytes of the answer to let through; with 0 the whole answer is lost.
+            every: cut the answer to every n-th of these requests.
         """
         self._words, self.cut_after, self._requests = words, after, 0
         self._every = every
 
     def refuse(self) -> None:
-        """Reset all connections and listen no more."""
+        """Reset all connections and stop listening."""
         self._call(self._refuse)
 
     def reset(self) -> None:
-        """Reset all connections, and go on listening."""
+        """Reset all connections, and keep listening."""
         self._call(self._reset_all)
 
     def is_hit(self, request: bytes) -> bool:
-        """Tell whether the answer to this request is to be cut."""
+        """Tell whether to cut the answer to this request."""
         if not self._every or not any(word in request[:_HEAD] for word in self._words):
             return False
         self._requests += 1
@@ -169,7 +171,7 @@ class _Client(_Link):
     def __init__(self, proxy: Proxy) -> None:
         super().__init__(proxy)
         self._dialling: asyncio.Task[None] | None = None
-        #: Whether the answer to the request under way is to be cut.
+        #: Whether to cut the answer to the current request.
         self.is_doomed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

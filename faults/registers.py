@@ -1,4 +1,4 @@
-"""One way to use every slot as registers that hold a number, derived from the slot table."""
+"""Use rows of every slot as registers that hold a number, as the slot table describes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from backtest_mongo import SLOTS, SlotSpec
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.hub import current_hub
+from backtest_mongo.connection.loops import current_hub
 
 __all__ = ["SPECS", "Register", "numbers_stored", "read_all"]
 
@@ -17,16 +17,19 @@ WHEN: Final = 1_700_000_000_000
 STEP: Final = 60_000
 SPECS: Final = {spec.name: spec for spec in SLOTS}
 _FIXED: Final[dict[str, Any]] = {"backtest": True, "interval": "1m"}
-#: More than a log or a notification list ever has here.
+#: More rows than a log or a notification list ever has here.
 _ALL: Final = 1_000_000
 _AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True)
 class Register:
-    """A row of a slot, named by ``key``: its entry, its context where that is all the key, or a candle's position.
+    """A row of a slot that holds a number.
 
-    With ``aside`` it is in another list than the registers that are read often, where the slot's list has a context.
+    Args:
+        slot: the slot's name.
+        key: the entry, the context if that is the whole key, or the position of a candle.
+        aside: whether the row is in another list than the registers that are read often, if lists have a context.
     """
 
     slot: str
@@ -60,7 +63,7 @@ class Register:
         return ADAPTERS[self.slot](**context)
 
     async def write(self, number: int) -> bool:
-        """Write a number; ``False`` if the slot told that an earlier one stays."""
+        """Write a number; return ``False`` if the slot keeps an earlier one."""
         spec, adapter = self.spec, self.adapter
         method = getattr(adapter, f"write_{spec.noun}_data")
         if spec.shape == "series":
@@ -93,7 +96,7 @@ class Register:
         await getattr(self.adapter, f"remove_{self.spec.noun}_data")(self.key)
 
     def forget(self) -> None:
-        """Drop the id that this process knows, so that the next operation asks Redis as a fresh process does."""
+        """Drop the id that this process knows, so that the next operation asks Redis, as in a fresh process."""
         current_hub().cache.local.drop(self.slot, self.natural_key)
 
     @property
@@ -107,7 +110,7 @@ class Register:
 
 
 async def read_all(registers: Iterable[Register]) -> dict[Register, int | None]:
-    """Read many registers at once, each list once."""
+    """Read many registers concurrently, and each list only once."""
     found: dict[Register, int | None] = {}
     lists: dict[tuple[str, bool], list[Register]] = {}
     limit = asyncio.Semaphore(_AT_ONCE)
@@ -142,7 +145,7 @@ def _number(spec: SlotSpec, payload: Any) -> int | None:
 
 
 def numbers_stored(database: Any) -> dict[tuple[str, tuple[Any, ...]], int | None]:
-    """Return what every row holds, by slot and natural key, read without the library: ``None`` where it is removed."""
+    """Return the number in every row by slot and natural key, read without the library; ``None`` if it is removed."""
     found: dict[tuple[str, tuple[Any, ...]], int | None] = {}
     for spec in SLOTS:
         for row in database[spec.collection].find():

@@ -1,4 +1,4 @@
-"""Overwrites what Redis holds, again and again: with what no writer of ours puts there, and with other rows' ids."""
+"""Overwrite the values in Redis again and again, with garbage and with ids of other rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BYTES: Final = (b"", b"rubbish", b"\xff\xfe\x00", b"x" * 24, b"0" * 24, b"[1, 2
 
 
 class Rubbish:
-    """Works on every key of a Redis, for as long as its ``with`` block runs, in a thread."""
+    """A thread that overwrites every key of a Redis for as long as its ``with`` block runs."""
 
     def __init__(self, node: RedisNode) -> None:
         self._node = node
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._random = random.SystemRandom()
-        #: Values that were overwritten.
+        #: Number of values overwritten.
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -45,7 +45,7 @@ class Rubbish:
                 try:
                     self._overwrite(client)
                 except RedisError:
-                    return  # it is stopped: the fault is over
+                    return  # Redis is stopped: the fault is over
 
     def _overwrite(self, client: Redis) -> None:
         keys = list(client.scan_iter(count=1_000))

@@ -1,4 +1,4 @@
-"""Plays the scenarios on servers of its own: ``nox -s faults``, or ``python -m faults.run --help``."""
+"""Run the fault scenarios on servers that it starts: ``nox -s faults``, or ``python -m faults.run --help``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTS: Final = ("faults", "operations", "acknowledged", "lost", "wrong", "unava
 
 
 def machine() -> dict[str, Any]:
-    """Describe what the figures were taken on."""
+    """Describe the machine and the versions that the figures are from."""
     return {
         "cores": os.cpu_count(),
         "processor": platform.machine(),
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def _version(program: Path) -> str:
-    """Return the version that a program gives first: ``db version v6.0.5``, ``Redis server v=6.2.14``."""
+    """Return the first version that a program prints: ``db version v6.0.5``, ``Redis server v=6.2.14``."""
     text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     return next(word.lstrip("v=") for word in text.split() if word.startswith("v") and word[-1].isdigit())
 
@@ -73,7 +73,7 @@ def print_table(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def keep(path: Path, rows: list[dict[str, Any]], *, quick: bool) -> None:
-    """Write the rows down, beside those of other scenarios that were played on the same machine."""
+    """Write the rows, and keep those of other scenarios if they were run on the same machine."""
     for row in rows:
         row["quick"] = quick
         if quick:
@@ -89,11 +89,11 @@ def keep(path: Path, rows: list[dict[str, Any]], *, quick: bool) -> None:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="each scenario in its shortest form")
+    parser.add_argument("--quick", action="store_true", help="run each scenario in its shortest form")
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=f"of {', '.join(names)}")
-    parser.add_argument("--operations", type=int, default=100_000, help="of each register scenario, in its long form")
-    parser.add_argument("--out", type=Path, default=Path("fault-results"), help="where the figures go")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=f"scenarios: {', '.join(names)}")
+    parser.add_argument("--operations", type=int, default=100_000, help="operations of a long register scenario")
+    parser.add_argument("--out", type=Path, default=Path("fault-results"), help="directory for the figures")
     arguments = parser.parse_args(words)
     chosen = [each for each in SCENARIOS if each.name in (arguments.only or names) and each.is_possible()]
     with Stage(quick=arguments.quick, operations=arguments.operations) as stage:

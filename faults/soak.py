@@ -1,17 +1,17 @@
-"""A long mixed load that has to leave everything flat: ``nox -s soak``, or ``python -m faults.soak --help``.
+"""Run a long mixed load under which nothing may grow: ``nox -s soak``, or ``python -m faults.soak --help``.
 
-Many tasks read, write, remove, list and cancel over all slots, while Redis is killed and started again in each cycle.
-At the end of a cycle all tasks pause, and what the process holds is counted. The keys are a bounded set that is written
-before the first cycle, so that the caches are full and growth is a leak. A line is fitted through the second half of
-the samples; what it gains from the first of them to the last is bounded:
+Many tasks read, write, remove, list and cancel over all slots, while Redis is killed and restarted in each cycle. At
+the end of a cycle all tasks pause, and the resources of the process are counted. The keys are a bounded set, all of
+which are written before the first cycle, so the caches are full and growth is a leak. A line is fitted through the
+second half of the samples, and its rise from the first of them to the last is bounded:
 
-- resident memory: 2 % of its median, and no less than 3 MiB, which is what the allocator's own moods amount to
-- blocks that Python has allocated: 1 %
-- tasks, file descriptors, connections to MongoDB: none, which is to say less than one
-- sockets to Redis, of which there are more or fewer after each of its deaths: no more than commands at a time; they are
-  not counted among the file descriptors
+- resident memory: 2 % of the median, or 3 MiB if that is more, which the allocator alone may account for
+- blocks allocated by Python: 1 %
+- tasks, file descriptors, connections to MongoDB: none, that is, less than one
+- sockets to Redis, whose number changes with each restart: as many as there are concurrent commands; they are not
+  counted as file descriptors
 
-Exit code 1 if one of them is exceeded, or if any operation failed or read what was not written last.
+Exits with status 1 if a bound is exceeded, an operation fails, or a read returns anything but the last write.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ from rich.table import Table
 
 import backtest_mongo
 from backtest_mongo import BacktestMongoError, CandleAdapter, StateAdapter, embedded
-from backtest_mongo.guard import AT_ONCE
+from backtest_mongo.connection.command_guard import MAX_CONCURRENT
+from backtest_mongo.types import Candle
 from faults.registers import SPECS, WHEN, Register
 
 CYCLE_SECONDS: Final = 12.0
-#: Of each cycle, without Redis.
+#: How long Redis is down in each cycle.
 OUTAGE_SECONDS: Final = 2.0
 KEYS: Final = 2
 SERIES: Final = [CandleAdapter(f"SYMBOL{number}", "1m", "soak") for number in range(10)]
 CANDLES: Final = 5_000
 STEP: Final = 60_000
-#: What the columns of the series above take, so that they are full.
+#: As much as the columns of the series above take, so that the cache is full.
 CANDLE_CACHE_MB: Final = 2
 RESULTS: Final = Path("fault-results/soak.json")
 
 
 class Load:
-    """The tasks: each owns its registers, so it knows what they hold."""
+    """The tasks. Each owns its registers, so it knows what they hold."""
 
     def __init__(self, tasks: int, seed: int) -> None:
         self.done: Counter[str] = Counter()
@@ -73,12 +74,12 @@ class Load:
         self._open.set()
 
     async def pause(self) -> None:
-        """Wait until no task is at work, nor anything that they have left to itself."""
+        """Wait until all tasks and the commands that they left behind are idle."""
         self._open.clear()
         while self._active:
             self._idle.clear()
             await self._idle.wait()
-        await asyncio.sleep(1.5)  # longer than a Redis command may take that its caller did not wait for
+        await asyncio.sleep(1.5)  # longer than a Redis command may go on after its caller stopped waiting
 
     def resume(self) -> None:
         self._open.set()
@@ -111,9 +112,9 @@ class Load:
         register = self._random.choice(list(values))
         is_list = register.spec.shape == "collection"
         if pick < 0.40:
-            if not is_list or pick < 0.02:  # a list has the rows of all tasks
+            if not is_list or pick < 0.02:  # rarely, because a list has the rows of all tasks
                 found = await self._guarded("list" if is_list else "read", register.read())
-                # Of what comes as the newest rows, or was lost on the way, nothing is known.
+                # A list of the newest rows may have lost this one, and a cancelled write may not have been applied.
                 if register in values and values[register] != found and register.spec.newest is None:
                     self.faults.append(f"{register.name} is {found}, not {values[register]}")
         elif pick < 0.75:
@@ -134,10 +135,10 @@ class Load:
         elif pick < 0.97:
             await self._many(number)
         else:
-            register.forget()  # and Redis is asked the next time
+            register.forget()  # so that the next operation asks Redis
 
     async def _cancelled(self, register: Register) -> int | None:
-        """Cancel a write somewhere on its way, and return what a read then gives."""
+        """Cancel a write at a random moment, and return what a read then finds."""
         number = self._random.randrange(10**6)
         task = asyncio.ensure_future(register.write(number))
         await asyncio.sleep(self._random.uniform(0, 0.02))
@@ -152,7 +153,7 @@ class Load:
         first = self._random.randrange(CANDLES - limit)
         found = await self._guarded("window", self._random.choice(SERIES).read_candles_data(limit, first * STEP))
         if not found or len(found) != limit or found[0] != _candle(first):
-            self.faults.append("a window is not what was written")
+            self.faults.append("a window differs from what was written")
 
     async def _many(self, number: int) -> None:
         contexts = [(f"many-{number}", f"b{key}") for key in range(10)]
@@ -160,7 +161,7 @@ class Load:
         await self._guarded("write_many", StateAdapter.write_many([(context, value) for context in contexts], WHEN))
         found = await self._guarded("read_many", StateAdapter.read_many(contexts))
         if found != [value] * 10:
-            self.faults.append("many contexts are not what was written")
+            self.faults.append("read_many differs from what write_many wrote")
 
     async def _guarded(self, kind: str, call: Any) -> Any:
         try:
@@ -171,13 +172,13 @@ class Load:
             self.done[kind] += 1
 
 
-def _candle(position: int) -> dict[str, Any]:
+def _candle(position: int) -> Candle:
     price = 1.0 + position
     return {"timestamp": position * STEP, "open": price, "high": price, "low": price, "close": price, "volume": 1.0}
 
 
 class Observer:
-    """Counts what this process holds, by itself and by what the servers say."""
+    """Counts the resources of this process, as the process and the servers see them."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._mongo = pymongo.MongoClient[dict[str, Any]](config["CC_MONGO_CONNECTION_STRING"], appname="observer")
@@ -211,17 +212,17 @@ def _open_files() -> set[str]:
         try:
             found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
         except FileNotFoundError:
-            continue  # the one that the directory was listed by
+            continue  # the descriptor that listed the directory
     return found
 
 
 def _sockets_to(port: int, files: set[str]) -> int:
-    """Count the open sockets to a port, and those whose other end is gone: only that server is ever killed."""
+    """Count the open sockets to a port, and those whose other end is gone, as only that server is ever killed."""
     tables = {
         name: [line.split() for line in Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]]
         for name in ("tcp", "tcp6", "unix")
     }
-    # The kernel lists a socket no more once its other end has reset it.
+    # The kernel stops listing a socket once its other end has reset it.
     listed = {row[9] for row in (*tables["tcp"], *tables["tcp6"])} | {row[6] for row in tables["unix"]}
     there = {row[9] for row in tables["tcp"] if int(row[2].partition(":")[2], 16) == port}
     ours = {match[1] for name in files if (match := re.search(r"socket:\[(\d+)\]", name))}
@@ -229,13 +230,13 @@ def _sockets_to(port: int, files: set[str]) -> int:
 
 
 def allowance(name: str, median: float) -> float:
-    """Return what a figure may gain over the second half."""
-    spare = {"memory": max(0.02 * median, 3 * 2**20), "blocks": 0.01 * median, "redis": float(AT_ONCE)}
+    """Return how much a figure may gain over the second half of the samples."""
+    spare = {"memory": max(0.02 * median, 3 * 2**20), "blocks": 0.01 * median, "redis": float(MAX_CONCURRENT)}
     return spare.get(name, 0.99)
 
 
 def judge(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Fit a line through the second half of each figure; return its median, what it gained, and what it may gain."""
+    """Fit a line through the second half of each figure; return the median, the gain, and the allowed gain."""
     half = samples[len(samples) // 2 :]
     times = [sample["seconds"] for sample in half]
     found = {}
@@ -243,7 +244,7 @@ def judge(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
         values = [sample[name] for sample in half]
         slope = statistics.linear_regression(times, values).slope
         median = statistics.median(values)
-        # The pool's bound is what matters of the sockets to Redis: each cycle makes them anew.
+        # Each cycle opens the sockets to Redis anew, so the size of the pool is the bound.
         gained = max(values) if name == "redis" else slope * (times[-1] - times[0])
         figures = {"first": samples[0][name], "median": median, "gained": gained}
         found[name] = {**figures, "may gain": allowance(name, median)}
@@ -251,7 +252,7 @@ def judge(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 async def soak(driver: str, minutes: float, tasks: int, seed: int, servers: embedded.Servers) -> dict[str, Any]:
-    """Return the figures of one driver."""
+    """Run the load with one driver, and return the figures."""
     await backtest_mongo.setup(servers.config, CC_MONGO_DRIVER=driver, CC_CANDLE_CACHE_MB=CANDLE_CACHE_MB)
     load, observer = Load(tasks, seed), Observer(servers.config)
     await load.start()
@@ -285,7 +286,7 @@ async def soak(driver: str, minutes: float, tasks: int, seed: int, servers: embe
 
 
 def show(result: dict[str, Any]) -> bool:
-    """Print the figures; tell whether all of them are within their bounds."""
+    """Print the figures, and tell whether all of them are within their bounds."""
     title = (
         f"{result['driver']}: {result['tasks']} tasks, {result['seconds']:.0f} s, {result['operations']:,} operations"
     )
@@ -306,8 +307,8 @@ def show(result: dict[str, Any]) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="A long mixed load that has to leave everything flat.")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of each driver")
+    parser = argparse.ArgumentParser(description="Run a long mixed load under which nothing may grow.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes per driver")
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--driver", choices=["motor", "pymongo", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Where scenarios are played: servers that are started when first asked for, and a database for each scenario."""
+"""Where scenarios run: servers that start when they are first used, and a database per scenario."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from faults.topology import Mongod, RedisNode, ReplicaSet, temporary_directory
 
 __all__ = ["Stage"]
 
-#: MongoDB's default, and what makes a short run short.
+#: MongoDB's default, and a shorter one for quick runs.
 ELECTION_SECONDS: Final = 10.0
 QUICK_ELECTION_SECONDS: Final = 2.0
 
 
 class Stage:
-    """The servers of a run. They end with the ``with`` block.
+    """The servers of a run, which end with the ``with`` block.
 
     Args:
-        quick: play each scenario in its shortest form.
-        operations: of the register scenarios in their long form.
+        quick: run each scenario in its shortest form.
+        operations: operations of each register scenario in its long form.
     """
 
     def __init__(self, *, quick: bool, operations: int = 100_000) -> None:
@@ -45,12 +45,12 @@ class Stage:
         self._stack.close()
 
     def times(self, quick: int, long: int) -> int:
-        """Return how often a fault is made."""
+        """Return how often to inject a fault."""
         return quick if self.quick else long
 
     def work(self, seconds: float) -> None:
-        """Let the load work undisturbed: nothing is waited for."""
-        time.sleep(seconds)  # how long the load has, which is no condition to wait for
+        """Let the load run for a time."""
+        time.sleep(seconds)  # not a wait for a condition: this is how long the load runs
 
     @cached_property
     def standalone(self) -> Mongod:
@@ -67,18 +67,28 @@ class Stage:
         return servers
 
     @cached_property
+    def failing_set(self) -> ReplicaSet:
+        """A replica set of one member whose commands fail on demand."""
+        directory = self._directory / "failing"
+        directory.mkdir()
+        servers = ReplicaSet(directory, QUICK_ELECTION_SECONDS, 1, fails_on_demand=True)
+        self._stack.callback(servers.stop)
+        servers.start()
+        return servers
+
+    @cached_property
     def redis(self) -> RedisNode:
-        """The Redis that faults are made on."""
+        """The Redis that faults are injected into."""
         return self._redis("redis")
 
     @cached_property
     def redis_proxy(self) -> Proxy:
-        """The way to :attr:`redis`, which can be made long."""
+        """A proxy to :attr:`redis`."""
         return self._stack.enter_context(Proxy(self.redis.port))
 
     @cached_property
     def healthy_redis(self) -> RedisNode:
-        """The one that nothing happens to."""
+        """A Redis without faults."""
         return self._redis("healthy-redis")
 
     def _redis(self, name: str) -> RedisNode:
@@ -92,14 +102,10 @@ class Stage:
         return Proxy(port)
 
     def database(self) -> str:
-        """Return a name that no other scenario has."""
+        """Return a unique name for a database."""
         return f"faults-{uuid.uuid4().hex[:12]}"
 
-    def load(self, uri: str, *, through: str = "", config: dict[str, Any] | None = None, **job: Any) -> Load:
-        """Return a load on the database at ``uri``, which it reaches ``through`` another URI where that is given."""
-        full = {
-            "CC_MONGO_CONNECTION_STRING": through or uri,
-            "CC_REDIS_PORT": self.healthy_redis.port,
-            **(config or {}),
-        }
-        return Load(self._directory, full, uri=uri, **job)
+    def load(self, uri: str, *, config: dict[str, Any] | None = None, **options: Any) -> Load:
+        """Return a load on the database at ``uri``; the options are those of :class:`~faults.load.Load`."""
+        full = {"CC_REDIS_PORT": self.healthy_redis.port, **(config or {})}
+        return Load(self._directory, full, uri=uri, **options)

@@ -1,4 +1,4 @@
-"""The servers that faults are made on, each a process of ours: a mongod, a replica set of three, a Redis."""
+"""The servers that faults are injected into: a mongod, a replica set, a Redis."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from backtest_mongo.embedded.process import HOST, RedisServer, ServerProcess
 from backtest_mongo.embedded.programs import find_mongod
+from backtest_mongo.embedded.server_process import HOST, RedisServer, ServerProcess
 
 __all__ = ["Mongod", "RedisNode", "ReplicaSet", "temporary_directory", "until"]
 
 SET_NAME: Final = "faults"
 MEMBERS: Final = 3
-#: What a server gets to come back, on a loaded machine.
+#: How long a server may take to come back on a loaded machine.
 RECOVERY_SECONDS: Final = 60.0
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = RECOVERY_SECONDS) -> Any:
-    """Return what ``condition`` returns as soon as that is true.
+    """Call ``condition`` until its result is true, and return that.
 
     Raises:
-        TimeoutError: it is not, for so many seconds.
+        TimeoutError: ``condition`` was false for ``seconds``.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()
         if found:
             return found
-        time.sleep(0.02)  # nothing tells when a server has become what is waited for
+        time.sleep(0.02)  # servers send no notification of their state
     raise TimeoutError(f"waited {seconds:g} s for {what}")
 
 
@@ -63,22 +63,22 @@ def free_port() -> int:
 
 
 class _Mortal(ServerProcess):
-    """A server that is killed, frozen and started again on the same data and port."""
+    """A server that can be killed, frozen and restarted on the same data and port."""
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed."""
+        """Send SIGKILL, so that nothing is flushed."""
         os.kill(self.pid, signal.SIGKILL)
         self.stop()
 
     def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nobody answers."""
+        """Send SIGSTOP: connections stay open, and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     def heal(self) -> None:
-        """Make it run and answer, whatever has been done to it."""
+        """Restart or thaw the server, and wait until it answers."""
         if self.has_ended:
             self.stop()
             self.start()
@@ -88,15 +88,16 @@ class _Mortal(ServerProcess):
 
 
 class Mongod(_Mortal):
-    """A mongod with a small cache: a standalone, or a member of a replica set."""
+    """A mongod with a small cache: standalone, or a member of a replica set."""
 
     name = "mongod"
     has_large_data = True
 
-    def __init__(self, directory: Path, *, is_member: bool = False) -> None:
+    def __init__(self, directory: Path, *, is_member: bool = False, fails_on_demand: bool = False) -> None:
         directory.mkdir()
         super().__init__(directory, free_port(), keep=False)
         self._is_member = is_member
+        self._fails_on_demand = fails_on_demand
 
     @property
     def address(self) -> str:
@@ -115,12 +116,22 @@ class Mongod(_Mortal):
             socketTimeoutMS=10_000,
         )
 
+    def fail(self, *commands: str, mode: Any, **data: Any) -> int:
+        """Make these commands of the library fail as ``data`` says, and return how many have failed so far."""
+        point = {"configureFailPoint": "failCommand", "mode": mode}
+        with self.client() as client:
+            answer = client.admin.command(
+                {**point, "data": {"appName": "backtest-mongo", "failCommands": list(commands), **data}}
+            )
+        return int(answer["count"])
+
     def _command(self) -> list[Any]:
         return [
             find_mongod(),
             *("--port", self.port, "--bind_ip", HOST, "--nounixsocket", "--dbpath", self._data),
             *("--wiredTigerCacheSizeGB", 0.25),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *(("--setParameter", "enableTestCommands=1") if self._fails_on_demand else ()),
             *(("--replSet", SET_NAME, "--oplogSize", 64) if self._is_member else ()),
         ]
 
@@ -134,22 +145,29 @@ class Mongod(_Mortal):
 
 
 class ReplicaSet:
-    """Three members, of which any two are a majority.
+    """A replica set.
 
     Args:
-        directory: where each gets a directory of its own.
-        election_seconds: how long the others miss a primary before they elect another; 10 is MongoDB's default.
+        directory: parent of the members' data directories.
+        election_seconds: how long the others wait for a lost primary before an election; MongoDB's default is 10.
+        count: number of members.
+        fails_on_demand: whether the members accept failpoints.
     """
 
-    def __init__(self, directory: Path, election_seconds: float) -> None:
+    def __init__(
+        self, directory: Path, election_seconds: float, count: int = MEMBERS, *, fails_on_demand: bool = False
+    ) -> None:
         self.election_seconds = election_seconds
-        self.members = [Mongod(directory / f"member-{number}", is_member=True) for number in range(MEMBERS)]
+        self.members = [
+            Mongod(directory / f"member-{number}", is_member=True, fails_on_demand=fails_on_demand)
+            for number in range(count)
+        ]
 
     def start(self) -> None:
         for member in self.members:
             member.start()
         members = [{"_id": number, "host": member.address} for number, member in enumerate(self.members)]
-        # A heartbeat a second at least, for an election sooner than the default's.
+        # A shorter interval between heartbeats makes the election start sooner.
         settings = {
             "electionTimeoutMillis": int(self.election_seconds * 1000),
             "heartbeatIntervalMillis": int(min(2.0, self.election_seconds / 2) * 1000),
@@ -168,7 +186,7 @@ class ReplicaSet:
         return f"mongodb://{hosts}/{database}?{_query({'replicaSet': SET_NAME, **options})}"
 
     def primary(self, *, other_than: Mongod | None = None) -> Mongod:
-        """Return the member that is the primary, once there is one."""
+        """Wait for a primary, and return it."""
         candidates = [member for member in self.members if member is not other_than]
 
         def found() -> Mongod | None:
@@ -177,12 +195,22 @@ class ReplicaSet:
         return until(found, "a primary")  # type: ignore[no-any-return]
 
     def step_down(self) -> None:
-        """Make the primary hand over, and wait for the next one."""
+        """Make the primary step down, and wait for the next one."""
         before = self.primary()
-        # It may answer, or close its connections first; busy secondaries can be too far behind.
+        # It may close its connections before it answers, and fails if the secondaries are too far behind.
         with before.client() as client, suppress(PyMongoError):
             client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=3)
         self.primary()
+
+    def depose(self, member: Mongod) -> None:
+        """Make the primary step down, and wait until it is a secondary."""
+
+        def is_deposed() -> bool:
+            with member.client() as client, suppress(PyMongoError):
+                client.admin.command("replSetStepDown", 60, secondaryCatchUpPeriodSecs=10)
+            return _state(member) == "SECONDARY"
+
+        until(is_deposed, "a primary to step down")
 
     def heal(self) -> None:
         for member in self.members:
@@ -190,12 +218,13 @@ class ReplicaSet:
         self.until_whole()
 
     def until_whole(self) -> None:
-        """Wait until there is a primary and everybody else follows it."""
-        until(lambda: sorted(map(_state, self.members)) == ["PRIMARY", "SECONDARY", "SECONDARY"], "a whole replica set")
+        """Wait until there is a primary and all other members are secondaries."""
+        whole = ["PRIMARY", *["SECONDARY"] * (len(self.members) - 1)]
+        until(lambda: sorted(map(_state, self.members)) == whole, "a whole replica set")
 
 
 def _state(member: Mongod) -> str:
-    """Return what a member calls itself: its state, once it is ready to take writes where that is PRIMARY."""
+    """Return the state that a member reports: ``PRIMARY`` once it accepts writes."""
     if member.has_ended:
         return "DOWN"
     with member.client() as client:
@@ -213,12 +242,12 @@ def _query(options: dict[str, Any]) -> str:
 
 
 class RedisNode(_Mortal, RedisServer):
-    """A Redis whose settings are changed while it runs."""
+    """A Redis whose settings can be changed while it runs."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
         super().__init__(directory, free_port(), keep=False)
-        #: More arguments for its next start.
+        #: Additional arguments for the next start.
         self.arguments: tuple[Any, ...] = ()
         self.password: str | None = None
 
@@ -232,7 +261,7 @@ class RedisNode(_Mortal, RedisServer):
             return client.execute_command(*words)
 
     def fill(self, keys: int, size: int) -> None:
-        """Store so many values of so many bytes."""
+        """Store ``keys`` values of ``size`` bytes."""
         value = b"x" * size
         with self.client() as client:
             for start in range(0, keys, 100):
@@ -246,13 +275,13 @@ class RedisNode(_Mortal, RedisServer):
         return False
 
     def protect(self, password: str) -> None:
-        """Ask for a password from now on, of those too that are connected already."""
+        """Require a password from now on, also from clients that are connected already."""
         self.command("CONFIG", "SET", "requirepass", password)
         self.password = password
         self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def reset(self) -> None:
-        """Take back every setting, and forget all that is stored, by starting it anew."""
+        """Restart without data and with default settings."""
         if not self.has_ended:
             self.thaw()
         self.stop(kill=True)
@@ -267,6 +296,6 @@ class RedisNode(_Mortal, RedisServer):
         try:
             self.command("PING")
         except RedisConnectionError as error:
-            # A refusal is an answer too; redis-py has the ones that it knows below this class.
+            # A refusal is an answer too: redis-py raises subclasses of this error for those that it knows.
             return type(error) is not RedisConnectionError
         return True

@@ -1,7 +1,7 @@
-"""One process of the load: tasks that write and read registers through the adapters, and record all that they do.
+"""A load process: tasks write and read registers through the adapters, and record every operation.
 
-Reads its job from the command line, says "ready" once every slot has been used, works until a line comes on its
-standard input, and leaves two JSON lines an operation in its record: one at the invocation, one at the return.
+It takes its job from the command line, prints "ready" once it has used every slot, and works until a line arrives on
+standard input. Its record has two JSON lines per operation: one for the invocation and one for the return.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import asyncio
 import json
 import random
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any, TextIO
 
 import backtest_mongo
@@ -21,31 +25,65 @@ from backtest_mongo import StoreUnavailableError
 from faults.probe import quiet
 from faults.registers import SPECS, Register
 
-__all__ = ["Job"]
+__all__ = ["NUMBERS", "Job", "Recorder"]
 
-#: How long all processes go on with one candle.
+#: How long all processes use the same candle.
 CANDLE_SECONDS = 0.05
-#: Candle positions, a minute each, that lie in the past.
+#: Number of candle positions, one minute each, that lie in the past.
 POSITIONS = 20_000_000
-#: Far more than one process writes.
+#: Far more values than one process writes.
 NUMBERS = 10_000_000
+#: How often it is looked up how long threads waited for a processor.
+DELAY_STEP_SECONDS = 0.05
+#: Where Linux counts it for each thread.
+_THREADS = Path("/proc/self/task")
+
+
+class RunDelay(threading.Thread):
+    """Adds up how long this process had no processor: in each step the most that one of its threads had to wait.
+
+    An operation passes from thread to thread, so the waits of all threads together would be too much.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.total_ns: int = 0
+
+    def run(self) -> None:
+        before = _read_run_delays()
+        while True:
+            time.sleep(DELAY_STEP_SECONDS)  # the system counts, and notifies nobody
+            delays = _read_run_delays()
+            self.total_ns += max((delay - before.get(thread, 0) for thread, delay in delays.items()), default=0)
+            before = delays
+
+
+def _read_run_delays() -> dict[str, int]:
+    """Return how long each thread was ready to run and had no processor, in ns; nothing if unknown."""
+    delays = {}
+    for path in _THREADS.glob("*/schedstat"):
+        with suppress(OSError, IndexError):  # the thread has ended
+            delays[path.parent.name] = int(path.read_text().split()[1])
+    return delays
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one process does.
+    """The job of one process.
 
     Args:
-        process: its number, which makes its values unique.
-        record: the file that it writes.
-        config: the library's.
-        slots: which to use.
-        keys: registers of each slot, which all processes share.
-        tasks: how many work at once.
-        at_least: operations that it does before it may stop.
-        pause: seconds that a task rests between two operations.
-        fresh: how many of its writes go to a register that nobody else writes; each such is found later, or lost.
-        forget: how many of its operations forget first what the process knows of the register.
+        process: number of the process, which makes its values unique.
+        record: path of its record.
+        config: configuration of the library.
+        slots: names of the slots to use.
+        keys: registers per slot, which all processes share.
+        tasks: number of concurrent tasks.
+        at_least: operations to complete before stopping.
+        pause: seconds that a task rests between operations.
+        fresh: share of writes that go to a register which nobody else writes, so that a lost write is noticed.
+        forget: share of operations that first drop the id which the process knows.
+        burst: concurrent calls of a burst, for programs that make bursts.
+        each: how many of these calls are for the same key.
     """
 
     process: int
@@ -58,14 +96,62 @@ class Job:
     pause: float = 0.0
     fresh: float = 0.3
     forget: float = 0.2
+    burst: int = 0
+    each: int = 1
+
+
+class Recorder:
+    """Carries out the operations of one process, and records when and how each began and ended."""
+
+    def __init__(self, process: int, record: TextIO) -> None:
+        self._process = process
+        self._record = record
+        self._serial = count()
+        #: Operations that have not returned.
+        self._begun: dict[int, Register] = {}
+        #: Number of operations that have returned.
+        self.done = 0
+        self._run_delay = RunDelay()
+        self._run_delay.start()
+
+    def number(self) -> int:
+        """Return a unique value to write."""
+        return self._process * NUMBERS + next(self._serial)
+
+    async def attempt(
+        self, register: Register, kind: str, number: int | None, do: Callable[[], Awaitable[Any]], who: str
+    ) -> None:
+        serial = next(self._serial)
+        self._begun[serial] = register
+        self._write([serial, time.monotonic_ns(), kind, register.name, number, who, self._run_delay.total_ns])
+        outcome, result, note = "ok", None, ""
+        try:
+            result = await do()
+        except StoreUnavailableError as error:
+            outcome = "unavailable" if kind == "read" or error.may_be_applied else "not applied"
+            note = str(error)
+        except Exception as error:  # any other error is a finding
+            outcome, note = "error", "".join(traceback.format_exception(error))
+        self._return(serial, outcome, result, note)
+
+    def settle(self, time_ns: int, *, is_over: bool) -> None:
+        """Record operations that have not returned as over by ``time_ns``, or as unknown."""
+        for serial in list(self._begun):
+            self._return(serial, "settled" if is_over else "unavailable", None, "its loop has ended", time_ns)
+
+    def _return(self, serial: int, outcome: str, result: Any, note: str, time_ns: int | None = None) -> None:
+        del self._begun[serial]
+        self._write([serial, time_ns or time.monotonic_ns(), outcome, result, note, self._run_delay.total_ns])
+        self.done += 1
+
+    def _write(self, line: list[Any]) -> None:
+        self._record.write(json.dumps(line) + "\n")
 
 
 class Worker:
     def __init__(self, job: Job, record: TextIO) -> None:
         self._job = job
-        self._record = record
-        self._serial = count()
-        self._done = 0
+        self._recorder = Recorder(job.process, record)
         self._is_told_to_stop = False
         self._random = random.SystemRandom()
         self._shared = [
@@ -90,7 +176,7 @@ class Worker:
         self._is_told_to_stop = True
 
     async def _work(self, who: str) -> None:
-        while not self._is_told_to_stop or self._done < self._job.at_least:
+        while not self._is_told_to_stop or self._recorder.done < self._job.at_least:
             register = self._choose()
             if self._random.random() < self._job.forget:
                 register.forget()
@@ -100,7 +186,7 @@ class Worker:
     def _choose(self) -> Register:
         dice = self._random
         if "candle" in self._job.slots and (not self._shared or dice.random() < 1 / len(self._job.slots)):
-            # That of this moment, which all processes race for, or an earlier one.
+            # The current candle, for which all processes race, or an earlier one.
             position = int(time.monotonic() / CANDLE_SECONDS) - dice.choice((0, 0, 0, 1, 40))
             return Register("candle", str(position % POSITIONS))
         return dice.choice(self._shared)
@@ -110,32 +196,16 @@ class Worker:
         if dice < 0.5:
             await self._read(register, who)
         elif register.spec.soft_delete and dice < 0.6:
-            await self._attempt(register, "write", None, register.remove, who)
+            await self._recorder.attempt(register, "write", None, register.remove, who)
         else:
-            number = self._job.process * NUMBERS + next(self._serial)
-            # A list of the newest would push the shared registers out of itself.
+            number = self._recorder.number()
+            # In a list of the newest rows these would displace the shared registers.
             if not register.is_immutable and register.spec.newest is None and self._random.random() < self._job.fresh:
                 register = Register(register.slot, f"f{number}", aside=True)
-            await self._attempt(register, "write", number, lambda: register.write(number), who)
+            await self._recorder.attempt(register, "write", number, lambda: register.write(number), who)
 
     async def _read(self, register: Register, who: str = "") -> None:
-        await self._attempt(register, "read", None, register.read, who)
-
-    async def _attempt(self, register: Register, kind: str, number: int | None, do: Any, who: str) -> None:
-        serial = next(self._serial)
-        self._write([serial, time.monotonic_ns(), kind, register.name, number, who])
-        outcome, result, note = "ok", None, ""
-        try:
-            result = await do()
-        except StoreUnavailableError as error:
-            outcome, note = "unavailable", str(error)
-        except Exception as error:  # any other is a finding, whatever it is
-            outcome, note = "error", "".join(traceback.format_exception(error))
-        self._write([serial, time.monotonic_ns(), outcome, result, note])
-        self._done += 1
-
-    def _write(self, line: list[Any]) -> None:
-        self._record.write(json.dumps(line) + "\n")
+        await self._recorder.attempt(register, "read", None, register.read, who)
 
 
 async def main(job: Job) -> None:

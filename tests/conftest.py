@@ -6,33 +6,38 @@ its own, and names of its own in the Redis keys; nothing is ever flushed.
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any, Final, cast
 
 import pymongo
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, block_grid, embedded, log, series_windows
-from backtest_mongo.config import reset_config
-from backtest_mongo.files.layout import holds_signals
+from backtest_mongo import SLOTS, SlotSpec, embedded
+from backtest_mongo.adapters.registry import persist
+from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.connection import command_guard as guard
+from backtest_mongo.connection import operation
+from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.core import log
+from backtest_mongo.core.config import Config, Given, MongoURI, reset_config
+from backtest_mongo.files.layout import get_engine_fields
 from backtest_mongo.files.text import from_text
-from backtest_mongo.hub import current_hub
-from backtest_mongo.registry import persist
-from backtest_mongo.shapes import Adapter
-from tests import uniform
+from backtest_mongo.series import blocks
+from backtest_mongo.series.rows import CandleRows
+from tests.support import uniform
+from tests.support.deadlines import SECONDS
+from tests.support.failing_servers import FailingServer, failing_server
+from tests.support.memory import use_memory
 
 SERVER_VARIABLES = (
     "CC_MONGO_CONNECTION_STRING",
@@ -47,25 +52,51 @@ DRIVERS = ("motor", "pymongo")
 #: The storage in files, where a test takes it for a driver.
 FILES = "files"
 #: What also holds for files, but for the tests in it that are marked as ``mongodb``.
-FILES_TOO = ("tests.test_contract", "tests.test_candles")
+FILES_TOO = ("tests.contract.test_contract", "tests.contract.test_candles")
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")
 
+
+#: How somebody wants their terminal. Tests of what a terminal is shown say it themselves, and libraries read some of it
+#: when they are imported.
+TERMINAL_VARIABLES = (
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "CLICOLOR_FORCE"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "PYTHON_COLORS"),
+)
+for _name in TERMINAL_VARIABLES:
+    os.environ.pop(_name, None)
+os.environ["TERM"] = "xterm-256color"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_in_memory: Final = use_memory()
+
+#: The servers that the caller names, read before the first test: no test sees these variables.
+GIVEN_SERVERS: Final = Given({name: os.environ[name] for name in SERVER_VARIABLES if os.environ.get(name)})
+
+
+def pytest_unconfigure() -> None:
+    if _in_memory is not None:
+        shutil.rmtree(_in_memory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, Any]]:
     """The configuration of the servers that the tests run against."""
-    given = {name: os.environ[name] for name in SERVER_VARIABLES if os.environ.get(name)}
-    if given:
-        yield given
+    if GIVEN_SERVERS:
+        default = Config.model_fields["CC_MONGO_CONNECTION_STRING"].default.get_secret_value()
+        yield Given({"CC_MONGO_CONNECTION_STRING": default, **GIVEN_SERVERS})
         return
     with embedded.Servers() as started:
         yield started.config
+
+
+def on_database(uri: str, name: str) -> str:
+    """Return the connection string of another database on the same servers, with the same login."""
+    return MongoURI(uri).with_database(name).get_secret_value()
 
 
 @pytest.fixture
@@ -80,7 +111,7 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", *CANDLE_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     reset_config()
-    logger, registry = log.log(), {name: copy.copy(value) for name, value in vars(persist).items()}
+    logger, registry = log._logger, {name: copy.copy(value) for name, value in vars(persist).items()}
     yield
     log._logger = logger
     reset_config()
@@ -88,6 +119,17 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     vars(persist).update(registry)
     for instances in persist._instances.values():
         instances.clear()
+
+
+@pytest.fixture(autouse=True)
+def _long_wait_budget(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis gets the time that it needs, so what a test finds there does not depend on how busy the machine is.
+
+    What is about a Redis that is too slow is marked with ``wait_budget``, and has the 50 ms of production.
+    """
+    if request.node.get_closest_marker("wait_budget") is None:
+        monkeypatch.setattr(operation, "WAIT_SECONDS", SECONDS)
+        monkeypatch.setattr(guard, "COMMAND_SECONDS", 2 * SECONDS)
 
 
 @pytest.fixture(params=(*DRIVERS, FILES))
@@ -105,19 +147,23 @@ def candle_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_grid, "ROWS", 4)
-    monkeypatch.setattr(series_windows, "MANY", 1)
+    monkeypatch.setattr(blocks, "ROWS", 4)
+    monkeypatch.setattr(CandleRows, "many", 1)
 
 
 @pytest.fixture
-def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_blocks: str) -> dict[str, Any]:
+def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_blocks: str) -> Iterator[dict[str, Any]]:
     """The configuration of a fresh database. Files have none, and start no server."""
     if driver == FILES:
-        return {}
+        yield {}
+        return
     servers = request.getfixturevalue("servers")
-    uri = urlsplit(servers["CC_MONGO_CONNECTION_STRING"])._replace(path=f"/{unique}").geturl()
     blocks = {"CC_CANDLE_BLOCKS": False} if candle_blocks == "off" else {}
-    return {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver, **blocks}
+    own = {"CC_MONGO_CONNECTION_STRING": on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)}
+    yield Given({**servers, **own, "CC_MONGO_DRIVER": driver, **blocks})
+    if GIVEN_SERVERS:  # embedded ones end with the run, and so do their databases
+        with pymongo.MongoClient[dict[str, Any]](own["CC_MONGO_CONNECTION_STRING"]) as client:
+            drop_with(client, unique)
 
 
 @dataclass
@@ -130,7 +176,7 @@ class Deployment:
     @property
     def environment(self) -> dict[str, Any]:
         """The configuration as environment variables, for a process of its own."""
-        return {name: str(value) for name, value in self.config.items()}
+        return Given({name: str(value) for name, value in self.config.items()})
 
     async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
         return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
@@ -139,9 +185,7 @@ class Deployment:
         return (await backtest_mongo.get_mongo())[self.name][spec.collection]
 
     async def cached(self, redis_key: str) -> str | None:
-        # A command that was too slow for its caller goes on without it.
-        under_way = [command.task for command in current_hub().cache._guard._commands]
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await current_hub().cache.settle()  # a command that was too slow for its caller goes on without it
         value: Any = await (await backtest_mongo.get_redis()).get(redis_key)
         return value.decode() if value is not None else None
 
@@ -162,9 +206,9 @@ class FileDeployment(Deployment):
             return [] if found is None else [found]
         rows = []
         for path in sorted(self.root.rglob("*.json")):
-            facts = path.with_name(f".{path.stem}.facts")
-            known = list(json.loads(facts.read_bytes())["payloads"].values()) if facts.exists() else []
-            payload = from_text(path.read_bytes(), holds_signals(spec))
+            metadata = path.with_name(f".{path.stem}.facts")
+            known = list(json.loads(metadata.read_bytes())["payloads"].values()) if metadata.exists() else []
+            payload = from_text(path.read_bytes(), get_engine_fields(spec))
             row = payload if spec.shape == "series" else {spec.field: payload}
             rows.append(row | ({"when": known[-1][0]} if spec.when else {}))
         return rows
@@ -181,10 +225,19 @@ class FileDeployment(Deployment):
     def use(self) -> None:
         """Point the registry and the suite at the directory."""
         persist.use_files(self.root)
-        uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._implementation(spec)) for spec in SLOTS}
+        uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._get_implementation(spec)) for spec in SLOTS}
 
 
 # Dropping a database as a whole takes a replica set a tenth of a second, and each of thousands of tests has one.
+
+
+@pytest.fixture
+async def fresh(deployment: Deployment, unique: str) -> AsyncIterator[dict[str, Any]]:
+    """The configuration of another, empty database."""
+    config = deployment.config
+    name = f"{unique}-other"
+    yield {**config, "CC_MONGO_CONNECTION_STRING": config["CC_MONGO_CONNECTION_STRING"].replace(unique, name)}
+    await drop_database(name)
 
 
 async def drop_database(name: str) -> None:
@@ -217,19 +270,43 @@ async def deployment(
     await backtest_mongo.close()
 
 
-@pytest.fixture
-async def driver_garbage() -> AsyncIterator[None]:
-    """For tests that close while nobody answers.
+@pytest.fixture(scope="session")
+def _failing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingServer]:
+    with failing_server(tmp_path_factory.mktemp("failing")) as server:
+        yield server
 
-    PyMongo's asyncio client, closed while one of its monitors is connecting, drops that monitor's socket unclosed.
-    The socket is collected here, where its warning can't fail a test that has nothing to do with it.
-    """
+
+@pytest.fixture
+def failing(_failing_server: FailingServer, unique: str) -> Iterator[FailingServer]:
+    """A replica set of one that fails on demand, and does no more after the test."""
+    yield _failing_server
+    _failing_server.end()
+    drop_with(_failing_server.client, unique)
+
+
+@pytest.fixture
+def failing_config(failing: FailingServer, servers: dict[str, Any], driver: str, unique: str) -> dict[str, Any]:
+    """The configuration of a fresh database there."""
+    return {**servers, "CC_MONGO_CONNECTION_STRING": failing.uri(unique), "CC_MONGO_DRIVER": driver}
+
+
+@pytest.fixture
+async def on_failing(
+    failing: FailingServer, failing_config: dict[str, Any], unique: str
+) -> AsyncIterator[FailingServer]:
+    """The same, with the library set up on it."""
+    await backtest_mongo.setup(failing_config)
+    yield failing
+    failing.end()
+    await failing.until_idle()
+    await backtest_mongo.close()
+
+
+@pytest.fixture
+async def closing() -> AsyncIterator[None]:
+    """Close the library's connections after the test."""
     yield
     await backtest_mongo.close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        await asyncio.sleep(0)
-        gc.collect()
 
 
 class Counts(dict[str, int]):
@@ -247,7 +324,7 @@ async def operations() -> Counts:
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Call the runs on one of the drivers heavy, where either would do: of two Pythons in a row, each keeps another.
+    """Mark what another Python runs: of two Pythons in a row each takes one driver, where either would do.
 
     Of the runs in files those are left that there are.
     """
@@ -255,8 +332,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     spared = DRIVERS[sys.version_info.minor % 2]
     for item in items:
         is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
-        if is_spared and item.get_closest_marker("either_driver"):
-            item.add_marker(pytest.mark.heavy)
+        if is_spared and item.get_closest_marker("either_driver") and not item.get_closest_marker("heavy"):
+            item.add_marker(pytest.mark.other_driver)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -277,7 +354,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         runs = [(spec, way) for spec in specs for way in (BLOCKS if spec.shape == "series" else BLOCKS[:1])]
         ids = [spec.name if way == BLOCKS[0] else f"{spec.name}-{way}" for spec, way in runs]
         metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
-    elif stores and metafunc.module.__name__ in ("tests.test_candles", "tests.test_golden"):
+    elif stores and metafunc.module.__name__ in ("tests.contract.test_candles", "tests.contract.test_golden"):
         metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)
 
 

@@ -1,4 +1,4 @@
-"""Look the installed packages up in a vulnerability service: `python tools/audit.py`, with pip-audit beside them.
+"""Look the installed packages up in a vulnerability service: `python tools/audit.py`, with pip-audit installed as well.
 
 It ends with 0 when every package was looked up and none is known to be vulnerable, with 1 when one is, and with 3 when
 no service could be asked about all of them. That is not a pass: pip-audit itself calls a package that its service does
@@ -53,7 +53,7 @@ def _ask(service: str) -> list[dict[str, Any]] | None:
     try:
         packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except ValueError:
-        # A traceback: its last line tells why.
+        # A traceback: its last line says why.
         print(*done.stderr.strip().splitlines()[-1:], sep="\n", file=sys.stderr)
         return None
     return [package for package in packages if package["name"] != OURSELVES]

@@ -49,7 +49,7 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """A line through points, with a word beside its beginning."""
+    """A line through points, with a word at its beginning."""
 
     points: tuple[tuple[int, int], ...]
     word: str = ""
@@ -58,7 +58,7 @@ class Arrow(NamedTuple):
 def overview() -> str:
     """Return the diagram of what there is."""
     strategy = Box(0, 0, "your code", "your strategy", "names no storage")
-    registry = Box(1, 0, "this process", "persist", "one instance a context")
+    registry = Box(1, 0, "this process", "persist", "one instance per context")
     adapters = Box(2, 0, "this process", "17 adapters", "checks, time, batches")
     mongo = Box(3, 0, "MongoDB", "MongoDB", "every row")
     files = Box(2, 1, "files", "JSON files", "instead, before setup()")
@@ -80,7 +80,7 @@ def read_path() -> str:
     redis = Box(2, 0, "Redis", "is it known there?", "50 ms at most, or not asked")
     find = Box(3, 0, "MongoDB", "one indexed find", "by the natural key")
     answer = Box(0, 1, "your code", "the payload, or nothing", "as of `when`")
-    same = Box(1, 1, "this process", "is it this very key?")
+    same = Box(1, 1, "this process", "same natural key?")
     fetch = Box(2, 1, "MongoDB", "fetch by _id")
     fill = Box(3, 1, "this process", "keep the id", "here and in Redis")
     lane = fill.top + HEIGHT + 22
@@ -112,11 +112,11 @@ def write_path() -> str:
     """Return the diagram of a write."""
     call = Box(0, 0, "your code", "write_signal_data(row)")
     check = Box(1, 0, "this process", "check and freeze it", "else an error, nothing sent")
-    join = Box(2, 0, "this process", "join what waits in", "the same turn")
+    join = Box(2, 0, "this process", "batch it with", "concurrent calls")
     upsert = Box(3, 0, "MongoDB", "findOneAndUpdate upsert", "unique key, w: majority")
     answer = Box(0, 1, "your code", "acknowledged")
     keep = Box(1, 1, "this process", "keep the id", "here and in Redis")
-    look = Box(3, 1, "MongoDB", "has it landed?", "asked if no answer came")
+    look = Box(3, 1, "MongoDB", "was it applied?", "checked if no answer came")
     lane = upsert.top + HEIGHT + (DOWN - HEIGHT) // 2
     arrows = [
         Arrow((call.at(1, 0.5), check.at(0, 0.5))),

@@ -1,4 +1,4 @@
-"""Writes ``docs/slots.md`` from the slot table: every slot with its constructor, methods, keys, fields and a document.
+"""Write ``docs/slots.md`` from the slot table: every slot with its constructor, methods, keys, fields and a document.
 
 ``python tools/slots_page.py`` writes it; ``--check`` fails if it is not what it would write. The documents are those
 that the Node package wrote, from ``tests/golden/layout.json``.
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.contracts import contract_methods
-from backtest_mongo.expansion import context_signature
-from backtest_mongo.files.layout import path_of
-from backtest_mongo.specs import FLAG, SlotSpec
+from backtest_mongo.adapters.contracts import list_contract_methods
+from backtest_mongo.adapters.expansion import make_signature
+from backtest_mongo.core.specs import FLAG, SlotSpec
+from backtest_mongo.files.layout import get_template
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "slots.md"
@@ -25,27 +25,28 @@ PAGE: Final = ROOT / "docs" / "slots.md"
 LINE: Final = 84
 
 SHAPES: Final = {
-    "document": ("One document a context", "One document for each set of the constructor's arguments."),
-    "entry": ("One document a context and signal", "One document for each context and signal id."),
-    "collection": ("Lists", "Many documents, each keyed by its item's own `id`, and read as a list."),
+    "document": ("One document per context", "One document for each combination of the constructor's arguments."),
+    "entry": ("One document per context and signal", "One document for each context and signal id."),
+    "collection": ("Lists", "Many documents, each keyed by the `id` of its item, read as a list."),
     "bucket": (
         "Keys and values",
-        "Values by key, read one at a time or listed. What is removed is marked and kept until it is written again.",
+        "Values by key, read one at a time or listed. A removed row is marked and kept until it is written again.",
     ),
-    "series": ("Series", "Immutable rows on a grid of times."),
+    "series": ("Series", "Immutable rows on a time grid."),
 }
 HEADER: Final = """\
 # Slots
 
-Everything that an engine stores goes to one of seventeen slots, each with a collection and an adapter class of its own.
-[slots.py](../backtest_mongo/slots.py) is the table that they are expanded from, and this page is written from it.
+What an engine stores in each of the seventeen slots, and where: constructor, methods, collection, keys, file and a
+document. [slots.py](../backtest_mongo/core/slots.py) is the table that the adapter classes are expanded from; this page
+is generated from it.
 
-A row is found by its key, over which its collection has a unique index. `when` is the simulation time in milliseconds
-since the epoch: reads that are given a time return nothing that was stored for a later one. All documents have
-`createDate` and `updatedDate` (dates, UTC) and `__v`, which mongoose expects. A Redis key holds the document's `_id`,
-as 24 hex digits; `{backtest|live}` is the word that the flag `backtest` stands for. Before `setup()` a row is a file
-below `dump`, whose content is the payload; a part of its path in brackets is left out where its field is empty. The
-documents below are some that the Node package has stored; dates are replaced by `"<now>"`.
+Each slot has its own collection, with a unique index on the key. `when` is the simulation time in milliseconds since
+the epoch: a read with a time returns nothing that was stored for a later one. Every document has `createDate` and
+`updatedDate` (dates, UTC), and `__v`, which mongoose expects. A Redis key holds the document's `_id` as 24 hex digits;
+`{backtest|live}` is the word for the flag `backtest`. Before `setup()` a row is a file in `dump` that holds the
+payload; a bracketed part of its path is omitted if its field is empty. The documents were stored by the Node package;
+their dates are replaced by `"<now>"`.
 """
 
 
@@ -65,8 +66,10 @@ def page() -> str:
 
 def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
     adapter = ADAPTERS[spec.name]
-    constructor = f"{spec.class_name}{_arguments(context_signature(spec))}"
-    methods = [f"{name}{_arguments(inspect.signature(getattr(adapter, name)))}" for name in contract_methods(adapter)]
+    constructor = f"{spec.class_name}{_arguments(make_signature(spec, None))}"
+    methods = [
+        f"{name}{_arguments(inspect.signature(getattr(adapter, name)))}" for name in list_contract_methods(adapter)
+    ]
     rows = [
         ("constructor", f"`{constructor}`"),
         ("methods", "<br>".join(f"`{method}`" for method in methods if not method.startswith("wait_for_init"))),
@@ -106,10 +109,10 @@ def _about(spec: SlotSpec) -> str:
     if spec.payload == "object|null":
         sentences.append("Writing `None` clears it.")
     if spec.newest is not None:
-        sentences.append(f"A list gives the newest {spec.newest}, the oldest of them first; `limit=` changes that.")
+        sentences.append(f"A list returns the newest {spec.newest}, oldest first; `limit=` changes the number.")
     if spec.immutable:
         sentences.append(
-            "What is stored never changes, and what has not closed yet is skipped. See [Candles](candles.md)."
+            "Stored rows never change, and candles that have not closed yet are skipped. See [Candles](candles.md)."
         )
     return " ".join(sentences)
 
@@ -125,7 +128,7 @@ def _arguments(signature: inspect.Signature) -> str:
 
 def _nothing(spec: SlotSpec) -> str:
     if spec.shape == "series":
-        return "`None`, also if a single row of the window is missing"
+        return "`None`, also if any row of the window is missing"
     if spec.shape == "collection" or spec.payload == "list":
         return "`[]`"
     return "`{}`" if spec.shape == "entry" else "`None`"
@@ -144,7 +147,7 @@ def _redis_key(spec: SlotSpec) -> str:
 
 
 def _file(spec: SlotSpec) -> str:
-    return f"dump/{path_of(spec)}.json".replace("*", "").replace(f"{{{FLAG}}}", "{backtest\\|live}")
+    return f"dump/{get_template(spec)}.json".replace("*", "").replace(f"{{{FLAG}}}", "{backtest\\|live}")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Writes ``adapters.pyi`` and ``contracts.pyi`` from the slot table, for type checkers and editors.
+"""Writes ``adapters/__init__.pyi`` and ``adapters/contracts.pyi`` from the slot table, for type checkers and editors.
 
 ``python tools/stubs.py`` writes them; ``--check`` fails if they are not what it would write.
 """
@@ -12,10 +12,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.contracts import SlotFactories, contract_methods, factory_doc
-from backtest_mongo.expansion import context_signature
-from backtest_mongo.shapes import Adapter
+from backtest_mongo.adapters import ADAPTERS, contracts
+from backtest_mongo.adapters.contracts import SlotFactories, list_contract_methods
+from backtest_mongo.adapters.expansion import make_signature
+from backtest_mongo.adapters.shapes import Adapter
 
 PACKAGE = Path(__file__).resolve().parent.parent / "backtest_mongo"
 
@@ -29,7 +29,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from backtest_mongo.shapes import (
+from backtest_mongo.adapters.shapes import (
     Adapter,
     BucketAdapter,
     CollectionAdapter,
@@ -37,121 +37,105 @@ from backtest_mongo.shapes import (
     EntryAdapter,
     SeriesAdapter,
 )
-from backtest_mongo.specs import SlotSpec
-from backtest_mongo.types import Candle, Context, Payload, Rows, When
+from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.types import Candle, Context, Interval, Payload, Rows, SeriesTime, When
 
 '''
 
 
-def _signature(function: Any, leading: str = "") -> str:
-    signature = inspect.signature(function) if callable(function) else function
-    parameters = [leading] if leading else []
+def _format_signature(signature: inspect.Signature, first: str = "") -> str:
+    parameters = [first] if first else []
     for parameter in signature.parameters.values():
-        if parameter.name == "self":
-            continue
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
+        if parameter.name not in ("self", "cls"):
+            default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+            parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
     return f"({', '.join(parameters)}) -> {signature.return_annotation}"
 
 
-def _method(name: str, method: Any, *, abstract: bool = False) -> str:
+def _format_docstring(value: Any) -> str:
+    doc = inspect.getdoc(value) or ""
+    return f'"""{doc}\n"""' if "\n" in doc else f'"""{doc}"""'
+
+
+def _format_method(name: str, method: Any, *, decorator: str = "") -> str:
     keyword = "async def" if inspect.iscoroutinefunction(method) else "def"
-    doc = inspect.getdoc(method) or ""
-    lines = [f"{keyword} {name}{_signature(method, 'self')}:"]
-    if "\n" in doc:
-        lines += textwrap.indent(f'"""{doc}\n"""', "    ").splitlines()
-    else:
-        lines.append(f'    """{doc}"""')
-    if abstract:
-        lines.insert(0, "@abstractmethod")
+    signature = _format_signature(inspect.signature(method), "cls" if decorator == "@classmethod" else "self")
+    lines = [decorator] if decorator else []
+    lines += [f"{keyword} {name}{signature}:", textwrap.indent(_format_docstring(method), "    ")]
     return textwrap.indent("\n".join(lines), "    ")
 
 
-def _own_methods(adapter: type[Adapter]) -> dict[str, Any]:
-    return {name: method for name, method in contract_methods(adapter).items() if name in vars(adapter)}
-
-
-def _adapter(adapter: type[Adapter]) -> str:
-    init = _method("__init__", adapter.__init__)
-    methods = [_method(name, method) for name, method in _own_methods(adapter).items()]
+def _format_adapter(adapter: type[Adapter]) -> str:
+    methods = []
     for name, value in vars(adapter).items():
-        if isinstance(value, classmethod) and name[0] != "_":
-            methods.append(f"    @classmethod\n{_method(name, getattr(adapter, name)).replace('(self', '(cls', 1)}")
-    doc = textwrap.indent(f'"""{inspect.getdoc(adapter)}\n"""', "    ")
+        if isinstance(value, classmethod):
+            methods.append(_format_method(name, getattr(adapter, name), decorator="@classmethod"))
+        elif inspect.isfunction(value):
+            methods.append(_format_method(name, value))
     base = adapter.__mro__[1].__name__
-    return "\n".join([f"class {adapter.__name__}({base}):", doc, "", init, *methods])
+    doc = textwrap.indent(_format_docstring(adapter), "    ")
+    return "\n".join([f"class {adapter.__name__}({base}):", doc, "", *methods])
 
 
 def _contract_name(adapter: type[Adapter]) -> str:
     return adapter.__name__.removesuffix("Adapter") + "Contract"
 
 
-def _contract(adapter: type[Adapter]) -> str:
-    methods = [_method(name, method, abstract=True) for name, method in contract_methods(adapter).items()]
+def _format_contract(adapter: type[Adapter]) -> str:
+    methods = list_contract_methods(adapter).items()
+    parts = [_format_method(name, method, decorator="@abstractmethod") for name, method in methods]
     doc = f'    """What an implementation of the ``{adapter.spec.name}`` slot must have."""'
-    return "\n".join([f"class {_contract_name(adapter)}(Protocol):", doc, "", *methods])
+    return "\n".join([f"class {_contract_name(adapter)}(Protocol):", doc, "", *parts])
 
 
-def _factory(adapter: type[Adapter]) -> str:
-    signature = context_signature(adapter.spec, returns=_contract_name(adapter))
-    doc = f'        """{factory_doc(adapter.spec)}"""'
-    return f"    def {adapter.spec.name}{_signature(signature, 'self')}:\n{doc}"
-
-
-def _use(adapters: list[type[Adapter]]) -> str:
+def _format_use(adapters: list[type[Adapter]]) -> str:
     """Name every slot, so that type checkers compare an implementation with the contract of its slot."""
     slots = []
     for adapter in adapters:
-        context = ", ".join(
-            str(parameter.annotation) for parameter in context_signature(adapter.spec).parameters.values()
-        )
-        slots.append(f"{adapter.spec.name}: Callable[[{context}], {_contract_name(adapter)}] = ...")
-    doc = textwrap.indent(f'"""{inspect.getdoc(SlotFactories.use)}\n"""', " " * 8)
+        _, *context = make_signature(adapter.spec, returns=None).parameters.values()
+        types = ", ".join(str(parameter.annotation) for parameter in context)
+        slots.append(f"{adapter.spec.name}: Callable[[{types}], {_contract_name(adapter)}] = ...")
+    doc = textwrap.indent(_format_docstring(SlotFactories.use), " " * 8)
     return f"    def use(self, *, {', '.join(slots)}, **own: Callable[..., Any]) -> None:\n{doc}"
 
 
 def render() -> dict[Path, str]:
     """Return the text of each stub by its path."""
     adapters = list(ADAPTERS.values())
-    adapter_stub = [HEADER.format(title="The adapter classes, as the slot table gives them.")]
     names = [adapter.__name__ for adapter in adapters]
-    adapter_stub.append(f"__all__ = {['ADAPTERS', *names]!r}\n\nADAPTERS: dict[str, type[Adapter]]\n\n")
-    adapter_stub += [f"{_adapter(adapter)}\n\n" for adapter in adapters]
-    contract_stub = [HEADER.format(title="What an implementation of each slot must have.")]
-    contract_stub.append(f"__all__ = {_module('__all__')!r}\n\nCONTRACTS: dict[str, type]\n\n")
-    contract_stub += [
-        f"def contract{_signature(inspect.signature(_module('contract')))}: ...\n",
-        f"def contract_methods{_signature(inspect.signature(_module('contract_methods')))}: ...\n",
-        f"def factory{_signature(inspect.signature(_module('factory')))}: ...\n",
-        f"def factory_doc{_signature(inspect.signature(_module('factory_doc')))}: ...\n\n",
+    adapter_stub = [
+        HEADER.format(title="The adapter classes, expanded from the slot table."),
+        f"__all__ = {['ADAPTERS', *names]!r}\n\nADAPTERS: dict[str, type[Adapter]]\n\n",
+        *(f"{_format_adapter(adapter)}\n\n" for adapter in adapters),
     ]
-    contract_stub += [f"{_contract(adapter)}\n\n" for adapter in adapters]
-    contract_stub.append(
-        f'class SlotFactories:\n    """{inspect.getdoc(SlotFactories)}"""\n\n'
-        f"{_use(adapters)}\n"
-        "    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...\n"
-        "    def _get(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n"
-    )
-    contract_stub.append("\n".join(_factory(adapter) for adapter in adapters) + "\n")
+    contract_stub = [
+        HEADER.format(title="What an implementation of each slot must have."),
+        f"from backtest_mongo.adapters import {', '.join(names)}\n\n",
+        f"__all__ = {contracts.__all__!r}\n\nCONTRACTS: dict[str, type]\n\n",
+        *(
+            f"def {function.__name__}{_format_signature(inspect.signature(function))}: ...\n"
+            for function in (list_contract_methods, contracts.make_contract, contracts.make_factory)
+        ),
+        "\n",
+        *(f"{_format_contract(adapter)}\n\n" for adapter in adapters),
+        f"class SlotFactories:\n    {_format_docstring(SlotFactories)}\n\n{_format_use(adapters)}\n",
+        "    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...\n",
+        "    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n",
+        *(f"{_format_method(name, getattr(SlotFactories, name))}\n" for name in ADAPTERS),
+    ]
     return {
-        PACKAGE / "adapters.pyi": _formatted("".join(adapter_stub)),
-        PACKAGE / "contracts.pyi": _formatted("".join(contract_stub)),
+        PACKAGE / "adapters" / "__init__.pyi": _format_source("".join(adapter_stub)),
+        PACKAGE / "adapters" / "contracts.pyi": _format_source("".join(contract_stub)),
     }
 
 
-def _module(name: str) -> Any:
-    import backtest_mongo.contracts
-
-    return getattr(backtest_mongo.contracts, name)
-
-
-def _formatted(source: str) -> str:
+def _format_source(source: str) -> str:
     """Leave out the imports that are not used; ruff formats the rest."""
     import subprocess
 
     for arguments in (["check", "--select", "F401,I,RUF022", "--fix", "--exit-zero", "--quiet"], ["format", "--quiet"]):
         done = subprocess.run(
-            [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(PACKAGE / "stub.pyi"), "-"],
+            [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(PACKAGE / "adapters" / "stub.pyi"), "-"],
             input=source,
             capture_output=True,
             text=True,

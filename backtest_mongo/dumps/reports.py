@@ -1,4 +1,4 @@
-"""What importing and exporting a dump report."""
+"""The reports of importing and exporting a dump."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
     "SlotImport",
 ]
 
-#: Which of two different rows of one key stays: the one that was written last, the file's, or the store's.
+#: Which of two different rows with the same key stays: the one that was written last, the file's, or the store's.
 Conflicts: TypeAlias = Literal["newest", "file", "store"]
 
 CONFLICTS: Final[tuple[Conflicts, ...]] = ("newest", "file", "store")
@@ -24,11 +24,11 @@ CONFLICTS: Final[tuple[Conflicts, ...]] = ("newest", "file", "store")
 
 @dataclass(frozen=True, slots=True)
 class DumpProblem:
-    """A file that was left out.
+    """A file, or a document, that was left out.
 
     Attributes:
-        path: where it is, below the dump.
-        slot: its slot's name, where that is known.
+        path: where it is below the dump.
+        slot: its slot's name, if that is known.
         problem: why it was left out.
         hint: what to do about it.
     """
@@ -41,7 +41,13 @@ class DumpProblem:
 
 @dataclass(frozen=True, slots=True)
 class DumpConflict:
-    """A key that the dump and the store hold different rows of, and which of them stays."""
+    """A key for which the dump and the store have different rows.
+
+    Attributes:
+        path: where the file is below the dump.
+        slot: the slot's name.
+        kept: which of the rows stays.
+    """
 
     path: str
     slot: str
@@ -50,17 +56,17 @@ class DumpConflict:
 
 @dataclass(frozen=True, slots=True)
 class SlotImport:
-    """What became of one slot's files, or would: each is counted once.
+    """What happened, or would happen, to one slot's files, each of which is counted once.
 
     Attributes:
         slot: the slot's name.
-        files: how many there are.
+        files: the number of files.
         added: rows that the store did not have.
-        same: rows that it has like this.
-        replaced: rows of which the file's was taken.
-        kept: rows of which the store's was left; of candles, which never change, all that differ.
-        open: candles that have not closed yet.
-        refused: files that were left out: the report's ``problems``.
+        same: rows that the store has with the same values.
+        replaced: differing rows in which the file's version replaced the store's.
+        kept: differing rows in which the store's version stayed; all candles that differ, as candles never change.
+        open: candles that have not closed yet, which are not stored.
+        refused: files that were left out, as the report's ``problems`` say.
     """
 
     slot: str
@@ -80,10 +86,10 @@ class ImportReport:
     Attributes:
         directory: the dump.
         applied: whether anything was written.
-        slots: the slots that have files.
-        conflicts: rows that differ, the first thousand of each slot.
-        problems: files that were left out.
-        others: directories and files of the dump that are no slot's.
+        slots: what happened to the files of each slot that has some.
+        conflicts: the rows that differ; of each slot the first thousand.
+        problems: the files that were left out.
+        others: directories and files in the dump that belong to no slot.
     """
 
     directory: str
@@ -101,7 +107,13 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class SlotExport:
-    """What became of one slot's rows: files that were written, and those that were there already, the same."""
+    """What happened to one slot's rows.
+
+    Attributes:
+        slot: the slot's name.
+        written: how many files were written.
+        same: how many files existed already with the same content.
+    """
 
     slot: str
     written: int = 0
@@ -114,8 +126,8 @@ class ExportReport:
 
     Attributes:
         directory: the dump.
-        slots: the slots that have rows.
-        problems: rows that were left out, as their documents are not what the slot holds.
+        slots: what happened to the rows of each slot that has some.
+        problems: the documents that were left out, as they can't be rows of the slot.
     """
 
     directory: str

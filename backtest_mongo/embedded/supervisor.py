@@ -1,8 +1,8 @@
-"""Runs one server and ends it when its own standard input closes: so a server never outlives who started it.
+"""Run one server and end it when standard input closes, so that the server never outlives the process it belongs to.
 
-Started as a script of its own, with nothing but the standard library, by :mod:`backtest_mongo.embedded.servers`. A
-dead parent closes the pipe whatever killed it, SIGKILL included. On Linux the kernel ends the server if this process
-dies.
+:mod:`backtest_mongo.embedded.server_process` starts this as a script, which uses the standard library alone. The pipe
+closes when the parent dies, whatever killed it, SIGKILL included. On Linux the kernel ends the server
+if this process dies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import threading
 
 STOP_SECONDS = 20
-#: What a parent sends; one that dies closes the pipe.
+#: What the parent writes to the pipe. A parent that dies closes it.
 STOP = b"s"
 KILL = b"k"
 PR_SET_PDEATHSIG = 1
@@ -28,15 +28,15 @@ def _die_with_parent() -> None:
 
 
 def main(temporary: str, command: list[str]) -> int:
-    """Run ``command``. If its parent dies, remove the directory ``temporary``, where that is not empty."""
+    """Run ``command`` and return its exit status. If the parent dies, remove the directory ``temporary``, if given."""
     orphaned = threading.Event()
-    # Ctrl-C goes to the whole process group of a terminal: whoever started us decides what it means.
+    # Ctrl-C reaches every process of the terminal's group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
 
     def watch() -> None:
-        # os.read and not sys.stdin: its lock, held at shutdown, would abort the interpreter.
+        # os.read and not sys.stdin, whose lock, held at shutdown, would abort the interpreter.
         order = os.read(0, 1)
         if not order and temporary:
             orphaned.set()

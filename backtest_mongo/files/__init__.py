@@ -1,24 +1,27 @@
-"""The storage that needs nothing installed: JSON files, laid out as the Node package's default lays them out.
+"""The storage that needs no server: JSON files in the layout of the Node package's default storage.
 
-:mod:`~backtest_mongo.files.layout` says where a row's file is. The file's content is the payload itself, so either side
-reads what the other has written. What MongoDB keeps beside a payload has no place in that; it behaves the same here:
+:mod:`~backtest_mongo.files.layout` says where a row's file is. The file holds the payload and nothing else, so the Node
+package and this library read each other's files. What MongoDB keeps besides the payload is kept as follows:
 
-* **The simulation time** of a row, and the **order of first writes** that the lists of the newest rows need, stand in
-  a second file beside the first: ``.name.facts`` beside ``name.json``. Node takes for an entity what ends in ``.json``
-  and does not start with ``.tmp-``, so it passes over this one; and no entity of ours starts with a dot. It is one file
-  a row, not one a directory: what a write costs does not grow with its neighbours.
-* **Both at once.** The facts name the payload that they belong to by its digest, and are written first, with those of
-  the payload before: a writer that is killed in between has changed nothing, and whoever reads sees one pair or the
-  other. The rename of the payload is what makes a write.
-* **A payload that the facts don't know** is Node's. Its simulation time is its own ``when``, if it has a whole number
-  there, and the time its file was written otherwise, which lets no reader see too much. Its place among the newest rows
-  is the time its file was written, and stays that when it is written here.
-* **Removed rows** keep their file, whose payload says ``removed``, as in MongoDB. For a payload that is no object the
-  facts say so.
-* **Names** that can't be a file's are escaped, and ordinary ones are Node's: see :mod:`~backtest_mongo.files.names`.
-* **Values** that JSON lacks are spelled as MongoDB's extended JSON does: see :mod:`~backtest_mongo.files.text`.
+* **Metadata sidecar**: the simulation time of a row, and the order of first writes, by which lists of the newest rows
+  are sorted, are in a second file: ``.name.facts`` next to ``name.json``. For Node an entity is a file that ends in
+  ``.json`` and does not start with ``.tmp-``, so it ignores the sidecar; and no entity of this library starts with a
+  dot. There is one sidecar per row and not one per directory, so that the cost of a write does not grow with the number
+  of rows.
+* **Atomic writes**: the sidecar names its payload by a digest. It is written first, and has the entry of the previous
+  payload too. A writer that is killed before it renames the payload has changed nothing, and a reader sees either the
+  old pair or the new one.
+* **Node's payloads** are those whose digest is not in the sidecar. Their simulation time is their own ``when``, if that
+  is a whole number, and otherwise the time when the file was written, so that no reader looks ahead. In lists of the
+  newest rows they are sorted by the time when the file was written; writing them here does not change that time.
+* **Removed rows** keep their file, with ``removed`` in the payload. If the payload is not an object, the mark is in the
+  sidecar.
+* **Names** that a file can't have are escaped, and ordinary names are Node's: see :mod:`~backtest_mongo.files.names`
+  and :mod:`~backtest_mongo.files.paths`.
+* **Values** that JSON lacks are written as MongoDB's extended JSON: see :mod:`~backtest_mongo.files.text`.
 
-A write is a temporary file, ``fsync``, a rename and ``fsync`` of the directory. Writers of one directory take turns, in
-this process by a queue and between processes by a lock on the directory, which ends with its holder. Readers take no
-lock. A candle's file is linked to its name, which only the first can do: so it is with Node's writers too.
+A write makes a temporary file, calls ``fsync``, renames the file and calls ``fsync`` on the directory. A queue orders
+the writers of a directory in this process, and a lock on the directory keeps processes apart; it ends with the process
+that holds it. Readers take no lock. A candle's file is linked to its name, which fails if the name is taken, so the
+first write wins against Node's writers too.
 """

@@ -6,70 +6,87 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from itertools import groupby
-from typing import Any, Final, TypeVar
+from itertools import groupby, islice
+from typing import Final, TypeVar
 
+from backtest_mongo.core.log import log
+from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
-from backtest_mongo.files.layout import path_of
-from backtest_mongo.files.names import Place, places
-from backtest_mongo.files.readings import is_plain
-from backtest_mongo.files.rows import Directory, Row, Written
-from backtest_mongo.files.turns import Turns
-from backtest_mongo.specs import Key, SlotSpec
+from backtest_mongo.files.directory import SUFFIX, Directory, FileRow, RowToWrite, list_nested
+from backtest_mongo.files.directory_lock import lock_directory
+from backtest_mongo.files.layout import may_have_slash
+from backtest_mongo.files.ordered_threads import Turns
+from backtest_mongo.files.paths import Place, RowPath, compile_paths
+from backtest_mongo.files.row_owners import is_free, is_row_of
 from backtest_mongo.types import Document
 
 __all__ = ["FileStore"]
 
-#: Rows that are read or written at a time.
+#: How many rows are read or written at a time.
 _PAGE: Final = 500
 
 T = TypeVar("T")
 
 
 class FileStore:
-    """A slot's rows below a root directory. It may be used on any event loop, and in any number of processes."""
+    """A slot's rows below a root directory, for any event loop; any number of processes may share the directory."""
 
     def __init__(self, root: str, spec: SlotSpec) -> None:
         self._root = root
         self._spec = spec
+        self._paths = compile_paths(spec)
         self._turns = Turns()
         self._folds_case: bool | None = None
         self._swept: set[str] = set()
+        self._warned: set[str] = set()
 
     async def ready(self) -> None:
-        """Do nothing: directories are made by the first write."""
+        """Do nothing: the first write creates the directories."""
 
     async def find(self, key: Key) -> Document | None:
-        return await self._blocking("reading", partial(self._find, key))
+        return await self._run_in_thread("reading", partial(self._find, key))
 
     async def upsert(self, key: Key, fields: Document) -> None:
-        await self._in_turn("writing", key, partial(self._write, [(key, fields)]))
+        await self._run_in_turn("writing", key, partial(self._write, [(key, fields)]))
+
+    async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        return list(await asyncio.gather(*map(self.find, keys)))
+
+    async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        """Write rows of any keys, those of one key in their order. Once all are done, the first error is raised."""
+        upserts = (self.upsert(key, fields) for key, fields in rows)
+        for outcome in await asyncio.gather(*upserts, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
-        """Write rows with different keys, in their order: those that are new are then the newest in this order."""
-        for start in range(0, len(rows), _PAGE):
-            page = rows[start : start + _PAGE]
-            await self._in_turn("writing", page[0][0], partial(self._write, page))
+        """Write rows with different keys in their order, which is also their order among the newest rows."""
+        if rows:
+            await self._run_in_turn("writing", rows[0][0], partial(self._write_pages, rows))
 
     async def remove(self, key: Key) -> None:
-        await self._in_turn("removing", key, partial(self._remove, key))
+        await self._run_in_turn("removing", key, partial(self._remove, key))
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield every row of a context that is not removed, in the order of its key, and not later than ``until``."""
-        items = sorted(await self._blocking("listing", partial(self._items, context)))
+        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+        items = sorted(await self._run_in_thread("listing", partial(self._list_items, context)))
         for start in range(0, len(items), _PAGE):
             keys = [(*context, item) for item in items[start : start + _PAGE]]
-            for document in await self._blocking("listing", partial(self._find_all, keys)):
+            for document in await self._run_in_thread("listing", partial(self._find_all, keys)):
                 when = document.get("when")
                 if not document.get("removed") and (until is None or when is None or when <= until):
                     yield document
 
     async def newest(self, context: Key, limit: int) -> list[Document]:
-        """Return the ``limit`` rows of a context that were first written last, oldest first."""
-        return await self._blocking("listing", partial(self._newest, context, limit))
+        """Return the ``limit`` newest rows of a context, oldest first."""
+        return await self._run_in_thread("listing", partial(self._find_newest, context, limit))
 
-    # What blocks
+    # What blocks runs in threads.
+
+    def _write_pages(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        for start in range(0, len(rows), _PAGE):
+            self._write(rows[start : start + _PAGE])
 
     def _find(self, key: Key) -> Document | None:
         found = self._locate(key)
@@ -85,112 +102,133 @@ class FileStore:
         return document
 
     def _find_all(self, keys: Sequence[Key]) -> list[Document]:
-        return [document for key in keys if (document := self._find(key)) is not None]
+        return [document for key in keys if (document := self._find_sound(key)) is not None]
 
-    def _locate(self, key: Key) -> tuple[Directory, str, Row] | None:
+    def _find_sound(self, key: Key) -> Document | None:
+        """Return a row for a list, or ``None`` if its file can't be read: a bad file must not hide all other rows."""
+        try:
+            return self._find(key)
+        except (StoreError, disk.UnfitError) as error:
+            problem = error.message if isinstance(error, StoreError) else f"{error.filename}: {error.strerror}"
+            if problem not in self._warned:
+                self._warned.add(problem)
+                log().warning("a list lacks a row whose file can't be read", slot=self._spec.name, problem=problem)
+            return None
+
+    def _locate(self, key: Key) -> tuple[Directory, str, FileRow] | None:
         """Return where the row of a key is, and the row."""
-        for at, place in enumerate(self._places(key)):
-            if at and self._folds_case and not disk.ends_in(self._root, _with_suffix(place.path)):
+        for at, place in enumerate(self._find_places(key)):
+            if at and self._folds_case and not disk.has_spelling(self._root, _add_suffix(place.path)):
                 continue
             directory, name = self._directory(place), place.path[-1]
             row = directory.read(name)
             if row is None:
                 continue
-            told_by = place.told_by
-            payload = row.payload if isinstance(row.payload, dict) else {}
-            if all(payload.get(field) == value for field, value in told_by.items()):
+            if is_row_of(self._paths, directory, place, key, row):
                 return directory, name, row
         return None
 
     def _write(self, rows: Sequence[tuple[Key, Document]]) -> None:
-        disk.make_directory(os.path.join(self._root, self._first))
-        spec = self._spec
-        placed = [(self._places(key)[0], key, fields) for key, fields in rows]
+        disk.make_directory(self._top)
+        placed = [(self._find_places(key)[0], key, fields) for key, fields in rows]
         for path, some in groupby(placed, key=lambda row: row[0].path[:-1]):
-            written = [
-                Written(
-                    place.path[-1],
-                    str(key[-1]),
-                    row[spec.field],
-                    row.get("when"),
-                    row.get("removed", False),
-                    marked=not is_plain(spec, place.path),
-                )
-                for place, key, row in some
-            ]
-            directory = Directory(spec, os.path.join(self._root, *path))
-            with disk.turn(directory.path):
+            directory = Directory(self._spec, os.path.join(self._root, *path))
+            with lock_directory(directory.path):
                 self._sweep(directory)
-                directory.write(written)
+                free: list[tuple[Place, Key, Document]] = []
+                taken: list[tuple[Place, Key, Document]] = []
+                for place, key, row in some:
+                    (free if is_free(self._paths, directory, place, key) else taken).append((place, key, row))
+                directory.write(self._make_row(*row) for row in free)
+                for _, key, row in taken:
+                    self._write_exclusive(key, row)
+
+    def _write_exclusive(self, key: Key, row: Document) -> None:
+        """Write a row to the place of its key alone, as another row has the shared one. The caller locks that one."""
+        place = next(place for place in self._find_places(key) if not place.is_shared)
+        directory = self._directory(place)
+        with lock_directory(directory.path):
+            self._sweep(directory)
+            directory.write([self._make_row(place, key, row)])
+
+    def _make_row(self, place: Place, key: Key, row: Document) -> RowToWrite:
+        needs_key = not self._paths.is_unambiguous(place.path)
+        removed = row.get("removed", False)
+        return RowToWrite(place.path[-1], key, row[self._spec.field], row.get("when"), removed, needs_key=needs_key)
 
     def _remove(self, key: Key) -> None:
         if self._locate(key) is None:
             return
-        place = self._places(key)[0]
+        place = self._find_places(key)[0]
         directory = self._directory(place)
-        with disk.turn(directory.path):
+        with lock_directory(directory.path):
             self._sweep(directory)
             found = self._locate(key)
             if found is None or found[2].removed:
                 return
             row = found[2]
             payload = {**row.payload, "removed": True} if isinstance(row.payload, dict) else row.payload
-            marked = not is_plain(self._spec, place.path)
-            directory.write([Written(place.path[-1], str(key[-1]), payload, row.when, True, marked=marked)])
+            needs_key = not self._paths.is_unambiguous(place.path)
+            directory.write([RowToWrite(place.path[-1], key, payload, row.when, True, needs_key=needs_key)])
 
-    def _items(self, context: Key) -> set[str]:
-        # Any item will do: all are in the same directories.
-        return set().union(
-            *(self._directory(place).items() for place in self._places((*context, "any")) if not place.told_by)
-        )
+    def _list_items(self, context: Key) -> set[str]:
+        # Any item will do, as all are in the same directories.
+        places = self._find_places((*context, "any"))
+        directories = [self._directory(place) for place in places if not place.needs_names]
+        found: set[str] = set().union(*(directory.list_items() for directory in directories))
+        if may_have_slash(self._spec.key[-1]):
+            for directory in directories:
+                found.update("/".join(parts) for parts in list_nested(directory.path))
+        return found
 
-    def _newest(self, context: Key, limit: int) -> list[Document]:
-        keys = ((*context, item) for item in self._items(context))
-        order = sorted((self._created(key), key) for key in keys)
-        return self._find_all([key for _, key in order[-limit:]])
+    def _find_newest(self, context: Key, limit: int) -> list[Document]:
+        keys = ((*context, item) for item in self._list_items(context))
+        ordered = sorted((self._find_order(key), key) for key in keys)
+        found = (document for _, key in reversed(ordered) if (document := self._find_sound(key)) is not None)
+        return list(islice(found, limit))[::-1]
 
-    def _created(self, key: Key) -> int:
-        found = (self._directory(place).created(place.path[-1]) for place in self._places(key))
-        return next((created for created in found if created is not None), 0)
+    def _find_order(self, key: Key) -> tuple[int, int]:
+        found = (self._directory(place).find_order(place.path[-1]) for place in self._find_places(key))
+        return next((order for order in found if order is not None), (0, 0))
 
     @property
-    def _first(self) -> str:
-        return path_of(self._spec).partition("/")[0]
+    def _top(self) -> str:
+        return os.path.join(self._root, self._paths.top[0])
 
-    def _places(self, key: Key) -> tuple[Place, ...]:
-        if self._folds_case is None and os.path.isdir(os.path.join(self._root, self._first)):
-            self._folds_case = disk.folds_case(self._root, self._first)
-        return places(self._spec, key, bool(self._folds_case))
+    def _find_places(self, key: Key) -> tuple[Place, ...]:
+        if self._folds_case is None and os.path.isdir(self._top):
+            self._folds_case = disk.folds_case(self._root, self._paths.top[0])
+        return self._paths.find_places(key, bool(self._folds_case))
 
     def _directory(self, place: Place) -> Directory:
         return Directory(self._spec, os.path.join(self._root, *place.path[:-1]))
 
     def _sweep(self, directory: Directory) -> None:
-        """Remove what was left by writers that were killed, once in this process."""
+        """Remove what killed writers have left behind, once per directory in this process."""
         if directory.path not in self._swept:
             self._swept.add(directory.path)
             directory.sweep()
 
-    # How it is called
+    # How that is called
 
-    async def _in_turn(self, doing: str, key: Key, work: Callable[[], T]) -> T:
-        """Carry out the writes of one directory in the order of their calls."""
-        subject = places(self._spec, key, False)[0].path[:-1]
-        return await self._turns.take(subject, partial(self._translated, doing, work))
+    async def _run_in_turn(self, doing: str, key: Key, work: Callable[[], T]) -> T:
+        """Run the writes of one directory in the order of their calls."""
+        subject = self._paths.find_places(key, False)[0].path[:-1]
+        return await self._turns.take(subject, partial(self._run, doing, work))
 
-    async def _blocking(self, doing: str, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(self._translated, doing, work)
+    async def _run_in_thread(self, doing: str, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(self._run, doing, work)
 
-    def _translated(self, doing: str, work: Callable[[], T]) -> T:
+    def _run(self, doing: str, work: Callable[[], T]) -> T:
         try:
             return work()
         except OSError as error:
             raise StoreError(
-                f"{doing} failed: {error.strerror or type(error).__name__}: {error.filename}",
+                f"{doing} failed: {error.strerror or type(error).__name__}: {error.filename or self._root}",
                 slot=self._spec.name,
                 hint="check the directory, its permissions, and the space on its disk",
             ) from error
 
 
-def _with_suffix(path: tuple[str, ...]) -> tuple[Any, ...]:
-    return *path[:-1], f"{path[-1]}.json"
+def _add_suffix(path: RowPath) -> RowPath:
+    return *path[:-1], path[-1] + SUFFIX

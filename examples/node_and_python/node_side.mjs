@@ -1,10 +1,10 @@
-// The Node process: reads what Python has stored, and writes its answer, as @backtest-kit/mongo does it: the id from
-// Redis, the document by its id, one findOneAndUpdate upsert, and the id back to Redis.
+// The Node process: read what Python has stored, and write an answer, as @backtest-kit/mongo does: the id from Redis,
+// the document by its id, one findOneAndUpdate upsert, and the id back to Redis.
 //
 //     npm install && node node_side.mjs
 //
-// In an engine on backtest-kit the same is one `setup()` of @backtest-kit/mongo; here it is written out, with that
-// package's own libraries.
+// In an engine on backtest-kit, one `setup()` of @backtest-kit/mongo does this; here it is written out with the
+// libraries that the package uses.
 
 import Redis from "ioredis";
 import mongoose from "mongoose";
@@ -32,7 +32,8 @@ const redisKey = `signal_cache:${key.exchangeName}:${key.strategyName}:${key.sym
 
 const id = await redis.get(redisKey);
 const row = id ? await Signal.findById(id) : await Signal.findOne(key);
-console.log(`node reads ${JSON.stringify(row?.payload ?? null)} by ${id ? "the id in Redis" : "its key"}`);
+const shown = ["id", "position", "priceOpen", "priceTakeProfit", "minuteEstimatedTime"];
+console.log(`node reads ${JSON.stringify(row?.payload ?? null, shown)} by ${id ? "the id in Redis" : "its key"}`);
 
 const payload = { ...row?.payload, priceTakeProfit: 52_000, minuteEstimatedTime: Infinity, seenBy: "node" };
 const written = await Signal.findOneAndUpdate(key, { $set: { payload } }, { upsert: true, new: true });

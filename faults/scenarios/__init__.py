@@ -1,8 +1,8 @@
-"""All scenarios, in the order in which they are played."""
+"""All scenarios, in the order in which they run."""
 
 from typing import Final
 
-from faults.scenarios import lists, redis, registers, replica_set, standalone
+from faults.scenarios import direct, lists, loops, queues, redis, registers, replica_set, standalone, write_concern
 from faults.scenarios.base import Scenario
 
 __all__ = ["SCENARIOS", "Scenario"]
@@ -10,7 +10,11 @@ __all__ = ["SCENARIOS", "Scenario"]
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     *standalone.SCENARIOS,
     *lists.SCENARIOS,
+    *queues.SCENARIOS,
+    *loops.SCENARIOS,
+    *write_concern.SCENARIOS,
     *replica_set.SCENARIOS,
+    *direct.SCENARIOS,
     *registers.SCENARIOS,
     *redis.SCENARIOS,
 )

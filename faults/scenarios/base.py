@@ -1,4 +1,4 @@
-"""What a scenario is, and what is asked of its figures."""
+"""What a scenario is, and which requirements its figures have to meet."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from typing import Any, Final
 from faults.load import Outcome
 from faults.stage import Stage
 
-__all__ = ["LIMIT_SECONDS", "Figures", "Scenario", "bound"]
+__all__ = ["DEADLINE_SECONDS", "Figures", "Scenario", "bound"]
 
 #: ``CC_MONGO_TIMEOUT_MS``, unless a scenario sets another.
-LIMIT_SECONDS: Final = 15.0
+DEADLINE_SECONDS: Final = 15.0
 
 
-def bound(limit: float = LIMIT_SECONDS) -> float:
-    """Return the longest that an operation may take: a tenth over its limit, and what a busy machine adds."""
-    return 1.1 * limit + 1.0
+def bound(deadline: float = DEADLINE_SECONDS) -> float:
+    """Return the longest time that an operation may take if nothing answers, in seconds.
+
+    It may wait in its queue for one deadline, and has another one once it is sent. On top come a tenth, and a second
+    for a busy machine.
+    """
+    return 1.1 * 2 * deadline + 1.0
 
 
 @dataclass(kw_only=True)
 class Figures:
-    """What a scenario gives: what became of the load, how often the fault was made, and what else was measured."""
+    """The result of a scenario: the outcome of the load, how often the fault happened, and other measurements."""
 
     outcome: Outcome
     faults: int
@@ -37,16 +41,18 @@ class Scenario:
     """One row of the table.
 
     Args:
-        name: how the command names it.
+        name: name on the command line.
         fault: what happens.
-        how: how it is made.
-        servers: which servers it happens to, and the write concern.
-        play: makes the fault under load, repairs the servers, and returns the figures.
-        limit: seconds, the ``CC_MONGO_TIMEOUT_MS`` that it sets.
-        may_fail: whether operations may raise StoreUnavailableError, because the fault lasts longer than their limit.
-        may_lose: it shows what is not promised: reported, and nothing is asked of it.
-        may_misread: reads with MongoDB's default read concern may see what is not there to stay.
-        is_possible: whether the library at hand has what it needs.
+        how: how the fault is injected.
+        servers: topology and write concern.
+        play: injects the fault under load, repairs the servers, and returns the figures.
+        deadline: ``CC_MONGO_TIMEOUT_MS`` of the load, in seconds.
+        is_bounded: whether the duration of operations is bounded. It isn't for calls in a queue that gets answers.
+        may_fail: whether operations may raise ``StoreUnavailableError``, because the fault exceeds their deadline.
+        may_lose: whether the scenario shows what is not promised, so that its figures are only reported.
+        may_misread: whether reads may see writes that are rolled back later, as MongoDB's default read concern allows.
+        goals: upper bounds of measurements.
+        is_possible: whether the library has the settings that the scenario needs.
     """
 
     name: str
@@ -54,7 +60,8 @@ class Scenario:
     how: str
     servers: str
     play: Callable[[Stage], Figures]
-    limit: float = LIMIT_SECONDS
+    deadline: float = DEADLINE_SECONDS
+    is_bounded: bool = True
     may_fail: bool = False
     may_lose: bool = False
     may_misread: bool = False
@@ -62,7 +69,7 @@ class Scenario:
     is_possible: Callable[[], bool] = lambda: True
 
     def row(self, stage: Stage) -> dict[str, Any]:
-        """Play it, and return its figures together with what is wrong with them."""
+        """Run the scenario, and return its figures and problems."""
         start = time.monotonic()
         row: dict[str, Any] = {
             "name": self.name,
@@ -73,18 +80,19 @@ class Scenario:
         }
         try:
             figures = self.play(stage)
-        except Exception:  # a scenario that can't be played must not hide the others
+        except Exception:  # a scenario that fails must not hide the others
             row |= asdict(Outcome()) | {"faults": 0, "measured": {}, "note": ""}
             row["problems"] = [f"it could not be played: {traceback.format_exc()}"]
         else:
             row |= asdict(figures.outcome)
             row |= {"faults": figures.faults, "measured": figures.measured, "note": figures.note}
             row["problems"] = self._problems(figures)
-        return row | {"bound": bound(self.limit), "seconds": time.monotonic() - start, "asserted": not self.may_lose}
+        longest = bound(self.deadline) if self.is_bounded else None
+        return row | {"bound": longest, "seconds": time.monotonic() - start, "asserted": not self.may_lose}
 
     def _problems(self, figures: Figures) -> list[str]:
         outcome = figures.outcome
-        longest = bound(self.limit)
+        longest = bound(self.deadline)
         kept = not self.may_lose
         rules = (
             (not figures.faults, "the fault did not happen"),
@@ -100,7 +108,7 @@ class Scenario:
             ),
             (outcome.unexpected, f"{len(outcome.unexpected)} other errors; {outcome.unexpected[:3]}"),
             (
-                outcome.longest > longest,
+                self.is_bounded and outcome.longest > longest,
                 f"an operation took {outcome.longest:.2f} s, over the bound of {longest:.2f} s",
             ),
             *(

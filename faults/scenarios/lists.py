@@ -1,4 +1,4 @@
-"""Long lists, read while connections are cut: each must be complete."""
+"""Long lists that are read while connections are cut: each must be complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import backtest_mongo
 from backtest_mongo import StorageAdapter, StoreUnavailableError
-from backtest_mongo.config import reset_config
+from backtest_mongo.core.config import reset_config
 from faults.load import DRIVERS, Outcome
 from faults.proxy import Proxy
 from faults.scenarios.base import Figures, Scenario
@@ -17,7 +17,7 @@ from faults.stage import Stage
 __all__ = ["SCENARIOS"]
 
 ROWS: Final = 3_000
-#: The server's first batch has 101 rows, whatever they weigh: all others of a page come by getMore.
+#: The first batch has 101 rows of any size, and the rest of a page comes by getMore.
 FAT: Final = "x" * 8_000
 
 
@@ -26,7 +26,7 @@ def _play(stage: Stage) -> Figures:
     uri = stage.standalone.uri(stage.database())
     with stage.proxy(stage.standalone.port) as proxy:
         through = uri.replace(str(stage.standalone.port), str(proxy.port))
-        reset_config()  # of another scenario's, which would be kept
+        reset_config()  # otherwise another scenario's configuration would be kept
         config = {"CC_MONGO_CONNECTION_STRING": uri, "CC_REDIS_PORT": stage.healthy_redis.port}
         asyncio.run(_write(config, outcome))
         for driver in DRIVERS:
@@ -48,7 +48,7 @@ async def _read(config: dict[str, Any], proxy: Proxy, times: int, outcome: Outco
     async with backtest_mongo.setup(config):
         storage = StorageAdapter(True)
         for _ in range(times):
-            # The first batch of a page, or the rest of it, lost as a whole or broken off.
+            # Lose the first batch of a page or the rest of it, as a whole or in part.
             for command, after in ((b"getMore", 0), (b"getMore", 100_000), (b"find", 100_000)):
                 proxy.cut(command, after=after, every=2)
                 start = time.monotonic()

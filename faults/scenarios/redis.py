@@ -1,4 +1,4 @@
-"""Faults of Redis: no operation may fail or answer otherwise because of one, and none may wait long for it."""
+"""Faults of Redis: none may make an operation fail, answer differently, or wait long."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["GOALS", "SCENARIOS"]
 SERVERS: Final = "standalone, w=majority, and a Redis"
 ADDED: Final = "longest wait added, ms"
 OPEN: Final[dict[Kind, str]] = {
-    "read": "a read once it is left alone, times",
-    "write": "a write once it is left alone, times",
+    "read": "a read with the circuit breaker open, times",
+    "write": "a write with the circuit breaker open, times",
 }
-#: What is aimed at. Only a wait far beyond it fails a run, since a busy machine stops any process for a while.
+#: The goals. Only a wait far beyond them fails a run, as a busy machine may stop any process for a while.
 GOALS: Final = {ADDED: 60.0, OPEN["read"]: 1.05, OPEN["write"]: 1.05}
 LIMITS: Final = ((ADDED, 500.0),)
 RIGHT: Final = "the-right-one"
@@ -30,7 +30,7 @@ RIGHT: Final = "the-right-one"
 
 @dataclass(frozen=True, kw_only=True)
 class _Fault:
-    """How a fault of Redis is made: on entering the block of ``during``, from servers as ``before`` leaves them."""
+    """How to inject a fault into Redis: ``before`` prepares the server, and the block of ``during`` is the fault."""
 
     during: Callable[[Stage], AbstractContextManager[object]]
     before: Callable[[RedisNode], object] = lambda node: None
@@ -54,9 +54,9 @@ def _rubbish(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _loading(stage: Stage) -> Iterator[None]:
-    """Restart with so much to load, so slowly, that it goes on loading for longer than the fault lasts.
+    """Restart Redis with so much data, loaded so slowly, that loading takes longer than the fault.
 
-    Redis looks at its connections once for each two megabytes, here every 60 ms.
+    While it loads, Redis serves its connections once per two megabytes, which is every 60 ms here.
     """
     node = stage.redis
     node.fill(2_000, 100_000)
@@ -106,7 +106,7 @@ def _play(stage: Stage, fault: _Fault) -> Figures:
 
 
 def _measure(stage: Stage, fault: _Fault, store: dict[str, Any], config: dict[str, Any]) -> dict[str, float]:
-    """Time operations with the fault and, in turn, without: before the breaker opens, and then."""
+    """Time operations with and without the fault in turn, before and after the circuit breaker opens."""
     node = stage.redis
     kinds: tuple[Kind, ...] = ("read", "write")
     added: list[float] = []

@@ -1,11 +1,11 @@
-"""Registers of every slot, on a replica set to which everything happens: is there an order that explains it all?"""
+"""Registers of every slot on a replica set with all kinds of faults: does some order explain every read?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from backtest_mongo.config import Config
+from backtest_mongo.core.config import Config
 from faults.scenarios.base import Figures, Scenario
 from faults.scenarios.replica_set import kill_primary, step_down
 from faults.stage import Stage
@@ -28,7 +28,7 @@ def _play(concern: str) -> Callable[[Stage], Figures]:
             keys=1,
             fresh=0.1,
         )
-        # In its long form the operations take longer than the faults.
+        # In the long form the operations take longer than the faults.
         pause = stage.times(1, 10)
         faults = 0
         with load.running():

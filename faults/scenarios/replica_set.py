@@ -1,4 +1,4 @@
-"""Faults of a replica set of three: its primary hands over, dies, or freezes."""
+"""Faults of a replica set of three: its primary steps down, dies or freezes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SERVERS: Final = "replica set of 3, w=majority"
 
 
 def _under_load(fault: Callable[[Stage], None], rounds: tuple[int, int], **options: Any) -> Callable[[Stage], Figures]:
-    """Return a scenario that makes a fault repeatedly, and mends the set before it looks for what was written."""
+    """Return a scenario that injects a fault repeatedly, and repairs the set before it checks what was written."""
 
     def play(stage: Stage) -> Figures:
         servers = stage.replica_set

@@ -1,8 +1,8 @@
 """What mypy and pyright must refuse: nothing here is run.
 
 Each line that is wrong carries an ignore for either, with the rule that it breaks. Both report an error without an
-ignore and an ignore without an error, so a mistake that one of them lets pass fails the check. What pyright is told
-stands in ``pyrightconfig.json``.
+ignore and an ignore without an error, so a mistake that one of them lets pass fails the check. Pyright's settings
+are in ``pyrightconfig.json``.
 """
 
 from __future__ import annotations
@@ -104,10 +104,32 @@ async def candles() -> None:
     await adapter.write_candles_data({"timestamp": 0})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await adapter.read_frame(as_="xarray")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await adapter.read_frame(fill="backward")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    await adapter.gaps("2024")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await adapter.gaps(20.24)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     frame: polars.DataFrame = await adapter.read_frame(as_="pandas")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     print(frame)
-    await persist.candle("a", "1m", "b").read_frame()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def misspelt_candles() -> None:
+    CandleAdapter("a", "1n", "b")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    candles = persist.candle("a", "1n", "b")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await candles.write_candles_data([{"timestamp": 0, "open": 1, "high": 1, "low": 1, "close": 1, "volme": 1}])  # type: ignore[typeddict-item, typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+    await candles.write_candles_data([{"timestamp": 0, "open": "1", "high": 1, "low": 1, "close": 1, "volume": 1}])  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+    for candle in await candles.read_candles_data(1, 0) or ():
+        print(candle["clsoe"])  # type: ignore[typeddict-item]  # pyright: ignore[reportGeneralTypeIssues]
+    await candles.read_frames()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    await candles.read_frame(as_="xarray")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    persist.signal("a", "b", "c").watch(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    persist.signal("a", "b", "c").coverage()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class NoIntervalContract:
+    """It takes a number where the slot's context has an interval."""
+
+    def __init__(self, symbol: str, interval: int, exchange_name: str) -> None: ...
+    async def wait_for_init(self, initial: bool = True) -> None: ...
+    async def read_candles_data(self, limit: int, since_timestamp: Any, until_timestamp: Any = None) -> None: ...
+    async def write_candles_data(self, candles: Any) -> int:
+        return 0
 
 
 async def configuration() -> None:
@@ -122,6 +144,7 @@ def registry() -> None:
     persist.use(signal=StateAdapter)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     persist.use(signal=OtherContext)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     persist.use(signal=NotAsync)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    persist.use(candle=NoIntervalContract)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     persist.use(signal=SignalAdapter("a", "b", "c"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     mine: SignalContract = Half()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     HalfRisk("a", "b")  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]

@@ -20,6 +20,7 @@ from backtest_mongo import (
     BacktestMongoError,
     BreakevenAdapter,
     CandleAdapter,
+    Change,
     InitError,
     InputError,
     LogAdapter,
@@ -42,9 +43,14 @@ from backtest_mongo import (
     setup,
     stats,
 )
-from backtest_mongo.contracts import CandleContract, MemoryContract, RiskContract, SignalContract, StateContract
-from backtest_mongo.snapshot import SlotStats
-from backtest_mongo.types import Candle, Coverage, Gap, SealReport, VerifyReport, WriteReport
+from backtest_mongo.contracts import (
+    CandleContract,
+    RiskContract,
+    SignalContract,
+    StateContract,
+)
+from backtest_mongo.telemetry.stats import SlotStats
+from backtest_mongo.types import Candle, Coverage, DeleteReport, Gap, Interval, SealReport, VerifyReport, WriteReport
 
 WHEN = 1_700_000_000_000
 
@@ -195,9 +201,9 @@ class MyRisk(RiskContract):
 
 async def registry() -> None:
     signal = persist.signal("BTCUSDT", "my_strategy", "binance")
-    assert_type(signal, SignalContract)
-    assert_type(persist.candle("BTCUSDT", interval="1m", exchange_name="binance"), CandleContract)
-    assert_type(persist.memory("s-1", "notes"), MemoryContract)
+    assert_type(signal, SignalAdapter)
+    assert_type(persist.candle("BTCUSDT", interval="1m", exchange_name="binance"), CandleAdapter)
+    assert_type(persist.memory("s-1", "notes"), MemoryAdapter)
     await signal.write_signal_data({"id": "s-1"})
     await persist.session("s", "e", "f").write_session_data({}, WHEN)
     persist.use(signal=MySignal, risk=MyRisk)
@@ -206,12 +212,52 @@ async def registry() -> None:
     persist.use_dummy()
     persist.use_files("dump")
     persist.use_files(Path("dump"))
+    persist.use_files("dump", slots=("log", "notification"))
+    persist.use_dummy(slots=["log"])
+    persist.use_mongo(slots={"log"})
     mine: SignalContract = MySignal("a", "b", "c")
     ours: SignalContract = SignalAdapter("a", "b", "c")
     state: StateContract = StateAdapter("a", "b")
     await mine.write_signal_data(None)
     await ours.wait_for_init()
     await state.write_state_data({}, 0)
+
+
+class MyCandles:
+    """It has what the contract asks for and nothing else; an interval may be any text to it."""
+
+    def __init__(self, symbol: str, interval: str, exchange_name: str) -> None: ...
+
+    async def wait_for_init(self, initial: bool = True) -> None: ...
+
+    async def read_candles_data(
+        self, limit: int, since_timestamp: int | datetime | str, until_timestamp: int | datetime | str | None = None
+    ) -> list[Candle] | None:
+        return None
+
+    async def write_candles_data(self, candles: Sequence[Candle]) -> int:
+        return len(candles)
+
+
+async def registry_has_what_every_backend_has(interval: Interval) -> None:
+    persist.use(candle=MyCandles)
+    candles = persist.candle("BTCUSDT", interval, "binance")
+    contract: CandleContract = candles
+    assert_type(await contract.read_candles_data(1, 0), list[Candle] | None)
+    assert_type(await candles.read_frame(), polars.DataFrame)
+    assert_type(await candles.read_frame(as_="numpy"), dict[str, NDArray[Any]])
+    assert_type(await candles.write_frame(await candles.read_frame()), WriteReport)
+    assert_type(await candles.coverage(), Coverage)
+    assert_type(await candles.gaps(), list[Gap])
+    assert_type(await candles.delete(0, 10), DeleteReport)
+    await candles.write_candles_data([{"timestamp": WHEN, "open": 1, "high": 2.5, "low": 0.5, "close": 2, "volume": 0}])
+    signal = persist.signal("BTCUSDT", "my_strategy", "binance")
+    assert_type(signal.context, dict[str, str | bool])
+    assert_type(await signal.read_many([("BTCUSDT", "my_strategy", "binance")]), list[dict[str, Any] | None])
+    async with signal.watch() as changes:
+        async for change in changes:
+            assert_type(change, Change)
+            assert_type(changes.token, str | None)
 
 
 class OrderBook(Protocol):

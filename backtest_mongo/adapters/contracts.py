@@ -1,0 +1,133 @@
+"""What an implementation of each slot must have: a ``Protocol`` per slot, made from the adapters.
+
+``contracts.pyi`` spells them out. A class that derives from one can't be instantiated while it lacks a method.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from types import FunctionType, new_class
+from typing import Any, Protocol, runtime_checkable
+
+from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.adapters.expansion import describe_context, make_signature
+from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.specs import SlotSpec
+
+#: What ``backtest_mongo.contracts`` offers; the registry's part is for the registry.
+__all__ = ["CONTRACTS"]
+
+
+def list_contract_methods(adapter: type[Adapter]) -> dict[str, Callable[..., Any]]:
+    """Return the public methods that every implementation of a slot must have.
+
+    Args:
+        adapter: the slot's adapter class.
+
+    Returns:
+        Plain functions by name: ``wait_for_init`` and what the expansion added for the slot. Class methods, properties
+        and what the shape's base class defines are not part of the contract.
+    """
+    own = {name: value for name, value in vars(adapter).items() if isinstance(value, FunctionType) and name[0] != "_"}
+    return {"wait_for_init": Adapter.wait_for_init, **own}
+
+
+def make_contract(adapter: type[Adapter]) -> type:
+    """Return the contract of a slot.
+
+    Args:
+        adapter: the slot's adapter class.
+
+    Returns:
+        A ``Protocol`` class that ``isinstance()`` can check, such as ``SignalContract``, with the methods of
+        :func:`list_contract_methods` as abstract methods: their signatures and docstrings are the adapter's.
+    """
+    spec = adapter.spec
+    members: dict[str, Any] = {
+        name: _copy_as_abstract(method) for name, method in list_contract_methods(adapter).items()
+    }
+    members["__module__"] = "backtest_mongo.contracts"  # where people import it from
+    members["__doc__"] = f"What an implementation of the ``{spec.name}`` slot must have."
+    name = spec.class_name.removesuffix("Adapter") + "Contract"
+    return runtime_checkable(new_class(name, (Protocol,), exec_body=lambda namespace: namespace.update(members)))
+
+
+def _copy_as_abstract(method: Callable[..., Any]) -> Callable[..., Any]:
+    assert isinstance(method, FunctionType)  # for the type checker
+    copy = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
+    copy.__annotations__, copy.__doc__ = dict(method.__annotations__), method.__doc__
+    return abstractmethod(copy)
+
+
+def make_factory(spec: SlotSpec) -> Callable[..., Any]:
+    """Return the registry's method for a slot, such as ``persist.signal``.
+
+    Args:
+        spec: the slot.
+
+    Returns:
+        A function to be set on :class:`SlotFactories` under the slot's name. It takes the arguments of the adapter's
+        constructor, and returns the one object of that context.
+    """
+
+    def get_instance(self: SlotFactories, *args: Any, **kwargs: Any) -> Any:
+        return self._get_instance(spec, args, kwargs)
+
+    get_instance.__name__, get_instance.__qualname__ = spec.name, f"{SlotFactories.__name__}.{spec.name}"
+    get_instance.__annotations__ = {"return": spec.class_name}
+    get_instance.__doc__ = _describe_factory(spec)
+    signature = make_signature(spec, returns=spec.class_name)
+    get_instance.__signature__ = signature  # type: ignore[attr-defined]
+    return get_instance
+
+
+def _describe_factory(spec: SlotSpec) -> str:
+    about = f", {spec.about}" if spec.about else ""
+    arguments = f"        Args:\n{describe_context(spec)}\n" if spec.context else ""
+    return f"""Return what stores the ``{spec.name}`` slot{about}: one object per context.
+
+{arguments}        Returns:
+            A :class:`~backtest_mongo.{spec.class_name}`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+
+
+class SlotFactories:
+    """The part of the registry that differs by slot: a method of each slot's name, and ``use()``."""
+
+    def use(self, **implementations: Callable[..., Any]) -> None:
+        """Replace the storage of slots by your own: ``persist.use(signal=MySignal)``.
+
+        Objects that were made before are forgotten. Those that an implementation makes are kept, one per context, as
+        they may hold state; they need not support weak references.
+
+        Args:
+            implementations: by slot, a class or any other callable. It takes the slot's context by position, and
+                returns an object with the methods of the slot's contract, such as
+                :class:`backtest_mongo.contracts.SignalContract`.
+
+        Raises:
+            ConfigError: there is no such slot, or a class lacks a method of the contract. Nothing is changed then.
+        """
+        self._use(implementations)
+
+    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None:
+        raise NotImplementedError
+
+    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+for _spec in SLOTS:
+    setattr(SlotFactories, _spec.name, make_factory(_spec))
+
+CONTRACTS: dict[str, type] = {name: make_contract(adapter) for name, adapter in ADAPTERS.items()}
+globals().update({protocol.__name__: protocol for protocol in CONTRACTS.values()})
+
+__all__ += [protocol.__name__ for protocol in CONTRACTS.values()]

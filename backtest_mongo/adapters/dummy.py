@@ -1,0 +1,114 @@
+"""Adapters that check their input and store nothing: reads find nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.specs import Key
+from backtest_mongo.core.store_protocols import Counts, SeriesRows, Store
+from backtest_mongo.core.unsealed import Unsealed
+from backtest_mongo.types import Candle, Coverage, Document, Gap
+
+if TYPE_CHECKING:
+    from backtest_mongo.core.arrays import CandleArrays
+
+__all__ = ["make_dummy"]
+
+
+class _EmptyStore(Unsealed):
+    async def ready(self) -> None:
+        return None
+
+    async def find(self, key: Key) -> Document | None:
+        return None
+
+    async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        return [None for _ in keys]
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        return None
+
+    async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        return None
+
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        return None
+
+    async def remove(self, key: Key) -> None:
+        return None
+
+    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+        nothing: tuple[Document, ...] = ()
+        for document in nothing:
+            yield document
+
+    async def newest(self, context: Key, limit: int) -> list[Document]:
+        return []
+
+    async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
+        return 0
+
+    async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None:
+        return None
+
+    async def insert_arrays(self, context: Key, interval: IntervalGrid, candles: CandleArrays) -> int:
+        return 0
+
+    async def read(self, context: Key, interval: IntervalGrid, first: int, end: int) -> CandleArrays:
+        from backtest_mongo.core.arrays import CandleArrays
+
+        return CandleArrays.empty(0)
+
+    async def coverage(self, context: Key, interval: IntervalGrid) -> Coverage:
+        return Coverage(None, None, 0)
+
+    async def survey(
+        self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
+    ) -> tuple[Coverage, int]:
+        return Coverage(None, None, 0), 0
+
+    async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
+        return 0, 0
+
+    async def bounds(self, context: Key) -> tuple[int, int] | None:
+        return None
+
+    async def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
+        nothing: tuple[Gap, ...] = ()
+        for gap in nothing:
+            yield gap
+
+    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+        return None, None
+
+    async def contexts(self) -> AsyncIterator[Key]:
+        nothing: tuple[Key, ...] = ()
+        for context in nothing:
+            yield context
+
+
+_EMPTY: SeriesRows = _EmptyStore()
+
+
+class _DummyAdapter(Adapter):
+    async def _prepare(self) -> None:
+        return None
+
+    @classmethod
+    def _store(cls) -> Store:
+        return _EMPTY
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> None:
+        return None  # nothing changes, so a watch ends as soon as it begins
+
+
+def make_dummy(adapter: type[Adapter]) -> type[Adapter]:
+    """Return a class like ``adapter`` that stores nothing and needs no server."""
+    return type(
+        f"Dummy{adapter.__name__}", (_DummyAdapter, adapter), {"__module__": __name__, "__doc__": adapter.__doc__}
+    )

@@ -1,0 +1,504 @@
+"""Expands a row of the slot table into an adapter class.
+
+The methods of each shape are written below as the source of a class. A row fills in its names, and the source is
+compiled once, as if it were a module; its lines are in :mod:`linecache`, so that tracebacks, debuggers and
+``inspect.getsource`` show them. Each method is one call of the shape's base class in
+:mod:`backtest_mongo.adapters.shapes`, where the work is done.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, Final
+
+from backtest_mongo.adapters.shapes import (
+    Adapter,
+    BucketAdapter,
+    CollectionAdapter,
+    DocumentAdapter,
+    EntryAdapter,
+    SeriesAdapter,
+)
+from backtest_mongo.core.specs import FLAG, PayloadKind, Shape, SlotSpec
+from backtest_mongo.types import Candle, Context, Payload, Rows, SeriesTime, When
+
+__all__ = ["describe_context", "expand", "make_signature"]
+
+_CLASS: Final = '''\
+class {class_name}({base}):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make an adapter for this context. It opens no connection and needs no event loop.
+
+        Args:
+{context}
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty{or_unknown_interval}.
+        """
+        super().__init__(*args, **kwargs)
+'''
+
+_DOCUMENT: Final = '''
+    async def read_{noun}_data(self{as_of}) -> {stored}:
+        """Return what is stored for this context.
+
+        Args:
+{reader_time}
+        Returns:
+            The payload that was written last, or {nothing} if nothing is stored.
+
+        Raises:
+{bad_reader_time}{read_errors}
+        """
+        return await self._read({when})
+
+    async def write_{noun}_data(self, {value}: {payload}{at}) -> None:
+        """Store ``{value}`` for this context, in place of what was stored.
+
+        It is one atomic upsert: once it returns, every reader in any process sees it.
+
+        Args:
+            {value}: {payload_rule}
+{writer_time}
+        Raises:
+            InputError: ``{value}`` can't be stored{or_bad_time}. Nothing was sent.
+{write_errors}
+        """
+        await self._write({value}{and_when})
+
+    @classmethod
+    async def read_many(cls, contexts: Iterable[Context]{as_of}) -> list[{stored}]:
+        """Return what is stored for many contexts, in one round trip.
+
+        Args:
+            contexts: the constructor's arguments for each, as a sequence in their order or as a mapping by name.
+{reader_time}
+        Returns:
+            The payload of each context, or {nothing} where nothing is stored, in the order of ``contexts``.
+
+        Raises:
+            InputError: a context can't be a key{or_bad_time}. Nothing was sent.
+{read_errors}
+        """
+        return await cls._read_many(contexts{and_when})
+
+    @classmethod
+    async def write_many(cls, rows: Iterable[tuple[Context, {payload}]]{at}) -> None:
+        """Store the payloads of many contexts, in one round trip.
+
+        All are checked before any is sent. Each is one atomic upsert: one that the server refuses doesn't keep the
+        others from being stored, and the first such error is raised at the end.
+
+        Args:
+            rows: pairs of a context and its ``{value}``. A context is the constructor's arguments, as a sequence in
+                their order or as a mapping by name.
+{writer_time}
+        Raises:
+            InputError: a context or a payload can't be stored{or_bad_time}. Nothing was sent.
+{write_errors}
+        """
+        await cls._write_many(rows{and_when})
+'''
+
+_ENTRY: Final = '''
+    async def read_{noun}_data(self, {argument}: str{as_of}) -> dict[str, Any]:
+        """Return what is stored for ``{argument}``.
+
+        Args:
+            {argument}: the entry's key.
+{reader_time}
+        Returns:
+            The payload that was written last, or an empty dict if nothing is stored.
+
+        Raises:
+            InputError: ``{argument}`` can't be a key{or_bad_time}.
+{read_errors}
+        """
+        return await self._read({argument}{and_when})
+
+    async def write_{noun}_data(self, {value}: Payload, {argument}: str{at}) -> None:
+        """Store ``{value}`` for ``{argument}``, in place of what was stored.
+
+        It is one atomic upsert: once it returns, every reader in any process sees it.
+
+        Args:
+            {value}: {payload_rule}
+            {argument}: the entry's key.
+{writer_time}
+        Raises:
+            InputError: ``{value}`` can't be stored, or ``{argument}`` can't be a key{or_bad_time}. Nothing was sent.
+{write_errors}
+        """
+        await self._write({value}, {argument}{and_when})
+'''
+
+_WHOLE_COLLECTION: Final = '''
+    async def read_{noun}_data(self) -> list[dict[str, Any]]:
+        """Return every row, however many there are.
+
+        Returns:
+            The rows in the order of their ids.
+
+        Raises:
+{read_errors}
+        """
+        return await self._read_all()
+'''
+
+_NEWEST_ROWS: Final = '''
+    async def read_{noun}_data(self, limit: int = {newest}) -> list[dict[str, Any]]:
+        """Return the newest rows: those whose first write came last.
+
+        Args:
+            limit: how many rows, 1 or more.
+
+        Returns:
+            ``limit`` rows, or all if there are fewer, oldest first.
+
+        Raises:
+            InputError: ``limit`` is not an ``int`` of 1 or more.
+{read_errors}
+        """
+        return await self._read_newest(limit)
+'''
+
+_COLLECTION: Final = '''
+    async def write_{noun}_data(self, {value}: Rows) -> None:
+        """Store each of ``{value}`` under its own ``id``; rows with other ids stay as they are.
+
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
+        batch is not a transaction.
+
+        Args:
+            {value}: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
+                one is stored.
+
+        Raises:
+            InputError: one of ``{value}`` has no ``id`` or can't be stored. Nothing was sent.
+{write_errors}
+        """
+        await self._write({value})
+'''
+
+_BUCKET: Final = '''
+    async def read_{noun}_data(self, {argument}: str{as_of}) -> dict[str, Any] | None:
+        """Return what is stored for ``{argument}``.
+
+        Args:
+            {argument}: the row's key.
+{reader_time}
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+
+        Raises:
+            InputError: ``{argument}`` can't be a key{or_bad_time}.
+{read_errors}
+        """
+        return await self._read({argument}{and_when})
+
+    async def write_{noun}_data(self, {value}: Payload, {argument}: str{at_or_ignored}) -> None:
+        """Store ``{value}`` for ``{argument}``, in place of what was stored; a removed row comes back.
+
+        It is one atomic upsert: once it returns, every reader in any process sees it.
+
+        Args:
+            {value}: {payload_rule}
+            {argument}: the row's key.
+{writer_time_or_ignored}
+        Raises:
+            InputError: ``{value}`` can't be stored, ``{argument}`` can't be a key, or ``when`` is not a time. Nothing
+                was sent.
+{write_errors}
+        """
+        await self._write({value}, {argument}, when)
+
+    async def remove_{noun}_data(self, {argument}: str) -> None:
+        """Mark the row of ``{argument}`` as removed, and keep its document. Removing an absent row does nothing.
+
+        Args:
+            {argument}: the row's key.
+
+        Raises:
+            InputError: ``{argument}`` can't be a key.
+{write_errors}
+        """
+        await self._remove({argument})
+'''
+
+_KEYS: Final = '''
+    def list_{noun}_data(self{as_of}) -> AsyncIterator[str]:
+        """Iterate over the ``{argument}`` of every row that is not removed, in ascending order.
+
+        Args:
+{reader_time}
+        Returns:
+            An async iterator of keys. It reads page by page, and a row written meanwhile may or may not be in it.
+
+        Raises:
+{bad_reader_time}{read_errors}
+        """
+        return self._list_keys({when})
+'''
+
+_ITEMS: Final = '''
+    def list_{noun}_data(self{as_of}) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Iterate over ``({argument}, payload)`` of every row that is not removed, in ascending order of the keys.
+
+        Args:
+{reader_time}
+        Returns:
+            An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
+
+        Raises:
+{bad_reader_time}{read_errors}
+        """
+        return self._list_items({when})
+
+    async def has_{noun}_data(self, {argument}: str) -> bool:
+        """Check whether ``{argument}`` was ever written; a removed row counts.
+
+        Args:
+            {argument}: the row's key.
+
+        Returns:
+            ``True`` if there is a document of it.
+
+        Raises:
+            InputError: ``{argument}`` can't be a key.
+{read_errors}
+        """
+        return await self._has({argument})
+'''
+
+_SERIES: Final = '''
+    async def read_{noun}_data(
+        self, limit: int, since_timestamp: SeriesTime, until_timestamp: SeriesTime | None = None
+    ) -> list[Candle] | None:
+        """Return ``limit`` candles from ``since_timestamp`` on, one per interval.
+
+        Args:
+            limit: how many candles, 1 or more.
+            since_timestamp: the open time of the first one: milliseconds since the epoch, an aware ``datetime``, or ISO
+                8601, which is UTC if it has no offset.
+            until_timestamp: likewise; the result is ``None`` if the last candle opens after it.
+
+        Returns:
+            The candles in the order of time, or ``None`` if any of them is missing.
+
+        Raises:
+            InputError: ``limit`` is not an ``int`` of 1 or more, or a time is not a time.
+{read_errors}
+        """
+        return await self._read(limit, since_timestamp, until_timestamp)
+
+    async def write_{noun}_data(self, {value}: Sequence[Candle]) -> int:
+        """Store those of ``{value}`` that are not stored yet.
+
+        The first write of a candle wins: a stored one never changes. Candles whose interval has not ended are skipped.
+        All are checked before any is sent.
+
+        Args:
+            {value}: a list of candles in any order. ``timestamp`` is the open time in milliseconds since the epoch.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            InputError: one of them can't be a candle (its time is outside the years 1 to 9999, ``high`` is below
+                ``low``, ``open`` or ``close`` is outside the two, a number is not finite, or the volume is negative),
+                or their times are closer together than the interval allows. Nothing was stored.
+{write_errors}
+        """
+        return await self._write({value})
+'''
+
+_DISPOSE: Final = '''
+    def dispose(self) -> None:
+        """Make the registry forget the instance of this context. What is stored stays."""
+        self._dispose()
+'''
+
+_READER_TIME: Final = """\
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+"""
+_WRITER_TIME: Final = """\
+            when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+"""
+_IGNORED_TIME: Final = """\
+            when: checked and not stored, as answers from outside have no simulation time.
+"""
+_BAD_READER_TIME: Final = """\
+            InputError: ``when`` is not a time.
+"""
+_READ_ERRORS: Final = """\
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error."""
+_WRITE_ERRORS: Final = """\
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
+                the outcome is unknown; write the same again to settle it.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error."""
+
+#: By kind of payload: its type when read and when written, what a read returns without one, and what may be written.
+_PAYLOADS: Final[dict[PayloadKind, tuple[str, str, str, str]]] = {
+    "object": ("dict[str, Any] | None", "Payload", "``None``", "a dict of whatever BSON holds."),
+    "object|null": (
+        "dict[str, Any] | None",
+        "Payload | None",
+        "``None``",
+        "a dict of whatever BSON holds, or ``None`` to clear what is stored.",
+    ),
+    "list": ("list[Any]", "Sequence[Any]", "an empty list", "a list of whatever BSON holds."),
+}
+
+#: What is said of an argument of the constructor, by its name.
+_ARGUMENTS: Final = {
+    "backtest": "``True`` for a backtest, ``False`` for live trading",
+    "bucket": "the name of the bucket",
+    "bucket_name": "the name of the bucket",
+    "dictionary_name": "the name of the dictionary",
+    "exchange_name": "the name of the exchange",
+    "frame_name": "the name of the time frame",
+    "interval": "the length of a candle, from ``1s`` to ``1M``",
+    "risk_name": "the name of the risk profile",
+    "signal_id": "the id of the signal",
+    "strategy_name": "the name of the strategy",
+    "symbol": "the market's symbol, such as ``BTCUSDT``",
+}
+
+#: What the source of an adapter may name.
+_NAMES: Final[dict[str, Any]] = {
+    value.__name__: value
+    for value in (BucketAdapter, CollectionAdapter, DocumentAdapter, EntryAdapter, SeriesAdapter, Candle)
+} | {
+    "Any": Any,
+    "AsyncIterator": AsyncIterator,
+    "Context": Context,
+    "Iterable": Iterable,
+    "Payload": Payload,
+    "Rows": Rows,
+    "Sequence": Sequence,
+    "SeriesTime": SeriesTime,
+    "When": When,
+}
+
+
+def expand(spec: SlotSpec, module: str) -> type[Adapter]:
+    """Return the adapter class of a slot, as if it were written in ``module``."""
+    source = _write_source(spec)
+    # As attrs and IPython name what is not in a file: debuggers and linecache take such names as they are.
+    filename = f"<backtest_mongo expansion of {module}.{spec.class_name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    namespace: dict[str, type[Adapter]] = {}
+    code = compile(source, filename, "exec")
+    exec(code, {"__name__": module, **_NAMES}, namespace)  # noqa: S102  # text of this module, and checked identifiers
+    (adapter,) = namespace.values()
+    if "__firstlineno__" in vars(adapter):
+        # By it Python 3.13 and later would look for the class in the module's own file.
+        delattr(adapter, "__firstlineno__")
+    adapter.spec = spec
+    adapter.__doc__ = _describe(spec, adapter)
+    constructor: Any = adapter.__init__
+    constructor.__signature__ = make_signature(spec, returns=None)
+    return adapter
+
+
+def _write_source(spec: SlotSpec) -> str:
+    """Return the source of a slot's class."""
+    parts: dict[Shape, tuple[type[Adapter], tuple[str, ...]]] = {
+        "document": (DocumentAdapter, (_DOCUMENT,)),
+        "entry": (EntryAdapter, (_ENTRY,)),
+        "collection": (CollectionAdapter, (_WHOLE_COLLECTION if spec.newest is None else _NEWEST_ROWS, _COLLECTION)),
+        "bucket": (BucketAdapter, (_BUCKET, _ITEMS if spec.items else _KEYS)),
+        "series": (SeriesAdapter, (_SERIES,)),
+    }
+    base, methods = parts[spec.shape]
+    stored, payload, nothing, payload_rule = _PAYLOADS[spec.payload]
+    has_time = spec.when
+    source = "".join((_CLASS, *methods, _DISPOSE if spec.dispose else "")).format(
+        class_name=spec.class_name,
+        base=base.__name__,
+        context=describe_context(spec),
+        noun=spec.noun,
+        value=spec.value,
+        argument=spec.argument,
+        newest=spec.newest,
+        stored=stored,
+        payload=payload,
+        nothing=nothing,
+        payload_rule=payload_rule,
+        # A row without ``when`` has neither the parameter nor what is said of it.
+        as_of=", when: When | None = None" if has_time else "",
+        at=", when: When" if has_time else "",
+        at_or_ignored=", when: When" if has_time else ", when: When | None = None",
+        when="when" if has_time else "",
+        and_when=", when" if has_time else "",
+        or_bad_time=", or ``when`` is not a time" if has_time else "",
+        reader_time=_READER_TIME if has_time else "",
+        writer_time=_WRITER_TIME if has_time else "",
+        writer_time_or_ignored=_WRITER_TIME if has_time else _IGNORED_TIME,
+        bad_reader_time=_BAD_READER_TIME if has_time else "",
+        or_unknown_interval=", or there is no such interval" if spec.shape == "series" else "",
+        read_errors=_READ_ERRORS,
+        write_errors=_WRITE_ERRORS,
+    )
+    return source.replace("        Args:\n\n", "")  # of a method without arguments
+
+
+def describe_context(spec: SlotSpec) -> str:
+    """Return what a docstring says of the arguments of a slot's constructor, a line for each."""
+    lines = []
+    for name in spec.context:
+        may_be_empty = name != FLAG and (name in spec.blank or name in spec.optional)
+        lines.append(
+            f"            {name}: {_ARGUMENTS.get(name, 'a part of the key')}{'; may be empty' * may_be_empty}.\n"
+        )
+    return "".join(lines)
+
+
+def make_signature(spec: SlotSpec, returns: Any) -> inspect.Signature:
+    """Return the signature of a method that takes a slot's context."""
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    for name in spec.context:
+        kind: type = bool if name == FLAG else str
+        default = kind() if name in spec.optional else inspect.Parameter.empty
+        is_interval = spec.shape == "series" and name == "interval"
+        # By name, as in the annotations of every module here: Signature prints them alike.
+        annotation = "Interval" if is_interval else kind.__name__
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+        )
+    return inspect.Signature(parameters, return_annotation=returns)
+
+
+def _describe(spec: SlotSpec, adapter: type[Adapter]) -> str:
+    """Return the docstring of an adapter class."""
+    about = f": {spec.about}" if spec.about else ""
+    read, write = f"read_{spec.noun}_data", f"write_{spec.noun}_data"
+    lines = [
+        f"The ``{spec.name}`` slot{about}.",
+        "",
+        "::",
+        "",
+        f"    {spec.name} = {spec.class_name}({', '.join(spec.context)})",
+        f"    await {spec.name}.{write}({_list_required(getattr(adapter, write))})",
+        f"    {spec.value} = await {spec.name}.{read}({_list_required(getattr(adapter, read))})",
+        "",
+        f"Rows are in the collection ``{spec.collection}``,",
+        f"unique by {', '.join(f'``{name}``' for name in spec.key)}.",
+    ]
+    if spec.when:
+        lines.append("Writes carry ``when``, the simulation time, and reads given one never see a later row.")
+    if spec.soft_delete:
+        lines.append("Removed rows are marked and kept.")
+    if spec.immutable:
+        lines.append("The first write of a row wins, and a stored row never changes.")
+    return "\n".join(lines)
+
+
+def _list_required(method: Callable[..., Any]) -> str:
+    """Return the names of a method's arguments that have no default."""
+    code, defaults = method.__code__, method.__defaults__ or ()
+    return ", ".join(code.co_varnames[1 : code.co_argcount - len(defaults)])

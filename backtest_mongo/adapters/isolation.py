@@ -1,0 +1,108 @@
+"""Isolation of one test from all others: what `backtest_mongo.testing` needs beneath the public API.
+
+Configuration, registry and logger belong to the process. No public function sets them aside and puts them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from redis.exceptions import RedisClusterException, RedisError
+
+from backtest_mongo.adapters import files
+from backtest_mongo.adapters.lifecycle import close
+from backtest_mongo.adapters.registry import persist
+from backtest_mongo.connection.driver_errors import DRIVER_ERRORS, describe_error
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.loops import LoopGuards, current_hub
+from backtest_mongo.connection.redis_clients import get_all
+from backtest_mongo.core import config, log
+from backtest_mongo.core.config import Given
+from backtest_mongo.core.specs import SlotSpec
+
+__all__ = ["LoopGuards", "isolate", "refuse_default_directory", "remove_database"]
+
+#: Documents that are read, and Redis keys that are compared, at a time.
+_PAGE: Final = 1_000
+
+
+@contextmanager
+def isolate() -> Iterator[None]:
+    """Begin with no explicit configuration; put configuration, registry and logger back at the end.
+
+    Slots that are registered in the meantime stay.
+    """
+    explicit, built, logger = Given(config._explicit), config.current_config, log._logger
+    choose, implementations = persist._choose, dict(persist._implementations)
+    config.reset_config()
+    try:
+        yield
+    finally:
+        config._explicit, config.current_config, log._logger = explicit, built, logger
+        persist._choose, persist._implementations = choose, implementations
+        for instances in persist._instances.values():
+            instances.clear()
+
+
+@contextmanager
+def refuse_default_directory() -> Iterator[None]:
+    """Refuse to use files where nobody chose a directory, so that no test writes there by accident."""
+    files.refuse_default_directory = True
+    try:
+        yield
+    finally:
+        files.refuse_default_directory = False
+
+
+async def remove_database(*, flush_redis: bool) -> str | None:
+    """Drop the configured database, remove what Redis knows of it, and close the connections.
+
+    Args:
+        flush_redis: empty the Redis database. Otherwise the keys that hold ids of the database's documents are
+            deleted, and those that begin with its name and a colon.
+
+    Returns:
+        Why MongoDB could not be reached or denied access; ``None`` if the database was dropped.
+    """
+    hub = current_hub()
+    try:
+        with suppress(RedisError, RedisClusterException, OSError):
+            if flush_redis:
+                await hub.redis.flushdb()
+            else:
+                for adapter in persist._adapters.values():
+                    await _forget_ids(hub, adapter.spec)
+                async for key in hub.redis.scan_iter(f"{hub.database.name}:*", count=_PAGE):
+                    await hub.redis.delete(key)
+        await hub.mongo.drop_database(hub.database.name)
+    except DRIVER_ERRORS as error:
+        # Not the error itself: its traceback has frames of the driver whose variables hold the password.
+        return f"MongoDB at {hub.config.CC_MONGO_CONNECTION_STRING.hosts}: {describe_error(error)}"
+    else:
+        return None
+    finally:
+        await close()
+
+
+async def _forget_ids(hub: Hub, spec: SlotSpec) -> None:
+    """Delete the Redis keys that hold the ids of this database's documents, and no others.
+
+    The keys are the same in every database; the ids are not.
+    """
+    ids: dict[str, bytes] = {}
+    async for row in hub.database[spec.collection].find({}, dict.fromkeys(spec.key, 1), batch_size=_PAGE):
+        if row.keys() >= set(spec.key):  # otherwise this library did not write it
+            ids[spec.redis_key(tuple(row[name] for name in spec.key))] = str(row["_id"]).encode()
+        if len(ids) == _PAGE:
+            await _delete_where_equal(hub, ids)
+            ids = {}
+    await _delete_where_equal(hub, ids)
+
+
+async def _delete_where_equal(hub: Hub, ids: Mapping[str, bytes]) -> None:
+    keys = list(ids)
+    for key, value in zip(keys, await get_all(hub.redis, keys) if keys else (), strict=True):
+        if value == ids[key]:
+            await hub.redis.delete(key)

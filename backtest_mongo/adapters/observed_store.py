@@ -1,0 +1,202 @@
+"""The observed store: where telemetry is set up, adapters get it in front of the store that does the work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.observation import current_operation
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Counts, SeriesRows, Store
+from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
+from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
+
+if TYPE_CHECKING:
+    from backtest_mongo.core.arrays import CandleArrays
+    from backtest_mongo.mongo.store import MongoStore
+    from backtest_mongo.telemetry.spans import OperationSpan
+
+__all__ = ["observe_store"]
+
+T = TypeVar("T")
+
+_END = object()
+
+
+class _ObservedStore:
+    """A span around every operation of a store. Stores of series have all of them, the others the first few."""
+
+    def __init__(self, store: SeriesRows, hub: Hub, spec: SlotSpec, telemetry: Telemetry) -> None:
+        from backtest_mongo.telemetry.spans import OperationSpan  # it needs OpenTelemetry, which is there
+
+        self._store = store
+        always = {
+            "db.system.name": "mongodb",
+            "db.namespace": hub.database.name,
+            "db.collection.name": spec.collection,
+        }
+        attributes: dict[str, dict[str, str]] = {}
+
+        def begin(name: str) -> OperationSpan:
+            if name not in attributes:
+                attributes[name] = {**always, "db.operation.name": name}
+            return OperationSpan(telemetry, hub, attributes[name])
+
+        self._begin = begin
+
+    async def _batched(self, name: str, work: Callable[[], Awaitable[T]], rows: Callable[[T], int] | None = None) -> T:
+        """Carry out an operation that its queue marks as sent, with its batch."""
+        return await _carry_out(self._begin(name), work, rows)
+
+    async def _alone(self, name: str, work: Awaitable[T], rows: Callable[[T], int] | None = None, batch: int = 1) -> T:
+        """Carry out an operation that is a batch of its own."""
+        operation = self._begin(name)
+        with operation.mark_sent((operation,), batch):
+            return await _carry_out(operation, lambda: work, rows)
+
+    async def _iterate(self, name: str, rows: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Yield rows within one span, which does not count the time of the caller between them."""
+        operation = self._begin(name)
+        span = operation.mark_sent((operation,))
+        count, spent = 0, 0.0
+        try:
+            async with aclosing(cast("Any", rows)):
+                while True:
+                    since = perf_counter()
+                    token = current_operation.set(operation)
+                    try:
+                        with span:
+                            row: Any = await anext(rows, _END)
+                    finally:
+                        current_operation.reset(token)
+                    spent += perf_counter() - since
+                    if row is _END:
+                        break
+                    count += 1
+                    yield row
+        except GeneratorExit:  # the caller wants no more rows
+            operation.end(rows=count, seconds=spent)
+            raise
+        except BaseException as error:
+            operation.end(error, count, spent)
+            raise
+        operation.end(rows=count, seconds=spent)
+
+    async def ready(self) -> None:
+        await self._store.ready()
+
+    async def find(self, key: Key) -> Document | None:
+        return await self._batched("read", lambda: self._store.find(key), _count_found)
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        await self._batched("write", lambda: self._store.upsert(key, fields))
+
+    async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        spans = [self._begin("read") for _ in keys]
+        found = await _carry_out_each(spans, cast("MongoStore", self._store).find_many(keys, spans))
+        for span, document in zip(spans, found, strict=True):
+            span.end(rows=_count_found(document))
+        return found
+
+    async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        spans = [self._begin("write") for _ in rows]
+        await _carry_out_each(spans, cast("MongoStore", self._store).upsert_each(rows, spans))
+        for span in spans:
+            span.end()
+
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        await self._alone("write", self._store.upsert_many(rows), batch=len(rows))
+
+    async def remove(self, key: Key) -> None:
+        await self._alone("remove", self._store.remove(key))
+
+    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+        return self._iterate("list", self._store.scan(context, until))
+
+    async def newest(self, context: Key, limit: int) -> list[Document]:
+        return await self._alone("list", self._store.newest(context, limit), len)
+
+    async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
+        return await self._alone("write", self._store.insert_new(context, interval, rows), batch=len(rows))
+
+    async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None:
+        reading = self._store.window(context, first, interval, limit)
+        return await self._alone("read", reading, lambda rows: len(rows or ()))
+
+    async def insert_arrays(self, context: Key, interval: IntervalGrid, candles: CandleArrays) -> int:
+        return await self._alone("write", self._store.insert_arrays(context, interval, candles), batch=len(candles))
+
+    async def read(self, context: Key, interval: IntervalGrid, first: int, end: int) -> CandleArrays:
+        return await self._alone("read_frame", self._store.read(context, interval, first, end), len)
+
+    async def coverage(self, context: Key, interval: IntervalGrid) -> Coverage:
+        return await self._alone("coverage", self._store.coverage(context, interval))
+
+    async def survey(
+        self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
+    ) -> tuple[Coverage, int]:
+        return await self._alone("coverage", self._store.survey(context, interval, first, end))
+
+    async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
+        return await self._alone("delete", self._store.delete(context, interval, first, end), lambda counts: counts[0])
+
+    async def bounds(self, context: Key) -> tuple[int, int] | None:
+        return await self._alone("bounds", self._store.bounds(context))
+
+    def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
+        return self._iterate("gaps", self._store.gaps(context, finder, bounds))
+
+    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+        return await self._alone("bounds", self._store.around(context, first, end))
+
+    def contexts(self) -> AsyncIterator[Key]:
+        return self._iterate("list_series", self._store.contexts())
+
+    def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("seal", self._store.seal(context, interval))
+
+    def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
+        return self._iterate("verify", self._store.verify(context, interval))
+
+    async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
+        return await self._alone("seal", self._store.reseal(context, interval, damaged))
+
+    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+        return await self._alone("sealed", self._store.sealed(context, interval))
+
+
+async def _carry_out(operation: OperationSpan, work: Callable[[], Awaitable[T]], rows: Callable[[T], int] | None) -> T:
+    token = current_operation.set(operation)
+    try:
+        result = await work()
+    except BaseException as error:
+        operation.end(error)
+        raise
+    finally:
+        current_operation.reset(token)
+    operation.end(rows=None if rows is None else rows(result))
+    return result
+
+
+async def _carry_out_each(spans: Sequence[OperationSpan], work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except BaseException as error:
+        for span in spans:
+            span.end(error)
+        raise
+
+
+def observe_store(store: Store, hub: Hub, spec: SlotSpec) -> Store:
+    """Return a store that records each operation, or ``store`` itself if no telemetry is set up."""
+    instruments = get_telemetry()
+    return store if instruments is None else _ObservedStore(cast("SeriesRows", store), hub, spec, instruments)
+
+
+def _count_found(document: Document | None) -> int:
+    return int(document is not None)

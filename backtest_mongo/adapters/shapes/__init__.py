@@ -1,0 +1,12 @@
+"""The five behaviours that the slots share, one hand-written base class each."""
+
+from backtest_mongo.adapters.shapes.documents import (
+    Adapter,
+    BucketAdapter,
+    CollectionAdapter,
+    DocumentAdapter,
+    EntryAdapter,
+)
+from backtest_mongo.adapters.shapes.series import SeriesAdapter
+
+__all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter", "SeriesAdapter"]

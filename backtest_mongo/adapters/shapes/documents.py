@@ -1,0 +1,333 @@
+"""What every adapter has, and the four shapes whose documents are found by key; series are in ``series.py``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
+
+from backtest_mongo.adapters.observed_store import observe_store
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.probing import ensure_init
+from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
+from backtest_mongo.core.simulation_time import time_of
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.mongo.change_stream import Stream
+from backtest_mongo.mongo.store import MongoStore
+from backtest_mongo.mongo.watch import Watch
+from backtest_mongo.types import Context, Document, When, to_millis
+
+__all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
+
+#: The largest limit that MongoDB takes.
+_MAX_LIMIT = 2**31 - 1
+
+
+class Adapter:
+    """A slot in one context. It holds no connection, so it can be made anywhere and used on any event loop."""
+
+    spec: ClassVar[SlotSpec]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._values = values = self.spec.bind(args, kwargs)
+        context = self.spec.order_context(values)
+        # The context's part of the natural key, in the order of the unique index. Programs hold thousands of adapters,
+        # so two equal tuples are one.
+        self._context: Key = values if context == values else context
+        #: Where the registry keeps the instance: ``dispose()`` calls the function with the rest.
+        self._kept: tuple[Callable[[str, Key, Adapter], None], str, Key] | None = None
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.context.items())
+        return f"{type(self).__name__}({values})"
+
+    @property
+    def context(self) -> dict[str, str | bool]:
+        """The constructor's arguments by name."""
+        return dict(zip(self.spec.context, self._values, strict=True))
+
+    async def wait_for_init(self, initial: bool = True) -> None:
+        """Wait until both servers answer and the slot's indexes exist.
+
+        Calling it is optional, as the first operation does the same. It reports early that a server is missing.
+
+        Args:
+            initial: ``False`` returns at once.
+
+        Raises:
+            InitError: a server refused the connection, or did not answer within 15 s.
+            IndexConflictError: an existing index conflicts with one that the slot needs.
+        """
+        if initial:
+            await self._prepare()
+
+    def watch(self, after: str | None = None) -> Watch:
+        """Watch the changes of this context as they happen, whichever process makes them.
+
+        Watching needs a replica set or a sharded cluster. After a lost connection it resumes, and no change is missed
+        or repeated.
+
+        Args:
+            after: a change's ``token``, to resume after that change while the servers still remember it; ``None``
+                begins with the next change.
+
+        Returns:
+            A :class:`~backtest_mongo.mongo.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
+            ``StoreError`` where the servers have no change streams, or the slot stores in files.
+
+        Raises:
+            InputTypeError: ``after`` is not a ``str``.
+        """
+        return self._watch(self._context, after)
+
+    @classmethod
+    def watch_all(cls, after: str | None = None) -> Watch:
+        """Watch the changes of the whole slot, in every context, as :meth:`watch` does for one.
+
+        Args:
+            after: a change's ``token``, to resume after that change while the servers still remember it; ``None``
+                begins with the next change.
+
+        Returns:
+            A :class:`~backtest_mongo.mongo.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
+            ``StoreError`` where the servers have no change streams, or the slot stores in files.
+
+        Raises:
+            InputTypeError: ``after`` is not a ``str``.
+        """
+        return cls._watch(None, after)
+
+    @classmethod
+    def _watch(cls, context: Key | None, after: str | None) -> Watch:
+        if after is not None and type(after) is not str:
+            raise InputTypeError(f"after must be a str, not {type(after).__name__}", slot=cls.spec.name)
+        return Watch(partial(cls._stream, context, after), after)
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> Stream | None:
+        return Stream(current_hub(), cls.spec, context, after)
+
+    async def _prepare(self) -> None:
+        await ensure_init(current_hub())
+        await self._store().ready()
+
+    @classmethod
+    def _store(cls) -> Store:
+        hub = current_hub()
+        store: Store | None = hub.stores.get(cls.spec.name)
+        if store is None:
+            store = hub.stores[cls.spec.name] = observe_store(cls._open(hub), hub, cls.spec)
+        return store
+
+    @classmethod
+    def _open(cls, hub: Hub) -> Store:
+        return MongoStore(hub, cls.spec)
+
+    def _dispose(self) -> None:
+        if self._kept is not None:
+            forget, slot, context = self._kept
+            forget(slot, context, self)
+
+    @classmethod
+    def _millis(cls, value: object, name: str = "when", convert: Callable[[Any], int] = to_millis) -> int:
+        try:
+            return convert(value)
+        except TypeError as error:
+            raise InputTypeError(f"{name} {error}", slot=cls.spec.name) from None
+        except ValueError as error:
+            raise InputError(f"{name} {error}", slot=cls.spec.name) from None
+
+    @classmethod
+    def _check_list(cls, value: object, path: str, hint: str | None = None) -> None:
+        if not isinstance(value, list | tuple):
+            raise InputTypeError(f"{path} must be a list, not {type(value).__name__}", slot=cls.spec.name, hint=hint)
+
+    def _make_key(self, entry: object) -> Key:
+        """Return the natural key of one of the context's documents."""
+        return (*self._context, self.spec.check_key(self.spec.argument, entry))
+
+    @classmethod
+    def _make_fields(cls, key: Key, value: object, when: When | None, path: str) -> Document:
+        """Check a payload, and return the fields to store: the payload encoded as it is now, and its ``when``."""
+        spec = cls.spec
+        if spec.payload == "list":
+            cls._check_list(value, path)
+        elif (
+            type(value) is not dict
+            and not isinstance(value, Mapping)
+            and (value is not None or spec.payload == "object")
+        ):
+            kind = type(value).__name__
+            raise InputTypeError(f"{path} must be a dict, not {kind}{suggest_conversion(value)}", slot=spec.name)
+        check_payload(value, path, spec.name)
+        millis = cls._millis(when) if spec.when else None
+        fields: Document = {spec.field: freeze(dict(zip(spec.key, key, strict=True)), spec.field, value, spec.name)}
+        if spec.when:
+            fields["when"] = millis
+        return fields
+
+    @classmethod
+    def _get_payload(cls, document: Document | None, until: int | None, nothing: Any = None) -> Any:
+        """Return a document's payload, or ``nothing`` where a reader at the time ``until`` must not see one."""
+        if document is None or document.get("removed") is True:
+            return nothing
+        if until is not None:
+            when = time_of(cls.spec, document)
+            if when is not None and when > until:
+                return nothing
+        value = document.get(cls.spec.field)
+        return nothing if value is None else value
+
+
+class DocumentAdapter(Adapter):
+    """One document per context."""
+
+    async def _read(self, when: When | None = None) -> Any:
+        until = None if when is None else self._millis(when)
+        document = await self._store().find(self._context)
+        return self._get_payload(document, until, [] if self.spec.payload == "list" else None)
+
+    async def _write(self, value: object, when: When | None = None) -> None:
+        fields = self._make_fields(self._context, value, when, self.spec.value)
+        await self._store().upsert(self._context, fields)
+
+    @classmethod
+    async def _read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[Any]:
+        adapters = [cls._from_context(context) for context in contexts]
+        if not adapters:
+            return []
+        until = None if when is None else adapters[0]._millis(when)
+        found = await cls._store().find_many([adapter._context for adapter in adapters])
+        holds_list = cls.spec.payload == "list"
+        return [cls._get_payload(document, until, [] if holds_list else None) for document in found]
+
+    @classmethod
+    async def _write_many(cls, rows: Iterable[tuple[Context, object]], when: When | None = None) -> None:
+        # All are checked before any is sent.
+        checked = []
+        for adapter, value in cls._split_rows(rows):
+            checked.append((adapter._context, adapter._make_fields(adapter._context, value, when, cls.spec.value)))
+        if checked:
+            await cls._store().upsert_each(checked)
+
+    @classmethod
+    def _split_rows(cls, rows: Iterable[tuple[Context, object]]) -> list[tuple[DocumentAdapter, object]]:
+        pairs = []
+        for row in rows:
+            if not isinstance(row, tuple | list) or len(row) != 2:
+                raise InputTypeError(
+                    f"write_many takes pairs of a context and its {cls.spec.value}, not {type(row).__name__}",
+                    slot=cls.spec.name,
+                    hint="for a dict by context, pass its items()",
+                )
+            context, value = row
+            pairs.append((cls._from_context(context), value))
+        return pairs
+
+    @classmethod
+    def _from_context(cls, context: Context) -> Self:
+        if type(context) is tuple or isinstance(context, list):  # the check for a mapping takes ten times as long
+            return cls(*context)
+        if isinstance(context, Mapping):
+            return cls(**context)
+        if isinstance(context, str) or not isinstance(context, Sequence):
+            kind = type(context).__name__
+            raise InputTypeError(
+                f"a context must be a sequence or a mapping, not {kind}",
+                slot=cls.spec.name,
+                hint=f"one context is ({', '.join(cls.spec.context)}), and many are a list of such",
+            )
+        return cls(*context)
+
+
+class EntryAdapter(Adapter):
+    """One document per context and one more key, usually a signal's id."""
+
+    async def _read(self, entry: str, when: When | None = None) -> Any:
+        key = self._make_key(entry)
+        until = None if when is None else self._millis(when)
+        return self._get_payload(await self._store().find(key), until, {})
+
+    async def _write(self, value: object, entry: str, when: When | None = None) -> None:
+        key = self._make_key(entry)
+        fields = self._make_fields(key, value, when, self.spec.value)
+        await self._store().upsert(key, fields)
+
+
+class CollectionAdapter(Adapter):
+    """Many documents, each keyed by its item's own ``id``, read as a list."""
+
+    async def _read_all(self) -> list[Any]:
+        field = self.spec.field
+        return [document.get(field) async for document in self._store().scan(self._context)]
+
+    async def _read_newest(self, limit: int) -> list[Any]:
+        if type(limit) is not int:
+            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
+        if not 1 <= limit <= _MAX_LIMIT:
+            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=self.spec.name)
+        field = self.spec.field
+        return [document.get(field) for document in await self._store().newest(self._context, limit)]
+
+    async def _write(self, items: Sequence[object]) -> None:
+        spec = self.spec
+        self._check_list(items, spec.value)
+        rows: dict[Key, Document] = {}
+        for index, item in enumerate(items):
+            path = f"{spec.value}[{index}]"
+            key = (*self._context, self._check_id(item, path))
+            # An id that comes twice keeps its first place and its last payload: as if written one after another.
+            rows[key] = self._make_fields(key, item, None, path)
+        await self._store().upsert_many(list(rows.items()))
+
+    def _check_id(self, item: object, path: str) -> str:
+        if not isinstance(item, Mapping):
+            raise InputTypeError(f"{path} must be a dict, not {type(item).__name__}", slot=self.spec.name)
+        if "id" not in item:
+            raise InputError(f"{path} has no id ({type(item).__name__})", slot=self.spec.name)
+        return self.spec.check_key(f"{path}.id", item["id"])
+
+
+class BucketAdapter(Adapter):
+    """Keys and values with soft delete, read one at a time or listed."""
+
+    async def _read(self, entry: str, when: When | None = None) -> Any:
+        key = self._make_key(entry)
+        until = None if when is None else self._millis(when)
+        return self._get_payload(await self._store().find(key), until)
+
+    async def _has(self, entry: str) -> bool:
+        return await self._store().find(self._make_key(entry)) is not None
+
+    async def _write(self, value: Mapping[str, Any], entry: str, when: When | None = None) -> None:
+        key = self._make_key(entry)
+        fields = self._make_fields(key, value, when, self.spec.value)
+        if when is not None and not self.spec.when:
+            self._millis(when)  # it isn't stored, but a bad one is still a mistake
+        # Writing brings a removed key back, unless the payload itself says that it is removed.
+        fields["removed"] = value.get("removed") is True
+        await self._store().upsert(key, fields)
+
+    async def _remove(self, entry: str) -> None:
+        await self._store().remove(self._make_key(entry))
+
+    # What is wrong with an argument is raised by the call, not by the first step of the iteration.
+
+    def _list_keys(self, when: When | None = None) -> AsyncIterator[str]:
+        return self._scan_keys(None if when is None else self._millis(when))
+
+    async def _scan_keys(self, until: int | None) -> AsyncIterator[str]:
+        name = self.spec.key[-1]
+        async for document in self._store().scan(self._context, until):
+            yield document[name]
+
+    def _list_items(self, when: When | None = None) -> AsyncIterator[tuple[str, Any]]:
+        return self._scan_items(None if when is None else self._millis(when))
+
+    async def _scan_items(self, until: int | None) -> AsyncIterator[tuple[str, Any]]:
+        name, field = self.spec.key[-1], self.spec.field
+        async for document in self._store().scan(self._context, until):
+            yield document[name], document.get(field)

@@ -1,1 +1,0 @@
-"""Candles in files, and the commands that carry them in and out of the database."""

@@ -1,1 +1,0 @@
-"""Looking after a deployment: ``backtest-mongo doctor``, ``inspect`` and ``migrate``."""

@@ -1,0 +1,70 @@
+"""Arguments that commands share: their help, the completion of their values, and how mistakes in them are shown."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from backtest_mongo.core.control_characters import escape_controls
+
+__all__ = ["AsJson", "CommandGroup", "add_command", "check_choice", "complete_from"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+#: The base of all mistakes in arguments; Typer has no public name for it.
+_UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
+
+
+def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+    """Add a command whose help is its docstring, wrapped to the terminal's width.
+
+    Typer would keep the docstring's line breaks.
+    """
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    app.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(command)
+
+
+def complete_from(choices: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return a shell completion that offers the choices."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def check_choice(value: str | None, choices: Iterable[str], option: str) -> None:
+    """Check the value of an option that was given.
+
+    Raises:
+        typer.BadParameter: it is not one of the choices.
+    """
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=f"'{option}'")
+
+
+class CommandGroup(TyperGroup):
+    """The commands. Arguments that a message quotes are escaped, because a shell's ``*`` may pass any file's name."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _escape_mistakes():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _escape_mistakes():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escape_mistakes() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        mistake: Any = error
+        mistake.message = escape_controls(mistake.message)
+        raise

@@ -1,0 +1,422 @@
+"""The commands of ``backtest-mongo candles``: their options and exit statuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import tzinfo
+from pathlib import Path
+from typing import Annotated, Any, Final, cast
+from zoneinfo import ZoneInfo
+
+import typer
+
+from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
+from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
+from backtest_mongo.cli.terminal import Terminal, print_json, print_line
+from backtest_mongo.core.wording import format_count
+from backtest_mongo.errors import InputError
+from backtest_mongo.types import INTERVALS
+from backtest_mongo.types import Interval as KnownInterval
+
+# What needs NumPy is imported by the command that uses it: help and completion do without.
+
+__all__ = ["build_candles_app"]
+
+_UNITS: Final = ("auto", "s", "ms", "us", "ns")
+_DECIMALS: Final = {"point": ".", "comma": ","}
+_FILLS: Final = ("null", "forward")
+_INTERVAL_NAMES: Final = " ".join(INTERVALS)
+
+
+def build_candles_app() -> typer.Typer:
+    """Build the application that ``backtest-mongo`` mounts as ``candles``."""
+    app = typer.Typer(
+        help="Move candles between files and the database, plot them, and maintain what is stored.\n\n"
+        "MongoDB and Redis are those that the environment names (CC_*).",
+        no_args_is_help=True,
+    )
+    add_command(app, import_files, "import")
+    for command in (export, coverage, seal, verify, delete, plot):
+        add_command(app, command)
+    return app
+
+
+# Options that several commands take
+
+
+def _check_interval(interval: str | None) -> str | None:
+    if interval is not None and interval not in INTERVALS:
+        raise typer.BadParameter(f"{interval!r} is not one of {', '.join(INTERVALS)}")
+    return interval
+
+
+_INTERVAL: Final[dict[str, Any]] = {
+    "metavar": "INTERVAL",
+    "callback": _check_interval,
+    "autocompletion": complete_from(INTERVALS),
+}
+Symbol = Annotated[str, typer.Option("--symbol", metavar="NAME", help="The symbol that the series is stored under.")]
+Interval = Annotated[str, typer.Option("--interval", help=f"One of {_INTERVAL_NAMES}.", **_INTERVAL)]
+Exchange = Annotated[
+    str, typer.Option("--exchange", metavar="NAME", help="The exchange that the series is stored under.")
+]
+AnySymbol = Annotated[str | None, typer.Option("--symbol", metavar="NAME", help="Only series of this symbol.")]
+AnyInterval = Annotated[
+    str | None, typer.Option("--interval", help=f"Only series of this interval: {_INTERVAL_NAMES}.", **_INTERVAL)
+]
+AnyExchange = Annotated[str | None, typer.Option("--exchange", metavar="NAME", help="Only series of this exchange.")]
+Start = Annotated[
+    str | None,
+    typer.Option("--start", metavar="TIME", help="Start of the range, inclusive: ISO 8601, or milliseconds."),
+]
+End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="End of the range, exclusive.")]
+
+
+def _parse_range(start: str | None, end: str | None) -> tuple[int | None, int | None]:
+    """Return the values of ``--start`` and ``--end`` in milliseconds.
+
+    Raises:
+        typer.BadParameter: one of them is not a time, or the end does not come after the start.
+    """
+    first, last = _parse_time(start, "--start"), _parse_time(end, "--end")
+    if first is not None and last is not None and first >= last:
+        raise typer.BadParameter("must come after --start", param_hint="'--end'")
+    return first, last
+
+
+def _parse_time(text: str | None, option: str) -> int | None:
+    from backtest_mongo.market_data.time_formats import parse_time
+
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
+
+
+def _parse_time_zone(name: str | None) -> tzinfo | None:
+    try:
+        return None if name is None else ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise typer.BadParameter(f"{name!r} is not a time zone", param_hint="'--time-zone'") from None
+
+
+def _check_output(output: Path, has_known_ending: bool, known: str) -> None:
+    if not has_known_ending:
+        raise typer.BadParameter(f"must end in {known}", param_hint="'--output'")
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"directory {output.parent} does not exist", param_hint="'--output'")
+
+
+# Commands
+
+
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", exists=True, help="Candle files, zip archives, or directories of both."),
+    ],
+    interval: Interval,
+    exchange: Exchange,
+    symbol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The symbol that the series is stored under. If a file names symbols, only rows of this one are read; "
+            "without it rows of all symbols are read, and each is stored under its own.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Name the columns in their order if no header does, "
+            "such as time,open,close,high,low,volume; - for a column that is not used.",
+        ),
+    ] = None,
+    time_unit: Annotated[
+        str,
+        typer.Option(
+            metavar="UNIT",
+            help="What numeric times count: s, ms, us or ns; auto finds it by the interval.",
+            autocompletion=complete_from(_UNITS),
+        ),
+    ] = "auto",
+    time_format: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="How times are written, such as %d/%m/%Y %H:%M (as in Python's strptime)."),
+    ] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(metavar="ZONE", help="The time zone of times that name none, such as Europe/Berlin; default UTC."),
+    ] = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARK",
+            help="The decimal mark, point or comma, if the file is ambiguous.",
+            autocompletion=complete_from(_DECIMALS),
+        ),
+    ] = None,
+    no_volume: Annotated[bool, typer.Option("--no-volume", help="Store 0 as the volume.")] = False,
+    any_spacing: Annotated[
+        bool, typer.Option("--any-spacing", help="Import files whose candles are not one interval apart.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Import files whose name or column contains another symbol or interval.")
+    ] = False,
+) -> None:
+    """Store the candles of files.
+
+    Reads text with commas, semicolons, tabs or bars between columns, with a header, or in the order of Binance and ccxt
+    (time, open, high, low, close, volume); Parquet and Feather; plain, gzipped or zipped. The format of numbers and
+    times, and the unit of times, are determined once for a whole file and printed; an ambiguous file is refused, and
+    the message names the option that decides. Times without a zone are UTC. A directory's candle files are read in the
+    order of their names.
+
+    Candles that are stored already stay as they are and are skipped, so an interrupted import continues when it is run
+    again.
+
+    Exits with status 0 if every line was a candle, 1 if lines or files were not (the others are stored), 2 for a
+    mistake in the arguments. Candles that are still open are counted, but are not an error.
+    """
+    from backtest_mongo.cli.candles.import_report import print_import_report
+    from backtest_mongo.cli.progress_bar import ProgressBar
+    from backtest_mongo.core.candle_headers import find_places
+    from backtest_mongo.market_data import CandleImportReport, ReadOptions, import_candles
+
+    check_choice(time_unit, _UNITS, "--time-unit")
+    check_choice(decimal, _DECIMALS, "--decimal")
+    names = None if columns is None else [name.strip() for name in columns.split(",")]
+    if names is not None:
+        try:
+            find_places(names, "--columns", not no_volume)
+        except InputError as error:
+            raise typer.BadParameter(str(error), param_hint="'--columns'") from None
+    options = ReadOptions(
+        columns=names,
+        unit=time_unit,
+        force=force,
+        volume=not no_volume,
+        decimal=None if decimal is None else _DECIMALS[decimal],
+        time_format=time_format,
+        zone=_parse_time_zone(time_zone),
+    )
+
+    async def work() -> CandleImportReport:
+        with ProgressBar() as bar:
+            return await import_candles(
+                symbol,
+                cast("KnownInterval", interval),
+                exchange,
+                files,
+                options=options,
+                check_spacing=not any_spacing,
+                check_names=not force,
+                progress=bar,
+            )
+
+    report = run_command(work)
+    print_import_report(Terminal(), report, symbol, interval, exchange)
+    raise typer.Exit(0 if report.is_complete else 1)
+
+
+def export(
+    symbol: Symbol,
+    interval: Interval,
+    exchange: Exchange,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Ends in .parquet, .csv or .csv.gz.")
+    ],
+    start: Start = None,
+    end: End = None,
+    fill: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Write a row where a candle is missing: null an empty one, forward a flat one at the previous close, "
+            "without volume.",
+            autocompletion=complete_from(_FILLS),
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write the candles of a series to a Parquet or CSV file.
+
+    In CSV, times are milliseconds since the epoch (UTC); both formats can be imported again without losing a digit. The
+    file appears when it is complete.
+    """
+    from backtest_mongo.cli.progress_bar import ProgressBar
+    from backtest_mongo.market_data import export_candles
+    from backtest_mongo.market_data.exporter import FILE_ENDINGS
+
+    _check_output(output, output.name.endswith(FILE_ENDINGS), ", ".join(FILE_ENDINGS))
+    if output.exists() and not force:
+        raise typer.BadParameter(f"{output} exists; --force replaces it", param_hint="'--output'")
+    check_choice(fill, _FILLS, "--fill")
+    first, last = _parse_range(start, end)
+    if output.suffix == ".parquet":
+        require("frames", "pyarrow")
+
+    async def work() -> int:
+        with ProgressBar("candles") as bar:
+            how: Any = fill
+            return await export_candles(
+                symbol, cast("KnownInterval", interval), exchange, output, start=first, end=last, fill=how, progress=bar
+            )
+
+    rows = run_command(work)
+    print_line(Terminal(), f"{exchange} {symbol} {interval}: {format_count(rows, 'row')} in {output}")
+
+
+def coverage(
+    symbol: AnySymbol = None,
+    interval: AnyInterval = None,
+    exchange: AnyExchange = None,
+    gaps: Annotated[int, typer.Option(min=0, metavar="N", help="List the longest N gaps of all series.")] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, all gaps included, with times in milliseconds.")
+    ] = False,
+) -> None:
+    """Show what is stored of each series, what is missing, and how much space it takes.
+
+    A gap lies between the first and the last stored candle. "sealed" is the share of candles that are also in
+    compressed blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
+    """
+    from backtest_mongo.cli.candles.coverage import coverage_to_json, measure_coverage, print_coverage
+    from backtest_mongo.cli.candles.series_filter import SeriesFilter
+
+    found = run_command(lambda: measure_coverage(SeriesFilter(symbol, interval, exchange)))
+    if as_json:
+        print_json(json.dumps(coverage_to_json(found), indent=2))
+    else:
+        print_coverage(Terminal(), found, gaps)
+
+
+def seal(symbol: AnySymbol = None, interval: AnyInterval = None, exchange: AnyExchange = None) -> None:
+    """Seal candles into compressed blocks where that is not done yet.
+
+    Large imports seal as they go. This seals the rest: what was written in small pieces, or by another program.
+    """
+    from backtest_mongo.cli.candles.maintenance import print_sealed, seal_series
+    from backtest_mongo.cli.candles.series_filter import SeriesFilter
+
+    print_sealed(Terminal(), run_command(lambda: seal_series(SeriesFilter(symbol, interval, exchange))))
+
+
+def verify(
+    symbol: AnySymbol = None,
+    interval: AnyInterval = None,
+    exchange: AnyExchange = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop damaged blocks and seal their candles again.")] = False,
+) -> None:
+    """Compare every sealed block with its candles.
+
+    Exits with status 1 if a block is damaged; with --repair, only if one could not be repaired.
+    """
+    from backtest_mongo.cli.candles.maintenance import print_verified, verify_series
+    from backtest_mongo.cli.candles.series_filter import SeriesFilter
+
+    done = run_command(lambda: verify_series(SeriesFilter(symbol, interval, exchange), repair))
+    print_verified(Terminal(), done)
+    raise typer.Exit(0 if all(one.is_sound for one in done) else 1)
+
+
+def delete(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="The symbol that the series is stored under.")],
+    interval: Annotated[str, typer.Argument(help=f"One of {_INTERVAL_NAMES}.", **_INTERVAL)],
+    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="The exchange that the series is stored under.")],
+    start: Start = None,
+    end: End = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Delete candles, so that others can be written in their place.
+
+    Shows what it would delete, and asks. Without --start and --end the whole series is deleted. Sealed blocks are
+    deleted with their candles. The command can be interrupted, and run again to delete the rest. Running processes may
+    keep using candles that they have read before: restart them.
+
+    Exits with status 0 if the candles are deleted or there are none, 1 if the answer is no, 2 for a mistake in the
+    arguments, and if there is no terminal to ask on and --yes is not given.
+    """
+    from backtest_mongo import CandleAdapter
+    from backtest_mongo.cli.candles.maintenance import DeletableRange, print_deletable, print_deleted, survey_range
+    from backtest_mongo.types import DeleteReport
+
+    first, last = _parse_range(start, end)
+
+    async def survey() -> DeletableRange:
+        return await survey_range(CandleAdapter(symbol, cast("KnownInterval", interval), exchange), first, last)
+
+    async def delete_candles() -> DeleteReport:
+        return await found.adapter.delete(first, last)
+
+    console = Terminal()
+    found = run_command(survey)
+    if not found.is_empty:
+        print_deletable(console, found)
+        if not yes:
+            if not sys.stdin.isatty():
+                print_error("backtest-mongo: nothing deleted: there is no terminal to ask on, and --yes is not given")
+                raise typer.Exit(2)
+            if not typer.confirm("Delete them?"):
+                raise typer.Exit(1)
+    # Also if there are none: a process that was killed may have left blocks.
+    print_deleted(console, found, run_command(delete_candles))
+
+
+def plot(
+    symbol: Symbol,
+    interval: Interval,
+    exchange: Exchange,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="A .png, or an .html page that zooms."),
+    ],
+    start: Start = None,
+    end: End = None,
+    strategy: Annotated[str | None, typer.Option(metavar="NAME", help="Draw this strategy's trades as well.")] = None,
+    backtest: Annotated[
+        bool, typer.Option("--backtest/--live", help="Draw the trades of its backtests, or of live trading.")
+    ] = True,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="The title; default the series' name.")] = None,
+    width: Annotated[int, typer.Option(min=200, max=10_000, help="The width of the plotting area.")] = 1200,
+    height: Annotated[int, typer.Option(min=100, max=10_000, help="The height of the plotting area.")] = 640,
+    max_candles: Annotated[
+        int, typer.Option(min=2, help="Merge more candles than this into a coarser interval.")
+    ] = 5000,
+) -> None:
+    """Draw the candles of a series, and the trades of a strategy over them.
+
+    A .png is a picture. An .html is a page that needs no network: drag it, zoom with the wheel, and point at a candle
+    or a trade for its numbers. Times are UTC, and breaks in trading take no space. An existing file is replaced.
+    """
+    from backtest_mongo.market_data import plot_candles
+    from backtest_mongo.market_data.plot import FORMATS
+
+    _check_output(output, output.suffix.lower() in FORMATS, " or ".join(FORMATS))
+    first, last = _parse_range(start, end)
+    require("plot", "altair", "vl_convert")
+    drawn = run_command(
+        lambda: plot_candles(
+            symbol,
+            cast("KnownInterval", interval),
+            exchange,
+            output,
+            start=first,
+            end=last,
+            strategy_name=strategy,
+            backtest=backtest,
+            title=title,
+            width=width,
+            height=height,
+            max_candles=max_candles,
+        )
+    )
+    merged = "" if drawn.bars == drawn.candles else f" as {drawn.bars:,} of {drawn.interval}"
+    trades = "" if strategy is None else f", {format_count(drawn.trades, 'trade')} of {strategy}"
+    candles = format_count(drawn.candles, "candle")
+    print_output(f"{exchange} {symbol} {interval}: {candles}{merged}{trades} in {output}")
+    if drawn.left_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(drawn.left_out.items()))
+        print_error(f"left out: {reasons}")

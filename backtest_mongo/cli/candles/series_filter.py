@@ -1,0 +1,48 @@
+"""Choosing stored series by symbol, interval and exchange, and naming them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backtest_mongo import CandleAdapter
+from backtest_mongo.core.control_characters import escape_controls
+from backtest_mongo.errors import InputError
+
+__all__ = ["SeriesFilter", "format_series", "select_series"]
+
+
+@dataclass(frozen=True)
+class SeriesFilter:
+    """Which series are wanted; ``None`` matches any."""
+
+    symbol: str | None
+    interval: str | None
+    exchange: str | None
+
+
+async def select_series(wanted: SeriesFilter) -> list[CandleAdapter]:
+    """Return the stored series that match.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = []
+    async for adapter in CandleAdapter.list_series():
+        context = adapter.context
+        pairs = (
+            (wanted.symbol, context["symbol"]),
+            (wanted.interval, context["interval"]),
+            (wanted.exchange, context["exchange_name"]),
+        )
+        if all(one is None or one == other for one, other in pairs):
+            found.append(adapter)
+    if not found:
+        words = [word for word in (wanted.exchange, wanted.symbol, wanted.interval) if word is not None]
+        raise InputError(f"no candles of {' '.join(words)} are stored" if words else "no candles are stored")
+    return found
+
+
+def format_series(adapter: CandleAdapter) -> str:
+    """Format a series' name, such as ``binance BTCUSDT 1m``."""
+    context = adapter.context
+    return escape_controls(f"{context['exchange_name']} {context['symbol']} {context['interval']}")

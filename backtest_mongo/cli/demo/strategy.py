@@ -1,0 +1,259 @@
+"""The strategy: the example to read. It talks to ``persist`` alone and never learns where its rows are.
+
+There are no transactions, and the process may be killed between any two of a bar's writes. Three rules make a bar that
+was cut off, and runs again in a new process, end as if it had run once:
+
+* The *state* slot holds the checkpoint: the whole book. It alone decides what a bar does, and it is written last, once
+  every other write of the bar is acknowledged.
+* *Signal, schedule, strategy, risk, recent* and *session* show parts of the book to others: risk desks, dashboards,
+  other engines. They follow from the book, so a bar that runs again writes over them what it wrote before.
+* Every other row is about one trade or one day and has its name as the key, so that writing it twice makes one row.
+  What a bar reads of them was there before the bar, or would be computed equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from copy import copy
+from dataclasses import asdict
+from typing import Any, Final
+
+from backtest_mongo import persist
+from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of, read_bars
+from backtest_mongo.cli.demo.rules import STRATEGY, Book, Event, Parameters, Side, Trade, true_range
+from backtest_mongo.contracts import (
+    BreakevenContract,
+    CandleContract,
+    DictionaryContract,
+    IntervalContract,
+    LogContract,
+    MeasureContract,
+    MemoryContract,
+    NotificationContract,
+    PartialContract,
+    RecentContract,
+    RiskContract,
+    ScheduleContract,
+    SessionContract,
+    SignalContract,
+    StateContract,
+    StorageContract,
+    StrategyContract,
+)
+
+__all__ = ["CrossoverStrategy"]
+
+FRAME: Final = "2017-hourly"
+#: Notes on closed trades that are kept, and how many of them an entry looks at.
+NOTES: Final = 20
+NOTES_READ: Final = 4
+#: Events that are worth a notification; all of them are logged.
+NOTIFIED: Final = ("opened", "closed", "paused")
+
+
+class CrossoverStrategy:
+    """A moving-average crossover on hourly candles, bar by bar.
+
+    Args:
+        calendar: the open times of the market's bars, in milliseconds. Prices come from the candle slot.
+    """
+
+    def __init__(self, calendar: Sequence[int]) -> None:
+        self.calendar = calendar
+        self.book: Book = Book()
+        self.rules: Parameters = Parameters()
+        self.candles: CandleContract = persist.candle(SYMBOL, INTERVAL, EXCHANGE)
+        self.state: StateContract = persist.state(STRATEGY, "checkpoint")
+        self.signal: SignalContract = persist.signal(SYMBOL, STRATEGY, EXCHANGE)
+        self.schedule: ScheduleContract = persist.schedule(SYMBOL, STRATEGY, EXCHANGE)
+        self.strategy: StrategyContract = persist.strategy(SYMBOL, STRATEGY, EXCHANGE)
+        self.risk: RiskContract = persist.risk(STRATEGY, EXCHANGE)
+        self.recent: RecentContract = persist.recent(SYMBOL, STRATEGY, EXCHANGE, FRAME, backtest=True)
+        self.session: SessionContract = persist.session(STRATEGY, EXCHANGE, FRAME, SYMBOL, backtest=True)
+        self.partial: PartialContract = persist.partial(SYMBOL, STRATEGY, EXCHANGE)
+        self.breakeven: BreakevenContract = persist.breakeven(SYMBOL, STRATEGY, EXCHANGE)
+        self.trades: StorageContract = persist.storage(backtest=True)
+        self.notes: MemoryContract = persist.memory(STRATEGY, "closed-trades")
+        self.parameters: DictionaryContract = persist.dictionary(STRATEGY, "parameters")
+        self.volatility: MeasureContract = persist.measure(f"volatility-{SYMBOL}")
+        self.reports: IntervalContract = persist.interval(f"daily-report-{SYMBOL}")
+        self.notifications: NotificationContract = persist.notification(backtest=True)
+        self.log: LogContract = persist.log()
+
+    async def resume(self) -> list[str]:
+        """Go back to the checkpoint; return the slots that a cut-off bar has written to already."""
+        checkpoint, parameters = await asyncio.gather(
+            self.state.read_state_data(), self.parameters.read_dictionary_data()
+        )
+        if parameters is None:
+            await self.parameters.write_dictionary_data(asdict(self.rules), self.calendar[0])
+        else:
+            self.rules = Parameters(**parameters)
+        if checkpoint is not None:
+            self.book = Book(**checkpoint)
+        stored = {
+            "signal": await self.signal.read_signal_data(),
+            "schedule": await self.schedule.read_schedule_data(),
+            "strategy": await self.strategy.read_strategy_data(),
+            "risk": await self.risk.read_position_data(),
+            "recent": await self.recent.read_recent_data(),
+            "session": await self.session.read_session_data(),
+        }
+        return [slot for slot, view in self.views(self.book).items() if stored[slot] != view]
+
+    async def on_bar(self, bar: int) -> float:
+        """Trade a bar that has just closed, and return what the account is worth then."""
+        now = self.calendar[bar]
+        before = copy(self.book)
+        if self.book.session.get("day") != day_of(now):
+            await self.new_day(bar)
+        window = await read_bars(self.candles, self.calendar[max(0, bar + 1 - self.rules.slow) : bar + 1])
+        candle = window[-1]
+        self.book.open_bar(bar, candle)
+        events = self.book.manage(candle, self.rules)
+        side = self.book.follow(window, self.rules)
+        if side:
+            events += self.book.turn(candle, side, self.rules)
+            volatility, share = await asyncio.gather(self.daily_volatility(bar), self.share_of_risk(bar, side))
+            if volatility is not None and share:
+                events += self.book.enter(candle, side, volatility, share, self.rules)
+        await self.publish(before, events, bar)
+        await self.state.write_state_data(vars(self.book), now)
+        return self.book.value(candle["close"])
+
+    async def new_day(self, bar: int) -> None:
+        """Adopt changed parameters, and report once on the day before.
+
+        It is marked as done after the work: a kill in between repeats the report, and none is lost.
+        """
+        now = self.calendar[bar]
+        day, yesterday = day_of(now), day_of(self.calendar[max(0, bar - 1)])
+        parameters, reported, trades = await asyncio.gather(
+            self.parameters.read_dictionary_data(now),
+            self.reports.read_interval_data(day, now),
+            self.trades.read_storage_data(),
+        )
+        self.rules = Parameters(**(parameters or {}))
+        if bar == 0 or reported:
+            return
+        closed = [trade for trade in trades if trade["status"] == "closed" and day_of(trade["closedAt"]) == yesterday]
+        text = f"{yesterday}: {len(closed)} closed, {sum(trade['profit'] for trade in closed):+.2f}"
+        report = {"id": f"report-{yesterday}", "type": "report", "createdAt": now, "message": text}
+        await self.notifications.write_notification_data([report])
+        await self.reports.write_interval_data({"report": report["id"]}, day, now)
+
+    async def daily_volatility(self, bar: int) -> float | None:
+        """Return the average true range before this day; the first caller computes it for every later process."""
+        now = self.calendar[bar]
+        known = await self.volatility.read_measure_data(day_of(now))
+        if known is None:
+            first = bar
+            while first > 0 and day_of(self.calendar[first - 1]) == day_of(now):
+                first -= 1
+            history = self.calendar[max(0, first - self.rules.slow) : first]
+            enough = len(history) == self.rules.slow
+            # Too short a history is an answer too, and null can be stored.
+            known = {"averageTrueRange": true_range(await read_bars(self.candles, history)) if enough else None}
+            await self.volatility.write_measure_data(known, day_of(now), now)
+        value: float | None = known["averageTrueRange"]
+        return value
+
+    async def share_of_risk(self, bar: int, side: Side) -> float:
+        """Return the share of the usual risk to take.
+
+        It is a half on a side whose latest trades all lost, and 0 if another strategy has a position in the symbol.
+        """
+        positions, notes = await asyncio.gather(
+            self.risk.read_position_data(self.calendar[bar]), self.earlier_notes(bar)
+        )
+        if any(row["symbol"] == SYMBOL and row["strategyName"] != STRATEGY for row in positions):
+            return 0.0
+        profits = [note["profit"] for _, note in notes[-NOTES_READ:] if note["position"] == side]
+        return 0.5 if profits and max(profits) < 0 else 1.0
+
+    async def earlier_notes(self, bar: int) -> list[tuple[str, dict[str, Any]]]:
+        # With the time of the bar before as `when`, a note that this bar wrote before it was cut off stays hidden.
+        return [row async for row in self.notes.list_memory_data(when=self.calendar[max(0, bar - 1)])]
+
+    def views(self, book: Book) -> dict[str, Any]:
+        """Return what others see of a book, by slot."""
+        paused = book.paused_until > book.time
+        return {
+            "signal": book.position,
+            "schedule": book.order,
+            "strategy": {"status": "paused", "pausedUntil": book.paused_until} if paused else None,
+            "risk": [book.position] if book.position else [],
+            "recent": book.last,
+            "session": book.session or None,
+        }
+
+    async def publish(self, before: Book, events: Sequence[Event], bar: int) -> None:
+        """Write what a bar has changed; independent rows in one batch."""
+        now = self.calendar[bar]
+        old, new = self.views(before), self.views(self.book)
+        views: dict[str, Any] = {
+            "signal": self.signal.write_signal_data,
+            "schedule": self.schedule.write_schedule_data,
+            "strategy": self.strategy.write_strategy_data,
+            "risk": lambda row: self.risk.write_position_data(row, now),
+            "recent": lambda row: self.recent.write_recent_data(row, now),
+            "session": lambda row: self.session.write_session_data(row, now),
+        }
+        writes: list[Awaitable[Any]] = [write(new[slot]) for slot, write in views.items() if new[slot] != old[slot]]
+        if events:
+            # By id: of a trade that changes twice in a bar the last state counts, whichever write arrives first.
+            trades = {event.trade["id"]: event.trade for event in events}
+            writes += [self.write_progress(trade, events, now) for trade in trades.values()]
+            writes.append(self.trades.write_storage_data(list(trades.values())))
+            writes.append(self.log.write_log_data([_row(event, now) for event in events]))
+            notified = [_row(event, now) for event in events if event.kind in NOTIFIED]
+            writes.append(self.notifications.write_notification_data(notified))
+        await asyncio.gather(*writes)
+        for event in events:
+            if event.kind == "closed":
+                await self.write_note(event.trade, bar)
+
+    async def write_progress(self, trade: Trade, events: Sequence[Event], now: int) -> None:
+        """Store the profit levels that a trade has reached, and that its stop is at breakeven."""
+        kinds = {event.kind for event in events if event.trade["id"] == trade["id"]}
+        if "level" in kinds:
+            await self.partial.write_partial_data({"levels": trade["levels"], "time": now}, trade["id"], now)
+        if "breakeven" in kinds:
+            await self.breakeven.write_breakeven_data({"reached": True, "time": now}, trade["id"], now)
+
+    async def write_note(self, trade: Trade, bar: int) -> None:
+        """Remember a closed trade, with what was stored about its course, and forget the oldest notes."""
+        now = self.calendar[bar]
+        notes, partial, breakeven = await asyncio.gather(
+            self.earlier_notes(bar),
+            self.partial.read_partial_data(trade["id"], now),
+            self.breakeven.read_breakeven_data(trade["id"], now),
+        )
+        note = {
+            "position": trade["position"],
+            "profit": trade["profit"],
+            "levels": partial.get("levels", 0),
+            "breakeven": breakeven.get("reached", False),
+            "reason": trade["closeReason"],
+        }
+        forgotten = [name for name, _ in notes[: -(NOTES - 1)]]
+        await asyncio.gather(
+            self.notes.write_memory_data(note, trade["id"], now),
+            *(self.notes.remove_memory_data(name) for name in forgotten),
+        )
+
+    def dispose(self) -> None:
+        """Let the registry forget the instances that belong to this strategy's own buckets."""
+        for slot in (self.state, self.parameters, self.notes, self.session):
+            slot.dispose()
+
+
+def _row(event: Event, now: int) -> dict[str, Any]:
+    trade = event.trade
+    return {
+        "id": f"{trade['id']}-{event.kind}-{trade['levels']}",
+        "type": event.kind,
+        "createdAt": now,
+        "message": f"{trade['id']} {event.kind}: {event.text}",
+    }

@@ -1,0 +1,271 @@
+"""The command ``inspect``: the stored rows of a slot, filtered by parts of their key, and the changes that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
+
+from backtest_mongo.cli.arguments import complete_from
+from backtest_mongo.cli.command_runner import run_command
+from backtest_mongo.cli.formatting import format_extended_json, format_iso_time, format_payload
+from backtest_mongo.cli.terminal import Terminal, escape_text, print_json, print_line, print_table
+from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.specs import FLAG, SlotSpec, camel
+from backtest_mongo.errors import InputError
+from backtest_mongo.types import PRICES, Document, to_millis
+
+if TYPE_CHECKING:
+    from backtest_mongo.mongo.changes import Change
+
+__all__ = ["FoundRows", "RowFilter", "RowPrinter", "find_rows", "inspect_slot", "list_key_names"]
+
+#: Stands for any value of a part of the key.
+_ANY: Final = "-"
+_FLAGS: Final = {"backtest": True, "true": True, "live": False, "false": False}
+_STYLES: Final = {"written": "green", "removed": "yellow", "deleted": "red"}
+_SPECS: Final = {spec.name: spec for spec in SLOTS}
+
+
+def inspect_slot(
+    slot: Annotated[
+        str,
+        typer.Argument(
+            metavar="SLOT",
+            help="The slot's name: signal, candle, memory, ...",
+            autocompletion=complete_from(_SPECS),
+        ),
+    ],
+    key: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY]...",
+            help="Parts of the key, in the order of the adapter's arguments, then the entry's key. "
+            "A part that is left out or - matches anything. The backtest flag is backtest or live.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many rows.")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", help="Then show each change as it happens, until Ctrl-C.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print MongoDB's extended JSON, one row or change per line.")
+    ] = False,
+) -> None:
+    """Show what is stored of a slot: payload, simulation time, and when it was written.
+
+    Rows are in the order of their keys, candles newest first. --watch needs a replica set.
+    """
+    spec = _SPECS.get(slot)
+    if spec is None:
+        raise typer.BadParameter(f"{slot!r} is not one of {', '.join(_SPECS)}", param_hint="'SLOT'")
+    try:
+        wanted = RowFilter.parse(spec, key or [])
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint="'KEY'") from None
+    printer = RowPrinter(Terminal(), spec, as_json)
+    if watch:
+        run_command(lambda: _watch_rows(wanted, limit, printer))
+    else:
+        printer.print_rows(run_command(lambda: find_rows(wanted, limit)))
+
+
+def list_key_names(spec: SlotSpec) -> tuple[str, ...]:
+    """Return the names of the parts of a slot's key, in the order of the constructor's arguments."""
+    return (*spec.context, *((spec.argument,) if spec.item else ()))
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Which rows of a slot to show: ``parts`` has values by document field; other fields match anything."""
+
+    spec: SlotSpec
+    parts: dict[str, Any]
+
+    @classmethod
+    def parse(cls, spec: SlotSpec, words: Sequence[str]) -> RowFilter:
+        """Read the parts of a key from a command line.
+
+        Raises:
+            InputError: there are too many, or one has the wrong type.
+        """
+        names = list_key_names(spec)
+        if len(words) > len(names):
+            known = ", ".join(names) or "none"
+            raise InputError(f"{len(words)} parts of a key were given", slot=spec.name, hint=f"it has {known}")
+        parts: dict[str, Any] = {}
+        for name, word in zip(names, words, strict=False):
+            if word != _ANY:
+                field = str(spec.item) if name == spec.argument and spec.item else camel(name)
+                parts[field] = _parse_part(spec, name, word)
+        return cls(spec, parts)
+
+    def matches(self, change: Change) -> bool:
+        """Return whether a change is of a row that is wanted, or may be."""
+        if change.context is None:
+            return True
+        values: dict[str, Any] = {camel(name): value for name, value in change.context.items()}
+        if self.spec.item and change.key is not None:
+            values[self.spec.item] = change.key
+        return all(values.get(name, wanted) == wanted for name, wanted in self.parts.items())
+
+
+def _parse_part(spec: SlotSpec, name: str, word: str) -> Any:
+    if name == FLAG:
+        if word.lower() not in _FLAGS:
+            raise InputError(f"backtest must be backtest or live, not {word!r}", slot=spec.name)
+        return _FLAGS[word.lower()]
+    if spec.shape == "series" and name == spec.argument:
+        try:
+            return int(word)
+        except ValueError:
+            raise InputError(f"timestamp must be milliseconds, not {word!r}", slot=spec.name) from None
+    return spec.check_key(name, word)
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """Stored documents in the order of their keys, and how many match in all."""
+
+    documents: list[Document]
+    count: int
+
+
+async def find_rows(wanted: RowFilter, limit: int) -> FoundRows:
+    """Return the first ``limit`` matching documents; of candles the last ones, newest first.
+
+    Raises:
+        StoreUnavailableError: MongoDB can't be reached.
+        StoreError: MongoDB refuses it.
+    """
+    from backtest_mongo.connection.loops import current_hub
+    from backtest_mongo.mongo.collection import SlotCollection
+
+    collection = SlotCollection(current_hub(), wanted.spec)
+    documents, parts = collection.documents, wanted.parts
+
+    async def fetch() -> FoundRows:
+        # Of candles the last ones are wanted; the keys of everything else are names.
+        order = -1 if wanted.spec.shape == "series" else 1
+        sort = [(name, order) for name in wanted.spec.key]
+        found = await documents.find(parts).sort(sort).limit(limit).to_list(limit) if limit else []
+        if len(found) < limit:
+            return FoundRows(found, len(found))
+        return FoundRows(
+            found, await (documents.count_documents(parts) if parts else documents.estimated_document_count())
+        )
+
+    return await collection.read("reading", fetch)
+
+
+async def _watch_rows(wanted: RowFilter, limit: int, printer: RowPrinter) -> None:
+    """Print what is stored, and then each change until the command is interrupted."""
+    from backtest_mongo.adapters import ADAPTERS
+
+    async with ADAPTERS[wanted.spec.name].watch_all() as changes:
+        if limit:
+            printer.print_rows(await find_rows(wanted, limit))
+        printer.print_watching()
+        async for change in changes:
+            if wanted.matches(change):
+                printer.print_change(change)
+
+
+class RowPrinter:
+    """Prints documents and changes, for people or as one JSON object per line."""
+
+    def __init__(self, console: Console, spec: SlotSpec, as_json: bool) -> None:
+        self._console = console
+        self._spec = spec
+        self._as_json = as_json
+        self._highlight = JSONHighlighter()
+
+    def print_rows(self, found: FoundRows) -> None:
+        if self._as_json:
+            for document in found.documents:
+                print_json(format_extended_json(document))
+            return
+        if not found.documents:
+            print_line(self._console, "Nothing is stored." if not found.count else "")
+        elif self._spec.shape == "series":
+            self._print_candles(found.documents)
+        else:
+            for document in found.documents:
+                self._print_document(document)
+        if len(found.documents) < found.count:
+            print_line(self._console, f"{len(found.documents):,} of {found.count:,}; --limit shows more", "dim")
+
+    def print_watching(self) -> None:
+        if not self._as_json:
+            print_line(self._console, "Watching for changes; Ctrl-C stops.", "dim")
+
+    def print_change(self, change: Change) -> None:
+        if self._as_json:
+            names = ("kind", "slot", "context", "key", "payload", "when", "time", "token")
+            print_json(format_extended_json({name: getattr(change, name) for name in names}))
+            return
+        heading = Text(format_iso_time(change.time), "dim")
+        heading.append(f"  {change.kind}  ", _STYLES[change.kind])
+        heading.append_text(escape_text(self._make_title(change.context, change.key)))
+        if change.when is not None:
+            heading.append(f"  when {format_iso_time(change.when)}", "dim")
+        self._console.print(heading, soft_wrap=True)
+        if change.kind == "written":
+            self._print_payload(change.payload)
+
+    def _print_document(self, document: Document) -> None:
+        from backtest_mongo.mongo.changes import Changes
+
+        # Decoded like a change, so that rows of older versions have the same key here as there.
+        row = Changes(self._spec, None).row(document)
+        by_field = dict(zip(self._spec.key, row.key, strict=True))
+        context = {name: by_field[camel(name)] for name in self._spec.context}
+        heading = escape_text(self._make_title(context, row.key[-1] if self._spec.item else None), "bold")
+        if row.removed:
+            heading.append("  removed", "yellow")
+        self._console.print(heading, soft_wrap=True)
+        times = [
+            ("when", row.when),
+            ("written", _read_stamp(document, "updatedDate")),
+            ("first", _read_stamp(document, "createDate")),
+        ]
+        known = [f"{name} {format_iso_time(time)}" for name, time in times if time is not None]
+        if known:
+            print_line(self._console, "  " + "  ".join(known), "dim")
+        self._print_payload(document.get(self._spec.field))
+
+    def _print_candles(self, documents: list[Document]) -> None:
+        def series(document: Document) -> str:
+            return " ".join(str(document.get(name)) for name in self._spec.key[:-1])
+
+        for name, candles in groupby(documents, series):
+            rows: list[tuple[str | Text, ...]] = [
+                (format_iso_time(int(candle["timestamp"])), *(escape_text(str(candle.get(price))) for price in PRICES))
+                for candle in candles
+            ]
+            self._console.print(escape_text(name, "bold"), highlight=False, overflow="fold")
+            print_table(self._console, ("time (UTC)", *PRICES), rows, names=False)
+
+    def _print_payload(self, payload: Any) -> None:
+        text = Text("\n".join([f"  {line}" for line in format_payload(payload).splitlines()]))
+        self._highlight.highlight(text)
+        self._console.print(text, soft_wrap=True)
+
+    def _make_title(self, context: dict[str, Any] | None, key: Any) -> str:
+        if context is None:
+            return f"{self._spec.name}: all rows, or some whose keys are unknown"
+        values = [("backtest" if value else "live") if name == FLAG else value for name, value in context.items()]
+        words = [str(value) if value != "" else '""' for value in (*values, *(() if key is None else (key,)))]
+        return " ".join((self._spec.name, *words))
+
+
+def _read_stamp(document: Document, name: str) -> int | None:
+    value = document.get(name)
+    try:
+        return None if value is None else to_millis(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,75 @@
+"""The slot table: all that this library stores, one row per slot.
+
+A row's name determines the class (``SignalAdapter``), the collection (``signal-items``), the prefix of the Redis keys
+(``signal_cache:``) and the methods (``read_signal_data``); :class:`~backtest_mongo.SlotSpec` explains the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from backtest_mongo.core.specs import SlotSpec
+
+__all__ = ["SLOTS"]
+
+# fmt: off
+SLOTS: Final[tuple[SlotSpec, ...]] = (
+    SlotSpec(name="candle", about="the candles of a market, by interval", shape="series",
+             context=("symbol", "interval", "exchange_name"), immutable=True,
+             key=("exchangeName", "symbol", "interval", "timestamp"), noun="candles", value="candles",
+             redis=("exchangeName", "symbol", "interval", "timestamp")),
+    SlotSpec(name="signal", about="the signal that a strategy has open on a symbol", shape="document",
+             context=("symbol", "strategy_name", "exchange_name"), key=("symbol", "strategyName", "exchangeName"),
+             value="row", payload="object|null", redis=("exchangeName", "strategyName", "symbol")),
+    SlotSpec(name="schedule", about="the signal that waits for its entry price", shape="document",
+             context=("symbol", "strategy_name", "exchange_name"), key=("symbol", "strategyName", "exchangeName"),
+             value="row", payload="object|null", redis=("exchangeName", "strategyName", "symbol")),
+    SlotSpec(name="strategy", about="the state of a strategy on a symbol", shape="document",
+             context=("symbol", "strategy_name", "exchange_name"), key=("symbol", "strategyName", "exchangeName"),
+             value="row", payload="object|null", redis=("exchangeName", "strategyName", "symbol")),
+    SlotSpec(name="risk", about="the open positions of a risk profile", shape="document",
+             context=("risk_name", "exchange_name"), when=True, key=("riskName", "exchangeName"), noun="position",
+             value="positions", payload="list", field="positions", redis=("exchangeName", "riskName")),
+    SlotSpec(name="partial", about="the levels of profit and loss that a signal has reached", shape="entry",
+             context=("symbol", "strategy_name", "exchange_name"), when=True,
+             key=("symbol", "strategyName", "exchangeName", "signalId"),
+             redis=("exchangeName", "strategyName", "symbol", "signalId")),
+    SlotSpec(name="breakeven", about="whether a signal has reached breakeven", shape="entry",
+             context=("symbol", "strategy_name", "exchange_name"), when=True,
+             key=("symbol", "strategyName", "exchangeName", "signalId"),
+             redis=("exchangeName", "strategyName", "symbol", "signalId")),
+    SlotSpec(name="storage", about="signals by id, closed ones included", shape="collection",
+             context=("backtest",), key=("backtest", "signalId"), value="signals", redis=("backtest", "signalId")),
+    SlotSpec(name="notification", about="notifications for whoever watches the engine", shape="collection",
+             context=("backtest",), newest=200, key=("backtest", "notificationId"), value="notifications",
+             redis=("backtest", "notificationId")),
+    SlotSpec(name="log", about="the engine's log", shape="collection", context=(), newest=200, key=("entryId",),
+             value="entries", redis=("entryId",)),
+    SlotSpec(name="measure", about="responses from outside, such as an API's, kept as a cache", shape="bucket",
+             context=("bucket",), soft_delete=True, key=("bucket", "entryKey"), argument="key",
+             redis=("bucket", "entryKey")),
+    SlotSpec(name="interval", about="what is done once per interval, by key", shape="bucket", context=("bucket",),
+             soft_delete=True, when=True, key=("bucket", "entryKey"), argument="key", redis=("bucket", "entryKey")),
+    SlotSpec(name="memory", about="notes on a signal, each under an id", shape="bucket",
+             context=("signal_id", "bucket_name"), soft_delete=True, when=True,
+             key=("signalId", "bucketName", "memoryId"), items=True, dispose=True,
+             redis=("signalId", "bucketName", "memoryId")),
+    SlotSpec(name="recent", about="the latest signal of a strategy on a symbol", shape="document",
+             context=("symbol", "strategy_name", "exchange_name", "frame_name", "backtest"), blank=("frame_name",),
+             when=True, value="row",
+             key=("symbol", "strategyName", "exchangeName", "frameName", "backtest"),
+             redis=("backtest", "exchangeName", "strategyName", "frameName", "symbol")),
+    SlotSpec(name="state", about="a value that belongs to a signal", shape="document",
+             context=("signal_id", "bucket_name"), when=True, dispose=True, key=("signalId", "bucketName"),
+             redis=("signalId", "bucketName")),
+    SlotSpec(name="dictionary", about="a dictionary that belongs to a signal", shape="document",
+             context=("signal_id", "dictionary_name"), when=True, dispose=True, key=("signalId", "dictionaryName"),
+             redis=("signalId", "dictionaryName")),
+    SlotSpec(name="session", about="what a run of a strategy keeps from bar to bar", shape="document",
+             context=("strategy_name", "exchange_name", "frame_name", "symbol", "backtest"), when=True, dispose=True,
+             optional=("symbol", "backtest"), blank=("frame_name",),
+             key=("strategyName", "exchangeName", "frameName", "symbol", "backtest"),
+             redis=("exchangeName", "strategyName", "frameName", "symbol", "backtest"),
+             former=("strategyName", "exchangeName", "frameName")),
+)
+# fmt: on

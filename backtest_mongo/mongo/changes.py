@@ -1,0 +1,181 @@
+"""A change of what is stored, and how it is read from an event of MongoDB's change streams.
+
+An event of an update names the fields that have changed, and comes with the document as it is when the server looks it
+up, which may be after later changes. So the event's own fields take precedence, then what is remembered of the row,
+then the looked-up document.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from backtest_mongo.core.simulation_time import to_time
+from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
+from backtest_mongo.types import PRICES, Document, to_millis
+
+__all__ = ["REMEMBERED", "Change", "ChangeKind", "Changes", "Row"]
+
+ChangeKind: TypeAlias = Literal["written", "removed", "deleted"]
+
+#: Rows of which a watch remembers the key; some hundred bytes each.
+REMEMBERED: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change of what a slot stores.
+
+    Attributes:
+        kind: ``written``; ``removed`` if a bucket's row was marked as removed; ``deleted`` if the document is gone: a
+            candle after ``delete()``, or any row that another program deletes.
+        slot: the slot's name.
+        context: the constructor's arguments by name. ``None`` if deleted rows are not known one by one: a dropped
+            collection, or a row that this watch does not remember. What was read before may then be outdated.
+        key: what identifies the row within its context: an entry's or item's key, a candle's open time in milliseconds.
+            ``None`` if a context has one row, or if all of its rows were deleted.
+        payload: what is stored, as a read would return it; ``None`` if the row was removed or deleted.
+        when: the simulation time of the row in milliseconds since the epoch, where the slot has one.
+        time: when the server applied the change, in milliseconds since the epoch, UTC.
+        token: where to resume: ``watch(after=token)`` yields what came after this change.
+    """
+
+    kind: ChangeKind
+    slot: str
+    context: dict[str, str | bool] | None
+    key: str | int | None
+    payload: Any
+    when: int | None
+    time: int
+    token: str
+
+
+class Row(NamedTuple):
+    """What is remembered of a row. ``key`` is in the order of ``SlotSpec.key``."""
+
+    key: Key
+    when: int | None
+    removed: bool
+
+
+class Changes:
+    """Turns the events of one stream, in their order, into changes of one context, or of a whole slot."""
+
+    def __init__(self, spec: SlotSpec, context: Key | None) -> None:
+        self._spec = spec
+        self._context = context
+        self._rows: OrderedDict[Any, Row] = OrderedDict()
+        self._forgets = False
+        self._defaults = {camel(name): False if name == FLAG else "" for name in spec.optional}
+
+    def remember(self, rows: Iterable[Document | None]) -> None:
+        """Remember rows that are stored already, so that their deletion can be reported; ``None`` is an unknown row."""
+        for document in rows:
+            if document is None:
+                self._forgets = True
+            else:
+                self._put(document["_id"], self.row(document))
+
+    def row(self, document: Document) -> Row:
+        """Return what is remembered of a stored document."""
+        return self._row(document, {}, None)
+
+    def of(self, event: Document) -> Change | None:
+        """Return the change that an event reports; ``None`` if it does not concern what is watched."""
+        kind = event["operationType"]
+        if kind in ("insert", "update", "replace"):
+            return self._written(event)
+        if kind == "delete":
+            return self._deleted(event)
+        # Dropped, or renamed: every row is gone.
+        were_any = bool(self._rows) or self._forgets
+        self._rows.clear()
+        self._forgets = False
+        return None if not were_any else self._change(event, "deleted", self._context, None, None, None)
+
+    def _written(self, event: Document) -> Change | None:
+        oid = event["documentKey"]["_id"]
+        known = self._rows.get(oid)
+        # Absent where the document has been deleted since.
+        document = event.get("fullDocument") or {}
+        if not document and known is None:
+            return None
+        fields = event.get("updateDescription", {}).get("updatedFields", {})
+        if event["operationType"] != "update":
+            fields, known = document, None
+        row = self._row(document, fields, known)
+        if self._context is not None and row.key[: len(self._context)] != self._context:
+            return None
+        self._put(oid, row)
+        if row.removed:
+            return self._change(event, "removed", self._context_of(row.key), self._key_of(row.key), None, row.when)
+        payload = self._payload(row.key, fields, document)
+        return self._change(event, "written", self._context_of(row.key), self._key_of(row.key), payload, row.when)
+
+    def _deleted(self, event: Document) -> Change | None:
+        row = self._rows.pop(event["documentKey"]["_id"], None)
+        if row is not None:
+            return self._change(event, "deleted", self._context_of(row.key), self._key_of(row.key), None, row.when)
+        if self._context is not None and not self._forgets:
+            return None  # of another context
+        return self._change(event, "deleted", None, None, None, None)
+
+    def _put(self, oid: Any, row: Row) -> None:
+        self._rows[oid] = row
+        self._rows.move_to_end(oid)
+        if len(self._rows) > REMEMBERED:
+            self._rows.popitem(last=False)
+            self._forgets = True
+
+    def _row(self, document: Document, fields: Document, known: Row | None) -> Row:
+        spec = self._spec
+        if known is not None and not fields.keys() & {*spec.key}:
+            key = known.key
+        else:
+            # Rows of an older version of the Node package lack some.
+            key = tuple(document.get(name, self._defaults.get(name)) for name in spec.key)
+            if spec.shape == "series":
+                key = (*key[:-1], to_time(key[-1]))
+        when = fields.get("when", known.when if known else document.get("when")) if spec.when else None
+        removed = fields.get("removed", known.removed if known else document.get("removed"))
+        return Row(key, to_time(when), spec.soft_delete and removed is True)
+
+    def _payload(self, key: Key, fields: Document, document: Document) -> Any:
+        spec = self._spec
+        if spec.shape == "series":
+            return {"timestamp": key[-1], **{name: document.get(name) for name in PRICES}}
+        return fields[spec.field] if spec.field in fields else document.get(spec.field)
+
+    def _context_of(self, key: Key) -> Key:
+        return key[: len(self._spec.context)]
+
+    def _key_of(self, key: Key) -> str | int | None:
+        return key[-1] if self._spec.item else None
+
+    def _change(
+        self, event: Document, kind: ChangeKind, context: Key | None, key: Any, payload: Any, when: int | None
+    ) -> Change:
+        spec = self._spec
+        by_name = None
+        if context is not None:
+            by_field = dict(zip(spec.key, context, strict=False))
+            by_name = {name: by_field[camel(name)] for name in spec.context}
+        return Change(
+            kind=kind,
+            slot=spec.name,
+            context=by_name,
+            key=key,
+            payload=payload,
+            when=when,
+            time=_time(event),
+            token=event["_id"]["_data"],
+        )
+
+
+def _time(event: Document) -> int:
+    wall: datetime | None = event.get("wallTime")  # MongoDB 6 and later
+    # Before that, to the second.
+    return to_millis(wall) if wall is not None else int(event["clusterTime"].time) * 1000

@@ -1,0 +1,722 @@
+"""The store of one slot on one event loop: rows are read and written one by one, batched with others, or as lists.
+
+A read goes from the natural key to the id cache, and on to a fetch by ``_id``; on a miss it is one indexed find.
+
+A write is one atomic upsert on the natural key, and the id cache is up to date before it returns.
+
+A write whose answer was lost is sent again until its deadline, unless the row shows that it was already applied. A
+retry must not bring back a value that another writer has replaced in the meantime. So the server stamps each row, and a
+retry skips a row that was stamped after the first attempt began, by the server's own clock; the caller then learns that
+the outcome is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+import bson
+from bson import ObjectId
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
+
+from backtest_mongo.connection.batching import MOST, MOST_BYTES, Call
+from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient, strip_frames
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.observation import ObservedOperation
+from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC
+from backtest_mongo.core.simulation_time import time_of
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
+from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
+from backtest_mongo.mongo.undecodable import REPLACEMENT, UndecodableRows
+from backtest_mongo.types import Document
+
+__all__ = ["MongoStore"]
+
+#: The server retries a lost race for a fresh key by itself since 5.0; older ones leave it to the caller.
+_RACE_TRIES: Final = 3
+_STAMP: Final = {"updatedDate": 1}
+_NOW: Final = {"updatedDate": True}
+#: Keys whose last stamp is remembered.
+_STAMPS: Final = 4_096
+#: The largest number of rows that the server takes.
+_LARGEST: Final = 2**31 - 1
+
+Row = tuple[Key, Document]
+T = TypeVar("T")
+
+Read = Call[Key, Document | None]
+Write = Call[Document, None]
+
+#: Contexts of one call that are queued one by one, so that concurrent calls with a few share a request.
+_FEW: Final = 32
+
+
+class _Found:
+    """What was found of many keys so far: the row of each, ``None`` where there is none, or why it can't be decoded."""
+
+    def __init__(self) -> None:
+        self.documents: dict[Key, Document | None] = {}
+        self.errors: dict[Key, BSONError] = {}
+        #: Keys whose id was not cached.
+        self.missed: set[Key] = set()
+        self._given: set[Key] = set()
+
+    def select_missing(self, keys: Iterable[Key]) -> list[Key]:
+        """Return, once each, the keys of which nothing is known."""
+        return [key for key in dict.fromkeys(keys) if key not in self.documents and key not in self.errors]
+
+    def give(self, key: Key) -> Document | None:
+        """Return a row, to each caller one of its own, as it may change what it got."""
+        document = self.documents[key]
+        if key in self._given:
+            return deepcopy(document)
+        self._given.add(key)
+        return document
+
+
+class _Writing:
+    """Rows with different keys that are being written: each is unsettled, then stored or refused.
+
+    With ``is_ordered`` they are sent in their order, and the first one that is refused ends it.
+    """
+
+    def __init__(self, doing: str, unsettled: dict[Key, Document], *, is_ordered: bool = False) -> None:
+        self.doing: str = doing
+        self.unsettled: dict[Key, Document] = unsettled
+        self.is_ordered: bool = is_ordered
+        self.stored: list[Key] = []
+        self.refused: dict[Key, BacktestMongoError] = {}
+        #: Ids of stored rows, as far as they are known.
+        self.ids: dict[Key, ObjectId] = {}
+        #: Races for a fresh key that were lost, by key.
+        self.races: dict[Key, int] = {}
+
+    def store(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            del self.unsettled[key]
+            self.stored.append(key)
+
+    def refuse(self, key: Key, error: BacktestMongoError) -> None:
+        self.refused[key] = error
+        del self.unsettled[key]
+        if self.is_ordered:
+            self.unsettled.clear()
+
+
+class MongoStore:
+    """A slot's rows in its MongoDB collection."""
+
+    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._hub = hub
+        self._spec = spec
+        self._slot = slot = SlotCollection(hub, spec, reads_need_indexes=True)
+        self._collection = slot.documents
+        self._raw = self._collection.with_options(codec_options=RAW_CODEC)
+        self._upserts = self._collection.with_options(codec_options=WRITE_CODEC)
+        concern = self._collection.read_concern.document
+        #: What a command of our own needs besides its filter, to read one document as the collection does.
+        self._reading: Document = {"limit": 1, "singleBatch": True} | ({"readConcern": concern} if concern else {})
+        self._projection = dict.fromkeys((*spec.key, spec.field, "when", "removed"), 1)
+        self._cache = hub.cache
+        self._local = hub.cache.local
+        self._counts = slot.counts
+        self._reads = slot.reads
+        self._writes = slot.writes
+        self._reads.send = self._read_batch
+        self._writes.send = self._write_batch
+        #: When keys were last written by this process alone, by the server's clock.
+        self._stamps: dict[Key, datetime] = {}
+        self._undecodable = UndecodableRows(spec, "a list lacks a row that can't be decoded")
+
+    async def ready(self) -> None:
+        """Make sure, once, that the collection has its indexes. After a failure the next operation tries again."""
+        await self._slot.prepare()
+
+    # Reading by key
+
+    def find(self, key: Key) -> Coroutine[Any, Any, Document | None]:
+        return self._reads.call(key, "reading", key, size=self._slot.mean_size)
+
+    async def find_many(self, keys: Sequence[Key], observed: Sequence[ObservedOperation] = ()) -> list[Document | None]:
+        """Find the documents of many keys, those of as many as one request may ask for by one call.
+
+        A few are a call each, which is batched with those of others.
+        """
+        if len(keys) <= _FEW:
+            size = self._slot.mean_size
+            reads: list[Read] = [
+                Call(key, "reading", key, size=size, observed=observed[place : place + 1])
+                for place, key in enumerate(keys)
+            ]
+            return [_unwrap(outcome) for outcome in await self._reads.call_all(reads)] if reads else []
+        rows = min(MOST, max(1, MOST_BYTES // max(1, self._slot.mean_size)))
+        calls: list[Call[Any, Any]] = []
+        for start in range(0, len(keys), rows):
+            some, theirs = keys[start : start + rows], observed[start : start + rows]
+            work = partial(self._find_some, some, theirs)
+            calls.append(Call(None, "reading", some[0], rows=len(some), work=work, observed=theirs))
+        found: list[Document | None] = []
+        for outcome in await self._reads.call_all(calls):
+            found += cast("list[Document | None]", _unwrap(outcome))
+        return found
+
+    async def _find_some(
+        self, keys: Sequence[Key], observed: Sequence[ObservedOperation], attempts: Attempts
+    ) -> list[Document | None]:
+        found = attempts.progress = attempts.progress or _Found()
+        await self._fetch(keys, found)
+        if found.errors:
+            first = next(key for key in keys if key in found.errors)
+            raise self._slot.translate("reading", found.errors[first], first)
+        misses = sum(map(found.missed.__contains__, keys))
+        self._counts.misses += misses
+        self._counts.hits += len(keys) - misses
+        for key, operation in zip(keys, observed, strict=False):
+            operation.hit = key not in found.missed
+        return [found.give(key) for key in keys]
+
+    async def _read_batch(self, calls: list[Read], attempts: Attempts) -> None:
+        if len(calls) > 1:
+            await self._answer_all(calls, attempts)
+            return
+        (call,) = calls
+        spec, key = self._spec, call.item
+        entry = self._local.entry(spec.name, key)
+        oid = entry[0] if entry is not None else await self._cache.get(spec, key)
+        document = None if oid is None else await self._find_one(key, oid)
+        is_hit = document is not None
+        if not is_hit:
+            if oid is not None:
+                self._local.drop(spec.name, key)
+            document = await self._find_one(key)
+            if document is None and entry is not None:
+                # A document that has vanished may have gone with its collection, indexes and all.
+                self._slot.forget_indexes()
+        if document is not None and (entry is None or not entry[1] or not is_hit):
+            await self._cache.put(spec, key, document["_id"])
+        if is_hit:
+            self._counts.hits += 1
+        else:
+            self._counts.misses += 1
+        for operation in call.observed:
+            operation.hit = is_hit
+        call.answer(document)
+
+    async def _find_one(self, key: Key, oid: ObjectId | None = None) -> Document | None:
+        """Return the document of a key; with an ``oid`` from the cache, only if that is the document's."""
+        if oid is None or self._slot.is_sharded:  # by an _id alone every shard would be asked
+            query = self._slot.key_filter(key)
+            if oid is not None:
+                query["_id"] = oid
+        else:  # the server is faster if it compares nothing else
+            query = {"_id": oid}
+        # A command, because the driver's find_one makes a cursor, and decodes a reply twice with a type registry. It
+        # is sent again by `attempt` if the connection is lost, and not by the driver.
+        command = {"find": self._spec.collection, "filter": query, **self._reading}
+        reply = await self._hub.database.command(command, codec_options=RAW_CODEC)
+        found = reply["cursor"]["firstBatch"]
+        if not found:
+            return None
+        try:
+            document = bson.decode(found[0].raw, CODEC)
+        except BSONError:
+            if oid is not None:
+                return None  # whichever key it has: if it is ours, it is found again
+            raise
+        return document if oid is None or self._has_key(document, key) else None
+
+    async def _answer_all(self, calls: list[Read], attempts: Attempts) -> None:
+        """Answer many reads, each by its own row or its own error."""
+        found = attempts.progress = attempts.progress or _Found()
+        try:
+            await self._fetch([call.item for call in calls], found)
+        finally:
+            for call in calls:
+                key = call.item
+                if call.is_done:
+                    continue
+                if key in found.errors:
+                    call.fail(self._slot.translate("reading", found.errors[key], key))
+                elif key in found.documents:
+                    call.answer(found.give(key))
+                    is_hit = key not in found.missed
+                    self._counts.hits += is_hit
+                    self._counts.misses += not is_hit
+                    for operation in call.observed:
+                        operation.hit = is_hit
+
+    async def _fetch(self, keys: Sequence[Key], found: _Found) -> None:
+        """Find the rows of many keys: those whose id is known by one query, all others by one more."""
+        left = found.select_missing(keys)
+        try:
+            await self._fetch_by_key(await self._fetch_by_id(left, found), found)
+        except BSONError:
+            # One row that can't be decoded hides all that came with it: halves lead to the one.
+            left = found.select_missing(left)
+            if len(left) == 1:
+                await self._fetch_alone(left[0], found)
+                return
+            for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+                await self._fetch(half, found)
+
+    async def _fetch_by_id(self, keys: list[Key], found: _Found) -> list[Key]:
+        """Find the rows whose id is known, and return the keys of the others."""
+        spec = self._spec
+        ids = known = self._local.get_many(spec.name, keys)
+        if len(known) < len(keys):
+            ids = known | await self._cache.get_many(spec, [key for key in keys if key not in known])
+        left = [key for key in keys if key not in ids] if len(ids) < len(keys) else []
+        rows = await self._find_by_id(ids) if ids else {}
+        for key, oid in ids.items():
+            row = rows.get(oid.binary)
+            if row is not None and self._has_key(row, key):
+                found.documents[key] = row
+                continue
+            left.append(key)
+            self._local.drop(spec.name, key)
+            if row is None and key in known:
+                # A document that has vanished may have gone with its collection, indexes and all.
+                self._slot.forget_indexes()
+        return left
+
+    async def _find_by_id(self, ids: dict[Key, ObjectId]) -> dict[bytes, Document]:
+        """Return the documents of these ids by the bytes of their ids, which are hashed and compared in no time."""
+        # The documents' own keys are compared afterwards: a thousand comparisons by the server take five times as long.
+        queries: list[Document] = [{"_id": {"$in": list(ids.values())}}]
+        if self._slot.is_sharded:
+            # By an _id alone every shard would be asked.
+            queries = [
+                {"$or": [{"_id": ids[key], **self._slot.key_filter(key)} for key in some]}
+                for some in split_keys(list(ids))
+            ]
+        rows: dict[bytes, Document] = {}
+        for query in queries:
+            # Without the fields that nobody asks for. Of a single document they cost less than leaving them out.
+            rows |= {row["_id"].binary: row for row in await self._slot.find_all(query, self._projection)}
+        return rows
+
+    async def _fetch_by_key(self, keys: list[Key], found: _Found) -> None:
+        if not keys:
+            return
+        rows = await self._slot.find_by_key(keys)
+        await self._cache.put_many(self._spec, [(key, row["_id"]) for key, row in rows.items()])
+        for key in keys:
+            found.documents[key] = rows.get(key)
+            found.missed.add(key)
+
+    async def _fetch_alone(self, key: Key, found: _Found) -> None:
+        """Find the row of a key by the key alone: what can't be decoded may be another's, whose id was cached."""
+        self._local.drop(self._spec.name, key)
+        try:
+            found.documents[key] = await self._find_one(key)
+            found.missed.add(key)
+        except BSONError as error:
+            found.errors[key] = error
+
+    def _has_key(self, document: Document, key: Key) -> bool:
+        return (*map(document.get, self._spec.key),) == key
+
+    # Listing
+
+    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+        """Yield every row of a context that is not removed, in the order of its key, and not later than ``until``.
+
+        Each page is a query of its own that continues after the last key, so no cursor stays open while the caller
+        works on a row, or after a caller stops early. A row that can't be decoded is left out.
+        """
+        spec = self._spec
+        item = spec.key[-1]
+        # Of texts alone, as all of our keys are: the comparison with the last key of a page would end at another type.
+        query: Document = {**dict(zip(spec.key, context, strict=False)), item: {"$type": "string"}}
+        if spec.soft_delete:
+            query["removed"] = {"$ne": True}
+        if until is not None:
+            query["when"] = {"$not": {"$gt": until}}
+        while True:
+            page = await self._slot.read("listing", partial(self._find_page, dict(query), item))
+            self._counts.lists.add(len(page.rows))
+            for document in page.rows:
+                # The query compares numbers alone: other programs' rows may hold a date, or say their time themselves.
+                when = None if until is None else time_of(spec, document)
+                if until is None or when is None or when <= until:
+                    yield document
+            if page.is_last:
+                return
+            query[item] = {"$type": "string", "$gt": page.last}
+
+    async def _find_page(self, query: Document, item: str) -> _Page:
+        """Return a page of a list, or what of it fits into one reply of the server."""
+        cursor: Any = self._collection.find_raw_batches(query, sort=[(item, 1)], limit=PAGE, batch_size=PAGE + 1)
+        page = self._decode(await anext(cursor, b""))
+        page.is_last = not cursor.alive and page.count < PAGE
+        await cursor.close()
+        if page.error is not None and not page.is_last:
+            raise page.error
+        return page
+
+    async def newest(self, context: Key, limit: int) -> list[Document]:
+        """Return the ``limit`` rows of a context that were created last, oldest first.
+
+        A row that can't be decoded is left out.
+        """
+        query = dict(zip(self._spec.key, context, strict=False))
+        replies = _Replies(partial(self._find_newest, query, limit), self._decode)
+        while not replies.are_over:
+            await self._slot.read("listing", replies.take)
+        self._counts.lists.add(len(replies.rows))
+        return replies.rows[::-1]
+
+    def _find_newest(self, query: Document, limit: int) -> Any:
+        order = [("createDate", -1), ("_id", -1)]
+        return self._collection.find_raw_batches(query, sort=order, limit=limit, batch_size=min(limit + 1, _LARGEST))
+
+    def _decode(self, reply: bytes) -> _Page:
+        """Decode a reply to a list. A row that can't be decoded is left out, and logged by its key."""
+        item = self._spec.key[-1]
+        try:
+            rows = bson.decode_all(reply, CODEC)
+        except BSONError:
+            pass
+        else:
+            return _Page(rows, len(rows), rows[-1].get(item) if rows else None)
+        page = _Page([], 0, None)
+        for raw in bson.decode_all(reply, RAW_CODEC):
+            page.count += 1
+            try:
+                row = bson.decode(raw.raw, CODEC)
+            except BSONError as error:
+                key = self._undecodable.report(raw.raw, error)
+                page.last = key.get(item)
+                # The list can't be carried on behind a key that is unknown.
+                page.error = error if page.last is None or REPLACEMENT in page.last else None
+            else:
+                page.rows.append(row)
+                page.last, page.error = row.get(item), None
+        return page
+
+    # Writing
+
+    def upsert(self, key: Key, fields: Document) -> Coroutine[Any, Any, None]:
+        return self._writes.call(fields, "writing", key, (key,), _size(fields[self._spec.field]))
+
+    async def upsert_each(self, rows: Sequence[Row], observed: Sequence[ObservedOperation] = ()) -> None:
+        """Upsert rows of any keys, those of one key in their order. An error of one is raised once all are done.
+
+        A few are a call each, which is batched with those of others.
+        """
+        calls: list[Call[Any, Any]] = []
+        done = 0
+        if len(rows) <= _FEW:
+            for place, (key, fields) in enumerate(rows):
+                size, theirs = _size(fields[self._spec.field]), observed[place : place + 1]
+                calls.append(Call(fields, "writing", key, (key,), size, observed=theirs))
+        for some in _split_rows(rows, self._spec.field) if len(rows) > _FEW else ():
+            keys, theirs = list(some), observed[done : done + len(some)]
+            work = partial(self._write_some, _Writing("writing", some))
+            calls.append(Call(None, "writing", keys[0], keys, rows=len(keys), work=work, observed=theirs))
+            done += len(keys)
+        for outcome in await self._writes.call_all(calls) if calls else ():
+            if outcome is not None:
+                raise outcome
+
+    async def _write_some(self, writing: _Writing, attempts: Attempts) -> None:
+        keys = list(writing.unsettled)
+        await self._attempt_rows(writing, attempts)
+        if writing.refused:
+            raise next(writing.refused[key] for key in keys if key in writing.refused)
+
+    async def _write_batch(self, calls: list[Write], attempts: Attempts) -> None:
+        """Write rows with different keys; a row that is refused fails its own caller alone."""
+        if len(calls) == 1 and not attempts.are_repeated:
+            (call,) = calls
+            key = call.key
+            try:
+                oid = await self._upsert_row(key, _update(call.item))
+            except DuplicateKeyError:
+                pass  # a race for a fresh key that was lost: it is sent again
+            else:
+                await self._cache.put(self._spec, key, oid)
+                call.answer(None)
+                return
+        if attempts.progress is None:
+            attempts.progress = _Writing("writing", {call.key: _update(call.item) for call in calls})
+        writing: _Writing = attempts.progress
+        try:
+            await self._attempt_rows(writing, attempts)
+        finally:
+            for call in calls:
+                key = call.key
+                if key in writing.refused:
+                    call.fail(writing.refused[key])
+                elif key not in writing.unsettled:
+                    call.answer(None)
+
+    async def upsert_many(self, rows: Sequence[Row]) -> None:
+        """Upsert rows with different keys, in their order: those inserted are then the newest in this order.
+
+        Each thousand is a request with a deadline of its own.
+        """
+        keys = [key for key, _ in rows]
+        steps = partial(self._upsert_in_order, rows)
+        await self._writes.run_steps(steps, "writing a batch", None, keys, is_long=True)
+
+    async def _upsert_in_order(self, rows: Sequence[Row]) -> None:
+        for chunk in _split_rows(rows, self._spec.field):
+            rows_sent = len(chunk)
+            writing = _Writing("writing a batch", chunk, is_ordered=True)
+            with self._writes.bound_request():
+                await self._slot.ensure_indexes()
+                await self._slot.attempt("writing a batch", partial(self._attempt_rows, writing))
+            for refusal in writing.refused.values():
+                raise refusal
+            self._counts.writes.add(rows_sent)
+
+    async def _attempt_rows(self, writing: _Writing, attempts: Attempts) -> None:
+        """Send rows until each is stored or refused, and make the id cache hold the ids.
+
+        Raises:
+            PyMongoError, BSONError: what became of the rows in ``writing.unsettled`` is unknown.
+        """
+        since = None
+        if attempts.are_repeated:
+            applied = await self._find_applied(list(writing.unsettled.items()))
+            writing.ids |= applied
+            writing.store(applied)
+            since = await self._find_start(attempts)
+        while writing.unsettled:
+            if len(writing.unsettled) == 1 and not writing.is_ordered:
+                await self._upsert_one(writing, since)
+            else:
+                await self._upsert_bulk(writing, since)
+        unknown = [key for key in writing.stored if key not in writing.ids]
+        if unknown:
+            known = self._local.get_many(self._spec.name, unknown)
+            writing.ids |= known
+            unknown = [key for key in unknown if key not in known]
+        if unknown and not writing.is_ordered:  # rows of lists are not read by their keys
+            rows = await self._slot.find_by_key(unknown, self._slot.key_projection)
+            writing.ids |= {key: row["_id"] for key, row in rows.items()}
+        await self._cache.put_many(self._spec, list(writing.ids.items()))
+
+    async def _upsert_one(self, writing: _Writing, since: datetime | None) -> None:
+        ((key, update),) = writing.unsettled.items()
+        try:
+            writing.ids[key] = await self._upsert_row(key, update, since)
+        except DuplicateKeyError as error:
+            self._take_duplicate(writing, key, error, since)
+        else:
+            writing.store((key,))
+
+    async def _upsert_row(self, key: Key, update: Document, since: datetime | None = None) -> ObjectId:
+        document: Any = await self._upserts.find_one_and_update(
+            self._query(key, since), update, projection=_STAMP, upsert=True, return_document=ReturnDocument.AFTER
+        )
+        if len(self._stamps) >= _STAMPS:
+            self._stamps.clear()
+        self._stamps[key] = document["updatedDate"]
+        oid: ObjectId = document["_id"]
+        return oid
+
+    async def _upsert_bulk(self, writing: _Writing, since: datetime | None) -> None:
+        keys = list(writing.unsettled)
+        operations = [UpdateOne(self._query(key, since), writing.unsettled[key], upsert=True) for key in keys]
+        result: Any
+        failed: list[Document] = []
+        unconfirmed: list[Document] = []
+        try:
+            result = (await self._collection.bulk_write(operations, ordered=writing.is_ordered)).bulk_api_result
+        except BulkWriteError as error:
+            result = error.details or {}
+            failed, unconfirmed = result.get("writeErrors", []), result.get("writeConcernErrors", [])
+        if not unconfirmed:
+            # A list ends at the first row that fails; what comes after it was not sent.
+            sent = keys[: failed[0]["index"]] if writing.is_ordered and failed else keys
+            fails = {keys[row["index"]] for row in failed}
+            writing.ids |= {keys[row["index"]]: row["_id"] for row in result.get("upserted", ())}
+            writing.store([key for key in sent if key not in fails])
+        transient: WriteError | None = None
+        for row in failed:
+            key, failure = keys[row["index"]], _write_error(row)
+            if isinstance(failure, DuplicateKeyError):
+                self._take_duplicate(writing, key, failure, since)
+            elif is_transient(failure):
+                transient = failure
+            else:
+                writing.refuse(key, self._slot.translate(writing.doing, failure, key))
+        if unconfirmed:
+            first = unconfirmed[0]
+            raise WriteConcernError(str(first.get("errmsg")), first.get("code"), first)
+        if transient is not None:
+            raise transient
+
+    def _take_duplicate(self, writing: _Writing, key: Key, error: WriteError, since: datetime | None) -> None:
+        """Let a row be sent again that has lost a race for a fresh key, up to three times."""
+        writing.races[key] = writing.races.get(key, 0) + 1
+        if writing.races[key] < _RACE_TRIES:
+            return
+        refusal = self._slot.translate(writing.doing, error, key) if since is None else self._make_replaced_error(key)
+        refusal.__cause__ = strip_frames(error)
+        writing.refuse(key, refusal)
+
+    async def remove(self, key: Key) -> None:
+        await self._slot.write("removing", partial(self._mark_removed, key), (key,), key)
+        self._counts.writes.add(1)
+
+    async def _mark_removed(self, key: Key, attempts: Attempts) -> None:
+        # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it.
+        payload = f"${self._spec.field}"
+        marked = {
+            "$cond": [
+                {"$eq": [{"$type": payload}, "object"]},
+                {"$mergeObjects": [payload, {"removed": True}]},
+                payload,
+            ]
+        }
+        update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": "$$NOW"}}]
+        query = self._query(key, await self._find_start(attempts) if attempts.are_repeated else None)
+        found = (await self._collection.update_one({**query, "removed": {"$ne": True}}, update)).matched_count
+        if attempts.are_repeated and not found:
+            row = await self._collection.find_one(self._slot.key_filter(key), {"removed": 1})
+            if row is not None and row.get("removed") is not True:
+                raise self._make_replaced_error(key)
+            # What an attempt before has removed is durable once this is.
+            await self._confirm(self._slot.key_filter(key))
+
+    async def _find_applied(self, rows: Sequence[Row]) -> dict[Key, ObjectId]:
+        """Return the ids of the rows that are stored exactly as they were sent, and durably."""
+        sent = dict(rows)
+        found: dict[Key, ObjectId] = {}
+        for some in split_keys(list(sent)):
+            query = {"$or": [self._slot.key_filter(key) for key in some]}
+            for row in await self._raw.find(query).batch_size(PAGE + 1).to_list(None):
+                key = tuple(row[name] for name in self._spec.key)
+                if all(_is_same(row.get(name), value) for name, value in sent[key]["$set"].items()):
+                    found[key] = row["_id"]
+        if found:
+            await self._confirm(self._slot.key_filter(next(iter(found))))
+        return found
+
+    async def _confirm(self, query: Document) -> None:
+        """Wait until what has been read is durable: a write that changes nothing waits for all writes before it."""
+        await self._collection.update_one(query, {"$setOnInsert": {"__v": 0}})
+
+    def _query(self, key: Key, since: datetime | None) -> Document:
+        """Return the filter of a write, which passes over a row stamped ``since`` then.
+
+        Passing over it makes an upsert a duplicate key.
+        """
+        # The natural key alone: the server retries a lost race for a fresh key only then.
+        query: Document = dict(zip(self._spec.key, key, strict=True))
+        if since is not None:
+            # A row with the stamp of our own last write, which may have been a moment ago, is not passed over.
+            stamps = [{"updatedDate": {"$not": {"$gte": since}}}, {"updatedDate": self._stamps.get(key, since)}]
+            query["$or"] = stamps
+        return query
+
+    async def _find_start(self, attempts: Attempts) -> datetime:
+        """Return a time by the server's clock at which the first attempt had not begun yet."""
+        hello = await self._collection.database.command("hello")
+        began: datetime = hello["localTime"] - timedelta(seconds=attempts.seconds, milliseconds=2)
+        return began
+
+    def _make_replaced_error(self, key: Key) -> BacktestMongoError:
+        """Return the error of a write after which another writer may have written."""
+        unknown = StoreUnavailableError(
+            "writing failed: the connection was lost, and another writer has written the row since",
+            slot=self._spec.name,
+            collection=self._spec.collection,
+            key=self._slot.key_filter(key),
+            hint="it may or may not have been applied before; read the row before writing it again",
+        )
+        unknown.may_be_applied = True
+        return unknown
+
+
+@dataclass(slots=True)
+class _Page:
+    """A part of a list: the rows that could be decoded, how many there were, and the last part of the last one's key.
+
+    ``error`` is why that is unknown.
+    """
+
+    rows: list[Document]
+    count: int
+    last: Any
+    error: BSONError | None = None
+    is_last: bool = False
+
+
+class _Replies:
+    """The replies of a cursor, each a request of its own; a cursor that is lost begins again."""
+
+    def __init__(self, open_cursor: Callable[[], Any], decode: Callable[[bytes], _Page]) -> None:
+        self._open_cursor = open_cursor
+        self._decode = decode
+        self._cursor: Any = None
+        self.rows: list[Document] = []
+        self.are_over: bool = False
+
+    async def take(self) -> None:
+        """Ask for the next reply."""
+        if self._cursor is None:
+            self.rows = []
+            self._cursor = self._open_cursor()
+        cursor, self._cursor = self._cursor, None
+        self.rows += self._decode(await anext(cursor, b"")).rows
+        self._cursor = cursor
+        self.are_over = not cursor.alive
+
+
+def _unwrap(outcome: T | BaseException) -> T:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _update(fields: Document) -> Document:
+    return {
+        "$set": fields,
+        "$currentDate": _NOW,
+        "$setOnInsert": {"createDate": datetime.now(UTC), "__v": 0},
+    }
+
+
+def _write_error(row: Document) -> WriteError:
+    """Return what the driver raises for a single command that fails as this row of a bulk write did."""
+    error_type = DuplicateKeyError if row.get("code") == DUPLICATE_KEY else WriteError
+    return error_type(str(row.get("errmsg")), row.get("code"), row)
+
+
+def _size(value: Any) -> int:
+    return len(value.raw) if isinstance(value, RawBSONDocument) else len(bson.encode({"": value}, codec_options=CODEC))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # As encoded, in which a NaN equals itself.
+    return bson.encode({"": one}, codec_options=CODEC) == bson.encode({"": other}, codec_options=CODEC)
+
+
+def _split_rows(rows: Sequence[Row], field: str) -> Iterator[dict[Key, Document]]:
+    """Yield the rows in their order, as many at a time as one request takes, and of each key one."""
+    chunk: dict[Key, Document] = {}
+    size = 0
+    for key, fields in rows:
+        if key in chunk:
+            yield chunk
+            chunk, size = {}, 0
+        chunk[key] = _update(fields)
+        size += _size(fields[field])
+        if len(chunk) == MOST or size >= MOST_BYTES:
+            yield chunk
+            chunk, size = {}, 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,1 @@
+"""Candles and other series: rows, sealed blocks, reads, coverage and frames."""

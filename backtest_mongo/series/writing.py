@@ -1,0 +1,357 @@
+"""Writing a series: candles never change, are inserted in bulk, and are sealed once a stretch of them is complete.
+
+Of concurrent writes of one candle in a process the one that was called first wins: each write takes its place in the
+queue when it is called, by the stretches of its candles.
+
+Small writes of one turn of the event loop, of any series, are one batch: one insert, one query of blocks and one
+command to Redis. A write of one candle is inserted without a look at what is stored: nearly all of them are new, and
+the server says which aren't. Each batch asks for blocks, as other processes may have sealed some since the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pymongo
+from bson import ObjectId
+
+from backtest_mongo.connection.batching import MOST_BYTES, Call
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.loops import forget_candles
+from backtest_mongo.connection.operation import Attempts, WaitBudget, seconds_left
+from backtest_mongo.core.log import log
+from backtest_mongo.core.specs import Key
+from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.errors import BacktestMongoError, StoreError, StoreUnavailableError
+from backtest_mongo.series.block_store import MongoBlocks, Written
+from backtest_mongo.series.blocks import BlockGrid
+from backtest_mongo.series.pipeline import work_ahead
+from backtest_mongo.series.rows import DELETING, WRITING, CandleRows, Insertion
+from backtest_mongo.series.sealing import GROUP, Sealer
+from backtest_mongo.types import Document
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from backtest_mongo.core.arrays import CandleArrays
+
+__all__ = ["CandleWriter"]
+
+#: Rows inserted at a time.
+_INSERTED: Final = 10_000
+#: What a row of a small write counts towards the bytes of a batch, so that a batch has 4,000 rows at most.
+_ROW_BYTES: Final = MOST_BYTES // 4_000
+#: Small writes of more rows ask first which of them are stored. The question takes as long as four rejected rows, and
+#: these writes tend to hold the last few candles, of which most are stored.
+_UNASKED: Final = 1
+#: Rows deleted at a time.
+_DELETED: Final = 5_000
+
+
+class _Part(NamedTuple):
+    """Candles that are written by one request: all their times, and the documents of those that were not stored."""
+
+    times: list[int]
+    fresh: list[int]
+    documents: list[Any]
+    ids: list[bytes]
+
+
+@dataclass(slots=True)
+class _SmallWrite:
+    """A few candles of one series, which are written together with others'.
+
+    Attributes:
+        starts: of the blocks that they lie in.
+        times: of the candles, ascending.
+        rows: the candles by their times.
+        documents: what is sent.
+        inserted: those of the documents that nobody had stored before.
+    """
+
+    context: Key
+    grid: BlockGrid
+    starts: list[int]
+    times: list[int]
+    rows: Mapping[int, Document]
+    documents: Sequence[Document] = ()
+    inserted: Sequence[Document] = ()
+
+    def find_written(self) -> Written:
+        """Return what is stored of it."""
+        is_new = len(self.inserted) == len(self.times)
+        inserted = self.times if is_new else [row["timestamp"] for row in self.inserted]
+        return Written(self.context, self.grid, self.starts, self.times, inserted)
+
+
+class _Deleted(NamedTuple):
+    """One batch: the times that were found, and how many rows and blocks are gone."""
+
+    times: list[int]
+    rows: int
+    blocks: int
+
+
+class CandleWriter:
+    """Inserts and deletes the candles of one slot's series; with ``sealer`` it seals what an insertion completes."""
+
+    def __init__(self, hub: Hub, rows: CandleRows, blocks: MongoBlocks, sealer: Sealer | None) -> None:
+        self._hub = hub
+        self._rows = rows
+        self._blocks = blocks
+        self._sealer = sealer
+        self._publishes = hub.config.CC_CANDLE_ID_CACHE
+        rows.writes.send = self._write_batch
+
+    async def insert(self, context: Key, grid: BlockGrid, rows: Mapping[int, Document]) -> int:
+        """Insert the rows whose times are free, leave all others as they are, and return how many were inserted."""
+        if not rows:
+            return 0
+        if len(rows) >= self._rows.many:
+            from backtest_mongo.core.arrays import CandleArrays
+
+            return await self.insert_arrays(context, grid, CandleArrays.of(rows), publish=self._publishes)
+        times = sorted(rows)
+        starts = grid.starts(times)
+        write = _SmallWrite(context, grid, starts, times, rows)
+        size = len(times) * (_ROW_BYTES + 8 * sum(map(len, map(str, context))))
+        keys = [(*context, start) for start in starts]
+        new, left = await self._rows.writes.call(write, WRITING, None, keys, size)
+        passed = _find_passed(grid, starts, times[-1])
+        if passed and len(passed) <= GROUP:  # else they are far apart, and hold hardly more than these
+            # The sealing is part of the write, and within its deadline.
+            with pymongo.timeout(max(left, 0.001) if left < float("inf") else None):
+                await self._seal(context, grid, passed)
+        return int(new)
+
+    async def _write_batch(self, calls: list[Call[_SmallWrite, tuple[int, float]]], _: Attempts) -> None:
+        """Write many small writes at once; a candle that is refused fails its own caller alone."""
+        self._rows.counts.writes.add(-len(calls), trips=-1)  # what counts is candles, and not calls
+        writes = [call.item for call in calls]
+        insertion = Insertion([])
+        failure: BacktestMongoError | None = None
+        try:
+            await self._insert_small(writes, insertion)
+        except BacktestMongoError as error:
+            failure = error
+        left = seconds_left()
+        for call in calls:
+            write = call.item
+            refusal = next(filter(None, (insertion.refused.get(row["_id"]) for row in write.documents)), None)
+            if refusal is not None:
+                call.fail(refusal)
+            elif failure is not None:
+                call.fail(_copy_error(failure))
+            else:
+                call.answer((len(write.inserted), left))
+
+    async def _insert_small(self, writes: Sequence[_SmallWrite], insertion: Insertion) -> None:
+        asked = [(write.context, write.times) for write in writes if len(write.times) > _UNASKED]
+        stored = await self._rows.find_stored(asked) if asked else frozenset()
+        now = datetime.now(UTC)
+        stamps = {"createDate": now, "updatedDate": now, "__v": 0}
+        for write in writes:
+            series = self._rows.make_query(write.context)
+            fresh = [time for time in write.times if (*write.context, time) not in stored] if stored else write.times
+            write.documents = [{"_id": ObjectId(), **series, **write.rows[time], **stamps} for time in fresh]
+            insertion.left += write.documents
+        count = len(insertion.left)
+        await self._rows.insert(insertion)
+        if len(insertion.inserted) == count:
+            for write in writes:
+                write.inserted = write.documents
+        else:
+            ids = {document["_id"] for document in insertion.inserted}
+            for write in writes:
+                write.inserted = [document for document in write.documents if document["_id"] in ids]
+        publishing = None
+        if self._publishes and insertion.inserted:
+            publishing = asyncio.ensure_future(self._rows.publish_rows(insertion.inserted))
+        try:
+            await self._blocks.drop_stale([write.find_written() for write in writes])
+        finally:
+            if publishing is not None:
+                await publishing
+
+    async def restore(self, context: Key, grid: BlockGrid, documents: Sequence[Document]) -> int:
+        """Insert whole documents whose times are free, ids and dates as they are, and return how many were inserted."""
+        if not documents:
+            return 0
+        times = sorted(document["timestamp"] for document in documents)
+        insert = partial(self._insert_and_drop, context, grid, times, list(documents))
+        keys = _make_keys(context, grid, times)
+        new = await self._rows.writes.run_steps(insert, WRITING, None, keys, is_long=True)
+        starts = _find_passed(grid, grid.starts(times), times[-1])
+        if len(starts) <= GROUP:
+            await self._seal(context, grid, starts)
+        return len(new)
+
+    async def insert_arrays(
+        self, context: Key, grid: BlockGrid, candles: CandleArrays, *, publish: bool = False
+    ) -> int:
+        """Insert candles, ascending and with distinct times, and return how many were inserted.
+
+        With ``publish`` their ids go to Redis.
+        """
+        inserted = 0
+        stretches = list(_split_by_blocks(candles, grid))
+        places = [self._rows.writes.reserve(WRITING, _make_keys(context, grid, part.timestamp)) for part in stretches]
+        try:
+            with self._hub.writes.hold(), WaitBudget():
+                for part, place in zip(stretches, places, strict=True):
+                    async with place:
+                        inserted += await self._insert_stretch(context, grid, part, publish)
+                    starts = grid.starts(part.timestamp)
+                    if part is stretches[-1]:
+                        starts = _find_passed(grid, starts, int(part.timestamp[-1]))
+                    await self._seal(context, grid, starts)
+        finally:
+            for place in places:
+                place.give_up()
+        return inserted
+
+    async def _insert_stretch(self, context: Key, grid: BlockGrid, candles: CandleArrays, publish: bool) -> int:
+        """Insert candles: while the server works on some, the next are prepared and the ids of the last go to Redis."""
+
+        async def split() -> AsyncGenerator[CandleArrays, None]:
+            for start in range(0, len(candles), _INSERTED):
+                yield candles.take(slice(start, start + _INSERTED))
+
+        async def insert() -> AsyncGenerator[tuple[_Part, list[Any]], None]:
+            async with aclosing(work_ahead(split(), partial(self._prepare, context))) as prepared:
+                async for part in prepared:
+                    insert = partial(self._insert_and_drop, context, grid, part.times, part.documents)
+                    yield part, await self._rows.writes.run_steps(insert, WRITING, is_long=True)
+
+        async def count(inserted: tuple[_Part, list[Any]]) -> int:
+            part, new = inserted
+            if publish:
+                await self._publish(context, part, new)
+            return len(new)
+
+        async with aclosing(work_ahead(insert(), count)) as counts:
+            return sum([new async for new in counts])
+
+    async def _prepare(self, context: Key, candles: CandleArrays) -> _Part:
+        """Return what is to be inserted of candles."""
+        from backtest_mongo.core.arrays import encode_rows
+
+        times = candles.timestamp.tolist()
+        # The index is asked first: a rejected insert costs the server and the driver far more than a look-up.
+        stored = await self._rows.look_up_stored(context, times)
+        if stored:
+            candles = candles.take([time not in stored for time in times])
+        documents, ids = await asyncio.to_thread(encode_rows, self._rows.make_query(context), candles)
+        return _Part(times, candles.timestamp.tolist(), documents, ids)
+
+    async def _publish(self, context: Key, part: _Part, new: list[Any]) -> None:
+        times, ids = part.fresh, part.ids
+        if len(new) < len(ids):  # others were faster
+            times = [int(document["timestamp"]) for document in new]
+            ids = [document["_id"].binary for document in new]
+        await self._rows.publish_ids(context, times, ids)
+
+    async def _insert_and_drop(
+        self,
+        context: Key,
+        grid: BlockGrid,
+        times: Sequence[int],
+        documents: list[Any],
+    ) -> list[Any]:
+        """Insert the documents of those of ``times`` that are not stored; then no block lacks one of ``times``.
+
+        It is a long call, of two requests.
+        """
+        insertion = Insertion(documents)
+        with self._rows.writes.bound_request():
+            await self._rows.insert(insertion)
+        for refusal in insertion.refused.values():
+            raise refusal
+        new = insertion.inserted
+        inserted = times if len(new) == len(times) else sorted(int(document["timestamp"]) for document in new)
+        with self._rows.writes.bound_request():
+            await self._blocks.drop_stale([Written(context, grid, grid.starts(times), times, inserted)])
+        return new
+
+    async def _seal(self, context: Key, grid: BlockGrid, starts: Sequence[int]) -> None:
+        if self._sealer is None or not starts:
+            return
+        try:
+            await self._sealer.seal(context, grid, starts)
+        except (StoreError, StoreUnavailableError) as error:
+            # The candles are stored, which is all that was promised.
+            log().warning("candles could not be sealed", series=":".join(map(str, context)), error=str(error))
+
+    async def delete(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> Counts:
+        """Delete the rows of a half-open range, and every block that may hold one of them; return how many of both.
+
+        It may be killed between any two requests, and be called again. Before each batch of rows, what sealers have
+        announced is dropped with the blocks, so no sealer has read rows long before; after the batch once more, since a
+        sealer may have announced itself and read them in between. One that announces itself after that finds the rows
+        gone.
+        """
+        rows = blocks = 0
+        position = first
+        try:
+            with self._hub.writes.hold():
+                drop = partial(self._blocks.drop_between, context, grid, first, end)
+                blocks += await self._rows.writes.run_steps(drop, DELETING)
+                deleted = None
+                while deleted is None or deleted.times:
+                    delete = partial(self._delete_some, context, grid, position, end)
+                    deleted = await self._rows.writes.run_steps(delete, DELETING)
+                    rows, blocks = rows + deleted.rows, blocks + deleted.blocks
+                    position = deleted.times[-1] + 1 if deleted.times else position
+                # Blocks that a killed process has left in stretches without rows.
+                blocks += await self._rows.writes.run_steps(drop, DELETING)
+        finally:
+            # Whatever was deleted until then. A window that is being read now is not kept either.
+            forget_candles(self._hub, context)
+        return rows, blocks
+
+    async def _delete_some(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> _Deleted:
+        """Delete, within a request, the first rows of a range with their ids, and the blocks that hold one of them."""
+        times = await self._rows.find_first_times(context, first, end, _DELETED)
+        if not times:
+            return _Deleted([], 0, 0)
+        # Before the rows, as a process killed in between would leave ids that belong to no row; and after them, as
+        # others may have looked the rows up meanwhile.
+        await self._rows.forget_ids(context, times)
+        rows = await self._rows.delete(context, times[0], times[-1] + 1, len(times))
+        await self._rows.forget_ids(context, times)
+        return _Deleted(times, rows, await self._blocks.drop_between(context, grid, times[0], times[-1] + 1))
+
+
+def _make_keys(context: Key, grid: BlockGrid, times: Sequence[int] | NDArray[np.int64]) -> list[Key]:
+    """Return the keys that keep writes in order: one per stretch, for all of its candles."""
+    return [(*context, start) for start in grid.starts(times)]
+
+
+def _copy_error(error: BacktestMongoError) -> BacktestMongoError:
+    """Return an equal error: each caller gets one of its own."""
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
+
+
+def _find_passed(grid: BlockGrid, starts: list[int], last: int) -> list[int]:
+    """Return the blocks that a write up to ``last`` has gone on from: the last one only if it reached its end."""
+    return starts if last >= grid.last(starts[-1]) else starts[:-1]
+
+
+def _split_by_blocks(candles: CandleArrays, grid: BlockGrid) -> Iterator[CandleArrays]:
+    """Yield the candles in stretches that end where blocks end."""
+    at = 0
+    while at < len(candles):
+        end = grid.end(grid.start(int(candles.timestamp[at])), GROUP)
+        part = candles.take(slice(at, None)).between(-(2**63), end)
+        yield part
+        at += len(part)

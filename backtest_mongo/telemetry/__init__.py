@@ -1,0 +1,1 @@
+"""Metrics, spans and statistics, read from the hooks of ``core.observation``."""

@@ -1,0 +1,106 @@
+"""``stats()``: counts of what was done on this event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from backtest_mongo.core.counters import SlotCounts
+from backtest_mongo.core.observation import get_observed_loops
+
+__all__ = ["SlotStats", "Stats", "stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStats:
+    """What was done with one slot, or with all of them, on one event loop.
+
+    Attributes:
+        reads: rows that were read by their key, and windows of candles.
+        read_batches: batches of these reads: ``reads / read_batches`` is the mean size of a batch.
+        hits: reads whose id was known to this process or to Redis, and windows that were entirely in memory.
+        misses: all other reads.
+        listed: rows that were read in pages: of lists, and of candles that were not in memory.
+        pages: the number of these pages.
+        writes: rows that were written or removed; of candles, those that were stored for the first time.
+        write_batches: batches of these writes.
+        blocks: sealed blocks of candles that were read.
+    """
+
+    reads: int = 0
+    read_batches: int = 0
+    hits: int = 0
+    misses: int = 0
+    listed: int = 0
+    pages: int = 0
+    writes: int = 0
+    write_batches: int = 0
+    blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot of one event loop, counted since its connections were made.
+
+    Attributes:
+        slots: what was done, by slot; slots that were not used are absent.
+        cached_ids: ids that this process knows.
+        candle_bytes: bytes of memory that the candle cache takes.
+        redis: ``open`` while the circuit breaker of Redis is open or half-open, else ``closed``.
+        mongo_connections: open connections to MongoDB, monitoring connections not included; ``None`` if unknown.
+        redis_connections: open connections to Redis; ``None`` if unknown.
+    """
+
+    slots: dict[str, SlotStats]
+    cached_ids: int = 0
+    candle_bytes: int = 0
+    redis: Literal["closed", "open"] = "closed"
+    mongo_connections: int | None = 0
+    redis_connections: int | None = 0
+
+    @property
+    def total(self) -> SlotStats:
+        """All slots together."""
+        return SlotStats(*(sum(column) for column in zip(*map(_values, self.slots.values()), strict=True)))
+
+
+def stats() -> Stats:
+    """Return the counts of the running event loop. No server is asked.
+
+    Returns:
+        What was done since the loop's connections were made; zeros if it has none. ``close()`` and another
+        configuration reset them.
+
+    Raises:
+        RuntimeError: no event loop is running.
+    """
+    loop = get_observed_loops().get(asyncio.get_running_loop())
+    if loop is None:
+        return Stats({})
+    return Stats(
+        slots={name: _slot_stats(counts) for name, counts in loop.counts.items()},
+        cached_ids=loop.cached_ids,
+        candle_bytes=loop.candle_bytes,
+        redis="open" if loop.is_breaker_open else "closed",
+        mongo_connections=loop.mongo_connections,
+        redis_connections=loop.redis_connections,
+    )
+
+
+def _slot_stats(counts: SlotCounts) -> SlotStats:
+    return SlotStats(
+        reads=counts.reads.rows,
+        read_batches=counts.reads.trips,
+        hits=counts.hits,
+        misses=counts.misses,
+        listed=counts.lists.rows,
+        pages=counts.lists.trips,
+        writes=counts.writes.rows,
+        write_batches=counts.writes.trips,
+        blocks=counts.blocks,
+    )
+
+
+def _values(stats: SlotStats) -> tuple[int, ...]:
+    return tuple(getattr(stats, name) for name in SlotStats.__slots__)

@@ -1,0 +1,170 @@
+"""What the fixtures of the pytest plugin do; `pytest_backtest_mongo` declares them.
+
+It uses the public API, and private parts only for what that can't do: `adapters.isolation` puts the state of the
+process back, `embedded.shared` gives all workers of pytest-xdist the same servers, and `Given`, `MongoURI` and `Config`
+of `core.config` keep passwords out of pytest's reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pytest
+
+from backtest_mongo import ServerError, embedded, install, persist, set_config
+from backtest_mongo.adapters.isolation import LoopGuards, isolate, refuse_default_directory, remove_database
+from backtest_mongo.core.config import Config, Given, MongoURI
+
+__all__ = [
+    "BacktestServers",
+    "BacktestStore",
+    "provide_dummies",
+    "provide_files",
+    "provide_servers",
+    "provide_store",
+    "refuse_default_directory",
+]
+
+_MONGO: Final = "CC_MONGO_CONNECTION_STRING"
+#: Any of these variables names servers to use.
+_NAMING: Final = (_MONGO, "CC_REDIS_URL", "CC_REDIS_HOST", "CC_REDIS_PORT")
+_SERVERS: Final = (*_NAMING, "CC_REDIS_USER", "CC_REDIS_PASSWORD")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BacktestServers:
+    """The servers of a run: what ``backtest_servers`` gives.
+
+    Attributes:
+        config: what ``setup()`` needs to use them. Its ``repr`` shows no value.
+        are_embedded: whether they were started for this run and hold nobody else's data.
+    """
+
+    config: Given
+    are_embedded: bool
+
+
+@dataclass(frozen=True)
+class BacktestStore:
+    """The database of one test: what ``backtest_store`` gives.
+
+    Attributes:
+        config: what ``setup()`` needs to use it. Its ``repr`` shows no value.
+        database: its name, for raw access: ``(await get_mongo())[backtest_store.database]``.
+        redis_prefix: the prefix of the test's own Redis keys, which are deleted with the database. The library's keys
+            are the same in every database, as Node's are, and hold ids that no other database has.
+    """
+
+    config: Given
+    database: str
+
+    @property
+    def redis_prefix(self) -> str:
+        return f"{self.database}:"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that point another process at this database; add them to ``os.environ``."""
+        return Given({name: str(value) for name, value in self.config.items()})
+
+
+@contextmanager
+def provide_servers(worker: str, directory: Path) -> Iterator[BacktestServers]:
+    """Give the servers of a run to the process of pytest, or to a worker of pytest-xdist.
+
+    Args:
+        worker: the worker's id, and the empty string where there are no workers.
+        directory: the run's temporary directory, which all workers share.
+    """
+    if any(os.environ.get(name) for name in _NAMING):
+        # As they are now: a test may change the environment.
+        named = Given({name: os.environ[name] for name in _SERVERS if os.environ.get(name)})
+        default = Config.model_fields[_MONGO].default.get_secret_value()
+        yield BacktestServers(Given({_MONGO: default, **named}), False)
+        return
+    with ExitStack() as stack:
+        config, problem = {}, ""
+        try:
+            config = stack.enter_context(_share_servers(worker, directory) if worker else _start_servers())
+        except ServerError as error:
+            problem = str(error)
+        if problem:  # outside the handler and without a traceback, as the test is not at fault
+            others = "or name servers of yours by CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST"
+            pytest.fail(f"backtest_servers: {problem}; {others}", pytrace=False)
+        yield BacktestServers(Given(config), True)
+
+
+@contextmanager
+def _start_servers() -> Iterator[dict[str, Any]]:
+    with embedded.Servers() as servers:
+        yield servers.config
+
+
+@contextmanager
+def _share_servers(worker: str, directory: Path) -> Iterator[dict[str, Any]]:
+    from backtest_mongo.embedded.shared import share_servers  # which Windows can't import; it has no embedded servers
+
+    # A worker's own Redis database can be emptied after each test, whatever the other workers do.
+    with share_servers(directory / "backtest-servers", redis_database=int(worker.removeprefix("gw"))) as config:
+        yield config
+
+
+# With --showlocals pytest shows the variables of failed functions: what may hold a password is a Given, or a URI that
+# masks itself.
+
+
+@contextmanager
+def provide_store(servers: BacktestServers, driver: str = "") -> Iterator[BacktestStore]:
+    """Set the library up on a fresh database, and remove it at the end; without ``driver`` use the default one."""
+    database = f"backtest-test-{uuid.uuid4().hex[:12]}"
+    config = _name_database(servers.config, database, driver)
+    with isolate():
+        set_config(config)
+        problem = None
+        try:
+            with LoopGuards():
+                install()
+                yield BacktestStore(config, database)
+        finally:
+            with isolate():  # the test may have changed the configuration
+                set_config(config)
+                problem = _run(remove_database(flush_redis=servers.are_embedded))
+        if problem:
+            pytest.fail(f"backtest_store: {database} can't be removed: {problem}", pytrace=False)
+
+
+def _name_database(config: Given, name: str, driver: str) -> Given:
+    uri = MongoURI(config[_MONGO]).with_database(name)
+    chosen = {"CC_MONGO_DRIVER": driver} if driver else {}
+    return Given({**config, **chosen, _MONGO: uri.get_secret_value()})
+
+
+@contextmanager
+def provide_files(directory: Path) -> Iterator[Path]:
+    """Make ``persist`` store in files below ``directory``."""
+    with isolate():
+        persist.use_files(directory)
+        yield directory
+
+
+@contextmanager
+def provide_dummies() -> Iterator[None]:
+    """Make ``persist`` give adapters that store nothing."""
+    with isolate():
+        persist.use_dummy()
+        yield
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    # Not asyncio.run, which would leave the thread without the event loop that a plugin or a test has set.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(work)

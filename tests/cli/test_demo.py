@@ -1,0 +1,76 @@
+"""The main job: a strategy that is killed and carries on, on real candles."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import backtest_mongo
+from backtest_mongo import SLOTS, setup
+from backtest_mongo.cli.demo.databases import Databases
+from backtest_mongo.cli.demo.market import load_candles
+from backtest_mongo.cli.demo.results import compare
+from tests.cli.test_cli import run
+
+pytestmark = pytest.mark.one_python
+
+
+def test_shipped_candles_are_5000_hours_with_42_gaps() -> None:
+    candles = load_candles(5000)
+    times = [candle["timestamp"] for candle in candles]
+    assert len(times) == 5000
+    assert sum(after - before != 3_600_000 for before, after in itertools.pairwise(times)) == 42
+
+
+@pytest.mark.either_driver
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+def test_killed_run_ends_up_equal_to_an_uninterrupted_one(driver: str, tmp_path: Path) -> None:
+    done = run(
+        *("demo", "--bars", "300", "--kills", "2", "--seed", "7", "--keep", str(tmp_path)),
+        CC_MONGO_DRIVER=driver,
+        COLUMNS="120",
+        FORCE_COLOR="1",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Colours, as they are forced, and no controls of a bar.
+    assert re.search(r"\x1b\[[0-9;?]*[a-ln-zA-Z]", done.stdout + done.stderr) is None
+    done.stdout = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    assert re.search(r"kills\W+2\b", done.stdout), done.stdout
+    assert re.search(r"end state equal\W+yes", done.stdout), done.stdout
+    for spec in SLOTS:
+        row = next(line for line in done.stdout.splitlines() if re.search(rf"^\W*{spec.name}\b", line))
+        documents, reads, _cached, writes = row.replace(",", "").split()[1:5]
+        assert (int(documents) > 0, int(reads) > 0, int(writes) > 0) == (True, True, True), row
+    (picture,) = tmp_path.glob("*.png")
+    assert str(picture) in done.stdout.replace("\n", "")
+    with Image.open(picture) as image:
+        assert image.width >= 600
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 10
+
+
+async def test_user_s_own_servers_are_left_unchanged(servers: dict[str, Any], tmp_path: Path) -> None:
+    async with setup(servers):
+        client = await backtest_mongo.get_mongo()
+        redis = await backtest_mongo.get_redis()
+        names, keys = await client.list_database_names(), set(await redis.keys("*"))
+        environment = {name: str(value) for name, value in servers.items()}
+        done = run("demo", "--bars", "60", "--kills", "1", "--seed", "1", **environment, directory=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert set(await client.list_database_names()) == set(names)
+        assert set(await redis.keys("*")) == keys
+
+
+async def test_difference_between_the_end_states_is_found(servers: dict[str, Any]) -> None:
+    databases = Databases(servers)
+    async with databases.connected(keep=False):
+        for role, balance in (("interrupted", 1.0), ("uninterrupted", 2.0)):
+            await setup(databases.environment(role))
+            await backtest_mongo.StateAdapter("s", "b").write_state_data({"balance": balance}, 1)
+            await backtest_mongo.close()
+        found = await compare(databases)
+    assert any("state" in difference and "balance" in difference for difference in found.differences)

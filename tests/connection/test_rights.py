@@ -1,0 +1,426 @@
+"""The rights that SECURITY.md asks for: with them every operation works, and without any one of them some does not."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pytest
+from pymongo import MongoClient
+
+import backtest_mongo
+from backtest_mongo import StoreError, persist, set_logger, setup
+from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.core.specs import Shape, SlotSpec
+from backtest_mongo.embedded.server_process import HOST, REPLICA_SET
+from tests.conftest import DRIVERS, tiny_blocks
+from tests.support import uniform
+from tests.support.commands import commands, invoke
+from tests.support.guarded import GuardedMongod
+from tests.support.uniform import ENTRY, WHEN, candles
+
+pytestmark = [pytest.mark.heavy, pytest.mark.either_driver]
+
+SECURITY: Final = Path(backtest_mongo.__file__).parent.parent / "SECURITY.md"
+MINUTE: Final = 60_000
+PASSWORD: Final = "password"
+
+
+def documented() -> list[str]:
+    """Return the actions of the role in SECURITY.md."""
+    (found,) = re.findall(r"actions: \[(.*?)\]", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+    return re.findall(r"\w+", found)
+
+
+ACTIONS: Final = documented()
+
+
+@dataclass
+class Role:
+    """A user with some rights on one database, which another user prepares; ``problems`` collects what is refused."""
+
+    database: Any
+    directory: Path
+    environment: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    # The library's log: what it does in the background only warns.
+    def debug(self, *event: object) -> None: ...
+    def info(self, *event: object) -> None: ...
+
+    def warning(self, *event: object) -> None:
+        self.problems.append(str(event[-1]))
+
+    def error(self, *event: object) -> None:
+        self.problems.append(str(event[-1]))
+
+
+Work: TypeAlias = Callable[[Role, Any], Awaitable[Any]]
+
+
+async def wait(role: Role, adapter: Any) -> None:
+    await adapter.wait_for_init()
+
+
+async def watch(role: Role, adapter: Any) -> None:
+    await watched(adapter, adapter.watch())
+
+
+async def watch_all(role: Role, adapter: Any) -> None:
+    await watched(adapter, type(adapter).watch_all())
+
+
+async def watched(adapter: Any, changes: Any) -> None:
+    async with changes:
+        if adapter.spec.shape == "series":
+            taken = len(await adapter.read_frame(as_="numpy"))
+            await adapter.write_candles_data(candles(1, first=(1_000_000 + taken) * MINUTE))
+            await adapter.write_candles_data(candles(1, first=2_000_000 * MINUTE))
+        await (write(None, adapter) if adapter.spec.shape != "series" else asyncio.sleep(0))
+        if adapter.spec.shape != "series":
+            await anext(changes)
+
+
+async def write(role: Any, adapter: Any) -> None:
+    await uniform.write(adapter, uniform.payload(adapter.spec))
+
+
+async def read(role: Role, adapter: Any) -> None:
+    assert await uniform.read(adapter) == uniform.stored(adapter.spec, uniform.payload(adapter.spec))
+
+
+async def dispose(role: Role, adapter: Any) -> None:
+    adapter.dispose()
+
+
+async def remove(role: Role, adapter: Any) -> None:
+    await getattr(adapter, f"remove_{adapter.spec.noun}_data")(ENTRY)
+    assert await uniform.read(adapter) is None
+
+
+async def has(role: Role, adapter: Any) -> None:
+    assert await getattr(adapter, f"has_{adapter.spec.noun}_data")(ENTRY)
+
+
+async def listed(role: Role, adapter: Any) -> None:
+    assert len(await uniform.listed(adapter)) == 1
+
+
+async def read_many(role: Role, adapter: Any) -> None:
+    (found,) = await type(adapter).read_many([adapter.context])
+    assert found == uniform.payload(adapter.spec)
+
+
+async def write_many(role: Role, adapter: Any) -> None:
+    rows = [(adapter.context, uniform.payload(adapter.spec))]
+    await type(adapter).write_many(rows, *((WHEN,) if adapter.spec.when else ()))
+
+
+async def write_candles(role: Role, adapter: Any) -> None:
+    # One block whole, which is sealed as it is written, and one with gaps.
+    assert await adapter.write_candles_data(candles(6) + candles(4, first=8 * MINUTE)) == 10
+
+
+async def seal(role: Role, adapter: Any) -> None:
+    await adapter.seal()
+    assert (await adapter.sealed()).blocks == 3
+    # A late candle into a stretch that is sealed.
+    assert await adapter.write_candles_data(candles(1, first=6 * MINUTE)) == 1
+    assert await adapter.read_candles_data(1, 6 * MINUTE) == candles(1, first=6 * MINUTE)
+    await adapter.seal()
+
+
+async def verify(role: Role, adapter: Any) -> None:
+    damage(role)
+    report = await adapter.verify(repair=True)
+    assert (len(report.damaged), report.repaired) == (1, 1)
+    assert (await adapter.verify()).damaged == {}
+
+
+async def read_frame(role: Role, adapter: Any) -> None:
+    # A damaged block is read around, and sealed again.
+    damage(role)
+    await backtest_mongo.close()
+    role.problems[:], before = [], [*role.problems]
+    assert len((await adapter.read_frame(0, 12 * MINUTE, as_="numpy"))["timestamp"]) == 11
+    unchecked = [line for line in role.problems if "could not" in line]
+    role.problems[:] = before + unchecked
+    assert (await adapter.verify()).damaged == {}
+
+
+def damage(role: Role) -> None:
+    assert role.database["candle-blocks"].update_one({"start": 0}, {"$set": {"checksum": 1}}).matched_count == 1
+
+
+async def write_frame(role: Role, adapter: Any) -> None:
+    times = [row["timestamp"] for row in candles(8, first=16 * MINUTE)]
+    frame = {"timestamp": times} | {
+        name: [float(row[name]) for row in candles(8)] for name in ("open", "high", "low", "close", "volume")
+    }
+    import numpy as np
+
+    assert (await adapter.write_frame({name: np.array(column) for name, column in frame.items()})).new == 8
+
+
+async def read_candles(role: Role, adapter: Any) -> None:
+    assert await adapter.read_candles_data(6, 0) == candles(6)
+
+
+async def delete(role: Role, adapter: Any) -> None:
+    report = await adapter.delete(16 * MINUTE, 18 * MINUTE)
+    assert (report.rows, report.blocks) == (2, 1)
+    assert await adapter.write_candles_data(candles(2, first=16 * MINUTE)) == 2
+
+
+async def list_series(role: Role, adapter: Any) -> None:
+    assert [one.context async for one in type(adapter).list_series()] == [adapter.context]
+
+
+async def coverage(role: Role, adapter: Any) -> None:
+    assert (await adapter.coverage()).rows > 10
+
+
+async def gaps(role: Role, adapter: Any) -> None:
+    assert len(await adapter.gaps(0, 20 * MINUTE)) == 2
+
+
+async def bounds(role: Role, adapter: Any) -> None:
+    assert (await adapter.bounds())[0] == 0
+
+
+async def sealed(role: Role, adapter: Any) -> None:
+    assert (await adapter.sealed()).blocks > 2
+
+
+ALL: Final[dict[str, Work]] = {"wait_for_init": wait}
+WATCHED: Final[dict[str, Work]] = {"watch": watch, "watch_all": watch_all}
+#: Every public method of the adapters of a shape, in an order in which each finds what it needs.
+METHODS: Final[dict[Shape, dict[str, Work]]] = {
+    "document": {
+        **ALL,
+        "write_NOUN_data": write,
+        "read_NOUN_data": read,
+        "write_many": write_many,
+        "read_many": read_many,
+        "dispose": dispose,
+        **WATCHED,
+    },
+    "entry": {**ALL, "write_NOUN_data": write, "read_NOUN_data": read, **WATCHED},
+    "collection": {**ALL, "write_NOUN_data": write, "read_NOUN_data": read, **WATCHED},
+    "bucket": {
+        **ALL,
+        "write_NOUN_data": write,
+        "read_NOUN_data": read,
+        "list_NOUN_data": listed,
+        "has_NOUN_data": has,
+        "remove_NOUN_data": remove,
+        "dispose": dispose,
+        **WATCHED,
+    },
+    "series": {
+        **ALL,
+        "write_NOUN_data": write_candles,
+        "seal": seal,
+        "write_frame": write_frame,
+        "read_NOUN_data": read_candles,
+        "verify": verify,
+        "read_frame": read_frame,
+        "bounds": bounds,
+        "coverage": coverage,
+        "gaps": gaps,
+        "sealed": sealed,
+        "delete": delete,
+        "list_series": list_series,
+        **WATCHED,
+    },
+}
+
+
+def methods(adapter: type) -> set[str]:
+    noun: str = adapter.spec.noun  # type: ignore[attr-defined]  # of an adapter
+    names = (name for name in dir(adapter) if not name.startswith("_") and callable(getattr(adapter, name)))
+    return {name.replace(f"_{noun}_", "_NOUN_") for name in names}
+
+
+def test_every_method_has_a_case(spec: SlotSpec) -> None:
+    known = {*METHODS[spec.shape]}
+    found = methods(ADAPTERS[spec.name])
+    assert found <= known
+    # A slot may lack what others of its shape have.
+    assert known - found <= {"dispose", "has_NOUN_data"}
+
+
+async def migrate(role: Role) -> None:
+    sessions = role.database["session-items"]
+    sessions.drop()
+    sessions.create_index([(name, 1) for name in ADAPTERS["session"].spec.former], unique=True)
+    sessions.insert_one({"strategyName": "s", "exchangeName": "e", "frameName": "f", "payload": {}})
+    assert not (await backtest_mongo.migrate()).is_clean
+    report = await backtest_mongo.migrate(apply=True)
+    assert (report.is_clean, report.found[0].mended) == (True, 1)
+
+
+async def export_dump(role: Role) -> None:
+    assert (await backtest_mongo.export_dump(role.directory / "dump")).problems == ()
+
+
+async def import_dump(role: Role) -> None:
+    for name in ("state-items", "candle-items", "storage-items"):
+        role.database[name].delete_one({})
+        role.database[name].update_one({}, {"$set": {"payload": {"n": 5}}})
+    report = await backtest_mongo.import_dump(role.directory / "dump", apply=True, conflicts="file")
+    assert {slot.slot: slot.added for slot in report.slots}["state"] == 1
+
+
+async def wait_for_init(role: Role) -> None:
+    await backtest_mongo.wait_for_init()
+
+
+#: Every public function, and what asks a server.
+FUNCTIONS: Final[dict[str, Callable[[Role], Awaitable[None]] | None]] = {
+    "wait_for_init": wait_for_init,
+    "export_dump": export_dump,
+    "import_dump": import_dump,
+    "migrate": migrate,
+    **dict.fromkeys(("close", "get_config", "get_mongo", "get_redis", "install", "set_config", "set_logger", "setup")),
+    "stats": None,
+}
+SERIES: Final = ("--symbol", "symbol-x", "--interval", "1m", "--exchange", "exchange_name-x")
+#: Every command with its arguments. Those without have servers, or databases, of their own.
+COMMANDS: Final[dict[str, list[list[str]] | None]] = {
+    "serve": None,
+    "demo": None,
+    "doctor": [[], ["--read-only", "--json"]],
+    "inspect": [[name, *more] for name in ADAPTERS for more in ([], ["--json"])],
+    "migrate": [[], ["--apply"]],
+    "export-dump": [["again"]],
+    "import-dump": [["again"], ["again", "--apply"]],
+    "candles export": [[*SERIES, "--output", "candles.csv"]],
+    "candles import": [["candles.csv", *SERIES[:-1], "another"]],
+    "candles coverage": [[], ["--json"]],
+    "candles seal": [[]],
+    "candles verify": [[], ["--repair"]],
+    "candles delete": [["symbol-x", "1m", "another", "--yes"]],
+    "candles plot": [[*SERIES, "--strategy", "strategy_name-x", "--output", "candles.html"]],
+}
+
+
+def test_every_function_and_every_command_has_a_case() -> None:
+    public = {name: getattr(backtest_mongo, name) for name in backtest_mongo.__all__}
+    assert {name for name, value in public.items() if inspect.isroutine(value)} == {*FUNCTIONS}
+    assert commands() == {*COMMANDS}
+
+
+async def use_everything(role: Role) -> None:
+    """Call every method and function; stop at the first that is refused."""
+    set_logger(role)
+    async with setup():
+        for name, cls in ADAPTERS.items():
+            known = methods(cls)
+            for method, work in METHODS[cls.spec.shape].items():
+                if method in known:
+                    await attempted(role, f"{name}.{method}", work(role, uniform.adapter(cls.spec, "x")))
+        for name, function in FUNCTIONS.items():
+            if function is not None:
+                await attempted(role, name, function(role))
+
+
+class RefusedError(Exception):
+    pass
+
+
+async def attempted(role: Role, name: str, work: Awaitable[Any]) -> None:
+    try:
+        await work
+    except StoreError as error:
+        role.problems.append(f"{name}: {error}")
+    if role.problems:
+        raise RefusedError(role.problems)
+
+
+def run_commands(role: Role) -> None:
+    for command, cases in COMMANDS.items():
+        for arguments in cases or ():
+            done = invoke(*command.split(), *arguments)
+            # The doctor reports what it may not look at, and needs no more.
+            if command != "doctor" and (done.code not in (0, 1) or done.err.startswith("backtest-mongo: ")):
+                role.problems.append(f"{command}: {done.err}")
+                raise RefusedError(role.problems)
+            assert command != "doctor" or "read-only" not in arguments or json.loads(done.out)
+
+
+def use_all(role: Role) -> None:
+    asyncio.run(use_everything(role))
+    run_commands(role)
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[GuardedMongod]:
+    with tempfile.TemporaryDirectory() as directory:
+        started = GuardedMongod(Path(directory), as_member=True)
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop(kill=True)
+
+
+@pytest.fixture
+def root(guarded: GuardedMongod) -> Iterator[MongoClient[dict[str, Any]]]:
+    with guarded.as_root() as client:
+        yield client
+
+
+@pytest.fixture
+def make_role(
+    guarded: GuardedMongod,
+    root: MongoClient[dict[str, Any]],
+    servers: dict[str, Any],
+    unique: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[list[str], str], Role]:
+    def make(actions: list[str], driver: str) -> Role:
+        rights = {"resource": {"db": unique, "collection": ""}, "actions": actions}
+        root.admin.command("createRole", unique, privileges=[rights], roles=[])
+        root.admin.command("createUser", unique, pwd=PASSWORD, roles=[unique])
+        options = f"authSource=admin&replicaSet={REPLICA_SET}"
+        uri = f"mongodb://{unique}:{PASSWORD}@{HOST}:{guarded.port}/{unique}?{options}"
+        environment = {**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.chdir(tmp_path)
+        tiny_blocks(monkeypatch)
+        return Role(root[unique], tmp_path, environment)
+
+    return make
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_role_of_the_documentation_suffices_for_everything(
+    driver: str, make_role: Callable[[list[str], str], Role]
+) -> None:
+    role = make_role(ACTIONS, driver)
+    use_all(role)
+    assert role.problems == []
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("driver", ["pymongo"])
+def test_role_without_any_one_action_does_not(
+    action: str, driver: str, make_role: Callable[[list[str], str], Role]
+) -> None:
+    role = make_role([one for one in ACTIONS if one != action], driver)
+    with pytest.raises(RefusedError, match=r"right|may not|error 13\b"):
+        use_all(role)
+
+
+def test_registry_gives_the_adapters_that_were_tested(spec: SlotSpec) -> None:
+    assert persist._adapters[spec.name] is ADAPTERS[spec.name]

@@ -1,0 +1,77 @@
+"""Where log lines go."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import structlog
+
+from backtest_mongo import ConfigError, set_logger
+from backtest_mongo.core.log import log
+
+pytestmark = pytest.mark.either_driver
+
+
+def test_structlog_logger_gets_fields_by_name() -> None:
+    with structlog.testing.capture_logs() as lines:
+        set_logger(structlog.get_logger("mine"))
+        log().warning("redis is down", server="Redis", retry_seconds=5)
+    assert lines == [{"event": "redis is down", "server": "Redis", "retry_seconds": 5, "log_level": "warning"}]
+
+
+def test_default_leaves_the_configuration_to_the_application() -> None:
+    with structlog.testing.capture_logs() as lines:
+        log().info("event", field=1)
+    assert lines == [{"event": "event", "field": 1, "log_level": "info"}]
+
+
+def test_standard_logger_gets_fields_in_the_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    set_logger(logging.getLogger("trading"))
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log(), level)("redis is down", share="100%", server="Redis")
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "INFO", "WARNING", "ERROR"]
+    assert {record.getMessage() for record in caplog.records} == {"redis is down share=100% server=Redis"}
+
+
+def test_logger_without_a_method_is_refused() -> None:
+    class Half:
+        def info(self, *args: Any) -> None: ...
+        def debug(self, *args: Any) -> None: ...
+
+    with pytest.raises(ConfigError, match="set_logger: Half has no method warning, error"):
+        set_logger(Half())  # type: ignore[arg-type]  # that is what is tested
+
+
+@pytest.mark.parametrize("configured", ["", "structlog.configure(logger_factory=structlog.PrintLoggerFactory())"])
+def test_default_prints_nothing_among_a_program_s_results(configured: str) -> None:
+    code = f"""
+import structlog
+import backtest_mongo
+from backtest_mongo.core.log import log
+before = structlog.get_config()
+log().warning("first", series="a")
+assert structlog.get_config() == before and not structlog.is_configured()
+{configured}
+log().warning("second", series="b")
+print("result")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "first" in done.stderr
+    assert ("second" in done.stdout) == bool(configured)
+    assert ("second" in done.stderr) != bool(configured)
+    assert done.stdout.splitlines()[-1] == "result"
+    assert "first" not in done.stdout
+
+
+def test_default_uses_the_current_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()
+    log().info("event", field=1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "event" in err

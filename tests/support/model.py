@@ -1,0 +1,249 @@
+"""What a deployment should hold, as dicts, and the strategies that draw what is done to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from backtest_mongo import SLOTS, SlotSpec, persist
+from backtest_mongo.core.specs import Key, camel
+from backtest_mongo.types import INTERVAL_MS
+from tests.support.uniform import WHEN
+
+# A slot of one's own of each shape, with what no row of the library's table combines.
+OWN: Final = (
+    SlotSpec(name="model_note", shape="document", context=("backtest", "owner"), key=("owner", "backtest"),
+             redis=("backtest", "owner"), payload="object|null", field="note", when=True, dispose=True),
+    SlotSpec(name="model_book", shape="entry", context=("owner",), key=("owner", "side"), redis=("side", "owner")),
+    SlotSpec(name="model_journal", shape="collection", context=("owner",), key=("owner", "pageId"),
+             redis=("pageId", "owner"), newest=3),
+    SlotSpec(name="model_shelf", shape="bucket", context=("owner", "backtest"), key=("backtest", "owner", "bookId"),
+             redis=("owner", "backtest", "bookId"), items=True, soft_delete=True),
+    SlotSpec(name="model_tick", shape="series", context=("interval", "owner"), immutable=True,
+             key=("owner", "interval", "timestamp"), redis=("interval", "owner", "timestamp"), noun="ticks"),
+)  # fmt: skip
+SPECS: Final = {spec.name: spec for spec in (*SLOTS, *OWN)}
+
+#: Parts of keys: separators, what MongoDB or Redis could take for something else, and what looks alike.
+TEXTS: Final = (
+    *("a", "A", "", " ", "a ", "a:b", ":", "a.b", "$gt", "__proto__", "a/b", "a*", "%s", "{a}", "null", "1"),
+    *("ключ", "\u00e9", "e\u0301", "\U0001f4c8", "\ufeffa", "a\nb", "x" * 900, "x" * 899),
+)
+#: Any two of these in a row share a Redis key with two others: "a:b" and "c" with "a" and "b:c".
+COLLIDING: Final = ("a", "a:b", "b:c", "c", "b")
+TIMES: Final[tuple[Any, ...]] = (
+    *(WHEN - 1, WHEN, WHEN + 1, -1, 0, 2**40),
+    datetime.fromtimestamp(WHEN / 1000, UTC),
+)
+CANDLE_FIELDS: Final = ("open", "high", "low", "close", "volume")
+#: A time at which no candle has closed yet.
+FUTURE: Final = 2**42
+#: A day that is long after it, and not after the year 9999.
+LAST_DAY: Final = 2_900_000 * 86_400_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One place in a slot: its context in the constructor's order and, but for documents and series, an item."""
+
+    slot: str
+    context: Key
+    item: str | None = None
+
+    @property
+    def spec(self) -> SlotSpec:
+        return SPECS[self.slot]
+
+    @property
+    def adapter(self) -> Any:
+        return getattr(persist, self.slot)(*self.context)
+
+    @property
+    def step(self) -> int:
+        return INTERVAL_MS[self.adapter.context["interval"]]
+
+    @property
+    def prefix(self) -> Key:
+        """The context's part of the natural key."""
+        values = dict(zip(map(camel, self.spec.context), self.context, strict=True))
+        return tuple(values[name] for name in self.spec.key if name in values)
+
+    @property
+    def key(self) -> Key:
+        return self.prefix if self.item is None else (*self.prefix, self.item)
+
+    @property
+    def query(self) -> dict[str, Any]:
+        return dict(zip(self.spec.key, self.key, strict=False))
+
+
+@dataclass
+class Stored:
+    value: Any
+    when: Any
+    removed: bool
+    #: Its place in the order in which rows came into being.
+    born: int
+
+
+@dataclass
+class Model:
+    """The rows of every slot by natural key, and the candles of every series by time."""
+
+    rows: dict[str, dict[Key, Stored]] = field(default_factory=dict)
+    series: dict[Row, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    _births: int = 0
+
+    def of(self, row: Row) -> dict[Key, Stored]:
+        return self.rows.setdefault(row.slot, {})
+
+    def write(self, row: Row, value: Any, when: Any) -> None:
+        known = self.of(row).get(row.key)
+        if known is None:
+            self._births += 1
+        removed = row.spec.soft_delete and value.get("removed") is True
+        at = millis(when) if row.spec.when else None
+        self.of(row)[row.key] = Stored(value, at, removed, known.born if known else self._births)
+
+    def remove(self, row: Row) -> None:
+        known = self.of(row).get(row.key)
+        if known is not None and not known.removed:
+            known.removed = True
+            known.value = {**known.value, "removed": True}
+
+    def delete(self, row: Row) -> None:
+        self.of(row).pop(row.key, None)
+
+    def has(self, row: Row) -> bool:
+        return row.key in self.of(row)
+
+    def read(self, row: Row, when: Any = None) -> Any:
+        nothing: Any = [] if row.spec.payload == "list" else {} if row.spec.shape == "entry" else None
+        known = self.of(row).get(row.key)
+        if known is None or known.value is None or not _visible(known, when):
+            return nothing
+        return known.value
+
+    def listed(self, row: Row, when: Any = None) -> list[Any]:
+        """The keys of a bucket's list, or its pairs; MongoDB orders texts by their bytes in UTF-8."""
+        found = sorted((key[-1].encode(), known) for key, known in self._in_context(row) if _visible(known, when))
+        return [(name.decode(), known.value) if row.spec.items else name.decode() for name, known in found]
+
+    def collected(self, row: Row, limit: int | None = None) -> list[Any]:
+        """The items of a collection's list: the newest, oldest first, or all in the order of their ids."""
+        if row.spec.newest is None:
+            return [
+                known.value for _, known in sorted((key[-1].encode(), known) for key, known in self._in_context(row))
+            ]
+        known = sorted((stored for _, stored in self._in_context(row)), key=lambda stored: stored.born)
+        return [stored.value for stored in known[-(limit or row.spec.newest) :]]
+
+    def _in_context(self, row: Row) -> list[tuple[Key, Stored]]:
+        return [(key, known) for key, known in self.of(row).items() if key[: len(row.prefix)] == row.prefix]
+
+    def write_candles(self, row: Row, batch: list[dict[str, Any]]) -> int:
+        """Keep what is not known yet and has closed; return how many those are."""
+        stored = self.series.setdefault(row, {})
+        before = len(stored)
+        for candle in batch:
+            if candle["timestamp"] < FUTURE:
+                stored.setdefault(candle["timestamp"], candle)
+        return len(stored) - before
+
+    def candles_of(self, slot: str) -> dict[Key, dict[str, Any]]:
+        return {
+            (*row.key, time): candle
+            for row, stored in self.series.items()
+            if row.slot == slot
+            for time, candle in stored.items()
+        }
+
+    def drop(self, slot: str) -> None:
+        self.rows.pop(slot, None)
+        self.series = {row: stored for row, stored in self.series.items() if row.slot != slot}
+
+    def window(self, row: Row, limit: int, first: int, until: int | None) -> list[dict[str, Any]] | None:
+        stored = self.series.get(row, {})
+        times = [first + index * row.step for index in range(limit)]
+        if not stored.keys() >= set(times) or (until is not None and times[-1] > until):
+            return None
+        return [stored[time] for time in times]
+
+
+def millis(when: Any) -> int:
+    return when if isinstance(when, int) else round(when.timestamp() * 1000)
+
+
+def _visible(known: Stored, when: Any) -> bool:
+    return not known.removed and (when is None or known.when is None or known.when <= millis(when))
+
+
+times = st.sampled_from(TIMES)
+payloads: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"n": st.integers(0, 2**40)},
+    optional={
+        "removed": st.sampled_from([True, False, 1, None, "yes"]),
+        "a.b": st.lists(st.integers(0, 9), max_size=2),
+        "$set": st.just({"$inc": {"n": 1}}),
+        "": st.none(),
+        "text": st.sampled_from(["$n", "$$ROOT", "x" * 2000]),
+    },
+)
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, shape: str) -> list[Row]:
+    """Draw a few places of one slot whose keys are made of a few texts, so that they come back, and collide."""
+    slot = draw(st.sampled_from([name for name, spec in SPECS.items() if spec.shape == shape]))
+    spec = SPECS[slot]
+    drawn = st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3, unique=True)
+    some = draw(st.one_of(st.just(list(COLLIDING)), drawn))
+    texts, names = st.sampled_from(some), st.sampled_from([text for text in some if text] or ["a"])
+    parts: dict[str, st.SearchStrategy[Any]] = dict.fromkeys((*spec.blank, *spec.optional), texts)
+    parts |= {"backtest": st.booleans(), "interval": st.sampled_from(["1m", "1d"])}
+    contexts = st.tuples(*(parts.get(name, names) for name in spec.context))
+    if shape == "collection":
+        contexts = st.sampled_from([draw(contexts), draw(contexts)])  # so that lists have many items
+    items = texts if spec.item and shape != "series" else st.none()
+    return draw(st.lists(st.builds(Row, st.just(slot), contexts, items), min_size=1, max_size=5, unique=True))
+
+
+#: Where windows of candles start: before the epoch, and over the edge of a block of the candle cache, among others.
+STARTS: Final = (0, -5, 1018)
+grid_offsets = st.sampled_from([0, 0, 0, 0, 0, 1, 30_000])
+prices = st.sampled_from([1.0, 2.5, 1e-9, 3])
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[tuple[int, int, float]]:
+    """Draw candles as places on the grid, grid offsets in milliseconds, and prices: unordered, and some twice."""
+    start, price = draw(st.sampled_from(STARTS)) + draw(st.integers(0, 6)), draw(prices)
+    run = [(start + index, 0, price) for index in range(draw(st.integers(0, 8)))]
+    near = st.integers(start - 2, start + 9)
+    positions = st.one_of(near, near, near, st.sampled_from([2_000_000, 10**9]))  # far away, and not closed yet
+    others = draw(st.lists(st.tuples(positions, grid_offsets, prices), max_size=5))
+    return draw(st.permutations(run + others))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    limit: int
+    #: Which of the stored candles comes first; if there is none, or None is said, the place on the grid.
+    nth: int | None
+    position: int = 0
+    offset: int = 0
+    #: Milliseconds from the last candle's time to ``until_timestamp``.
+    spare: int | None = None
+
+
+windows = st.builds(
+    Window,
+    limit=st.integers(1, 6),
+    nth=st.none() | st.integers(0, 20),
+    position=st.tuples(st.sampled_from(STARTS), st.integers(-1, 9)).map(sum),
+    offset=st.sampled_from([0, 0, 0, 0, 1]),
+    spare=st.sampled_from([None, None, -1, 0, 1]),
+)

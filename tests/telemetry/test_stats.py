@@ -1,0 +1,109 @@
+"""``stats()``: the numbers of one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import CandleAdapter, MeasureAdapter, StateAdapter, StorageAdapter, setup, stats
+from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.telemetry.stats import SlotStats, Stats
+from tests.conftest import Deployment
+from tests.support.uniform import candles
+
+pytestmark = pytest.mark.either_driver
+
+MINUTE = 60_000
+
+
+async def test_nothing_was_done_before_the_first_operation(deployment: Deployment) -> None:
+    assert stats() == Stats({})
+    assert stats().total == SlotStats()
+
+
+async def test_reads_count_as_cache_hits_or_misses(deployment: Deployment) -> None:
+    state = StateAdapter("signal", "counter")
+    assert await state.read_state_data() is None
+    await state.write_state_data({}, 0)
+    await state.read_state_data()
+    await deployment.forget()
+    await state.read_state_data()  # Redis knows
+    await state.read_state_data()
+    assert stats().slots == {"state": SlotStats(reads=2, read_batches=2, hits=2)}
+    assert stats().cached_ids == 1
+
+
+async def test_concurrent_calls_count_as_batches(deployment: Deployment) -> None:
+    contexts = [("signal", f"bucket-{number}") for number in range(20)]
+    await StateAdapter(*contexts[0]).wait_for_init()
+    await StateAdapter.write_many([(context, {}) for context in contexts], 0)
+    await StateAdapter.read_many([*contexts, contexts[0], ("signal", "absent")])
+    expected = SlotStats(reads=22, read_batches=1, hits=21, misses=1, writes=20, write_batches=1)
+    assert stats().slots["state"] == expected
+
+
+async def test_lists_and_removals_count(deployment: Deployment) -> None:
+    await StorageAdapter(True).write_storage_data([{"id": str(number)} for number in range(7)])
+    assert len(await StorageAdapter(True).read_storage_data()) == 7
+    measure = MeasureAdapter("bucket")
+    await measure.write_measure_data({}, "key")
+    await measure.remove_measure_data("key")
+    storage = SlotStats(listed=7, pages=1, writes=7, write_batches=1)
+    assert stats().slots == {"storage": storage, "measure": SlotStats(writes=2, write_batches=2)}
+    assert stats().total == SlotStats(listed=7, pages=1, writes=9, write_batches=3)
+
+
+@pytest.mark.parametrize("candle_blocks", ["tiny"], indirect=True)
+async def test_candles_count_by_windows_and_blocks(deployment: Deployment) -> None:
+    series = CandleAdapter("BTCUSDT", "1m", "binance")
+    assert await series.write_candles_data(candles(8)) == 8
+    for _ in range(2):
+        assert await series.read_candles_data(8, 0) is not None
+    found = stats()
+    # Sealing has read the rows that were written.
+    assert found.slots["candle"] == SlotStats(
+        reads=2, read_batches=1, hits=1, misses=1, listed=8, pages=1, writes=8, write_batches=1, blocks=2
+    )
+    assert found.candle_bytes > 0
+
+
+async def test_connections_are_those_of_this_loop(deployment: Deployment) -> None:
+    await StateAdapter("signal", "counter").write_state_data({}, 0)
+    found = stats()
+    assert found.mongo_connections
+    assert found.redis_connections
+    await backtest_mongo.close()
+    assert stats() == Stats({})
+
+
+async def test_another_loop_has_its_own_counters(deployment: Deployment) -> None:
+    async def elsewhere() -> Stats:
+        async with setup(deployment.config):
+            await StateAdapter("signal", "counter").read_state_data()
+            return stats()
+
+    await StateAdapter("signal", "counter").write_state_data({}, 0)
+    found = await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+    assert found.slots == {"state": SlotStats(reads=1, read_batches=1, hits=1)}  # Redis knows the id
+    assert stats().slots == {"state": SlotStats(writes=1, write_batches=1)}
+
+
+async def test_breaker_is_open_while_redis_is_unreachable(config: dict[str, Any]) -> None:
+    gone = {name: value for name, value in config.items() if not name.startswith("CC_REDIS")}
+    async with setup({**gone, "CC_REDIS_HOST": "127.0.0.1", "CC_REDIS_PORT": 1}):
+        state = StateAdapter("signal", "counter")
+        assert stats().redis == "closed"
+        for _ in range(5):
+            await state.read_state_data()
+        assert stats().redis == "open"
+        assert stats().redis_connections == 0
+        assert stats().slots["state"].misses == 5
+        await (await backtest_mongo.get_mongo()).drop_database(current_hub().database.name)
+
+
+def test_without_an_event_loop_there_are_no_counters() -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        stats()
