@@ -1,4 +1,5 @@
-"""What CI runs: `tests`, `versions` on the other Pythons, `coverage`, `lint`, `types`, `docs`, `release` and `audit`.
+"""What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `coverage`, `lint`, `types`, `docs`, `release` and
+`audit`.
 
 The long forms are sessions of their own: `faults`, `soak`, `model`, `mutation`, `environments` and `bench`; `packages`
 downloads files to read. CONTRIBUTING.md says when to run which.
@@ -25,13 +26,15 @@ CONFIGURATION = {
     "github-issue-forms": [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/feature.yml"],
     "readthedocs": [".readthedocs.yaml"],
 }
-#: Leaves out tests that only need one driver, on the one that the next Python takes: 3.12 runs PyMongo's asyncio
-#: client, the others Motor.
-ONE_DRIVER = ("-m", "not other_driver and not packages")
-#: Leaves out tests that take long as well, and add little coverage.
+#: Leaves out tests that take long, and of those that only need one driver the runs on the one that the next Python
+#: takes: 3.12 runs PyMongo's asyncio client, the others Motor.
 NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages")
+#: Only those that take long: processes that are killed, faults, long queues, deadlines that run out.
+HEAVY = ("-m", "heavy and not packages")
 #: Leaves out all tests that hardly depend on the Python version.
 MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages")
+#: What a worker takes of the machine's memory, with its servers and their data.
+WORKER_BYTES = 5 << 29
 #: Tests start hundreds of processes, each of which would otherwise compile all that it imports.
 COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 
@@ -42,12 +45,14 @@ def _groups(*names: str) -> tuple[str, ...]:
 
 
 def _workers() -> tuple[str, ...]:
-    # Four workers, each with its own embedded servers: they spend half of their time waiting for these, or for a time
-    # to be over. Given servers are shared, and some tests count the requests that a server gets, so then there is one.
+    # Tests spend half of their time waiting for servers, or for a time to be over, so memory limits how many workers
+    # pay: each has its own embedded servers. Given servers are shared, and some tests count the requests that a server
+    # gets, so then there is one.
     given = ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL")
-    workers = "0" if any(os.environ.get(name) for name in given) else "4"
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    workers = 0 if any(os.environ.get(name) for name in given) else max(2, min(8, memory // WORKER_BYTES))
     # Worksteal keeps the tests of a module together as far as it can, so that its own servers are started once.
-    return ("-n", workers, "--dist", "worksteal")
+    return ("-n", str(workers), "--dist", "worksteal")
 
 
 def _run_tests(session: nox.Session, *arguments: str) -> None:
@@ -57,13 +62,19 @@ def _run_tests(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite on the Python that runs nox."""
-    _run_tests(session, *ONE_DRIVER)
+    """The test suite on the Python that runs nox, without what takes long."""
+    _run_tests(session, *NOT_HEAVY)
+
+
+@nox.session
+def heavy(session: nox.Session) -> None:
+    """The tests that take long, on the Python that runs nox."""
+    _run_tests(session, *HEAVY)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Branch coverage of the tests that are not heavy, child processes included: 92 % at least.
+    """Branch coverage of the test suite, child processes included: 92 % at least.
 
     Arguments are passed to pytest, and turn off the check of the floor, as they usually select tests.
     """
@@ -168,7 +179,7 @@ def environments(session: nox.Session) -> None:
     `--only NAME` selects one of the environments in tools/environments.py; other arguments are passed to pytest.
     """
     session.install(WHOLE, *_groups("test"))
-    session.run("python", "tools/environments.py", "-n", "3", "--dist", "worksteal", *session.posargs)
+    session.run("python", "tools/environments.py", *_workers(), *NOT_HEAVY, *session.posargs)
 
 
 @nox.session

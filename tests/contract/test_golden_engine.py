@@ -240,6 +240,7 @@ def import_and_kill(dump: Path, variables: dict[str, Any]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 async def test_import_that_is_repeated_after_a_kill_adds_each_row_once(deployment: Deployment, tmp_path: Path) -> None:
     dump = tmp_path / "dump"

@@ -228,6 +228,7 @@ async def test_writer_that_is_killed_between_its_two_files_has_changed_nothing(
     assert await state.read_state_data(29) is None
 
 
+@pytest.mark.heavy
 async def test_killed_writers_leave_no_broken_row(root: Path) -> None:
     chance = random.Random(1)
     last = 0

@@ -315,6 +315,7 @@ async def test_cancelled_in_any_turn_of_the_event_loop(storm: Storm, kind: str) 
     await settle(storm)
 
 
+@pytest.mark.heavy
 async def test_many_cancellations_leave_right_results_and_nothing_else(storm: Storm) -> None:
     rng = storm.rng
     print(f"seed {SEED}")
