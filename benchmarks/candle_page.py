@@ -26,10 +26,10 @@ TEXT = """\
 ## Candles as frames
 
 Twenty years of one-minute candles, {rows:,} of them, compared with the same candles in a Parquet file, in ArcticDB on
-LMDB, and as rows read by the bare driver. They are generated from a seed: a random walk that is livelier on some days
-and at some hours. *Market* never closes; its prices have two decimals and its volumes five. *Forex* ({forex_rows:,}
-candles) closes at weekends and has five decimals and whole volumes. All sides ran in turn, with files and pages already
-in memory. The figures are medians of {rounds} rounds, on asyncio's loop.
+LMDB, and as rows read by the bare driver. They are generated from a seed: a random walk whose volatility varies by day
+and hour. *Market* never closes; its prices have two decimals and its volumes five. *Forex* ({forex_rows:,} candles)
+closes at weekends and has five decimals and whole volumes. All sides ran in turn, with files and pages already in
+memory. The figures are medians of {rounds} rounds, on asyncio's loop.
 
 `nox -s bench -- --candles` runs this part alone, in {minutes:,.0f} minutes here. `--rows` uses fewer candles.
 

@@ -383,7 +383,7 @@ CASES: Final = (
         "one `find` with `$in`",
         30,
         partial(_read_at_once, 50),
-        "a task of asyncio's per read",
+        "one asyncio task per read",
         {"plain": 1.8},
     ),
     Case(
@@ -391,7 +391,7 @@ CASES: Final = (
         "one `find` with `$in`",
         15,
         partial(_read_at_once, 500),
-        "a task of asyncio's per read",
+        "one asyncio task per read",
         {"plain": 2.2},
     ),
     Case(
@@ -407,7 +407,7 @@ CASES: Final = (
         "one unordered `bulk_write`",
         20,
         partial(_write_at_once, 50),
-        "a task of asyncio's per write, and encoding each payload before it is sent",
+        "one asyncio task per write, and encoding each payload before it is sent",
         {"plain": 1.4},
     ),
     Case(
@@ -415,7 +415,7 @@ CASES: Final = (
         "one unordered `bulk_write`",
         8,
         partial(_write_at_once, 500),
-        "a task of asyncio's per write, and encoding each payload before it is sent",
+        "one asyncio task per write, and encoding each payload before it is sent",
         {"plain": 1.5},
     ),
     Case(
@@ -447,7 +447,7 @@ CASES: Final = (
         "one `insert_many`",
         5,
         _write_many_live,
-        "a task of asyncio's per candle, and looking for blocks after the insert",
+        "one asyncio task per candle, and looking for blocks after the insert",
         {"plain": 3.0},
     ),
     Case(

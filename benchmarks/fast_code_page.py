@@ -20,10 +20,10 @@ _SETTINGS: Final = {
 TEXT = """\
 # Fast code with this library
 
-How to write a strategy so that it waits less. Every figure is from the same run as those on
-[Performance](performance.md): the ways were measured in turn, call by call, on one machine with its servers. Where the
-servers are a network away, a round trip takes longer, and sharing it saves more. Ratios are multiples of the time of
-the first way.
+How to write a strategy that spends less time waiting for its storage. The figures are from the run that
+[Performance](performance.md) describes. The ways of one table were measured in turn, with the servers on the same
+machine; don't compare times between tables. With remote servers a round trip takes longer, so sharing it saves more.
+Ratios are multiples of the time of the first way.
 
 ## Gather what is independent
 
@@ -53,7 +53,7 @@ A bar with ten reads and then four writes:
 
 {bar}
 
-Order is kept for each key, so two writes of the same context may be gathered, too: the one that was called last stays.
+Writes of one key keep their order, so two writes of the same context may be gathered too: the last call wins.
 
 ## Many contexts: read_many and write_many
 
@@ -76,8 +76,8 @@ async def example():
 
 ## A frame instead of windows in a loop
 
-`read_candles_data()` makes a dict per candle, and a loop over a series makes each candle again for every window that it
-is in. If the code knows the range in advance, as a backtest or an indicator does, read it once as columns:
+`read_candles_data()` makes a dict per candle, so a loop over overlapping windows makes each candle many times. If the
+code knows the range in advance, as a backtest or an indicator does, read it once as columns:
 
 ```python
 from backtest_mongo import CandleAdapter
@@ -93,15 +93,15 @@ The mean of the last 100 closing prices at 2,000 minutes, all in milliseconds:
 
 {means}
 
-Windows remain right for code that must not see the future: a frame holds what comes later, so the code has to take care
-of that itself.
+Use windows where code must not see the future: a frame holds later candles too, so with frames it is up to you not to
+look ahead.
 
 ## Driver and event loop
 
 `CC_MONGO_DRIVER` chooses between Motor, which works in threads, and PyMongo's asyncio client, which works in the event
 loop. uvloop replaces asyncio's event loop, and needs one line: `uvloop.run(main())` in place of `asyncio.run(main())`.
-The same code on each, each in a process of its own, in turn; microseconds per operation, and multiples of the first
-column:
+The same code on each combination, each in a process of its own, in turn; microseconds per operation, and multiples of
+the first column:
 
 {foundations}
 
@@ -109,14 +109,14 @@ column:
 
 ## Thousands of tasks
 
-Python's garbage collector walks objects that may refer to each other, among them every task that waits, each time that
-so many new ones have been made. With thousands of tasks at once, in a program that holds many objects, that is a large
+Each time that enough objects have been allocated, Python's garbage collector traverses those that may refer to others,
+every waiting task among them. With thousands of tasks at once, in a program that holds many objects, that is a large
 part of the time. 5,000 reads gathered, in a program that holds 100,000 candles as dicts, in microseconds per read:
 
 {collector}
 
 - `gc.freeze()` tells the collector to leave alone what exists at that moment. Call it once, after `setup()` and after
-  loading what stays for as long as the process does.
+  loading data that the process keeps.
 - A higher threshold makes the collector look less often; cycles that are no longer used stay in memory for longer.
 - This library changes no setting of the collector.
 - `read_many()` and `write_many()` make no task per row, so the collector has less to walk.
@@ -175,6 +175,12 @@ def _advise(figures: Mapping[str, Any]) -> str:
     by_name: dict[str, list[str]] = {}
     for case, name in best.items():
         by_name.setdefault(name, []).append(case)
-    told = [f"{', '.join(cases)} on {name}" for name, cases in by_name.items()]
-    text = f"Fastest here: {'; '.join(told)}. Measure your own code on each: no code needs to change."
+    told = [f"{_name(name)} for {' and '.join(cases)}" for name, cases in by_name.items()]
+    measure = "Measure your own code on each: the driver is a setting, and uvloop is one line."
+    text = f"Fastest here: {'; '.join(told)}. {measure}"
     return fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _name(foundation: str) -> str:
+    driver, loop = foundation.split(", ")
+    return f"{_DRIVERS[driver]} on {loop}"

@@ -36,20 +36,21 @@ this page and [Fast code with this library](fast-code.md).
 
 ## Compared with a plain client
 
-Time of this library as a multiple of the plain client's, on asyncio's event loop and Python {python}: of the time that
-passes, and of the processor's time of the process. The last column names what costs most of the difference.
+Wall-clock time and processor time of this library as multiples of the plain client's, on asyncio's event loop and
+Python {python}. The last column names the largest part of the difference.
 
 {ratios}
 
 A call adds its deadline, its place in the order of its key, the turn of the event loop in which calls are batched, and
-a task that outlives a cancelled caller. [Durability and consistency](durability.md) has what these are for.
+a task that outlives a cancelled caller. [How it works](how-it-works.md) and [Configuration](configuration.md) say what
+these are for.
 
-The same in microseconds per operation, with the ratio of the 20th percentiles, on which other load has less effect:
+The same in microseconds per operation, with the ratio of the 20th percentiles, which are less sensitive to other load:
 
 {micros}
 
-*Our own collection object* is the ratio to the collection of this library's own client, whose decoder and deadline the
-plain client doesn't have.
+*Our own collection object* is the ratio to the same calls on this library's configured collection, which already
+includes its decoder and deadline.
 
 The ratio to the plain client by driver, event loop and Python:
 
@@ -61,10 +62,10 @@ The ratio to the plain client by driver, event loop and Python:
 
 ## Compared with other libraries
 
-The same row, read by its id and written, by beanie, an object mapper on PyMongo's asyncio client, and by aiosqlite on a
-file of this machine, in WAL mode and with `synchronous=FULL`. Microseconds per operation on asyncio's loop, and this
-library's time as a multiple of the other's. SQLite has no server and no network: it is what a program that never leaves
-one machine may use.
+Reading a row by its id and writing it, compared with beanie, an object mapper on PyMongo's asyncio client, and with
+aiosqlite on a local file (WAL mode, `synchronous=FULL`). Microseconds per operation on asyncio's loop, and this
+library's time as a multiple of the other's. SQLite needs no server: it is an alternative for a program that stays on
+one machine.
 
 {others}
 
@@ -76,9 +77,9 @@ On PyMongo's client. *Ratio* is to the plain client at the same size.
 
 {scale}
 
-The cost of an operation doesn't depend on how much is stored, because the unique index answers each. Concurrent calls
-share a round trip, so each gets cheaper the more there are, until Python's garbage collector has thousands of tasks to
-walk; [Fast code with this library](fast-code.md#thousands-of-tasks) has what to do about that.
+The cost of reading or writing one row hardly depends on how many are stored: each is one lookup in the unique index.
+Concurrent calls share a round trip, so each gets cheaper the more there are, until Python's garbage collector has
+thousands of tasks to walk; [Fast code with this library](fast-code.md#thousands-of-tasks) has what to do about that.
 
 A context that a program holds takes {bytes:,.0f} bytes: its adapter, its entry in the registry and the id of its row,
 as measured with {contexts:,} of them. Once the program drops the adapters, the registry holds {left} of them. Ids are
@@ -88,11 +89,11 @@ kept for 65,536 rows at most.
 
 - A warm read is one fetch by `_id`: the id is in this process, and Redis is not asked. A warm write is one
   `findOneAndUpdate`, and nothing is sent to Redis.
-- Concurrent calls are batched, at most 1,000 at a time. A lone call is sent alone; to find out that it is alone, it
-  waits for one turn of the event loop.
+- Concurrent calls are batched, at most 1,000 at a time. A lone call is sent alone, after one iteration of the event
+  loop in which others may join it.
 - Candles are inserted in bulk after one index query for those that are already stored; their ids go to Redis
-  concurrently. Small writes of one turn of the event loop, such as one closed candle of each of 200 symbols, are one
-  insert, one query of blocks and one Redis command. A write of a single candle is inserted without asking first.
+  concurrently. Small concurrent writes, such as one closed candle of each of 200 symbols, are combined into one insert,
+  one query of blocks and one Redis command. A single candle is inserted without looking first whether it is stored.
 - Closed stretches of 4,096 candles are sealed: five columns, compressed by Pcodec, in addition to the rows. A frame is
   read from them; each is decompressed into its place while the server sends the next. Rows are read where there are
   none.
@@ -117,7 +118,7 @@ def _find(rows: Iterable[Mapping[str, Any]], case: str, driver: str, loop: str) 
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> str:
-    drivers = [f"{name}, {what}" for name in _DRIVERS.values() for what in ("time", "processor")]
+    drivers = [f"{name}, {what}" for name in _DRIVERS.values() for what in ("wall", "processor")]
     lines = []
     for case in CASES:
         if case.against:
@@ -182,7 +183,7 @@ def _starts(rows: Sequence[Mapping[str, Any]]) -> str:
     imported, command = rows
     both = [[f"{row[name] / 1e3:,.0f} ms" for name in ("ours_us", "other_us")] for row in (imported, command)]
     return (
-        f"`from backtest_mongo import *` takes {both[0][0]}, and importing what it depends on {both[0][1]}.\n"
+        f"`from backtest_mongo import *` takes {both[0][0]}, importing its dependencies alone {both[0][1]}.\n"
         f'`backtest-mongo --help` takes {both[1][0]}, and `python -c "import typer"` {both[1][1]}.'
     )
 
