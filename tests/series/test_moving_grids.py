@@ -177,6 +177,7 @@ def sealed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     return bool(request.param == "blocks")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", SERIES)
 async def test_gaps_filling_and_coverage_are_what_one_would_find_by_hand(
     deployment: Deployment, unique: str, sealed: bool, kind: str
