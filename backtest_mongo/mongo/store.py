@@ -26,7 +26,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
 
-from backtest_mongo.connection.batching import MOST, MOST_BYTES, Call
+from backtest_mongo.connection.batching import MAX_BATCH_BYTES, MAX_BATCH_CALLS, Call
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient, strip_frames
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
@@ -50,7 +50,7 @@ _STAMPS: Final = 4_096
 #: The largest number of rows that the server takes.
 _LARGEST: Final = 2**31 - 1
 
-Row = tuple[Key, Document]
+Upsert = tuple[Key, Document]
 T = TypeVar("T")
 
 Read = Call[Key, Document | None]
@@ -158,7 +158,7 @@ class MongoStore:
                 for place, key in enumerate(keys)
             ]
             return [_unwrap(outcome) for outcome in await self._reads.call_all(reads)] if reads else []
-        rows = min(MOST, max(1, MOST_BYTES // max(1, self._slot.mean_size)))
+        rows = min(MAX_BATCH_CALLS, max(1, MAX_BATCH_BYTES // max(1, self._slot.mean_size)))
         calls: list[Call[Any, Any]] = []
         for start in range(0, len(keys), rows):
             some, theirs = keys[start : start + rows], observed[start : start + rows]
@@ -408,7 +408,7 @@ class MongoStore:
     def upsert(self, key: Key, fields: Document) -> Coroutine[Any, Any, None]:
         return self._writes.call(fields, "writing", key, (key,), _size(fields[self._spec.field]))
 
-    async def upsert_each(self, rows: Sequence[Row], observed: Sequence[ObservedOperation] = ()) -> None:
+    async def upsert_each(self, rows: Sequence[Upsert], observed: Sequence[ObservedOperation] = ()) -> None:
         """Upsert rows of any keys, those of one key in their order. An error of one is raised once all are done.
 
         A few are a call each, which is batched with those of others.
@@ -460,7 +460,7 @@ class MongoStore:
                 elif key not in writing.unsettled:
                     call.answer(None)
 
-    async def upsert_many(self, rows: Sequence[Row]) -> None:
+    async def upsert_many(self, rows: Sequence[Upsert]) -> None:
         """Upsert rows with different keys, in their order: those inserted are then the newest in this order.
 
         Each thousand is a request with a deadline of its own.
@@ -469,7 +469,7 @@ class MongoStore:
         steps = partial(self._upsert_in_order, rows)
         await self._writes.run_steps(steps, "writing a batch", None, keys, is_long=True)
 
-    async def _upsert_in_order(self, rows: Sequence[Row]) -> None:
+    async def _upsert_in_order(self, rows: Sequence[Upsert]) -> None:
         for chunk in _split_rows(rows, self._spec.field):
             rows_sent = len(chunk)
             writing = _Writing("writing a batch", chunk, is_ordered=True)
@@ -591,7 +591,7 @@ class MongoStore:
             # What an attempt before has removed is durable once this is.
             await self._confirm(self._slot.key_filter(key))
 
-    async def _find_applied(self, rows: Sequence[Row]) -> dict[Key, ObjectId]:
+    async def _find_applied(self, rows: Sequence[Upsert]) -> dict[Key, ObjectId]:
         """Return the ids of the rows that are stored exactly as they were sent, and durably."""
         sent = dict(rows)
         found: dict[Key, ObjectId] = {}
@@ -705,7 +705,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return bson.encode({"": one}, codec_options=CODEC) == bson.encode({"": other}, codec_options=CODEC)
 
 
-def _split_rows(rows: Sequence[Row], field: str) -> Iterator[dict[Key, Document]]:
+def _split_rows(rows: Sequence[Upsert], field: str) -> Iterator[dict[Key, Document]]:
     """Yield the rows in their order, as many at a time as one request takes, and of each key one."""
     chunk: dict[Key, Document] = {}
     size = 0
@@ -715,7 +715,7 @@ def _split_rows(rows: Sequence[Row], field: str) -> Iterator[dict[Key, Document]
             chunk, size = {}, 0
         chunk[key] = _update(fields)
         size += _size(fields[field])
-        if len(chunk) == MOST or size >= MOST_BYTES:
+        if len(chunk) == MAX_BATCH_CALLS or size >= MAX_BATCH_BYTES:
             yield chunk
             chunk, size = {}, 0
     if chunk:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pymongo
 from bson import ObjectId
 
-from backtest_mongo.connection.batching import MOST_BYTES, Call
+from backtest_mongo.connection.batching import MAX_BATCH_BYTES, Call
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.loops import forget_candles
 from backtest_mongo.connection.operation import Attempts, WaitBudget, seconds_left
@@ -48,7 +48,7 @@ __all__ = ["CandleWriter"]
 #: Rows inserted at a time.
 _INSERTED: Final = 10_000
 #: What a row of a small write counts towards the bytes of a batch, so that a batch has 4,000 rows at most.
-_ROW_BYTES: Final = MOST_BYTES // 4_000
+_ROW_BYTES: Final = MAX_BATCH_BYTES // 4_000
 #: Small writes of more rows ask first which of them are stored. The question takes as long as four rejected rows, and
 #: these writes tend to hold the last few candles, of which most are stored.
 _UNASKED: Final = 1

@@ -10,7 +10,7 @@ from bson import Int64, Timestamp
 
 from backtest_mongo import SLOTS
 from backtest_mongo.mongo import changes
-from backtest_mongo.mongo.changes import Change, Changes, Row
+from backtest_mongo.mongo.changes import Change, Changes, KnownRow
 from backtest_mongo.types import PRICES
 
 BY_NAME = {spec.name: spec for spec in SLOTS}
@@ -163,7 +163,7 @@ def test_row_of_an_older_version_has_the_defaults_of_what_it_lacks() -> None:
     assert written is not None
     context = {"strategy_name": "s", "exchange_name": "e", "frame_name": "f", "symbol": "", "backtest": False}
     assert (written.context, written.key, written.when) == (context, None, None)
-    assert found.row({**old, "backtest": True, "when": 5.0}) == Row(("s", "e", "f", "", True), 5, False)
+    assert found.row({**old, "backtest": True, "when": 5.0}) == KnownRow(("s", "e", "f", "", True), 5, False)
     # An event that names a part of the key counts, whatever was remembered.
     moved = found.of(update(1, {**old, "symbol": "BTC", "backtest": True}, symbol="BTC", payload={}))
     assert moved is not None
