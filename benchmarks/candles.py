@@ -166,7 +166,7 @@ async def _measure_windows(config: Mapping[str, Any], driver: str, frame: Frame,
 
     async def read(series: CandleAdapter) -> None:
         for number in range(_WINDOWS):
-            current_hub().candles.clear()
+            current_hub().candle_cache.clear()
             assert await series.read_candles_data(_WINDOW, START + number * _WINDOW * MINUTE) is not None
 
     async with setup(own):

@@ -183,7 +183,7 @@ async def _by_series(sizes: Sequence[int]) -> Figures:
         since = make_candle((size - _WINDOW) // 2)["timestamp"]
 
         def read(series: CandleAdapter = series, since: int = since) -> Work:
-            current_hub().candles.clear()
+            current_hub().candle_cache.clear()
             return partial(series.read_candles_data, _WINDOW, since)
 
         def write(series: CandleAdapter = series, numbers: Iterator[int] = numbers) -> Work:

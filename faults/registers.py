@@ -97,7 +97,7 @@ class Register:
 
     def forget(self) -> None:
         """Drop the id that this process knows, so that the next operation asks Redis, as in a fresh process."""
-        current_hub().cache.local.drop(self.slot, self.natural_key)
+        current_hub().id_cache.local.drop(self.slot, self.natural_key)
 
     @property
     def natural_key(self) -> tuple[Any, ...]:

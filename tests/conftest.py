@@ -185,7 +185,7 @@ class Deployment:
         return (await backtest_mongo.get_mongo())[self.name][spec.collection]
 
     async def cached(self, redis_key: str) -> str | None:
-        await current_hub().cache.settle()  # a command that was too slow for its caller goes on without it
+        await current_hub().id_cache.settle()  # a command that was too slow for its caller goes on without it
         value: Any = await (await backtest_mongo.get_redis()).get(redis_key)
         return value.decode() if value is not None else None
 

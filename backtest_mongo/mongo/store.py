@@ -126,8 +126,8 @@ class MongoStore:
         #: What a command of our own needs besides its filter, to read one document as the collection does.
         self._reading: Document = {"limit": 1, "singleBatch": True} | ({"readConcern": concern} if concern else {})
         self._projection = dict.fromkeys((*spec.key, spec.field, "when", "removed"), 1)
-        self._cache = hub.cache
-        self._local = hub.cache.local
+        self._cache = hub.id_cache
+        self._local = hub.id_cache.local
         self._counts = slot.counts
         self._reads = slot.reads
         self._writes = slot.writes

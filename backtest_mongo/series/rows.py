@@ -55,7 +55,7 @@ class CandleRows:
         self._fields = spec.key[:-1]
         self._slot = SlotCollection(hub, spec, reads_need_indexes=True)
         self._collection = self._slot.documents
-        self._cache = hub.cache
+        self._cache = hub.id_cache
         self.counts: SlotCounts = self._slot.counts
         #: The queue of the slot's writes.
         self.writes: Queue[Any, Any] = self._slot.writes

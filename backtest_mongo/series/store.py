@@ -37,7 +37,7 @@ class SeriesStore:
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         use_blocks = hub.config.CC_CANDLE_BLOCKS
-        self._memory = hub.candles
+        self._memory = hub.candle_cache
         self._rows = CandleRows(hub, spec)
         self._blocks = MongoBlocks(hub, spec)
         self._sealer = Sealer(self._rows, self._blocks)

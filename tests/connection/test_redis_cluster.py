@@ -48,7 +48,7 @@ async def client(cluster: ClusterServers) -> AsyncIterator[RedisClient]:
 
 def forget_ids() -> None:
     """Make this process ask Redis again."""
-    current_hub().cache.local._ids.clear()
+    current_hub().id_cache.local._ids.clear()
 
 
 async def test_ids_of_every_slot_are_found_by_another_process(deployment: Deployment, unique: str) -> None:

@@ -84,7 +84,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
     state = StateAdapter(unique, "counter")
     await state.write_state_data({"n": 0}, WHEN)
     hub = current_hub()
-    good = hub.cache._redis
+    good = hub.id_cache._redis
     tried: list[int] = []
 
     class Dead:
@@ -95,7 +95,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
         set = get
 
     with structlog.testing.capture_logs() as lines:
-        hub.cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
+        hub.id_cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
         for _ in range(50):
             assert await StateAdapter(unique, "absent").read_state_data() is None
         assert len(tried) == 5
@@ -103,7 +103,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
         for _ in range(50):
             await StateAdapter(unique, "absent").read_state_data()
         assert len(tried) == 6
-        hub.cache._redis = good
+        hub.id_cache._redis = good
         clock[0] += 5
         for _ in range(3):
             await StateAdapter(unique, "absent").read_state_data()
@@ -207,15 +207,15 @@ async def test_entry_is_not_sent_again_when_redis_is_known_to_have_it(deployment
 async def test_entry_that_redis_missed_is_sent_with_the_next_write(deployment: Deployment, unique: str) -> None:
     state = StateAdapter(unique, "counter")
     hub = current_hub()
-    good = hub.cache._redis
+    good = hub.id_cache._redis
 
     class Dead:
         async def set(self, *_: Any) -> None:
             raise TimeoutError
 
-    hub.cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
+    hub.id_cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
     await state.write_state_data({"n": 1}, WHEN)
-    hub.cache._redis = good
+    hub.id_cache._redis = good
     assert await deployment.cached(f"state_cache:{unique}:counter") is None
     await state.write_state_data({"n": 2}, WHEN)
     assert await deployment.cached(f"state_cache:{unique}:counter") is not None
@@ -282,7 +282,7 @@ async def test_handshake_that_takes_longer_than_a_command_may_still_succeeds(
     proxy.delay(0.015)  # 30 ms for a command, and three times that for the first one of a connection
     async with asyncio.timeout(SECONDS):
         while True:
-            current_hub().cache.local.drop(state.spec.name, (unique, "counter"))
+            current_hub().id_cache.local.drop(state.spec.name, (unique, "counter"))
             assert await state.read_state_data() == {"n": 1}
             if uniform.hits(state.spec)[0]:
                 break

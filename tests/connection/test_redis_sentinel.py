@@ -114,10 +114,10 @@ async def test_failover_costs_no_answer_and_the_ids_go_to_the_new_master(
         number += 1
         for state in states:
             await state.write_state_data({"n": number}, uniform.WHEN)
-        current_hub().cache.local._ids.clear()
+        current_hub().id_cache.local._ids.clear()
         for state in states:
             assert await state.read_state_data() == {"n": number}
-        current_hub().cache.local._ids.clear()
+        current_hub().id_cache.local._ids.clear()
         assert await StateAdapter.read_many([(f"{unique}-{n}", "b") for n in range(8)]) == [{"n": number}] * 8
 
     with redis_servers.sentinels(PASSWORD, SENTINEL_PASSWORD) as servers:

@@ -298,7 +298,7 @@ async def test_unreachable_servers(
                 await call
             assert_nothing_shown(*everything(caught.value))
         hub = current_hub()
-        for value in (hub, vars(hub), hub.cache, vars(hub.cache), state, vars(state), backtest_mongo.persist):
+        for value in (hub, vars(hub), hub.id_cache, vars(hub.id_cache), state, vars(state), backtest_mongo.persist):
             assert_nothing_shown(*renderings(value))
         assert_nothing_shown(*renderings(await backtest_mongo.get_mongo()))
         assert_nothing_shown(*renderings(await backtest_mongo.get_redis()))

@@ -478,11 +478,11 @@ async def _together(work: list[Any]) -> None:
 
 
 async def _forget_ids() -> None:
-    current_hub().cache.local._ids.clear()
+    current_hub().id_cache.local._ids.clear()
 
 
 async def _keep_two_ids() -> None:
-    current_hub().cache.local._entries = 2
+    current_hub().id_cache.local._entries = 2
 
 
 async def _put_in_redis(key: str, poison: str, own: ObjectId, other: ObjectId) -> None:

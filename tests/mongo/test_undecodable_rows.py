@@ -87,7 +87,7 @@ async def test_cached_id_of_such_a_row_gives_another_key_its_own_row(
         lambda: StateAdapter.read_many(contexts),
         lambda: asyncio.gather(*(StateAdapter(*context).read_state_data() for context in contexts)),
     ):
-        current_hub().cache.local.put("state", contexts[-1], row["_id"], published=True)
+        current_hub().id_cache.local.put("state", contexts[-1], row["_id"], published=True)
         assert await read_all() == [{"n": 1}] * at_once
 
 

@@ -222,7 +222,7 @@ def _with_rubbish(document: bytes, value: bytes = b"abcdefgh") -> bytes:
 
 def forget() -> None:
     """Drop the candles that this process has read."""
-    current_hub().candles.clear()
+    current_hub().candle_cache.clear()
 
 
 class Damaged:
