@@ -9,7 +9,7 @@ from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.specs import Key
-from backtest_mongo.core.store_protocols import Counts, SeriesRows, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.unsealed import Unsealed
 from backtest_mongo.types import Candle, Coverage, Document, Gap
 
@@ -91,7 +91,7 @@ class _EmptyStore(Unsealed):
             yield context
 
 
-_EMPTY: SeriesRows = _EmptyStore()
+_EMPTY: SeriesStore = _EmptyStore()
 
 
 class _DummyAdapter(Adapter):

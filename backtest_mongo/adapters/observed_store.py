@@ -12,7 +12,7 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesRows, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
 
@@ -31,7 +31,7 @@ _END = object()
 class _ObservedStore:
     """A span around every operation of a store. Stores of series have all of them, the others the first few."""
 
-    def __init__(self, store: SeriesRows, hub: Hub, spec: SlotSpec, telemetry: Telemetry) -> None:
+    def __init__(self, store: SeriesStore, hub: Hub, spec: SlotSpec, telemetry: Telemetry) -> None:
         from backtest_mongo.telemetry.spans import OperationSpan  # it needs OpenTelemetry, which is there
 
         self._store = store
@@ -195,7 +195,7 @@ async def _carry_out_each(spans: Sequence[OperationSpan], work: Awaitable[T]) ->
 def observe_store(store: Store, hub: Hub, spec: SlotSpec) -> Store:
     """Return a store that records each operation, or ``store`` itself if no telemetry is set up."""
     instruments = get_telemetry()
-    return store if instruments is None else _ObservedStore(cast("SeriesRows", store), hub, spec, instruments)
+    return store if instruments is None else _ObservedStore(cast("SeriesStore", store), hub, spec, instruments)
 
 
 def _count_found(document: Document | None) -> int:

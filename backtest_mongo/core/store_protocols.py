@@ -13,7 +13,7 @@ from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["Counts", "SeriesRows", "Store"]
+__all__ = ["Counts", "SeriesStore", "Store"]
 
 #: A number of blocks and of the candles in them, or of candles and of the blocks that held them.
 Counts: TypeAlias = tuple[int, int]
@@ -33,7 +33,7 @@ class Store(Protocol):
     async def newest(self, context: Key, limit: int) -> list[Document]: ...
 
 
-class SeriesRows(Store, Protocol):
+class SeriesStore(Store, Protocol):
     """The rows of a series. Times are in milliseconds since the epoch."""
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int: ...

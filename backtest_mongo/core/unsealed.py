@@ -13,7 +13,7 @@ __all__ = ["Unsealed"]
 
 
 class Unsealed:
-    """The methods of ``SeriesRows`` that are about blocks, for stores without any."""
+    """The methods of ``SeriesStore`` that are about blocks, for stores without any."""
 
     async def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         yield 0, 0

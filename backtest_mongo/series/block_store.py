@@ -47,7 +47,7 @@ from backtest_mongo.series.blocks import (
 from backtest_mongo.series.queries import match_any, match_series
 from backtest_mongo.types import Document, Sealed
 
-__all__ = ["MongoBlocks", "Page", "Written", "find_start", "find_stretches"]
+__all__ = ["BlockStore", "Page", "Written", "find_start", "find_stretches"]
 
 #: Blocks read at a time: some megabytes.
 _PAGE: Final = 64
@@ -81,7 +81,7 @@ class Page(NamedTuple):
     following: int | None
 
 
-class MongoBlocks:
+class BlockStore:
     """The blocks of one slot's series on one event loop."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:

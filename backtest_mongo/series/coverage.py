@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.specs import Key
-from backtest_mongo.series.block_store import MongoBlocks
+from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.blocks import BlockGrid, Head
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.types import Coverage, Document, Gap, Sealed
@@ -34,7 +34,7 @@ class _Edge(NamedTuple):
 class CoverageReader:
     """Says what is stored of one slot's series; ``use_blocks`` uses what is sealed, which is faster."""
 
-    def __init__(self, rows: CandleRows, blocks: MongoBlocks, use_blocks: bool) -> None:
+    def __init__(self, rows: CandleRows, blocks: BlockStore, use_blocks: bool) -> None:
         self._rows = rows
         self._blocks = blocks
         self._use_blocks = use_blocks

@@ -11,7 +11,7 @@ from backtest_mongo import types
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.series.block_store import MongoBlocks, find_start, find_stretches
+from backtest_mongo.series.block_store import BlockStore, find_start, find_stretches
 from backtest_mongo.series.blocks import (
     Block,
     BlockGrid,
@@ -39,7 +39,7 @@ NO_SERIES: Final = "its key is that of no series"
 class Sealer:
     """Seals and verifies the blocks of one slot's series."""
 
-    def __init__(self, rows: CandleRows, blocks: MongoBlocks) -> None:
+    def __init__(self, rows: CandleRows, blocks: BlockStore) -> None:
         self._rows = rows
         self._blocks = blocks
 

@@ -15,7 +15,7 @@ from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.series.block_store import MongoBlocks
+from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.series.coverage import CoverageReader
 from backtest_mongo.series.ranges import RangeReader
@@ -27,19 +27,19 @@ from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["SeriesStore"]
+__all__ = ["MongoSeriesStore"]
 
 _LATEST: Final = 2**63 - 1
 
 
-class SeriesStore:
+class MongoSeriesStore:
     """A slot's series in MongoDB, and what was read of them in memory. Times are in milliseconds."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         use_blocks = hub.config.CC_CANDLE_BLOCKS
         self._memory = hub.candle_cache
         self._rows = CandleRows(hub, spec)
-        self._blocks = MongoBlocks(hub, spec)
+        self._blocks = BlockStore(hub, spec)
         self._sealer = Sealer(self._rows, self._blocks)
         self._seals = use_blocks
         self._ranges = RangeReader(self._rows, self._blocks if use_blocks else None, self._sealer)

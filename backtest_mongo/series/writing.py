@@ -30,7 +30,7 @@ from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import BacktestMongoError, StoreError, StoreUnavailableError
-from backtest_mongo.series.block_store import MongoBlocks, Written
+from backtest_mongo.series.block_store import BlockStore, Written
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.series.rows import DELETING, WRITING, CandleRows, Insertion
@@ -103,7 +103,7 @@ class _Deleted(NamedTuple):
 class CandleWriter:
     """Inserts and deletes the candles of one slot's series; with ``sealer`` it seals what an insertion completes."""
 
-    def __init__(self, hub: Hub, rows: CandleRows, blocks: MongoBlocks, sealer: Sealer | None) -> None:
+    def __init__(self, hub: Hub, rows: CandleRows, blocks: BlockStore, sealer: Sealer | None) -> None:
         self._hub = hub
         self._rows = rows
         self._blocks = blocks

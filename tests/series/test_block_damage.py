@@ -34,7 +34,7 @@ from backtest_mongo.series.blocks import (
     parse_block,
 )
 from backtest_mongo.series.sealing import NO_SERIES
-from backtest_mongo.series.store import SeriesStore
+from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import PRICES
 from tests.conftest import Deployment
 from tests.support.uniform import candles
@@ -523,7 +523,7 @@ async def test_doctor_s_sample_reports_blocks_of_no_series(deployment: Deploymen
     for field, value in (("interval", "7m"), ("symbol", None), ("exchangeName", 5), ("start", "soon"), ("rows", 1.5)):
         await damaged.store(change(field, partial(_constant, value)))
         store = CandleAdapter._open(current_hub())
-        assert isinstance(store, SeriesStore)
+        assert isinstance(store, MongoSeriesStore)
         problems = [problem async for _, problem in store.verify_sample(8) if problem]
         assert len(problems) == 1
         assert (problems[0] == NO_SERIES) == (field in ELSEWHERE)

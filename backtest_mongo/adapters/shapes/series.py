@@ -14,9 +14,9 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.candle_rules import END, START, find_dense_times, find_problem
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS
-from backtest_mongo.core.store_protocols import SeriesRows, Store
+from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.errors import InputError, InputTypeError
-from backtest_mongo.series.store import SeriesStore
+from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import (
     PRICES,
     Candle,
@@ -61,10 +61,10 @@ class SeriesAdapter(Adapter):
     @classmethod
     def _open(cls, hub: Hub) -> Store:
         # Of what a ``Store`` has, a series uses ``ready()`` alone.
-        return cast("Store", SeriesStore(hub, cls.spec))
+        return cast("Store", MongoSeriesStore(hub, cls.spec))
 
-    def _rows(self) -> SeriesRows:
-        return cast("SeriesRows", self._store())
+    def _rows(self) -> SeriesStore:
+        return cast("SeriesStore", self._store())
 
     async def _read(self, limit: int, since: SeriesTime, until: SeriesTime | None = None) -> list[Candle] | None:
         if type(limit) is not int:
@@ -448,7 +448,7 @@ class SeriesAdapter(Adapter):
             StoreError: MongoDB answers with an error.
         """
         spec = cls.spec
-        async for context in cast("SeriesRows", cls._store()).contexts():
+        async for context in cast("SeriesStore", cls._store()).contexts():
             by_field = dict(zip(spec.key, context, strict=False))
             # Another program may have written series with an interval of its own, or without a name.
             if by_field["interval"] in GRIDS and all(context):
