@@ -17,7 +17,7 @@ from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
 from backtest_mongo.types import PRICES, Document, to_millis
 
-__all__ = ["REMEMBERED", "Change", "ChangeKind", "Changes", "KnownRow"]
+__all__ = ["REMEMBERED", "Change", "ChangeDecoder", "ChangeKind", "KnownRow"]
 
 ChangeKind: TypeAlias = Literal["written", "removed", "deleted"]
 
@@ -61,7 +61,7 @@ class KnownRow(NamedTuple):
     removed: bool
 
 
-class Changes:
+class ChangeDecoder:
     """Turns the events of one stream, in their order, into changes of one context, or of a whole slot."""
 
     def __init__(self, spec: SlotSpec, context: Key | None) -> None:
@@ -83,7 +83,7 @@ class Changes:
         """Return what is remembered of a stored document."""
         return self._row(document, {}, None)
 
-    def of(self, event: Document) -> Change | None:
+    def decode(self, event: Document) -> Change | None:
         """Return the change that an event reports; ``None`` if it does not concern what is watched."""
         kind = event["operationType"]
         if kind in ("insert", "update", "replace"):
