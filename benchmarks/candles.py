@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from backtest_mongo import CandleAdapter, setup
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.candle_codecs import measure_codecs
 from benchmarks.candle_data import DAY, MINUTE, START, Frame, forex, market
 from benchmarks.candle_ingest import drop, measure_ingest

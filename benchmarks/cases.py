@@ -20,7 +20,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from backtest_mongo import CandleAdapter, SignalAdapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.documents import (
     BLOCK,
     CANDLES,

@@ -13,7 +13,7 @@ from typing import Any, Final
 from bson import ObjectId
 
 from backtest_mongo import CandleAdapter, SignalAdapter, persist
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import Bench, make_bulk_write, make_upsert, store_signals
 from benchmarks.documents import SignalContext, make_candle, make_candles, make_exchange, make_payload
 from benchmarks.timing import Make, Times, Work, interleave

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from backtest_mongo import SLOTS, SlotSpec
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 
 __all__ = ["SPECS", "Register", "numbers_stored", "read_all"]
 

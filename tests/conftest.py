@@ -27,7 +27,7 @@ from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.connection import command_guard as guard
 from backtest_mongo.connection import operation
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core import log
 from backtest_mongo.core.config import Config, Given, MongoURI, reset_config
 from backtest_mongo.files.layout import get_engine_fields

@@ -16,7 +16,7 @@ from backtest_mongo.adapters.lifecycle import close
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.driver_errors import DRIVER_ERRORS, describe_error
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import LoopGuards, current_hub
+from backtest_mongo.connection.hub_registry import LoopGuards, current_hub
 from backtest_mongo.connection.redis_clients import get_all
 from backtest_mongo.core import config, log
 from backtest_mongo.core.config import Given

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from backtest_mongo.adapters.registry import persist
-from backtest_mongo.connection.loops import close_hub, close_outdated, current_hub
-from backtest_mongo.connection.probing import wait_for_init as wait_for_servers
+from backtest_mongo.connection.hub_registry import close_hub, close_outdated, current_hub
+from backtest_mongo.connection.readiness import wait_for_init as wait_for_servers
 from backtest_mongo.core.config import Given, Settings, as_mapping, set_config
 
 if TYPE_CHECKING:

@@ -142,7 +142,7 @@ async def find_rows(wanted: RowFilter, limit: int) -> FoundRows:
         StoreUnavailableError: MongoDB can't be reached.
         StoreError: MongoDB refuses it.
     """
-    from backtest_mongo.connection.loops import current_hub
+    from backtest_mongo.connection.hub_registry import current_hub
     from backtest_mongo.mongo.collection import SlotCollection
 
     collection = SlotCollection(current_hub(), wanted.spec)

@@ -15,7 +15,7 @@ from bson import DatetimeMS, ObjectId
 from backtest_mongo import types
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.dumps.documents import Replacement, WholeDocuments, encode_id, has_same_values

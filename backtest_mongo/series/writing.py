@@ -24,7 +24,7 @@ from bson import ObjectId
 
 from backtest_mongo.connection.batching import MAX_BATCH_BYTES, Call
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import forget_candles
+from backtest_mongo.connection.hub_registry import forget_candles
 from backtest_mongo.connection.operation import Attempts, WaitBudget, seconds_left
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key

@@ -17,8 +17,8 @@ import pytest
 import backtest_mongo
 from backtest_mongo import CandleAdapter, StateAdapter, stats
 from backtest_mongo.connection.command_guard import CommandGuard
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.loop_clock import LoopClock
-from backtest_mongo.connection.loops import current_hub
 from backtest_mongo.connection.operation import WaitBudget
 from tests.conftest import Deployment
 from tests.support import redis_servers

@@ -14,7 +14,7 @@ from bson import ObjectId
 import backtest_mongo
 from backtest_mongo import InitError, SlotSpec, StateAdapter
 from backtest_mongo.connection import id_cache as cache
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from faults.proxy import Proxy
 from tests.conftest import Deployment
 from tests.support import uniform
@@ -237,7 +237,7 @@ def test_local_ids_are_bounded_and_the_least_recently_used_goes_first() -> None:
 async def test_init_without_redis_fails_where_it_is_required(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.5)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.5)
     await backtest_mongo.setup({**deployment.config, "CC_REDIS_PORT": 1})
     with pytest.raises(InitError, match=r"Redis at 127\.0\.0\.1:1 did not answer"):
         await backtest_mongo.wait_for_init()
@@ -255,7 +255,7 @@ async def test_init_without_redis_warns_where_it_is_not_required(deployment: Dep
 async def test_init_says_that_mongo_is_missing_though_redis_is_not_required(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.5)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.5)
     nobody = {"CC_MONGO_CONNECTION_STRING": "mongodb://127.0.0.1:1/x", "CC_REDIS_PORT": 1, "CC_REDIS_REQUIRED": False}
     await backtest_mongo.setup({**deployment.config, **nobody})
     with pytest.raises(InitError, match=r"^wait_for_init: MongoDB at 127\.0\.0\.1:1 did not answer(?!.*Redis)"):

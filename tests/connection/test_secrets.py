@@ -33,7 +33,7 @@ from backtest_mongo import (
 )
 from backtest_mongo.cli.doctor.command import print_diagnosis
 from backtest_mongo.cli.doctor.diagnose import diagnose
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.config import Config, MongoURI, RedisURL
 from backtest_mongo.embedded.server_process import HOST
 from tests.cli.test_cli import run
@@ -161,7 +161,7 @@ def lines(driver: str) -> Iterator[Lines]:
 
 @pytest.fixture
 def short_probing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.5)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("url", [redis_url(), SENTINELS, redis_url(scheme="redis+cluster"), ""])

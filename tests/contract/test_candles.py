@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backtest_mongo import CandleAdapter, types
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.connection import candle_cache
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.interval_grid import GRIDS
 from tests.conftest import Deployment
 from tests.support import uniform

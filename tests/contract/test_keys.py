@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from backtest_mongo import SLOTS, InputError, InputTypeError, SlotSpec, StateAdapter, StorageAdapter
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, payload, read, write

@@ -45,7 +45,7 @@ from pymongo.errors import DuplicateKeyError
 
 import backtest_mongo
 from backtest_mongo import InputError, persist
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.candle_rules import find_dense_times
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.types import now_ms

@@ -20,7 +20,7 @@ from backtest_mongo import (
     StoreError,
     set_logger,
 )
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.mongo import store
 from tests.conftest import Deployment
 from tests.support.changes import take_change, take_changes

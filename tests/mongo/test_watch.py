@@ -28,7 +28,7 @@ from backtest_mongo import (
     persist,
 )
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes, wait_for

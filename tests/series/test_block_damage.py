@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, types
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.arrays import CandleArrays
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.series.blocks import (

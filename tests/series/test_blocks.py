@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, types
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.arrays import CandleArrays, decode_rows, encode_rows
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.series.block_store import BlockStore

@@ -14,7 +14,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, InputError, StoreUnavailableError
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.series import writing as series_writing
 from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.rows import CandleRows

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 
 from backtest_mongo.adapters.observed_store import observe_store
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
-from backtest_mongo.connection.probing import ensure_init
+from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.connection.readiness import ensure_init
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec

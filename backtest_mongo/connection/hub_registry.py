@@ -1,4 +1,4 @@
-"""The hub of each event loop: made on first use, closed with its loop, and made again after a fork."""
+"""The registry of hubs, one per event loop: made on first use, closed with its loop, and made again after a fork."""
 
 from __future__ import annotations
 
