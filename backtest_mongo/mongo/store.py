@@ -436,7 +436,7 @@ class MongoStore:
 
     async def _write_batch(self, calls: list[Write], attempts: Attempts) -> None:
         """Write rows with different keys; a row that is refused fails its own caller alone."""
-        if len(calls) == 1 and not attempts.are_repeated:
+        if len(calls) == 1 and not attempts.is_retry:
             (call,) = calls
             key = call.key
             try:
@@ -487,7 +487,7 @@ class MongoStore:
             PyMongoError, BSONError: what became of the rows in ``writing.unsettled`` is unknown.
         """
         since = None
-        if attempts.are_repeated:
+        if attempts.is_retry:
             applied = await self._find_applied(list(writing.unsettled.items()))
             writing.ids |= applied
             writing.store(applied)
@@ -582,9 +582,9 @@ class MongoStore:
             ]
         }
         update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": "$$NOW"}}]
-        query = self._query(key, await self._find_start(attempts) if attempts.are_repeated else None)
+        query = self._query(key, await self._find_start(attempts) if attempts.is_retry else None)
         found = (await self._collection.update_one({**query, "removed": {"$ne": True}}, update)).matched_count
-        if attempts.are_repeated and not found:
+        if attempts.is_retry and not found:
             row = await self._collection.find_one(self._slot.key_filter(key), {"removed": 1})
             if row is not None and row.get("removed") is not True:
                 raise self._make_replaced_error(key)
@@ -625,7 +625,7 @@ class MongoStore:
     async def _find_start(self, attempts: Attempts) -> datetime:
         """Return a time by the server's clock at which the first attempt had not begun yet."""
         hello = await self._collection.database.command("hello")
-        began: datetime = hello["localTime"] - timedelta(seconds=attempts.seconds, milliseconds=2)
+        began: datetime = hello["localTime"] - timedelta(seconds=attempts.elapsed_seconds, milliseconds=2)
         return began
 
     def _make_replaced_error(self, key: Key) -> BacktestMongoError:
