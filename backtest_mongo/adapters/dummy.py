@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
-from backtest_mongo.core.unsealed import Unsealed
 from backtest_mongo.types import Candle, Coverage, Document, Gap
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["make_dummy"]
 
 
-class _EmptyStore(Unsealed):
+class _EmptyStore(NoBlocks):
     async def ready(self) -> None:
         return None
 

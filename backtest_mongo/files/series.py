@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.core.unsealed import Unsealed
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.candles import check_candle, encode_candle
@@ -38,7 +38,7 @@ _MAX_DIGITS: Final = len(str(-(2**63)))
 NAME_FILE: Final = ".name"
 
 
-class FileSeries(Unsealed, FileStore):
+class FileSeries(NoBlocks, FileStore):
     """A series' rows below a root directory. They are never sealed in blocks."""
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:

@@ -29,7 +29,7 @@ from backtest_mongo.series.blocks import (
     decode_into,
     encode_block,
     is_block,
-    is_later,
+    is_newer_format,
     lacks_any,
     parse_block,
 )
@@ -98,7 +98,7 @@ def test_every_flipped_bit_is_detected_or_harmless() -> None:
                 if name in ("exchangeName", "symbol", "interval") and flipped[end - 1] != 0:
                     continue
                 (decoded,) = decode_documents(bytes(flipped))
-                if is_later(decoded):
+                if is_newer_format(decoded):
                     assert name == "format"
                     continue
                 kinds.add(name)
@@ -139,7 +139,7 @@ def test_every_dropped_renamed_and_retyped_field_is_detected(field: str) -> None
     damaged += [{**block, field: value} for value in _other_values(block[field]) if value is not block[field]]
     for one in damaged:
         (decoded,) = decode_documents(bson.encode(one))
-        if is_later(decoded):
+        if is_newer_format(decoded):
             assert field == "format"
             continue
         assert is_block(decoded)
@@ -165,7 +165,7 @@ def test_announcement_is_no_block_and_a_block_of_no_rows_is_a_damaged_one() -> N
 
 @pytest.mark.parametrize("field", [*KEY, "start"])
 def test_checksum_covers_each_part_of_the_key(field: str) -> None:
-    """A block's bytes under another key, whose head is its own: the checksum alone can tell."""
+    """A block's bytes under another key, whose header is its own: the checksum alone can tell."""
     other: Any = 4 * MINUTE if field == "start" else "1h" if field == "interval" else "elsewhere"
     here = small_block()
     there = small_block(other) if field == "start" else small_block(**{field: other})
@@ -173,7 +173,7 @@ def test_checksum_covers_each_part_of_the_key(field: str) -> None:
     moved = {**there, **columns}
     with pytest.raises(DamagedBlockError, match=r"^its checksum differs$"):
         decode_into(parse_block(moved, GRID), GRID, CandleArrays.empty(4), 0)
-    # And the head is not that of another key, so that what reads the index alone notices too.
+    # And the checksum of the header is not that of another key, so that what reads the index alone notices too.
     assert here["head"] != there["head"]
     assert lacks_any({**there, "head": here["head"]}, GRID, [other if field == "start" else 0])
 

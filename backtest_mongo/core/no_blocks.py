@@ -9,10 +9,10 @@ from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.types import Document, Sealed
 
-__all__ = ["Unsealed"]
+__all__ = ["NoBlocks"]
 
 
-class Unsealed:
+class NoBlocks:
     """The methods of ``SeriesStore`` that are about blocks, for stores without any."""
 
     async def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
