@@ -74,7 +74,7 @@ class _EmptyStore(NoBlocks):
     async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
         return 0, 0
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
         return None
 
     async def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
@@ -82,10 +82,10 @@ class _EmptyStore(NoBlocks):
         for gap in nothing:
             yield gap
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         return None, None
 
-    async def contexts(self) -> AsyncIterator[Key]:
+    async def list_contexts(self) -> AsyncIterator[Key]:
         nothing: tuple[Key, ...] = ()
         for context in nothing:
             yield context

@@ -145,17 +145,17 @@ class _ObservedStore:
     async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
         return await self._alone("delete", self._store.delete(context, interval, first, end), lambda counts: counts[0])
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
-        return await self._alone("bounds", self._store.bounds(context))
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
+        return await self._alone("bounds", self._store.find_bounds(context))
 
     def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
         return self._iterate("gaps", self._store.gaps(context, finder, bounds))
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
-        return await self._alone("bounds", self._store.around(context, first, end))
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+        return await self._alone("bounds", self._store.find_around(context, first, end))
 
-    def contexts(self) -> AsyncIterator[Key]:
-        return self._iterate("list_series", self._store.contexts())
+    def list_contexts(self) -> AsyncIterator[Key]:
+        return self._iterate("list_series", self._store.list_contexts())
 
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self._iterate("seal", self._store.seal(context, interval))
@@ -166,8 +166,8 @@ class _ObservedStore:
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         return await self._alone("seal", self._store.reseal(context, interval, damaged))
 
-    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
-        return await self._alone("sealed", self._store.sealed(context, interval))
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+        return await self._alone("sealed", self._store.count_sealed(context, interval))
 
 
 async def _carry_out(operation: OperationSpan, work: Callable[[], Awaitable[T]], rows: Callable[[T], int] | None) -> T:

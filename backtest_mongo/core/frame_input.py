@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backtest_mongo.core.arrays import CandleArrays
 from backtest_mongo.core.candle_headers import find_columns, named_unit, plain_symbol
-from backtest_mongo.core.candle_rules import find_duplicates, find_impossible
+from backtest_mongo.core.candle_rules import find_duplicates, find_impossible_rows
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.time_zones import localize
 from backtest_mongo.errors import InputError, InputTypeError
@@ -276,7 +276,7 @@ def select_storable(
             left[bad] = False
 
     by_name = dict(zip(_NAMES, (candles.timestamp, *candles.prices), strict=True))
-    for reason, impossible in find_impossible(by_name).items():
+    for reason, impossible in find_impossible_rows(by_name).items():
         refused[reason] = impossible.tolist()
         left[impossible] = False
     refuse(NOT_CLOSED, interval.open_at(candles.timestamp, now))

@@ -26,5 +26,5 @@ class NoBlocks:
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         return 0, 0
 
-    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
         return Sealed(0, 0, 0)

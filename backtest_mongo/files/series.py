@@ -91,7 +91,7 @@ class FileSeries(NoBlocks, FileStore):
             rows += await self._run_in_turn("deleting", (*context, 0), work)
         return rows, 0
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
         """Return the times of the first and the last row."""
         times = await self._run_in_thread("listing", partial(self._list_times, context))
         return (times[0], times[-1]) if times else None
@@ -101,14 +101,14 @@ class FileSeries(NoBlocks, FileStore):
         for gap in finder.find_all(await self._run_in_thread("listing", partial(self._list_times, context))):
             yield gap
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         """Return the times of the last row before ``first`` and of the first one from ``end`` on."""
         times = await self._run_in_thread("listing", partial(self._list_times, context))
         before = [] if first is None else times[: bisect_left(times, first)][-1:]
         after = [] if end is None else times[bisect_left(times, end) :][:1]
         return (before[0] if before else None), (after[0] if after else None)
 
-    async def contexts(self) -> AsyncIterator[Key]:
+    async def list_contexts(self) -> AsyncIterator[Key]:
         """Yield the context of each stored series, in the order of the key."""
         for context in await self._run_in_thread("listing", self._list_contexts):
             yield context

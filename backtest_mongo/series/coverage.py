@@ -40,7 +40,7 @@ class CoverageReader:
         self._use_blocks = use_blocks
         self._order: Document = dict.fromkeys(rows.spec.key, 1)
 
-    async def cover(self, context: Key, grid: BlockGrid) -> Coverage:
+    async def read_coverage(self, context: Key, grid: BlockGrid) -> Coverage:
         """Return the first and the last time of a series, and how many rows it has."""
         sealed = await self._read_headers(context, grid, *_EVER)
         whole = Coverage(None, None, sum(header.rows for header in sealed))

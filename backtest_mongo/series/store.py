@@ -122,7 +122,7 @@ class MongoSeriesStore:
 
     async def coverage(self, context: Key, interval: IntervalGrid) -> Coverage:
         """Return the first and the last time of a series, and how many rows it has."""
-        return await self._coverage.cover(context, BlockGrid.of(interval))
+        return await self._coverage.read_coverage(context, BlockGrid.of(interval))
 
     async def survey(
         self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
@@ -130,11 +130,11 @@ class MongoSeriesStore:
         """Return what is stored of a half-open range, and how many blocks overlap it."""
         return await self._coverage.survey(context, BlockGrid.of(interval), first, end)
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
         """Return the times of the first and the last row, or ``None`` if there is none."""
         return await self._coverage.find_bounds(context)
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         """Return the times of the last row before ``first`` and of the first one from ``end`` on."""
         return await self._coverage.find_around(context, first, end)
 
@@ -142,13 +142,13 @@ class MongoSeriesStore:
         """Yield the gaps of a series whose first and last row are at ``bounds``, by time."""
         return self._coverage.find_gaps(context, BlockGrid.of(finder.interval), finder, bounds)
 
-    def contexts(self) -> AsyncIterator[Key]:
+    def list_contexts(self) -> AsyncIterator[Key]:
         """Yield the context of each series there is, in the order of the key."""
         return self._coverage.list_contexts()
 
     # Blocks
 
-    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
         """Return the number of blocks, their rows and their bytes."""
         return await self._coverage.count_sealed(context, BlockGrid.of(interval))
 

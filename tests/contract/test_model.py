@@ -46,7 +46,7 @@ from pymongo.errors import DuplicateKeyError
 import backtest_mongo
 from backtest_mongo import InputError, persist
 from backtest_mongo.connection.hub_registry import current_hub
-from backtest_mongo.core.candle_rules import find_dense_times
+from backtest_mongo.core.candle_rules import explain_spacing
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.types import now_ms
 from tests.conftest import DRIVERS, drop_with, on_database, tiny_blocks
@@ -436,7 +436,7 @@ class Machine(RuleBasedStateMachine):
             {"timestamp": min(position * row.step, LAST_DAY) + offset, **dict.fromkeys(CANDLE_FIELDS, price)}
             for position, offset, price in batch
         ]
-        if find_dense_times([candle["timestamp"] for candle in candles], row.adapter.context["interval"]):
+        if explain_spacing([candle["timestamp"] for candle in candles], row.adapter.context["interval"]):
             candles = [candle for candle in candles if candle["timestamp"] % row.step == 0]
         writing = getattr(row.adapter, f"write_{row.spec.noun}_data")(candles)
         return _answers(writing, self.model.write_candles(row, candles))
