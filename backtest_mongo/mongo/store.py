@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -36,7 +35,7 @@ from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
-from backtest_mongo.mongo.undecodable import REPLACEMENT, UndecodableRows
+from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
 from backtest_mongo.types import Document
 
 __all__ = ["MongoStore"]
@@ -353,10 +352,10 @@ class MongoStore:
                 return
             query[item] = {"$type": "string", "$gt": page.last}
 
-    async def _find_page(self, query: Document, item: str) -> _Page:
+    async def _find_page(self, query: Document, item: str) -> ListPage:
         """Return a page of a list, or what of it fits into one reply of the server."""
         cursor: Any = self._collection.find_raw_batches(query, sort=[(item, 1)], limit=PAGE, batch_size=PAGE + 1)
-        page = self._decode(await anext(cursor, b""))
+        page = decode_page(await anext(cursor, b""), self._undecodable)
         page.is_last = not cursor.alive and page.count < PAGE
         await cursor.close()
         if page.error is not None and not page.is_last:
@@ -369,7 +368,7 @@ class MongoStore:
         A row that can't be decoded is left out.
         """
         query = dict(zip(self._spec.key, context, strict=False))
-        replies = _Replies(partial(self._find_newest, query, limit), self._decode)
+        replies = _Replies(partial(self._find_newest, query, limit), self._undecodable)
         while not replies.are_over:
             await self._slot.read("listing", replies.take)
         self._counts.lists.add(len(replies.rows))
@@ -378,30 +377,6 @@ class MongoStore:
     def _find_newest(self, query: Document, limit: int) -> Any:
         order = [("createDate", -1), ("_id", -1)]
         return self._collection.find_raw_batches(query, sort=order, limit=limit, batch_size=min(limit + 1, _LARGEST))
-
-    def _decode(self, reply: bytes) -> _Page:
-        """Decode a reply to a list. A row that can't be decoded is left out, and logged by its key."""
-        item = self._spec.key[-1]
-        try:
-            rows = bson.decode_all(reply, CODEC)
-        except BSONError:
-            pass
-        else:
-            return _Page(rows, len(rows), rows[-1].get(item) if rows else None)
-        page = _Page([], 0, None)
-        for raw in bson.decode_all(reply, RAW_CODEC):
-            page.count += 1
-            try:
-                row = bson.decode(raw.raw, CODEC)
-            except BSONError as error:
-                key = self._undecodable.report(raw.raw, error)
-                page.last = key.get(item)
-                # The list can't be carried on behind a key that is unknown.
-                page.error = error if page.last is None or REPLACEMENT in page.last else None
-            else:
-                page.rows.append(row)
-                page.last, page.error = row.get(item), None
-        return page
 
     # Writing
 
@@ -641,26 +616,12 @@ class MongoStore:
         return unknown
 
 
-@dataclass(slots=True)
-class _Page:
-    """A part of a list: the rows that could be decoded, how many there were, and the last part of the last one's key.
-
-    ``error`` is why that is unknown.
-    """
-
-    rows: list[Document]
-    count: int
-    last: Any
-    error: BSONError | None = None
-    is_last: bool = False
-
-
 class _Replies:
     """The replies of a cursor, each a request of its own; a cursor that is lost begins again."""
 
-    def __init__(self, open_cursor: Callable[[], Any], decode: Callable[[bytes], _Page]) -> None:
+    def __init__(self, open_cursor: Callable[[], Any], undecodable: UndecodableRows) -> None:
         self._open_cursor = open_cursor
-        self._decode = decode
+        self._undecodable = undecodable
         self._cursor: Any = None
         self.rows: list[Document] = []
         self.are_over: bool = False
@@ -671,7 +632,7 @@ class _Replies:
             self.rows = []
             self._cursor = self._open_cursor()
         cursor, self._cursor = self._cursor, None
-        self.rows += self._decode(await anext(cursor, b"")).rows
+        self.rows += decode_page(await anext(cursor, b""), self._undecodable).rows
         self._cursor = cursor
         self.are_over = not cursor.alive
 
