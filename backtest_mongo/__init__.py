@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailableError,
     )
-    from backtest_mongo.mongo.changes import Change
+    from backtest_mongo.mongo.change_decoder import Change
     from backtest_mongo.mongo.migrations import migrate
     from backtest_mongo.telemetry.stats import stats
 
@@ -127,7 +127,7 @@ _HOMES: Final = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
     **dict.fromkeys(("close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"), "adapters.lifecycle"),
     **dict.fromkeys(("get_config", "set_config"), "core.config"),
-    "Change": "mongo.changes",
+    "Change": "mongo.change_decoder",
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",
     "export_dump": "dumps.exporter",

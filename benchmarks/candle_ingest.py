@@ -10,7 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from backtest_mongo import CandleAdapter, setup
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.candle_data import COLUMNS, Frame
 from benchmarks.candle_stores import adapter, configured, series_query, to_polars
 from benchmarks.timing import in_turn, seconds

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from backtest_mongo import CandleAdapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.config import MongoURI
 from benchmarks.candle_data import COLUMNS, Frame
 

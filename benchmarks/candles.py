@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from backtest_mongo import CandleAdapter, setup
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.candle_codecs import measure_codecs
 from benchmarks.candle_data import DAY, MINUTE, START, Frame, forex, market
 from benchmarks.candle_ingest import drop, measure_ingest
@@ -166,7 +166,7 @@ async def _measure_windows(config: Mapping[str, Any], driver: str, frame: Frame,
 
     async def read(series: CandleAdapter) -> None:
         for number in range(_WINDOWS):
-            current_hub().candles.clear()
+            current_hub().candle_cache.clear()
             assert await series.read_candles_data(_WINDOW, START + number * _WINDOW * MINUTE) is not None
 
     async with setup(own):

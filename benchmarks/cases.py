@@ -20,7 +20,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from backtest_mongo import CandleAdapter, SignalAdapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.documents import (
     BLOCK,
     CANDLES,
@@ -331,7 +331,7 @@ async def _read_window(size: int, bench: Bench) -> Prepared:
     end = make_candle(size)["timestamp"] - starts[0]
 
     def read(turns: cycle[int]) -> Work:
-        current_hub().candles.clear()
+        current_hub().candle_cache.clear()
         return partial(series.read_candles_data, size, next(turns))
 
     def find(collection: Any, turns: cycle[int]) -> Work:
@@ -355,7 +355,7 @@ async def _replay_month(_: Bench) -> Prepared:
             assert await series.read_candles_data(5, row["timestamp"]) is not None
 
     def start() -> Work:
-        current_hub().candles.clear()
+        current_hub().candle_cache.clear()
         return replay
 
     return Prepared(MONTH, {"ours": start})

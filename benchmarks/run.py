@@ -35,7 +35,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from backtest_mongo import close, embedded, setup
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import CASES, Bench, Case, open_plain
 from benchmarks.fast_code import make_loop_factory, measure_codes, measure_foundations
 from benchmarks.others import open_others

@@ -13,7 +13,7 @@ from typing import Any, Final
 from bson import ObjectId
 
 from backtest_mongo import CandleAdapter, SignalAdapter, persist
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import Bench, make_bulk_write, make_upsert, store_signals
 from benchmarks.documents import SignalContext, make_candle, make_candles, make_exchange, make_payload
 from benchmarks.timing import Make, Times, Work, interleave
@@ -183,7 +183,7 @@ async def _by_series(sizes: Sequence[int]) -> Figures:
         since = make_candle((size - _WINDOW) // 2)["timestamp"]
 
         def read(series: CandleAdapter = series, since: int = since) -> Work:
-            current_hub().candles.clear()
+            current_hub().candle_cache.clear()
             return partial(series.read_candles_data, _WINDOW, since)
 
         def write(series: CandleAdapter = series, numbers: Iterator[int] = numbers) -> Work:

@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
         r"(annotated_types|collections|datetime|decimal|os|pathlib|pydantic|pydantic_settings|typing)\..+",
     ),
     # What a class says of itself by its short name, or holds that is explained with it.
-    ("py:class", r"Document|Interval|backtest_mongo\.core\.config\.Given"),
+    ("py:class", r"Document|Interval|backtest_mongo\.core\.config\.MaskedDict"),
     # Texts that mask what is secret in them, and the drivers' clients.
     ("py:class", r"backtest_mongo\.core\.urls\.(MongoURI|RedisURL)"),
     ("py:class", r"MongoClient|RedisClient"),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from backtest_mongo import SLOTS, SlotSpec
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 
 __all__ = ["SPECS", "Register", "numbers_stored", "read_all"]
 
@@ -97,7 +97,7 @@ class Register:
 
     def forget(self) -> None:
         """Drop the id that this process knows, so that the next operation asks Redis, as in a fresh process."""
-        current_hub().cache.local.drop(self.slot, self.natural_key)
+        current_hub().id_cache.local.drop(self.slot, self.natural_key)
 
     @property
     def natural_key(self) -> tuple[Any, ...]:

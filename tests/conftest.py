@@ -27,9 +27,9 @@ from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.connection import command_guard as guard
 from backtest_mongo.connection import operation
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core import log
-from backtest_mongo.core.config import Config, Given, MongoURI, reset_config
+from backtest_mongo.core.config import Config, MaskedDict, MongoURI, reset_config
 from backtest_mongo.files.layout import get_engine_fields
 from backtest_mongo.files.text import from_text
 from backtest_mongo.series import blocks
@@ -75,7 +75,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _in_memory: Final = use_memory()
 
 #: The servers that the caller names, read before the first test: no test sees these variables.
-GIVEN_SERVERS: Final = Given({name: os.environ[name] for name in SERVER_VARIABLES if os.environ.get(name)})
+GIVEN_SERVERS: Final = MaskedDict({name: os.environ[name] for name in SERVER_VARIABLES if os.environ.get(name)})
 
 
 def pytest_unconfigure() -> None:
@@ -88,7 +88,7 @@ def servers() -> Iterator[dict[str, Any]]:
     """The configuration of the servers that the tests run against."""
     if GIVEN_SERVERS:
         default = Config.model_fields["CC_MONGO_CONNECTION_STRING"].default.get_secret_value()
-        yield Given({"CC_MONGO_CONNECTION_STRING": default, **GIVEN_SERVERS})
+        yield MaskedDict({"CC_MONGO_CONNECTION_STRING": default, **GIVEN_SERVERS})
         return
     with embedded.Servers() as started:
         yield started.config
@@ -160,7 +160,7 @@ def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_bloc
     servers = request.getfixturevalue("servers")
     blocks = {"CC_CANDLE_BLOCKS": False} if candle_blocks == "off" else {}
     own = {"CC_MONGO_CONNECTION_STRING": on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)}
-    yield Given({**servers, **own, "CC_MONGO_DRIVER": driver, **blocks})
+    yield MaskedDict({**servers, **own, "CC_MONGO_DRIVER": driver, **blocks})
     if GIVEN_SERVERS:  # embedded ones end with the run, and so do their databases
         with pymongo.MongoClient[dict[str, Any]](own["CC_MONGO_CONNECTION_STRING"]) as client:
             drop_with(client, unique)
@@ -176,7 +176,7 @@ class Deployment:
     @property
     def environment(self) -> dict[str, Any]:
         """The configuration as environment variables, for a process of its own."""
-        return Given({name: str(value) for name, value in self.config.items()})
+        return MaskedDict({name: str(value) for name, value in self.config.items()})
 
     async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
         return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
@@ -185,7 +185,7 @@ class Deployment:
         return (await backtest_mongo.get_mongo())[self.name][spec.collection]
 
     async def cached(self, redis_key: str) -> str | None:
-        await current_hub().cache.settle()  # a command that was too slow for its caller goes on without it
+        await current_hub().id_cache.settle()  # a command that was too slow for its caller goes on without it
         value: Any = await (await backtest_mongo.get_redis()).get(redis_key)
         return value.decode() if value is not None else None
 

@@ -65,7 +65,7 @@ OWN_TESTS: Final = {
     "core.suggestions": ("tests/core/test_suggestions.py",),
     "core.time_zones": ("tests/core/test_time_zones.py",),
     "core.urls": tuple(f"tests/core/test_{name}.py" for name in URL_TESTS),
-    "mongo.changes": ("tests/mongo/test_changes.py",),
+    "mongo.change_decoder": ("tests/mongo/test_change_decoder.py",),
 }
 #: Tests of other modules that are not in the directory of their room.
 OTHER_TESTS: Final = {"core.store_protocols": ("tests/contract/test_contract.py",)}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.specs import Key
-from backtest_mongo.core.store_protocols import Counts, SeriesRows, Store
-from backtest_mongo.core.unsealed import Unsealed
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.types import Candle, Coverage, Document, Gap
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["make_dummy"]
 
 
-class _EmptyStore(Unsealed):
+class _EmptyStore(NoBlocks):
     async def ready(self) -> None:
         return None
 
@@ -74,7 +74,7 @@ class _EmptyStore(Unsealed):
     async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
         return 0, 0
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
         return None
 
     async def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
@@ -82,16 +82,16 @@ class _EmptyStore(Unsealed):
         for gap in nothing:
             yield gap
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         return None, None
 
-    async def contexts(self) -> AsyncIterator[Key]:
+    async def list_contexts(self) -> AsyncIterator[Key]:
         nothing: tuple[Key, ...] = ()
         for context in nothing:
             yield context
 
 
-_EMPTY: SeriesRows = _EmptyStore()
+_EMPTY: SeriesStore = _EmptyStore()
 
 
 class _DummyAdapter(Adapter):

@@ -16,10 +16,10 @@ from backtest_mongo.adapters.lifecycle import close
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.driver_errors import DRIVER_ERRORS, describe_error
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import LoopGuards, current_hub
+from backtest_mongo.connection.hub_registry import LoopGuards, current_hub
 from backtest_mongo.connection.redis_clients import get_all
 from backtest_mongo.core import config, log
-from backtest_mongo.core.config import Given
+from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.specs import SlotSpec
 
 __all__ = ["LoopGuards", "isolate", "refuse_default_directory", "remove_database"]
@@ -34,7 +34,7 @@ def isolate() -> Iterator[None]:
 
     Slots that are registered in the meantime stay.
     """
-    explicit, built, logger = Given(config._explicit), config.current_config, log._logger
+    explicit, built, logger = MaskedDict(config._explicit), config.current_config, log._logger
     choose, implementations = persist._choose, dict(persist._implementations)
     config.reset_config()
     try:

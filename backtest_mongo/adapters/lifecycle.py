@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from backtest_mongo.adapters.registry import persist
-from backtest_mongo.connection.loops import close_hub, close_outdated, current_hub
-from backtest_mongo.connection.probing import wait_for_init as wait_for_servers
-from backtest_mongo.core.config import Given, Settings, as_mapping, set_config
+from backtest_mongo.connection.hub_registry import close_hub, close_outdated, current_hub
+from backtest_mongo.connection.readiness import wait_for_init as wait_for_servers
+from backtest_mongo.core.config import MaskedDict, Settings, as_mapping, set_config
 
 if TYPE_CHECKING:
     from backtest_mongo.connection.mongo_clients import MongoClient
@@ -66,10 +66,10 @@ def setup(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]
         ConfigError: a field is unknown or a value is bad; nothing is changed.
         InputTypeError: ``config`` is not a mapping.
     """
-    return Setup(_setup(Given({**as_mapping(config, "setup"), **overrides})))
+    return Setup(_setup(MaskedDict({**as_mapping(config, "setup"), **overrides})))
 
 
-async def _setup(config: Given) -> None:
+async def _setup(config: MaskedDict) -> None:
     set_config(config)
     install()
     await close_outdated()

@@ -12,7 +12,7 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesRows, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
 
@@ -31,7 +31,7 @@ _END = object()
 class _ObservedStore:
     """A span around every operation of a store. Stores of series have all of them, the others the first few."""
 
-    def __init__(self, store: SeriesRows, hub: Hub, spec: SlotSpec, telemetry: Telemetry) -> None:
+    def __init__(self, store: SeriesStore, hub: Hub, spec: SlotSpec, telemetry: Telemetry) -> None:
         from backtest_mongo.telemetry.spans import OperationSpan  # it needs OpenTelemetry, which is there
 
         self._store = store
@@ -145,17 +145,17 @@ class _ObservedStore:
     async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
         return await self._alone("delete", self._store.delete(context, interval, first, end), lambda counts: counts[0])
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
-        return await self._alone("bounds", self._store.bounds(context))
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
+        return await self._alone("bounds", self._store.find_bounds(context))
 
     def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
         return self._iterate("gaps", self._store.gaps(context, finder, bounds))
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
-        return await self._alone("bounds", self._store.around(context, first, end))
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+        return await self._alone("bounds", self._store.find_around(context, first, end))
 
-    def contexts(self) -> AsyncIterator[Key]:
-        return self._iterate("list_series", self._store.contexts())
+    def list_contexts(self) -> AsyncIterator[Key]:
+        return self._iterate("list_series", self._store.list_contexts())
 
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self._iterate("seal", self._store.seal(context, interval))
@@ -166,8 +166,8 @@ class _ObservedStore:
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         return await self._alone("seal", self._store.reseal(context, interval, damaged))
 
-    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
-        return await self._alone("sealed", self._store.sealed(context, interval))
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+        return await self._alone("sealed", self._store.count_sealed(context, interval))
 
 
 async def _carry_out(operation: OperationSpan, work: Callable[[], Awaitable[T]], rows: Callable[[T], int] | None) -> T:
@@ -195,7 +195,7 @@ async def _carry_out_each(spans: Sequence[OperationSpan], work: Awaitable[T]) ->
 def observe_store(store: Store, hub: Hub, spec: SlotSpec) -> Store:
     """Return a store that records each operation, or ``store`` itself if no telemetry is set up."""
     instruments = get_telemetry()
-    return store if instruments is None else _ObservedStore(cast("SeriesRows", store), hub, spec, instruments)
+    return store if instruments is None else _ObservedStore(cast("SeriesStore", store), hub, spec, instruments)
 
 
 def _count_found(document: Document | None) -> int:

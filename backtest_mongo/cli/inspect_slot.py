@@ -22,7 +22,7 @@ from backtest_mongo.errors import InputError
 from backtest_mongo.types import PRICES, Document, to_millis
 
 if TYPE_CHECKING:
-    from backtest_mongo.mongo.changes import Change
+    from backtest_mongo.mongo.change_decoder import Change
 
 __all__ = ["FoundRows", "RowFilter", "RowPrinter", "find_rows", "inspect_slot", "list_key_names"]
 
@@ -142,7 +142,7 @@ async def find_rows(wanted: RowFilter, limit: int) -> FoundRows:
         StoreUnavailableError: MongoDB can't be reached.
         StoreError: MongoDB refuses it.
     """
-    from backtest_mongo.connection.loops import current_hub
+    from backtest_mongo.connection.hub_registry import current_hub
     from backtest_mongo.mongo.collection import SlotCollection
 
     collection = SlotCollection(current_hub(), wanted.spec)
@@ -218,10 +218,10 @@ class RowPrinter:
             self._print_payload(change.payload)
 
     def _print_document(self, document: Document) -> None:
-        from backtest_mongo.mongo.changes import Changes
+        from backtest_mongo.mongo.change_decoder import ChangeDecoder
 
         # Decoded like a change, so that rows of older versions have the same key here as there.
-        row = Changes(self._spec, None).row(document)
+        row = ChangeDecoder(self._spec, None).row(document)
         by_field = dict(zip(self._spec.key, row.key, strict=True))
         context = {name: by_field[camel(name)] for name in self._spec.context}
         heading = escape_text(self._make_title(context, row.key[-1] if self._spec.item else None), "bold")

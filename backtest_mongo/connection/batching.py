@@ -30,8 +30,8 @@ from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
 __all__ = ["Call", "Lanes", "Queue", "Reservation"]
 
 #: The most calls of one batch, and their bytes: a batch that has reached either takes no more.
-MOST: Final = 1_000
-MOST_BYTES: Final = 16 * 1024 * 1024
+MAX_BATCH_CALLS: Final = 1_000
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 #: Lanes that the largest batch takes.
 LANES_OF_A_BATCH: Final = 4
 #: How often waiting calls are looked at within one deadline.
@@ -459,7 +459,7 @@ class Queue(Generic[Item, Result]):
             self._got_lane = True
         first = calls[0]
         rows = len(calls) if len(calls) > 1 else first.rows
-        lanes = LANES_OF_A_BATCH if first.is_long else 1 + (LANES_OF_A_BATCH - 1) * rows // MOST
+        lanes = LANES_OF_A_BATCH if first.is_long else 1 + (LANES_OF_A_BATCH - 1) * rows // MAX_BATCH_CALLS
         task, self._starting = self._starting, None
         if len(calls) == 1 and first.context is not None:
             task = self._create_task(self._carry_out(calls), first.context)
@@ -489,7 +489,7 @@ class Queue(Generic[Item, Result]):
     def _take(self) -> list[Call[Item, Result]]:
         calls: list[Call[Item, Result]] = []
         size = 0
-        while self._ready and len(calls) < MOST and size < MOST_BYTES:
+        while self._ready and len(calls) < MAX_BATCH_CALLS and size < MAX_BATCH_BYTES:
             call = self._ready.popleft()
             if call.state is _QUEUED and call.future.done():  # cancelled in this turn
                 self._drop(call)

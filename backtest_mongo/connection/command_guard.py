@@ -79,14 +79,14 @@ class CommandGuard:
         command.task.add_done_callback(lambda _: self._commands.discard(command))
         budget = operation.get_wait_budget()
         began = self._clock.now()
-        await self._clock.wait(command.task, budget.seconds)
+        await self._clock.wait(command.task, budget.seconds_left)
         if command.state is CommandState.ANSWERED:
             answer: T = command.answer
             return answer
         budget.spend(self._clock.now() - began)
         if command.state is CommandState.SENT and self._elapsed(command) >= operation.WAIT_SECONDS - TICK_SECONDS:
             self._mark_late(command)  # before the operation goes on, and not in the tick after
-        if command.state is CommandState.QUEUED and budget.seconds == 0:
+        if command.state is CommandState.QUEUED and budget.seconds_left == 0:
             command.state = CommandState.WITHDRAWN  # which says nothing of the server
             command.task.cancel()
         return None

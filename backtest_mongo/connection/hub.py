@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from backtest_mongo.connection.batching import Lanes
-from backtest_mongo.connection.candle_cache import CandleColumns
+from backtest_mongo.connection.candle_cache import CandleCache
 from backtest_mongo.connection.command_guard import COMMAND_SECONDS
 from backtest_mongo.connection.id_cache import IdCache
 from backtest_mongo.connection.mongo_clients import (
@@ -65,16 +65,16 @@ class Hub:
         self.writes: Lanes = Lanes(lanes, [hub.writes for hub in before])
         #: Whether everything is sent to one server, whatever its role.
         self.is_direct: bool = self.mongo.topology_description.topology_type_name == "Single"
-        # The cache has a client of its own: it must give up soon, and a caller's raw access must not. The command guard
-        # times its commands, because the client's own timeouts count the lag of the event loop.
+        # The id cache has a client of its own: it must give up soon, and a caller's raw access must not. The command
+        # guard times its commands, because the client's own timeouts count the lag of the event loop.
         self._cache_client = make_redis_client(
             config,
             socket_timeout=None,
             socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
-        self.cache: IdCache = IdCache(self._cache_client)
-        self.candles: CandleColumns = CandleColumns(config.CC_CANDLE_CACHE_MB << 20)
+        self.id_cache: IdCache = IdCache(self._cache_client)
+        self.candle_cache: CandleCache = CandleCache(config.CC_CANDLE_CACHE_MB << 20)
         self._raw_redis: RedisClient | None = None
         #: The store of each slot on this event loop, filled by the adapters.
         self.stores: dict[str, Any] = {}
@@ -127,17 +127,17 @@ class Hub:
     @property
     def cached_ids(self) -> int:
         """Ids that this process knows."""
-        return len(self.cache.local)
+        return len(self.id_cache.local)
 
     @property
     def candle_bytes(self) -> int:
         """Memory of the candles that were read."""
-        return self.candles.bytes
+        return self.candle_cache.bytes
 
     @property
     def is_breaker_open(self) -> bool:
         """Whether the circuit breaker of Redis is open."""
-        return self.cache.is_breaker_open
+        return self.id_cache.is_breaker_open
 
     @property
     def mongo_connections(self) -> int | None:
@@ -162,7 +162,7 @@ class Hub:
         async with AsyncExitStack() as stack:
             # A frozen server does not take part in closing a TLS connection.
             stack.push_async_callback(_close, lambda: asyncio.wait_for(self._cache_client.aclose(), COMMAND_SECONDS))
-            stack.push_async_callback(self.cache.close)
+            stack.push_async_callback(self.id_cache.close)
             if self._raw_redis is not None:
                 stack.push_async_callback(_close, self._raw_redis.aclose)
             stack.push_async_callback(_close, self.mongo.close)

@@ -64,7 +64,7 @@ class WaitBudget:
             _budget.reset(self._token)
 
     @property
-    def seconds(self) -> float:
+    def seconds_left(self) -> float:
         """How long the operation still waits."""
         left = WAIT_SECONDS - self._spent
         return left if left > _NOTHING else 0.0
@@ -147,18 +147,18 @@ class Attempts:
     what it does not retry: writes to a standalone, the later batches of a long list, the creation of indexes.
     """
 
-    __slots__ = ("_began", "_pause", "are_repeated", "progress")
+    __slots__ = ("_began", "_pause", "is_retry", "progress")
 
     def __init__(self) -> None:
         self._began = monotonic()
         self._pause = _FIRST_PAUSE
         #: Whether an earlier attempt may have been carried out, though its answer was lost.
-        self.are_repeated: bool = False
+        self.is_retry: bool = False
         #: What the work keeps from one attempt to the next.
         self.progress: Any = None
 
     @property
-    def seconds(self) -> float:
+    def elapsed_seconds(self) -> float:
         """How long ago the first of them began."""
         return monotonic() - self._began
 
@@ -168,7 +168,7 @@ class Attempts:
             return False
         await asyncio.sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        self.are_repeated = True
+        self.is_retry = True
         return True
 
 
@@ -176,7 +176,7 @@ async def attempt(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
     """Carry out ``work(*arguments, attempts)``, and again as long as the connection is lost and time is left.
 
     ``work`` may be carried out any number of times. A write whose outcome differs when it is carried out twice checks
-    ``Attempts.are_repeated``, and then whether it was already applied.
+    ``Attempts.is_retry``, and then whether it was already applied.
 
     Raises:
         PyMongoError, BSONError: the driver's error, if another attempt has no point or no time.

@@ -12,9 +12,9 @@ from backtest_mongo.types import PRICES
 
 __all__ = [
     "EXPECTED",
-    "Places",
-    "Wide",
-    "find_places",
+    "ColumnIndexes",
+    "WideTable",
+    "find_columns",
     "find_wide",
     "named_unit",
     "named_zone",
@@ -48,7 +48,7 @@ _TICKERS: Final = frozenset(("ticker", "tickers", "symbol", "symbols"))
 
 
 @dataclass(frozen=True)
-class Places:
+class ColumnIndexes:
     """The positions of a row's fields, from 0.
 
     Attributes:
@@ -74,13 +74,13 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Wide:
-    """A table with the columns of several symbols side by side, and the places of each."""
+class WideTable:
+    """A table with the columns of several symbols side by side, and the column indexes of each."""
 
-    symbols: dict[str, Places]
+    symbols: dict[str, ColumnIndexes]
 
 
-def find_places(names: Sequence[str], where: str, volume: bool = True) -> Places:
+def find_columns(names: Sequence[str], where: str, volume: bool = True) -> ColumnIndexes:
     """Return which column is which. ``clock`` is set if there are both ``date`` and ``time``, whatever they hold.
 
     A first column without a name, such as the index of pandas, is the time if no other column is. Without ``volume``
@@ -97,12 +97,12 @@ def find_places(names: Sequence[str], where: str, volume: bool = True) -> Places
         time = 0
     found = [_volume(plain) if name == "volume" else _price(plain, name) for name in wanted]
     missing = ["a time"] * (time is None) + [name for name, at in zip(wanted, found, strict=True) if at is None]
-    places = [place for place in found if place is not None]
-    twice = {plain[at] for at in (*places, *([] if time is None else [time])) if plain.count(plain[at]) > 1}
+    indexes = [index for index in found if index is not None]
+    twice = {plain[at] for at in (*indexes, *([] if time is None else [time])) if plain.count(plain[at]) > 1}
     twice |= {name for name in PRICES if plain.count(name) > 1}
     if twice:
         raise InputError(f"{where}: {' and '.join(sorted(twice)) or 'a column'} occurs twice in {_list(names)}")
-    if time is None or len(places) < len(wanted):
+    if time is None or len(indexes) < len(wanted):
         only_volume = missing == ["volume"]
         advice = "--no-volume stores 0 for it" if only_volume else "--columns names the columns in their order"
         raise InputError(
@@ -110,13 +110,13 @@ def find_places(names: Sequence[str], where: str, volume: bool = True) -> Places
             hint=f"{advice}; expected: {EXPECTED}",
         )
     symbol = next((plain.index(name) for name in _SYMBOLS if name in plain), None)
-    answer = Places(time, tuple(places), symbol=None if symbol in (time, *places) else symbol)
+    answer = ColumnIndexes(time, tuple(indexes), symbol=None if symbol in (time, *indexes) else symbol)
     if without_zone[time] == "time" and plain.count("date") == 1:
         return replace(answer, time=plain.index("date"), clock=time)
     return answer
 
 
-def read_wide(rows: Sequence[Sequence[str]], where: str, volume: bool = True) -> tuple[Wide, int] | None:
+def read_wide(rows: Sequence[Sequence[str]], where: str, volume: bool = True) -> tuple[WideTable, int] | None:
     """Parse the header lines of names and symbols that yfinance writes; return how many lines they are, too.
 
     ``None`` if there is no such header.
@@ -139,13 +139,13 @@ def read_wide(rows: Sequence[Sequence[str]], where: str, volume: bool = True) ->
     return find_wide(kinds, tickers, where, volume), lines
 
 
-def find_wide(kinds: Sequence[str], tickers: Sequence[str], where: str, volume: bool = True) -> Wide:
-    """Return the places of each symbol in a table whose first column is the time."""
-    symbols: dict[str, Places] = {}
+def find_wide(kinds: Sequence[str], tickers: Sequence[str], where: str, volume: bool = True) -> WideTable:
+    """Return the column indexes of each symbol in a table whose first column is the time."""
+    symbols: dict[str, ColumnIndexes] = {}
     for ticker in dict.fromkeys(name.strip() for name in tickers[1:]):
         names = (kind if of.strip() == ticker else "-" for kind, of in zip(kinds[1:], tickers[1:], strict=True))
-        symbols[ticker] = find_places(["time", *names], f"{where}: {ticker}", volume)
-    return Wide(symbols)
+        symbols[ticker] = find_columns(["time", *names], f"{where}: {ticker}", volume)
+    return WideTable(symbols)
 
 
 def named_unit(name: str) -> str | None:
@@ -188,9 +188,9 @@ def _volume(plain: Sequence[str]) -> int | None:
     for one in _VOLUMES:
         if one in plain:
             return plain.index(one)
-    named = [place for place, name in enumerate(plain) if name.startswith(("volume ", "vol "))]
+    named = [index for index, name in enumerate(plain) if name.startswith(("volume ", "vol "))]
     # CryptoDataDownload has both "Volume BTC" and "Volume USDT", in either order.
-    return min(named, key=lambda place: plain[place].split()[-1] in _QUOTES, default=None)
+    return min(named, key=lambda index: plain[index].split()[-1] in _QUOTES, default=None)
 
 
 def _list(names: Sequence[str]) -> str:

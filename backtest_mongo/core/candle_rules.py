@@ -1,7 +1,7 @@
 """Which rows can't be candles, and why. The first write of a candle wins forever, so impossible ones are never stored.
 
-:func:`find_problem` judges one candle, :func:`find_impossible` the columns of many, :func:`find_dense_times` the times
-of a file or a batch as a whole, and :func:`find_duplicates` the names of columns.
+:func:`explain_problem` judges one candle, :func:`find_impossible_rows` the columns of many, :func:`explain_spacing` the
+times of a file or a batch as a whole, and :func:`find_duplicates` the names of columns.
 
 Prices that were adjusted for splits differ in their last digits, so ``open`` and ``close`` may be outside of ``low``
 and ``high`` by one part in a billion.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["END", "START", "find_dense_times", "find_duplicates", "find_impossible", "find_problem"]
+__all__ = ["END", "START", "explain_problem", "explain_spacing", "find_duplicates", "find_impossible_rows"]
 
 #: The first millisecond of the year 1, and the first one after the year 9999: the range of a datetime.
 START: Final = -62_135_596_800_000
@@ -40,7 +40,7 @@ _ORDER: Final = (
 )
 
 
-def find_problem(candle: Mapping[str, Any]) -> str | None:
+def explain_problem(candle: Mapping[str, Any]) -> str | None:
     """Return why a candle of finite floats can't be one, with its numbers, or ``None`` if it can."""
     if not START <= candle["timestamp"] < END:
         return f"its time is outside of the years 1 to 9999: {candle['timestamp']} ms"
@@ -53,7 +53,7 @@ def find_problem(candle: Mapping[str, Any]) -> str | None:
     return None
 
 
-def find_impossible(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.intp]]:
+def find_impossible_rows(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.intp]]:
     """Return the numbers of the rows that can't be candles by reason, ascending, each row by its first reason.
 
     Args:
@@ -89,7 +89,7 @@ def find_impossible(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np
     return found
 
 
-def find_dense_times(times: list[int] | NDArray[np.int64], interval: str) -> str | None:
+def explain_spacing(times: list[int] | NDArray[np.int64], interval: str) -> str | None:
     """Return what is wrong with the times of a batch as a whole, or ``None``.
 
     If the median distance of distinct times is below half the interval, they are in another unit, such as seconds given

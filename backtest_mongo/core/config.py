@@ -13,7 +13,7 @@ from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.urls import MongoURI, RedisURL
 from backtest_mongo.errors import ConfigError, InputTypeError
 
-__all__ = ["Config", "Given", "MongoURI", "RedisURL", "Settings", "get_config", "reset_config", "set_config"]
+__all__ = ["Config", "MaskedDict", "MongoURI", "RedisURL", "Settings", "get_config", "reset_config", "set_config"]
 
 
 class Config(BaseSettings):
@@ -113,14 +113,14 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_SHARED_WRITERS: bool | None
 
 
-class Given(dict[str, Any]):
-    """Values as a caller gave them, secrets included: a traceback that shows variables shows only their names."""
+class MaskedDict(dict[str, Any]):
+    """Values by name, secrets included, of which a traceback that shows variables shows only the names."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self)})"
 
 
-_explicit = Given()
+_explicit = MaskedDict()
 #: The merged view as it was last built, for those that compare it on every operation; ``None`` until it is needed.
 current_config: Config | None = None
 
@@ -178,9 +178,9 @@ def set_config(config: Mapping[str, Any] | None = None, **overrides: Unpack[Sett
         InputTypeError: ``config`` is not a mapping.
     """
     global _explicit, current_config
-    merged = Given({**_explicit, **as_mapping(config, "set_config"), **overrides})
-    del config, overrides  # see Given
-    explicit = Given({name: value for name, value in merged.items() if value is not None})
+    merged = MaskedDict({**_explicit, **as_mapping(config, "set_config"), **overrides})
+    del config, overrides  # see MaskedDict
+    explicit = MaskedDict({name: value for name, value in merged.items() if value is not None})
     built = _build(explicit)
     _explicit = explicit
     if built != current_config:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest_mongo.core.arrays import CandleArrays
-from backtest_mongo.core.candle_headers import find_places, named_unit, plain_symbol
-from backtest_mongo.core.candle_rules import find_duplicates, find_impossible
+from backtest_mongo.core.candle_headers import find_columns, named_unit, plain_symbol
+from backtest_mongo.core.candle_rules import find_duplicates, find_impossible_rows
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.time_zones import localize
 from backtest_mongo.errors import InputError, InputTypeError
@@ -65,7 +65,7 @@ def _pick(named: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if all(name in names for name in _NAMES):
         return {name: column for name, column in named if name in _NAMES}
     try:
-        places = find_places(names, "the frame")
+        indexes = find_columns(names, "the frame")
     except InputError as error:
         plain = [name.lower() for name in names]
         missing = [name for name in _NAMES if name not in plain]
@@ -73,9 +73,9 @@ def _pick(named: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             raise InputError(str(error), slot="candle") from None
         found = ", ".join(names) or "none"
         raise InputError(f"the frame lacks {', '.join(missing)}; its columns are {found}", slot="candle") from None
-    if places.clock is not None:
+    if indexes.clock is not None:
         raise InputError("the frame has a date and a time in two columns", slot="candle", hint="combine them")
-    name, times = named[places.time]
+    name, times = named[indexes.time]
     if named_unit(name) not in (None, "ms") or name.lower().startswith(("unix", "epoch")):
         kind = str(getattr(times, "dtype", getattr(times, "type", ""))).lower()
         if not kind.startswith(("datetime", "timestamp")):
@@ -84,7 +84,7 @@ def _pick(named: Sequence[tuple[str, Any]]) -> dict[str, Any]:
                 slot="candle",
                 hint="use typed times, or a column timestamp in milliseconds",
             )
-    return dict(zip(_NAMES, (times, *(named[place][1] for place in places.prices)), strict=True))
+    return dict(zip(_NAMES, (times, *(named[index][1] for index in indexes.prices)), strict=True))
 
 
 def _by_name(frame: object, symbol: str) -> list[tuple[str, Any]]:
@@ -94,7 +94,7 @@ def _by_name(frame: object, symbol: str) -> list[tuple[str, Any]]:
     if library == "pandas" and hasattr(frame, "columns"):
         return _of_pandas(frame, symbol)
     if library == "pyarrow" and hasattr(frame, "column_names"):
-        return [(name, frame.column(place)) for place, name in enumerate(frame.column_names)]  # type: ignore[attr-defined]  # a Table
+        return [(name, frame.column(index)) for index, name in enumerate(frame.column_names)]  # type: ignore[attr-defined]  # a Table
     if isinstance(frame, Mapping):
         return [(str(name), column) for name, column in frame.items()]
     if isinstance(frame, np.ndarray) and frame.dtype.names:
@@ -108,7 +108,7 @@ def _of_pandas(frame: Any, symbol: str) -> list[tuple[str, Any]]:
     if frame.columns.nlevels == 2:
         frame = _of_one_symbol(frame, symbol)
     # By position, as a name may occur twice.
-    named = [(str(name), frame.iloc[:, place]) for place, name in enumerate(frame.columns)]
+    named = [(str(name), frame.iloc[:, index]) for index, name in enumerate(frame.columns)]
     if frame.index.dtype.kind == "M" and "timestamp" not in frame.columns:
         # The index is the time, whatever it is called; a candle has no other column of times.
         return [
@@ -148,8 +148,8 @@ def _of_rows(rows: Sequence[Sequence[Any]]) -> list[tuple[str, Any]]:
             f"rows of a list must be {', '.join(_NAMES)}: some have {min(widths - {len(_NAMES)})} fields", slot="candle"
         )
     named: list[tuple[str, Any]] = []
-    for place, name in enumerate(_NAMES):
-        values = [row[place] for row in rows]
+    for index, name in enumerate(_NAMES):
+        values = [row[index] for row in rows]
         if name != "timestamp" and any(value is None for value in values):
             values = [np.nan if value is None else value for value in values]
         named.append((name, values))
@@ -276,7 +276,7 @@ def select_storable(
             left[bad] = False
 
     by_name = dict(zip(_NAMES, (candles.timestamp, *candles.prices), strict=True))
-    for reason, impossible in find_impossible(by_name).items():
+    for reason, impossible in find_impossible_rows(by_name).items():
         refused[reason] = impossible.tolist()
         left[impossible] = False
     refuse(NOT_CLOSED, interval.open_at(candles.timestamp, now))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from backtest_mongo.core.candle_rules import END, find_problem
+from backtest_mongo.core.candle_rules import END, explain_problem
 from backtest_mongo.core.payload import check_payload
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.dumps.parse import FileRefusedError, ParsedFile
@@ -86,7 +86,7 @@ def _check_candle(payload: Any, time: int, interval: str) -> dict[str, float]:
     if isinstance(own_time, bool) or own_time != time:
         raise FileRefusedError("its name is not the time of its candle", "repair or remove the file")
     # What opens after the year 9999 has not closed, and is counted as such.
-    problem = find_problem({"timestamp": min(time, END - 1), **candle})
+    problem = explain_problem({"timestamp": min(time, END - 1), **candle})
     if problem is not None:
         raise FileRefusedError(f"it can't be a candle: {problem}", "repair or remove the file")
     return candle

@@ -15,7 +15,7 @@ import bson
 from bson.raw_bson import RawBSONDocument
 
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec

@@ -15,7 +15,7 @@ from bson import DatetimeMS, ObjectId
 from backtest_mongo import types
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.dumps.documents import Replacement, WholeDocuments, encode_id, has_same_values
@@ -23,7 +23,7 @@ from backtest_mongo.dumps.identify import NAMING_SLOTS, KnownNames
 from backtest_mongo.dumps.reader import DumpRow, SlotReader, find_root, list_others
 from backtest_mongo.dumps.reports import CONFLICTS, Conflicts, DumpConflict, DumpProblem, ImportReport, SlotImport
 from backtest_mongo.errors import InputError
-from backtest_mongo.series.store import SeriesStore
+from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import PRICES, to_millis
 
 __all__ = ["Progress", "import_dump", "select_slots"]
@@ -124,7 +124,7 @@ class _Import:
         self._conflicts = conflicts
         self._progress = progress
         self._documents = WholeDocuments(hub, spec)
-        self._series = SeriesStore(hub, spec) if spec.shape == "series" else None
+        self._series = MongoSeriesStore(hub, spec) if spec.shape == "series" else None
         self._counts: Counter[str] = Counter()
         self._keys: dict[Key, str] = {}
         self.conflicts: list[DumpConflict] = []
@@ -230,7 +230,7 @@ class _Import:
 
     # Candles
 
-    async def _import_candles(self, series: SeriesStore, context: Key, rows: list[DumpRow]) -> None:
+    async def _import_candles(self, series: MongoSeriesStore, context: Key, rows: list[DumpRow]) -> None:
         interval = GRIDS[dict(zip(self._spec.key, context, strict=False))["interval"]]
         closed = [row for row in rows if interval.closes_at(row.key[-1]) <= types.now_ms()]
         self._counts["open"] += len(rows) - len(closed)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.core.unsealed import Unsealed
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.candles import check_candle, encode_candle
@@ -38,7 +38,7 @@ _MAX_DIGITS: Final = len(str(-(2**63)))
 NAME_FILE: Final = ".name"
 
 
-class FileSeries(Unsealed, FileStore):
+class FileSeries(NoBlocks, FileStore):
     """A series' rows below a root directory. They are never sealed in blocks."""
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
@@ -91,7 +91,7 @@ class FileSeries(Unsealed, FileStore):
             rows += await self._run_in_turn("deleting", (*context, 0), work)
         return rows, 0
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
         """Return the times of the first and the last row."""
         times = await self._run_in_thread("listing", partial(self._list_times, context))
         return (times[0], times[-1]) if times else None
@@ -101,14 +101,14 @@ class FileSeries(Unsealed, FileStore):
         for gap in finder.find_all(await self._run_in_thread("listing", partial(self._list_times, context))):
             yield gap
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         """Return the times of the last row before ``first`` and of the first one from ``end`` on."""
         times = await self._run_in_thread("listing", partial(self._list_times, context))
         before = [] if first is None else times[: bisect_left(times, first)][-1:]
         after = [] if end is None else times[bisect_left(times, end) :][:1]
         return (before[0] if before else None), (after[0] if after else None)
 
-    async def contexts(self) -> AsyncIterator[Key]:
+    async def list_contexts(self) -> AsyncIterator[Key]:
         """Yield the context of each stored series, in the order of the key."""
         for context in await self._run_in_thread("listing", self._list_contexts):
             yield context

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest_mongo.core.candle_headers import plain_symbol
-from backtest_mongo.core.candle_rules import find_impossible, find_problem
+from backtest_mongo.core.candle_rules import explain_problem, find_impossible_rows
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import PRICES
 
@@ -154,14 +154,14 @@ def find_bad_candles(columns: Mapping[str, npt.NDArray[Any]]) -> dict[int, str]:
     Candles of every file format are checked here before anything is written.
     """
     refused: dict[int, str] = {}
-    for reason, rows in find_impossible(columns).items():
+    for reason, rows in find_impossible_rows(columns).items():
         refused |= {row: _explain(columns, row) or reason for row in rows.tolist()}
     return refused
 
 
 def _explain(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str | None:
     candle = {name: columns[name][row].item() for name in ("timestamp", *PRICES)}
-    return find_problem(candle) if all(map(math.isfinite, candle.values())) else None
+    return explain_problem(candle) if all(map(math.isfinite, candle.values())) else None
 
 
 def count_unordered_prices(columns: Mapping[str, npt.NDArray[Any]]) -> tuple[int, int]:

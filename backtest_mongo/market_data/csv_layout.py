@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from backtest_mongo.core.candle_headers import EXPECTED, Places, find_places, named_zone, read_wide
+from backtest_mongo.core.candle_headers import EXPECTED, ColumnIndexes, find_columns, named_zone, read_wide
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import ReadOptions
@@ -51,7 +51,7 @@ class Layout:
         delimiter: what separates the fields.
         width: how many fields each row has.
         head: how many lines come before the first row.
-        series: the places of each symbol's columns if the header names symbols, otherwise those of all rows under
+        series: the indexes of each symbol's columns if the header names symbols, otherwise those of all rows under
             ``None``.
         names: the names of the columns, if there are any.
         numbers: how numbers are written.
@@ -62,15 +62,15 @@ class Layout:
     delimiter: str
     width: int
     head: int
-    series: dict[str | None, Places]
+    series: dict[str | None, ColumnIndexes]
     names: Sequence[str] | None = None
     numbers: NumberFormat = field(default_factory=NumberFormat)
     times: TimeFormat = field(default_factory=lambda: TimeFormat("number", "ms"))
     note: str = ""
 
     @property
-    def places(self) -> Places:
-        """The places of the first series; the time has the same place in all."""
+    def indexes(self) -> ColumnIndexes:
+        """The column indexes of the first series; the time has the same index in all."""
         return next(iter(self.series.values()))
 
 
@@ -99,10 +99,10 @@ def find_layout(block: bytes, where: str, options: ReadOptions) -> Layout:
     if layout.names is None or options.columns is not None:
         _check_unnamed(fields, layout, where, options)
     numbers = find_number_format(
-        [fields.column(place) for places in layout.series.values() for place in places.prices], where, options.decimal
+        [fields.column(index) for indexes in layout.series.values() for index in indexes.prices], where, options.decimal
     )
-    name = None if layout.names is None else layout.names[layout.places.time]
-    times = find_time_format(read_time_column(fields, layout.places), where, find_time_hints(name, options))
+    name = None if layout.names is None else layout.names[layout.indexes.time]
+    times = find_time_format(read_time_column(fields, layout.indexes), where, find_time_hints(name, options))
     check_time_zone(times, name, where)
     layout = replace(layout, numbers=numbers, times=times)
     if layout.names is None and options.columns is None and layout.width > _PLAIN:
@@ -110,10 +110,10 @@ def find_layout(block: bytes, where: str, options: ReadOptions) -> Layout:
     return replace(layout, note=_describe(layout))
 
 
-def read_time_column(fields: Fields, places: Places) -> Column:
+def read_time_column(fields: Fields, indexes: ColumnIndexes) -> Column:
     """Return the times of all rows as text."""
-    date = fields.column(places.time)
-    return date if places.clock is None else join_clock(date, fields.column(places.clock))
+    date = fields.column(indexes.time)
+    return date if indexes.clock is None else join_clock(date, fields.column(indexes.clock))
 
 
 def _skip_lines(block: bytes, lines: int) -> bytes:
@@ -139,7 +139,7 @@ def _find_table(lines: Sequence[str], where: str, options: ReadOptions) -> Layou
     wide = read_wide(rows[start:], where, options.volume) if options.columns is None else None
     if wide is not None:
         found, head = wide
-        series: dict[str | None, Places] = dict(found.symbols.items())
+        series: dict[str | None, ColumnIndexes] = dict(found.symbols.items())
         return Layout(delimiter, len(rows[start]), start + head, series, ["time", *rows[start][1:]])
     data = next((number for number, row in enumerate(rows) if number >= start and _is_data(row)), len(rows))
     if data == start:
@@ -153,12 +153,12 @@ def _find_table(lines: Sequence[str], where: str, options: ReadOptions) -> Layou
     for number in range(start, data):
         if len(rows[number]) >= _LEAST:
             try:
-                places = find_places(rows[number], where, options.volume)
+                indexes = find_columns(rows[number], where, options.volume)
             except InputError as error:
                 failed = failed or error
             else:
                 names = [name.strip() for name in rows[number]]
-                return Layout(delimiter, len(names), number + 1, {None: places}, names)
+                return Layout(delimiter, len(names), number + 1, {None: indexes}, names)
     assert failed is not None
     raise failed
 
@@ -181,7 +181,7 @@ def _lay_out_without_header(delimiter: str, width: int, head: int, where: str, o
             f"{where}: has no header and {width} fields a line, too few for a time, open, high, low, close and volume",
             hint="--no-volume stores 0 as the volume of files without one",
         )
-    return Layout(delimiter, width, head, {None: Places(0, tuple(range(1, needed)))})
+    return Layout(delimiter, width, head, {None: ColumnIndexes(0, tuple(range(1, needed)))})
 
 
 def _lay_out_by_names(
@@ -192,30 +192,30 @@ def _lay_out_by_names(
         raise InputError(
             f"{where}: --columns has {format_count(len(names), 'name')}, but lines have {format_count(width, 'field')}"
         )
-    places = find_places(names, "--columns", options.volume)
-    return Layout(delimiter, width, head, {None: places}, None if header is None else [*names, *header[len(names) :]])
+    indexes = find_columns(names, "--columns", options.volume)
+    return Layout(delimiter, width, head, {None: indexes}, None if header is None else [*names, *header[len(names) :]])
 
 
 def _choose_clock(fields: Fields, layout: Layout, where: str, options: ReadOptions) -> Layout:
     """Return the layout after deciding, by the rows, which columns are date and time of day."""
-    places = layout.places
+    indexes = layout.indexes
     if layout.names is None and options.columns is None:
         # Without a header the time of day may be a column of its own.
         second = fields.column(1)
-        if layout.width > len(places.prices) + 1 and _is_mostly_clock(second):
-            moved = tuple(place + 1 for place in places.prices)
-            return replace(layout, series={None: replace(places, clock=1, prices=moved)})
+        if layout.width > len(indexes.prices) + 1 and _is_mostly_clock(second):
+            moved = tuple(index + 1 for index in indexes.prices)
+            return replace(layout, series={None: replace(indexes, clock=1, prices=moved)})
         return layout
-    if places.clock is None or _is_mostly_clock(fields.column(places.clock)):
+    if indexes.clock is None or _is_mostly_clock(fields.column(indexes.clock)):
         return layout
     # One of the two columns is a whole time.
     hints = find_time_hints(None, options)
-    for place in (places.clock, places.time):
+    for index in (indexes.clock, indexes.time):
         try:
-            find_time_format(fields.column(place), where, hints)
+            find_time_format(fields.column(index), where, hints)
         except InputError:
             continue
-        return replace(layout, series={None: replace(places, time=place, clock=None)})
+        return replace(layout, series={None: replace(indexes, time=index, clock=None)})
     return layout
 
 
@@ -229,11 +229,11 @@ def _is_mostly_clock(column: Column) -> bool:
 
 def _check_unnamed(fields: Fields, layout: Layout, where: str, options: ReadOptions) -> None:
     """Refuse rows with unnamed columns, if these may be parts of numbers that contain the delimiter."""
-    named = 1 + max(layout.places.all) if options.columns is None else len(options.columns)
+    named = 1 + max(layout.indexes.all) if options.columns is None else len(options.columns)
     if layout.width <= named:
         return
-    columns = [fields.column(place) for place in range(layout.width)]
-    points = [(column.text == ord(".")).any() for column in (columns[place] for place in layout.places.prices[:4])]
+    columns = [fields.column(index) for index in range(layout.width)]
+    points = [(column.text == ord(".")).any() for column in (columns[index] for index in layout.indexes.prices[:4])]
     split = any(_is_split(first, second) for first, second in pairwise(columns))
     if split or not all(points):
         raise InputError(
@@ -256,28 +256,28 @@ def _is_split(first: Column, second: Column) -> bool:
 
 def _check_volume(fields: Fields, layout: Layout, where: str) -> None:
     """Refuse rows without a header whose sixth column is an average price, as in responses of Kraken's API."""
-    places = layout.places.prices
-    if len(places) < len(PRICES):
+    indexes = layout.indexes.prices
+    if len(indexes) < len(PRICES):
         return
-    high, low, volume = (read_numbers(fields.column(places[at]), layout.numbers) for at in (1, 2, 4))
+    high, low, volume = (read_numbers(fields.column(indexes[at]), layout.numbers) for at in (1, 2, 4))
     with np.errstate(invalid="ignore"):
         inside = (volume >= low) & (volume <= high)
     if len(inside) > 1 and inside.all() and (high > low).any():
         raise InputError(
-            f"{where}: without a header column {places[4] + 1} is the volume, but its values lie between low and high",
+            f"{where}: without a header column {indexes[4] + 1} is the volume, but its values lie between low and high",
             hint="--columns names the columns in their order, - for one that is not used",
         )
 
 
 def _describe(layout: Layout) -> str:
-    places, names = layout.places, layout.names
+    indexes, names = layout.indexes, layout.names
 
-    def name(place: int) -> str:
-        return f"column {place + 1}" if names is None else repr(names[place].strip())
+    def name(index: int) -> str:
+        return f"column {index + 1}" if names is None else repr(names[index].strip())
 
-    time = name(places.time) + ("" if places.clock is None else f" and {name(places.clock)}")
+    time = name(indexes.time) + ("" if indexes.clock is None else f" and {name(indexes.clock)}")
     zone = ""
-    if layout.times.naive and (names is None or named_zone(names[places.time]) is None):
+    if layout.times.naive and (names is None or named_zone(names[indexes.time]) is None):
         zone = ", which names no zone: taken as UTC"
     elif layout.times.zone is not None:
         zone = f", which is in {layout.times.zone}"
@@ -286,5 +286,5 @@ def _describe(layout: Layout) -> str:
         written = f" ({layout.times.note})"
     header = "no header" if names is None else "header"
     numbers = f", {layout.numbers.note}" if layout.numbers.note else ""
-    volume = f"volume from {name(places.prices[4])}" if len(places.prices) > 4 else "no volume"
+    volume = f"volume from {name(indexes.prices[4])}" if len(indexes.prices) > 4 else "no volume"
     return f"{_DELIMITERS[layout.delimiter]}, {header}{numbers}; {volume}, time from {time}{written}{zone}"

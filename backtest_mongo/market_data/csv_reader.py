@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from backtest_mongo.core.candle_headers import Places
+from backtest_mongo.core.candle_headers import ColumnIndexes
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import (
@@ -91,13 +91,13 @@ class _Table:
 
     def _check(self, fields: Fields, number: int) -> None:
         """Refuse a file whose first rows are not candles, or whose prices must be in another order."""
-        columns = {places: self._columns(fields, places) for places in self._layout.series.values()}
+        columns = {indexes: self._columns(fields, indexes) for indexes in self._layout.series.values()}
         for one in columns.values():
             check_price_order(one, self._where, self._layout.names is not None)
             if len(find_bad_candles(one)) < len(fields):
                 return
-        places, one = next(iter(columns.items()))
-        reason = self._reason(fields, 0, places, one)
+        indexes, one = next(iter(columns.items()))
+        reason = self._reason(fields, 0, indexes, one)
         raise InputError(
             f"{self._where}: line {number + fields.lines[0]} is not a candle, nor is any of the next: {reason}",
             hint="--columns names the columns in their order, --time-unit what numeric times count",
@@ -108,50 +108,50 @@ class _Table:
         width = self._layout.width
         bad = [BadLine(number + line, _describe_width(count, width)) for line, count in fields.ragged]
         chunks: list[Chunk] = []
-        for symbol, places, rows in self._series(fields):
-            chunk = self._chunk(fields if rows is None else fields.take(rows), number, places, symbol, position)
+        for symbol, indexes, rows in self._series(fields):
+            chunk = self._chunk(fields if rows is None else fields.take(rows), number, indexes, symbol, position)
             chunks.append(chunk)
         if not chunks:
             chunks.append(Chunk(_make_empty_columns(), np.empty(0, np.int64), position=position))
         taken = sum(len(chunk.lines) + len(chunk.bad) for chunk in chunks)
-        others = len(fields) - taken if self._layout.places.symbol is not None else 0
+        others = len(fields) - taken if self._layout.indexes.symbol is not None else 0
         first = chunks[0]
         merged = sorted([*bad, *first.bad]) if bad else first.bad
         yield Chunk(first.columns, first.lines, merged, position, "", first.symbol, others)
         yield from chunks[1:]
 
-    def _series(self, fields: Fields) -> Iterator[tuple[str | None, Places, npt.NDArray[np.bool_] | None]]:
-        """Yield each series that is read: its symbol, the places of its columns, and its rows."""
+    def _series(self, fields: Fields) -> Iterator[tuple[str | None, ColumnIndexes, npt.NDArray[np.bool_] | None]]:
+        """Yield each series that is read: its symbol, the indexes of its columns, and its rows."""
         series = self._layout.series
         if None not in series:
-            names = cast("dict[str, Places]", series)
+            names = cast("dict[str, ColumnIndexes]", series)
             for symbol, spellings in self.selection.choose(list(names)):
                 yield symbol, names[spellings[0]], None
             return
-        places = series[None]
-        if places.symbol is None:
-            yield None, places, None
+        indexes = series[None]
+        if indexes.symbol is None:
+            yield None, indexes, None
             return
-        kinds, first, which = np.unique(fields.column(places.symbol).bytes(), return_index=True, return_inverse=True)
+        kinds, first, which = np.unique(fields.column(indexes.symbol).bytes(), return_index=True, return_inverse=True)
         texts = [kind.decode("utf-8", "replace") for kind in kinds.tolist()]
         for symbol, spellings in self.selection.choose([texts[at] for at in np.argsort(first)]):
             rows = np.isin(which, [texts.index(spelling) for spelling in spellings])
-            yield symbol, places, None if rows.all() else rows
+            yield symbol, indexes, None if rows.all() else rows
 
-    def _chunk(self, fields: Fields, number: int, places: Places, symbol: str | None, position: int) -> Chunk:
-        columns = self._columns(fields, places)
+    def _chunk(self, fields: Fields, number: int, indexes: ColumnIndexes, symbol: str | None, position: int) -> Chunk:
+        columns = self._columns(fields, indexes)
         refused = find_bad_candles(columns)
         lines = number + fields.lines
         if not refused:
             return Chunk(columns, lines, [], position, symbol=symbol)
         if len(self._layout.series) > 1:
             # If symbols have columns side by side, the fields of one without a candle at a time are empty.
-            refused = {row: reason for row, reason in refused.items() if not self._is_empty(fields, row, places)}
+            refused = {row: reason for row, reason in refused.items() if not self._is_empty(fields, row, indexes)}
             kept = np.isfinite(columns["open"]) & np.isfinite(columns["close"])
         else:
             kept = np.ones(len(lines), np.bool_)
         bad = [
-            BadLine(int(lines[row]), self._reason(fields, row, places, columns) or reason)
+            BadLine(int(lines[row]), self._reason(fields, row, indexes, columns) or reason)
             for row, reason in sorted(refused.items())
         ]
         kept[list(refused)] = False
@@ -159,9 +159,9 @@ class _Table:
             {name: column[kept] for name, column in columns.items()}, lines[kept], bad, position, symbol=symbol
         )
 
-    def _columns(self, fields: Fields, places: Places) -> Columns:
+    def _columns(self, fields: Fields, indexes: ColumnIndexes) -> Columns:
         layout = self._layout
-        columns: Columns = {"timestamp": read_times(read_time_column(fields, places), layout.times)}
+        columns: Columns = {"timestamp": read_times(read_time_column(fields, indexes), layout.times)}
         if layout.times.kind == "number":
             strays = find_strays(columns["timestamp"], self._options.interval, self._known)
             columns["timestamp"][strays] = NO_TIME
@@ -169,24 +169,24 @@ class _Table:
             if len(known):
                 sizes = np.abs([*known[[known.argmin(), known.argmax()]], *self._known])
                 self._known = (int(sizes.min()), int(sizes.max()))
-        for name, place in zip(PRICES, places.prices, strict=False):
-            columns[name] = read_numbers(fields.column(place), layout.numbers)
+        for name, index in zip(PRICES, indexes.prices, strict=False):
+            columns[name] = read_numbers(fields.column(index), layout.numbers)
         columns.setdefault("volume", np.zeros(len(fields)))
         return columns
 
-    def _is_empty(self, fields: Fields, row: int, places: Places) -> bool:
-        return not any(fields.text(row, place) for place in places.prices)
+    def _is_empty(self, fields: Fields, row: int, indexes: ColumnIndexes) -> bool:
+        return not any(fields.text(row, index) for index in indexes.prices)
 
-    def _reason(self, fields: Fields, row: int, places: Places, columns: Columns) -> str:
+    def _reason(self, fields: Fields, row: int, indexes: ColumnIndexes, columns: Columns) -> str:
         """Return why a row can't be read; empty if it can."""
         if columns["timestamp"][row] == NO_TIME:
-            text = fields.text(row, places.time)
-            if places.clock is not None:
-                text = f"{text} {fields.text(row, places.clock)}".strip()
+            text = fields.text(row, indexes.time)
+            if indexes.clock is not None:
+                text = f"{text} {fields.text(row, indexes.clock)}".strip()
             return describe_time(text, self._layout.times)
-        for name, place in zip(PRICES, places.prices, strict=False):
+        for name, index in zip(PRICES, indexes.prices, strict=False):
             if not math.isfinite(columns[name][row]):
-                text = fields.text(row, place)
+                text = fields.text(row, index)
                 if not text:
                     return f"{name} is empty"
                 return f"{name} is {'not finite' if self._is_number(text) else 'not a number'}: {text[:40]!r}"

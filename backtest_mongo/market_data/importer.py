@@ -15,7 +15,7 @@ import numpy as np
 
 from backtest_mongo.adapters import CandleAdapter
 from backtest_mongo.core.candle_headers import plain_symbol
-from backtest_mongo.core.candle_rules import find_dense_times
+from backtest_mongo.core.candle_rules import explain_spacing
 from backtest_mongo.core.frame_input import NOT_CLOSED
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.wording import format_count
@@ -258,7 +258,7 @@ def _find_grid_offsets(times: Millis, interval: str) -> Millis:
 
 def _check_density(chunk: Chunk, interval: str, name: str, stored: int) -> None:
     """Refuse times that are too close together for candles of an interval; no option overrides this."""
-    problem = find_dense_times(chunk.columns["timestamp"], interval)
+    problem = explain_spacing(chunk.columns["timestamp"], interval)
     if problem is not None:
         before = f"; stored before line {chunk.lines[0]}: {format_count(stored, 'candle')}" if stored else ""
         raise InputError(

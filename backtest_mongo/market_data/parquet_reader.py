@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from backtest_mongo.core.candle_headers import Places, find_places, named_zone
+from backtest_mongo.core.candle_headers import ColumnIndexes, find_columns, named_zone
 from backtest_mongo.core.time_zones import FIRST, LAST, NO_TIME, Millis, localize
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
@@ -102,8 +102,8 @@ def _open(stream: BinaryIO, kind: str) -> _File:
     return _File(reader.schema, sum(reader.get_batch(number).num_rows for number in numbers), batches)
 
 
-def _find(schema: pa.Schema, where: str, options: ReadOptions) -> tuple[list[str], Places]:
-    """Return the names of the columns, and the places of those that are needed."""
+def _find(schema: pa.Schema, where: str, options: ReadOptions) -> tuple[list[str], ColumnIndexes]:
+    """Return the names of the columns, and the indexes of those that are needed."""
     import pyarrow as pa
 
     names = list(options.columns or schema.names)
@@ -112,13 +112,13 @@ def _find(schema: pa.Schema, where: str, options: ReadOptions) -> tuple[list[str
             f"{where}: --columns has {len(names)} names, but the file has {format_count(len(schema.names), 'column')}"
         )
     # Pandas' name for an unnamed index.
-    typed = [place for place, field in enumerate(schema) if pa.types.is_timestamp(field.type)]
+    typed = [index for index, field in enumerate(schema) if pa.types.is_timestamp(field.type)]
     if len(typed) == 1 and len(names) > typed[0] and names[typed[0]].startswith("__index_level"):
         names[typed[0]] = "timestamp"
-    places = find_places(names, where, options.volume)
-    if places.clock is not None:
+    indexes = find_columns(names, where, options.volume)
+    if indexes.clock is not None:
         raise InputError(f"{where}: has a date and a time in two columns", hint="give one column with both")
-    return names, places
+    return names, indexes
 
 
 class _Table:
@@ -126,14 +126,14 @@ class _Table:
 
     def __init__(self, schema: pa.Schema, kind: str, where: str, options: ReadOptions) -> None:
         self.selection = SymbolSelection(where, options)
-        self._names, self._places = _find(schema, where, options)
+        self._names, self._indexes = _find(schema, where, options)
         self._kind = kind
         self._where = where
         self._options = options
         #: The names of the columns that are read.
-        self.wanted = [schema.names[place] for place in self._places.all]
+        self.wanted = [schema.names[index] for index in self._indexes.all]
         self._of = schema.names
-        self._type = schema.field(self._places.time).type
+        self._type = schema.field(self._indexes.time).type
         self._times: TimeFormat | None = None
         self._numbers = NumberFormat()
         self._known: tuple[int, ...] = ()
@@ -141,8 +141,8 @@ class _Table:
     def read(self, batch: pa.RecordBatch, done: int, position: int) -> Iterator[Chunk]:
         """Yield the candles of the batch that follows ``done`` rows of the file."""
         first = done == 0
-        columns: Columns = {"timestamp": self._read_times(batch.column(self._of[self._places.time]))}
-        prices = [batch.column(self._of[place]) for place in self._places.prices]
+        columns: Columns = {"timestamp": self._read_times(batch.column(self._of[self._indexes.time]))}
+        prices = [batch.column(self._of[index]) for index in self._indexes.prices]
         if first:
             texts = [make_column(_to_texts(part)) for part in prices if _is_text(part)]
             self._numbers = find_number_format(texts, self._where, self._options.decimal)
@@ -185,10 +185,10 @@ class _Table:
 
     def _choose(self, batch: pa.RecordBatch) -> Iterator[tuple[str | None, npt.NDArray[np.bool_]]]:
         """Yield each symbol that is read, with its rows."""
-        if self._places.symbol is None:
+        if self._indexes.symbol is None:
             yield None, np.ones(batch.num_rows, np.bool_)
             return
-        values = np.array(_to_texts(batch.column(self._of[self._places.symbol])), np.str_)
+        values = np.array(_to_texts(batch.column(self._of[self._indexes.symbol])), np.str_)
         for symbol, spellings in self.selection.choose(list(dict.fromkeys(values.tolist()))):
             yield symbol, np.isin(values, spellings)
 
@@ -197,26 +197,26 @@ class _Table:
 
         typed = pa.types.is_timestamp(self._type)
         naive = self._type.tz is None if typed else self._times is not None and self._times.naive
-        name = self._names[self._places.time]
+        name = self._names[self._indexes.time]
         zone = ""
         if naive and self._options.zone is not None:
             zone = f", which is in {self._options.zone}"
         elif naive and named_zone(name) is None:
             zone = ", which names no zone: taken as UTC"
         written = f" {self._times.note}" if self._times is not None and self._times.note else ""
-        prices = self._places.prices
+        prices = self._indexes.prices
         volume = f"volume from {self._names[prices[4]]!r}" if len(prices) > 4 else "no volume"
         return f"{self._kind}; {volume}, time from {name!r}{written}{zone}"
 
     def _reason(self, batch: pa.RecordBatch, row: int, columns: Columns) -> str:
         """Return why a row can't be read; empty if it can."""
         if columns["timestamp"][row] == NO_TIME:
-            value = batch.column(self._of[self._places.time])[row].as_py()
+            value = batch.column(self._of[self._indexes.time])[row].as_py()
             form = self._times or TimeFormat("pattern")
             return describe_time("" if value is None else str(value), form)
-        for name, place in zip(PRICES, self._places.prices, strict=False):
+        for name, index in zip(PRICES, self._indexes.prices, strict=False):
             if not math.isfinite(columns[name][row]):
-                value = batch.column(self._of[place])[row].as_py()
+                value = batch.column(self._of[index])[row].as_py()
                 if value is None:
                     return f"{name} is empty"
                 return f"{name} is {'not a number' if isinstance(value, str) else 'not finite'}: {str(value)[:40]!r}"
@@ -273,7 +273,7 @@ class _Table:
 
     @property
     def _name(self) -> str:
-        return self._names[self._places.time]
+        return self._names[self._indexes.time]
 
     @property
     def _hints(self) -> TimeHints:

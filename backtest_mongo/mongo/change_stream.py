@@ -21,7 +21,7 @@ from backtest_mongo.core.cancellation import retrieve_exception, shield
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, InputError, StoreError
-from backtest_mongo.mongo.changes import REMEMBERED, Change, Changes
+from backtest_mongo.mongo.change_decoder import REMEMBERED, Change, ChangeDecoder
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document
@@ -29,7 +29,7 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from asyncio import Future
 
-__all__ = ["Stream"]
+__all__ = ["ChangeStream"]
 
 #: How long the server waits for changes before it answers that there are none, so how long closing may take.
 _WAIT_MS: Final = 500
@@ -43,7 +43,7 @@ _REFUSED: Final = (13, 18)
 T = TypeVar("T")
 
 
-class Stream:
+class ChangeStream:
     """The change stream of one slot on one event loop; :meth:`begin` opens it and :meth:`close` ends it."""
 
     def __init__(self, hub: Hub, spec: SlotSpec, context: Key | None, after: str | None) -> None:
@@ -56,7 +56,7 @@ class Stream:
         self._watched = self._collection.with_options(codec_options=RAW_CODEC, read_concern=ReadConcern("majority"))
         self._context = context
         self._query: Document = dict(zip(spec.key, context, strict=False)) if context is not None else {}
-        self._changes = Changes(spec, context)
+        self._decoder = ChangeDecoder(spec, context)
         self._undecodable = UndecodableRows(spec, "a watch skipped a change of a row that can't be decoded")
         # Only `start_after` takes every kind of token, those that end a dropped collection's stream included.
         self._place: dict[str, Any] = {"start_after": {"_data": after}} if after is not None else {}
@@ -99,7 +99,7 @@ class Stream:
                 if self._hub.is_direct:
                     await self._slot.check_role("watching")
                 await self._take_place()
-                self._changes.remember(await self._slot.attempt("watching", lambda _: self._stored()))
+                self._decoder.remember(await self._slot.attempt("watching", lambda _: self._stored()))
 
     async def _take_place(self) -> None:
         while True:
@@ -205,7 +205,7 @@ class Stream:
             if event["operationType"] == "invalidate":
                 await self._drop_cursor()
                 continue
-            change = self._changes.of(event)
+            change = self._decoder.decode(event)
             if change is not None:
                 return change
         return None

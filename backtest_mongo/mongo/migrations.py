@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -26,7 +25,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
 
-from backtest_mongo.connection.batching import MOST, MOST_BYTES, Call
+from backtest_mongo.connection.batching import MAX_BATCH_BYTES, MAX_BATCH_CALLS, Call
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient, strip_frames
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
@@ -36,7 +35,7 @@ from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
-from backtest_mongo.mongo.undecodable import REPLACEMENT, UndecodableRows
+from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
 from backtest_mongo.types import Document
 
 __all__ = ["MongoStore"]
@@ -50,7 +49,7 @@ _STAMPS: Final = 4_096
 #: The largest number of rows that the server takes.
 _LARGEST: Final = 2**31 - 1
 
-Row = tuple[Key, Document]
+Upsert = tuple[Key, Document]
 T = TypeVar("T")
 
 Read = Call[Key, Document | None]
@@ -126,8 +125,8 @@ class MongoStore:
         #: What a command of our own needs besides its filter, to read one document as the collection does.
         self._reading: Document = {"limit": 1, "singleBatch": True} | ({"readConcern": concern} if concern else {})
         self._projection = dict.fromkeys((*spec.key, spec.field, "when", "removed"), 1)
-        self._cache = hub.cache
-        self._local = hub.cache.local
+        self._cache = hub.id_cache
+        self._local = hub.id_cache.local
         self._counts = slot.counts
         self._reads = slot.reads
         self._writes = slot.writes
@@ -158,7 +157,7 @@ class MongoStore:
                 for place, key in enumerate(keys)
             ]
             return [_unwrap(outcome) for outcome in await self._reads.call_all(reads)] if reads else []
-        rows = min(MOST, max(1, MOST_BYTES // max(1, self._slot.mean_size)))
+        rows = min(MAX_BATCH_CALLS, max(1, MAX_BATCH_BYTES // max(1, self._slot.mean_size)))
         calls: list[Call[Any, Any]] = []
         for start in range(0, len(keys), rows):
             some, theirs = keys[start : start + rows], observed[start : start + rows]
@@ -353,10 +352,10 @@ class MongoStore:
                 return
             query[item] = {"$type": "string", "$gt": page.last}
 
-    async def _find_page(self, query: Document, item: str) -> _Page:
+    async def _find_page(self, query: Document, item: str) -> ListPage:
         """Return a page of a list, or what of it fits into one reply of the server."""
         cursor: Any = self._collection.find_raw_batches(query, sort=[(item, 1)], limit=PAGE, batch_size=PAGE + 1)
-        page = self._decode(await anext(cursor, b""))
+        page = decode_page(await anext(cursor, b""), self._undecodable)
         page.is_last = not cursor.alive and page.count < PAGE
         await cursor.close()
         if page.error is not None and not page.is_last:
@@ -369,7 +368,7 @@ class MongoStore:
         A row that can't be decoded is left out.
         """
         query = dict(zip(self._spec.key, context, strict=False))
-        replies = _Replies(partial(self._find_newest, query, limit), self._decode)
+        replies = _Replies(partial(self._find_newest, query, limit), self._undecodable)
         while not replies.are_over:
             await self._slot.read("listing", replies.take)
         self._counts.lists.add(len(replies.rows))
@@ -379,36 +378,12 @@ class MongoStore:
         order = [("createDate", -1), ("_id", -1)]
         return self._collection.find_raw_batches(query, sort=order, limit=limit, batch_size=min(limit + 1, _LARGEST))
 
-    def _decode(self, reply: bytes) -> _Page:
-        """Decode a reply to a list. A row that can't be decoded is left out, and logged by its key."""
-        item = self._spec.key[-1]
-        try:
-            rows = bson.decode_all(reply, CODEC)
-        except BSONError:
-            pass
-        else:
-            return _Page(rows, len(rows), rows[-1].get(item) if rows else None)
-        page = _Page([], 0, None)
-        for raw in bson.decode_all(reply, RAW_CODEC):
-            page.count += 1
-            try:
-                row = bson.decode(raw.raw, CODEC)
-            except BSONError as error:
-                key = self._undecodable.report(raw.raw, error)
-                page.last = key.get(item)
-                # The list can't be carried on behind a key that is unknown.
-                page.error = error if page.last is None or REPLACEMENT in page.last else None
-            else:
-                page.rows.append(row)
-                page.last, page.error = row.get(item), None
-        return page
-
     # Writing
 
     def upsert(self, key: Key, fields: Document) -> Coroutine[Any, Any, None]:
         return self._writes.call(fields, "writing", key, (key,), _size(fields[self._spec.field]))
 
-    async def upsert_each(self, rows: Sequence[Row], observed: Sequence[ObservedOperation] = ()) -> None:
+    async def upsert_each(self, rows: Sequence[Upsert], observed: Sequence[ObservedOperation] = ()) -> None:
         """Upsert rows of any keys, those of one key in their order. An error of one is raised once all are done.
 
         A few are a call each, which is batched with those of others.
@@ -436,7 +411,7 @@ class MongoStore:
 
     async def _write_batch(self, calls: list[Write], attempts: Attempts) -> None:
         """Write rows with different keys; a row that is refused fails its own caller alone."""
-        if len(calls) == 1 and not attempts.are_repeated:
+        if len(calls) == 1 and not attempts.is_retry:
             (call,) = calls
             key = call.key
             try:
@@ -460,7 +435,7 @@ class MongoStore:
                 elif key not in writing.unsettled:
                     call.answer(None)
 
-    async def upsert_many(self, rows: Sequence[Row]) -> None:
+    async def upsert_many(self, rows: Sequence[Upsert]) -> None:
         """Upsert rows with different keys, in their order: those inserted are then the newest in this order.
 
         Each thousand is a request with a deadline of its own.
@@ -469,7 +444,7 @@ class MongoStore:
         steps = partial(self._upsert_in_order, rows)
         await self._writes.run_steps(steps, "writing a batch", None, keys, is_long=True)
 
-    async def _upsert_in_order(self, rows: Sequence[Row]) -> None:
+    async def _upsert_in_order(self, rows: Sequence[Upsert]) -> None:
         for chunk in _split_rows(rows, self._spec.field):
             rows_sent = len(chunk)
             writing = _Writing("writing a batch", chunk, is_ordered=True)
@@ -487,7 +462,7 @@ class MongoStore:
             PyMongoError, BSONError: what became of the rows in ``writing.unsettled`` is unknown.
         """
         since = None
-        if attempts.are_repeated:
+        if attempts.is_retry:
             applied = await self._find_applied(list(writing.unsettled.items()))
             writing.ids |= applied
             writing.store(applied)
@@ -582,16 +557,16 @@ class MongoStore:
             ]
         }
         update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": "$$NOW"}}]
-        query = self._query(key, await self._find_start(attempts) if attempts.are_repeated else None)
+        query = self._query(key, await self._find_start(attempts) if attempts.is_retry else None)
         found = (await self._collection.update_one({**query, "removed": {"$ne": True}}, update)).matched_count
-        if attempts.are_repeated and not found:
+        if attempts.is_retry and not found:
             row = await self._collection.find_one(self._slot.key_filter(key), {"removed": 1})
             if row is not None and row.get("removed") is not True:
                 raise self._make_replaced_error(key)
             # What an attempt before has removed is durable once this is.
             await self._confirm(self._slot.key_filter(key))
 
-    async def _find_applied(self, rows: Sequence[Row]) -> dict[Key, ObjectId]:
+    async def _find_applied(self, rows: Sequence[Upsert]) -> dict[Key, ObjectId]:
         """Return the ids of the rows that are stored exactly as they were sent, and durably."""
         sent = dict(rows)
         found: dict[Key, ObjectId] = {}
@@ -625,7 +600,7 @@ class MongoStore:
     async def _find_start(self, attempts: Attempts) -> datetime:
         """Return a time by the server's clock at which the first attempt had not begun yet."""
         hello = await self._collection.database.command("hello")
-        began: datetime = hello["localTime"] - timedelta(seconds=attempts.seconds, milliseconds=2)
+        began: datetime = hello["localTime"] - timedelta(seconds=attempts.elapsed_seconds, milliseconds=2)
         return began
 
     def _make_replaced_error(self, key: Key) -> BacktestMongoError:
@@ -641,26 +616,12 @@ class MongoStore:
         return unknown
 
 
-@dataclass(slots=True)
-class _Page:
-    """A part of a list: the rows that could be decoded, how many there were, and the last part of the last one's key.
-
-    ``error`` is why that is unknown.
-    """
-
-    rows: list[Document]
-    count: int
-    last: Any
-    error: BSONError | None = None
-    is_last: bool = False
-
-
 class _Replies:
     """The replies of a cursor, each a request of its own; a cursor that is lost begins again."""
 
-    def __init__(self, open_cursor: Callable[[], Any], decode: Callable[[bytes], _Page]) -> None:
+    def __init__(self, open_cursor: Callable[[], Any], undecodable: UndecodableRows) -> None:
         self._open_cursor = open_cursor
-        self._decode = decode
+        self._undecodable = undecodable
         self._cursor: Any = None
         self.rows: list[Document] = []
         self.are_over: bool = False
@@ -671,7 +632,7 @@ class _Replies:
             self.rows = []
             self._cursor = self._open_cursor()
         cursor, self._cursor = self._cursor, None
-        self.rows += self._decode(await anext(cursor, b"")).rows
+        self.rows += decode_page(await anext(cursor, b""), self._undecodable).rows
         self._cursor = cursor
         self.are_over = not cursor.alive
 
@@ -705,7 +666,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return bson.encode({"": one}, codec_options=CODEC) == bson.encode({"": other}, codec_options=CODEC)
 
 
-def _split_rows(rows: Sequence[Row], field: str) -> Iterator[dict[Key, Document]]:
+def _split_rows(rows: Sequence[Upsert], field: str) -> Iterator[dict[Key, Document]]:
     """Yield the rows in their order, as many at a time as one request takes, and of each key one."""
     chunk: dict[Key, Document] = {}
     size = 0
@@ -715,7 +676,7 @@ def _split_rows(rows: Sequence[Row], field: str) -> Iterator[dict[Key, Document]
             chunk, size = {}, 0
         chunk[key] = _update(fields)
         size += _size(fields[field])
-        if len(chunk) == MOST or size >= MOST_BYTES:
+        if len(chunk) == MAX_BATCH_CALLS or size >= MAX_BATCH_BYTES:
             yield chunk
             chunk, size = {}, 0
     if chunk:

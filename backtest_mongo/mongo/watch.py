@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Self
 
-from backtest_mongo.mongo.change_stream import Stream
-from backtest_mongo.mongo.changes import Change
+from backtest_mongo.mongo.change_decoder import Change
+from backtest_mongo.mongo.change_stream import ChangeStream
 
 __all__ = ["Watch"]
 
@@ -28,10 +28,10 @@ class Watch(AsyncIterator[Change]):
     iterator (``break`` is enough), and by :meth:`aclose` or ``backtest_mongo.close()``.
     """
 
-    def __init__(self, make: Callable[[], Stream | None], after: str | None = None) -> None:
+    def __init__(self, make: Callable[[], ChangeStream | None], after: str | None = None) -> None:
         self._make = make
         self._after = after
-        self._stream: Stream | None = None
+        self._stream: ChangeStream | None = None
         self._is_over = False
 
     @property
@@ -87,7 +87,7 @@ class Watch(AsyncIterator[Change]):
         if self._stream is not None:
             await self._stream.close()
 
-    async def _begin(self) -> Stream | None:
+    async def _begin(self) -> ChangeStream | None:
         if self._stream is None and not self._is_over:
             self._stream = self._make()
         if self._stream is not None:

@@ -35,24 +35,24 @@ from backtest_mongo.series.blocks import (
     UNREADABLE,
     Block,
     BlockGrid,
+    BlockHeader,
     DamagedBlock,
     DamagedBlockError,
-    Head,
     decode_documents,
     is_block,
     lacks_any,
     parse_blocks,
-    parse_head,
+    parse_header,
 )
 from backtest_mongo.series.queries import match_any, match_series
 from backtest_mongo.types import Document, Sealed
 
-__all__ = ["MongoBlocks", "Page", "Written", "find_start", "find_stretches"]
+__all__ = ["BlockStore", "Page", "Written", "find_start", "find_stretches"]
 
 #: Blocks read at a time: some megabytes.
 _PAGE: Final = 64
-_HEADS: Final = 100_000
-_HEAD: Final = {"start": 1, "format": 1, "rows": 1, "head": 1}
+_HEADERS: Final = 100_000
+_HEADER: Final = {"start": 1, "format": 1, "rows": 1, "head": 1}
 _RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 #: Before and after all times.
 _FIRST, _LAST = -(2**63), 2**63 - 1
@@ -81,7 +81,7 @@ class Page(NamedTuple):
     following: int | None
 
 
-class MongoBlocks:
+class BlockStore:
     """The blocks of one slot's series on one event loop."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
@@ -105,7 +105,7 @@ class MongoBlocks:
 
     async def _find(self, query: Document, projection: Document | None = None, limit: int = 0) -> list[Document]:
         """Return documents by their start, whatever they contain."""
-        options = {"sort": [("start", 1)], "limit": limit, "batch_size": _HEADS}
+        options = {"sort": [("start", 1)], "limit": limit, "batch_size": _HEADERS}
         try:
             # The driver's own decoder copies a reply once, and raw batches are copied three times on their way here.
             return await self._collection.find(query, projection, **options).to_list(None)
@@ -120,7 +120,7 @@ class MongoBlocks:
 
         It is one command: the driver's cursor takes longer than the server does, and mostly there is nothing.
         """
-        command = {"find": self._collection.name, "filter": query, "projection": projection, "batchSize": _HEADS}
+        command = {"find": self._collection.name, "filter": query, "projection": projection, "batchSize": _HEADERS}
         concern = self._collection.read_concern.document
         reply = await self._collection.database.command(
             {**command, "readConcern": concern} if concern else command, codec_options=_RAW
@@ -131,24 +131,24 @@ class MongoBlocks:
             return await self._find(query, projection)
         return [row for document in cursor["firstBatch"] for row in decode_documents(document.raw)]
 
-    async def read_heads(self, context: Key, grid: BlockGrid, first: int, end: int) -> list[Head]:
-        """Return the heads of the blocks that are read and start in a half-open range, out of the index alone."""
+    async def read_headers(self, context: Key, grid: BlockGrid, first: int, end: int) -> list[BlockHeader]:
+        """Return the headers of the blocks that are read and start in a half-open range, out of the index alone."""
         key = self.make_key(context)
         # Rows of others may lie so far out that a block there would not fit in 64 bits.
         within = {"$gte": min(max(first, _FIRST), _LAST), "$lt": min(max(end, _FIRST), _LAST)}
         query = {**key, "start": within, "format": FORMAT}
-        projection = {"_id": 0, **dict.fromkeys(key, 1), **_HEAD}
+        projection = {"_id": 0, **dict.fromkeys(key, 1), **_HEADER}
         found = await self._slot.read("reading the index", lambda: self._find(query, projection))
-        heads = [self._parse_head(document, grid, key) for document in found]
-        return [head for head in heads if head is not None]
+        headers = [self._parse_header(document, grid, key) for document in found]
+        return [header for header in headers if header is not None]
 
-    def _parse_head(self, document: Document, grid: BlockGrid, key: Document) -> Head | None:
-        """Return the head of a block that is read, and ``None`` of any other document."""
+    def _parse_header(self, document: Document, grid: BlockGrid, key: Document) -> BlockHeader | None:
+        """Return the header of a block that is read, and ``None`` of any other document."""
         try:
-            head = parse_head(document, grid, key)
+            header = parse_header(document, grid, key)
         except DamagedBlockError:
             return None
-        return head if head.rows == grid.rows or not self.complete_only else None
+        return header if header.rows == grid.rows or not self.complete_only else None
 
     def examine(self, documents: Iterable[Document], grid: BlockGrid, key: Document) -> list[Block | DamagedBlock]:
         """Return the blocks that documents hold, damaged or not, without those that are not read."""
@@ -189,10 +189,10 @@ class MongoBlocks:
         found = await self._slot.read("reading the blocks", fetch)
         return list(filter(is_block, found))[:count]
 
-    async def find_heads(self, context: Key, starts: Sequence[int]) -> list[Document]:
-        """Return the unparsed heads of what is stored of these blocks: announcements and damaged ones too."""
+    async def find_headers(self, context: Key, starts: Sequence[int]) -> list[Document]:
+        """Return the unparsed headers of what is stored of these blocks: announcements and damaged ones too."""
         query = {**self.make_key(context), "start": _among(starts)}
-        projection = {**dict.fromkeys(self._fields, 1), **_HEAD}
+        projection = {**dict.fromkeys(self._fields, 1), **_HEADER}
         return await self._slot.read("sealing", lambda: self._find(query, projection))
 
     async def is_unchanged(self, context: Key, block: Document) -> bool:
@@ -224,7 +224,7 @@ class MongoBlocks:
             places.append(place)
             # A complete block has every place of the grid.
             asked.append({**place, "$or": [{"rows": {"$ne": written[0].grid.rows}}, {"format": {"$ne": FORMAT}}]})
-        projection = {**dict.fromkeys(self._fields, 1), **_HEAD, "present": 1}
+        projection = {**dict.fromkeys(self._fields, 1), **_HEADER, "present": 1}
         query = match_any(asked)
         found = await self._slot.attempt("writing a batch", lambda _: self._find_at_once(query, projection))
         stale = _choose_stale(found, self._fields, written) if found else []
@@ -234,7 +234,7 @@ class MongoBlocks:
     async def drop_between(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> int:
         """Drop, within a request, blocks and announcements that overlap a half-open range, and return how many blocks.
 
-        Damaged blocks and those of later formats are dropped too; with the whole series also those whose start is no
+        Damaged blocks and those of newer formats are dropped too; with the whole series also those whose start is no
         time.
         """
         query = self._overlapping(context, grid, first, end)
@@ -290,11 +290,11 @@ class MongoBlocks:
     async def count_sealed(self, context: Key, grid: BlockGrid) -> Sealed:
         """Count the blocks that are read, their candles and their bytes."""
         key = self.make_key(context)
-        projection = {"_id": 0, **dict.fromkeys(key, 1), **_HEAD, "bytes": {"$bsonSize": "$$ROOT"}}
+        projection = {"_id": 0, **dict.fromkeys(key, 1), **_HEADER, "bytes": {"$bsonSize": "$$ROOT"}}
         found = await self._slot.read("reading the blocks", lambda: self._find(key, projection))
         sizes = [int(document.pop("bytes")) for document in found]
-        heads = [(self._parse_head(document, grid, key), size) for document, size in zip(found, sizes, strict=True)]
-        read = [(head.rows, size) for head, size in heads if head is not None]
+        headers = [(self._parse_header(document, grid, key), size) for document, size in zip(found, sizes, strict=True)]
+        read = [(header.rows, size) for header, size in headers if header is not None]
         return Sealed(len(read), sum(rows for rows, _ in read), sum(size for _, size in read))
 
     def make_key(self, context: Key) -> Document:

@@ -13,8 +13,8 @@ its key included, so a damaged or misplaced block is never taken for the candles
      open, high, low, close, volume,          the candles' columns, in the order of time
      checksum}                                CRC-32 of the whole block
 
-A document becomes a block by :func:`parse_block`, and its head by :func:`parse_head`. What these reject is damaged and
-never used, unless :func:`is_block` says that it is no block at all.
+A document becomes a block by :func:`parse_block`, and its header by :func:`parse_header`. What these reject is damaged
+and never used, unless :func:`is_block` says that it is no block at all.
 
 NumPy and Pcodec are imported when there is something for them to do.
 """
@@ -46,18 +46,18 @@ __all__ = [
     "UNREADABLE",
     "Block",
     "BlockGrid",
+    "BlockHeader",
     "DamagedBlock",
     "DamagedBlockError",
-    "Head",
     "decode_documents",
     "decode_into",
     "encode_block",
     "is_block",
-    "is_later",
+    "is_newer_format",
     "lacks_any",
     "parse_block",
     "parse_blocks",
-    "parse_head",
+    "parse_header",
 ]
 
 #: The version of the format that is written and read.
@@ -149,12 +149,12 @@ _INTEGERS: Final = {
     "head": (0, 2**32 - 1),
     "checksum": (0, 2**32 - 1),
 }
-_HEAD_FIELDS: Final = frozenset(("start", "format", "rows", "head"))
+_HEADER_FIELDS: Final = frozenset(("start", "format", "rows", "head"))
 _FIELDS: Final = frozenset((*_INTEGERS, "present", *PRICES))
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class BlockHeader:
     """What the index says of a block.
 
     Attributes:
@@ -171,7 +171,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Block(Head):
+class Block(BlockHeader):
     """A document whose every field is that of a block; its checksum has not been compared."""
 
     document: Document
@@ -186,8 +186,8 @@ class DamagedBlock:
 
 
 def is_block(document: Document) -> bool:
-    """Return whether a document is a block of this format, damaged or not: no announcement, and no later format's."""
-    if is_later(document):
+    """Return whether a document is a block of this format, damaged or not: no announcement, and no newer format's."""
+    if is_newer_format(document):
         return False
     is_announced = _is_integer(document.get("rows")) and document["rows"] == 0
     return not (
@@ -195,12 +195,12 @@ def is_block(document: Document) -> bool:
         and type(document.get("token")) is ObjectId
         and _is_integer(document.get("format"))
         and document["format"] == FORMAT
-        and not document.keys() & (_FIELDS - _HEAD_FIELDS)
+        and not document.keys() & (_FIELDS - _HEADER_FIELDS)
     )
 
 
-def is_later(document: Document) -> bool:
-    """Return whether a document is a block of a later format, which is neither read nor changed."""
+def is_newer_format(document: Document) -> bool:
+    """Return whether a document is a block of a newer format, which is neither read nor changed."""
     version = document.get("format")
     return _is_integer(version) and version > FORMAT
 
@@ -223,16 +223,16 @@ def parse_block(document: Document, grid: BlockGrid, key: Document | None = None
     Raises:
         DamagedBlockError: a field is missing or of another kind, or there is one too many.
     """
-    head = parse_head(document, grid, key)
+    header = parse_header(document, grid, key)
     _read_integer(document, "checksum")
     for name in PRICES:
         _check_bytes(document, name)
-    _check_presence(document, head.rows, grid)
-    return Block(head.start, head.end, head.first_place, head.rows, document)
+    _check_presence(document, header.rows, grid)
+    return Block(header.start, header.end, header.first_place, header.rows, document)
 
 
-def parse_head(document: Document, grid: BlockGrid, key: Document | None = None) -> Head:
-    """Return the head of a block, out of a document that may be without its other fields.
+def parse_header(document: Document, grid: BlockGrid, key: Document | None = None) -> BlockHeader:
+    """Return the header of a block, out of a document that may be without its other fields.
 
     Raises:
         DamagedBlockError: a field of it is missing or of another kind.
@@ -250,12 +250,12 @@ def parse_head(document: Document, grid: BlockGrid, key: Document | None = None)
         raise DamagedBlockError("its field _id holds something else")
     if rows > grid.rows:
         raise DamagedBlockError("it has more rows than the block has places")
-    if _checksum_head(document, own) != _read_integer(document, "head"):
+    if _checksum_header(document, own) != _read_integer(document, "head"):
         raise DamagedBlockError("its key, format or number of rows has changed")
     place, offset = grid.interval.locate(start)
     if offset or place % grid.rows:
         raise DamagedBlockError("its start is not on the grid")
-    return Head(start, grid.interval.time(place + grid.rows), place, rows)
+    return BlockHeader(start, grid.interval.time(place + grid.rows), place, rows)
 
 
 def lacks_any(document: Document, grid: BlockGrid, times: Iterable[int]) -> bool:
@@ -264,19 +264,19 @@ def lacks_any(document: Document, grid: BlockGrid, times: Iterable[int]) -> bool
     A damaged block lacks all, as does what is no block of this format.
     """
     try:
-        head = parse_head(document, grid)
-        _check_presence(document, head.rows, grid)
+        header = parse_header(document, grid)
+        _check_presence(document, header.rows, grid)
     except DamagedBlockError:
         return True
     present = _unpack_places(document["present"], grid) if "present" in document else None
     for time in times:
         place, offset = grid.interval.locate(time)
-        if offset or (present is not None and not present[place - head.first_place]):
+        if offset or (present is not None and not present[place - header.first_place]):
             return True
     return False
 
 
-def _checksum_head(document: Document, key: Document) -> int:
+def _checksum_header(document: Document, key: Document) -> int:
     known = {**{name: document[name] for name in ("start", "format", "rows")}, **key}
     return zlib.crc32(repr(sorted((name, str(value)) for name, value in known.items())).encode())
 
@@ -332,7 +332,7 @@ def encode_block(key: Document, grid: BlockGrid, candles: CandleArrays) -> Docum
     config = ChunkConfig(compression_level=_COMPRESSION_LEVEL)
     for name, column in zip(PRICES, candles.prices, strict=True):
         block[name] = Binary(standalone.simple_compress(np.ascontiguousarray(column), config))
-    block["head"] = _checksum_head(block, key)
+    block["head"] = _checksum_header(block, key)
     block["checksum"] = _checksum(block)
     return block
 

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.specs import Key
-from backtest_mongo.series.block_store import MongoBlocks
-from backtest_mongo.series.blocks import BlockGrid, Head
+from backtest_mongo.series.block_store import BlockStore
+from backtest_mongo.series.blocks import BlockGrid, BlockHeader
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.types import Coverage, Document, Gap, Sealed
 
@@ -34,16 +34,16 @@ class _Edge(NamedTuple):
 class CoverageReader:
     """Says what is stored of one slot's series; ``use_blocks`` uses what is sealed, which is faster."""
 
-    def __init__(self, rows: CandleRows, blocks: MongoBlocks, use_blocks: bool) -> None:
+    def __init__(self, rows: CandleRows, blocks: BlockStore, use_blocks: bool) -> None:
         self._rows = rows
         self._blocks = blocks
         self._use_blocks = use_blocks
         self._order: Document = dict.fromkeys(rows.spec.key, 1)
 
-    async def cover(self, context: Key, grid: BlockGrid) -> Coverage:
+    async def read_coverage(self, context: Key, grid: BlockGrid) -> Coverage:
         """Return the first and the last time of a series, and how many rows it has."""
-        sealed = await self._read_heads(context, grid, *_EVER)
-        whole = Coverage(None, None, sum(head.rows for head in sealed))
+        sealed = await self._read_headers(context, grid, *_EVER)
+        whole = Coverage(None, None, sum(header.rows for header in sealed))
         for first, end in _find_unsealed(sealed, grid, *_EVER):
             part = await self._cover_rows(context, first, end)
             whole = Coverage(part.first, part.last, whole.rows + part.rows)
@@ -125,9 +125,9 @@ class CoverageReader:
         """
         count_missing = grid.interval.missing
         # Blocks that lie in the range as a whole.
-        heads = await self._read_heads(context, grid, first, grid.start(last + 1))
+        headers = await self._read_headers(context, grid, first, grid.start(last + 1))
         known = position = first
-        for start in [*(head.start for head in heads if head.rows == grid.rows), last + 1]:
+        for start in [*(header.start for header in headers if header.rows == grid.rows), last + 1]:
             async for before, time, after in self._scan(context, grid, position, start):
                 if count_missing(known if before is None else before, time):
                     yield known if before is None else before, time
@@ -191,16 +191,16 @@ class CoverageReader:
             yield context
             query = {"$or": [_make_after(fields[: at + 1], context) for at in range(len(fields))]}
 
-    async def _read_heads(self, context: Key, grid: BlockGrid, first: int, end: int) -> list[Head]:
-        return await self._blocks.read_heads(context, grid, first, end) if self._use_blocks else []
+    async def _read_headers(self, context: Key, grid: BlockGrid, first: int, end: int) -> list[BlockHeader]:
+        return await self._blocks.read_headers(context, grid, first, end) if self._use_blocks else []
 
 
-def _find_unsealed(heads: Sequence[Head], grid: BlockGrid, first: int, end: int) -> Iterator[tuple[int, int]]:
+def _find_unsealed(headers: Sequence[BlockHeader], grid: BlockGrid, first: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of a range that are in no block; all blocks lie in the range."""
-    for head in heads:
-        if first < head.start:
-            yield first, head.start
-        first = grid.end(head.start)
+    for header in headers:
+        if first < header.start:
+            yield first, header.start
+        first = grid.end(header.start)
     if first < end:
         yield first, end
 

@@ -16,7 +16,7 @@ from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.errors import StoreError, StoreUnavailableError
-from backtest_mongo.series.block_store import MongoBlocks, find_start, find_stretches
+from backtest_mongo.series.block_store import BlockStore, find_start, find_stretches
 from backtest_mongo.series.blocks import Block, BlockGrid, DamagedBlock, DamagedBlockError, decode_into
 from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.series.rows import CandleRows
@@ -38,7 +38,7 @@ _WIDE: Final = 100_000
 class RangeReader:
     """Reads ranges of one slot's series. Without ``blocks`` they are read from rows alone."""
 
-    def __init__(self, rows: CandleRows, blocks: MongoBlocks | None, sealer: Sealer) -> None:
+    def __init__(self, rows: CandleRows, blocks: BlockStore | None, sealer: Sealer) -> None:
         self._rows = rows
         self._blocks = blocks
         self._sealer = sealer
@@ -94,7 +94,7 @@ class RangeReader:
         planner.damaged += decoder.damaged
         return None if decoder.damaged else answer.finish()
 
-    async def _mend(self, blocks: MongoBlocks, context: Key, grid: BlockGrid, damaged: Sequence[DamagedBlock]) -> None:
+    async def _mend(self, blocks: BlockStore, context: Key, grid: BlockGrid, damaged: Sequence[DamagedBlock]) -> None:
         documents = [block.document for block in damaged]
         for block in damaged:
             log().warning(
@@ -121,7 +121,7 @@ class _Step(NamedTuple):
 class _Planner:
     """Says what of a half-open range is read out of blocks; ``damaged`` are those that it leaves to the rows."""
 
-    def __init__(self, blocks: MongoBlocks | None, context: Key, grid: BlockGrid, first: int, end: int) -> None:
+    def __init__(self, blocks: BlockStore | None, context: Key, grid: BlockGrid, first: int, end: int) -> None:
         self._blocks = blocks
         self._context = context
         self.grid = grid

@@ -55,7 +55,7 @@ class CandleRows:
         self._fields = spec.key[:-1]
         self._slot = SlotCollection(hub, spec, reads_need_indexes=True)
         self._collection = self._slot.documents
-        self._cache = hub.cache
+        self._cache = hub.id_cache
         self.counts: SlotCounts = self._slot.counts
         #: The queue of the slot's writes.
         self.writes: Queue[Any, Any] = self._slot.writes
@@ -176,7 +176,7 @@ class CandleRows:
         self.counts.writes.add(len(insertion.inserted))
 
     async def _attempt_insert(self, insertion: Insertion, attempts: Attempts) -> None:
-        if attempts.are_repeated:
+        if attempts.is_retry:
             # What an attempt whose answer was lost has inserted bears the ids that it was given here.
             insertion.take(await self._find_applied_ids(insertion.left))
         documents = insertion.left
@@ -248,7 +248,7 @@ class CandleRows:
         async def delete(attempts: Attempts) -> int:
             deleted = (await self._collection.delete_many(query)).deleted_count
             # An attempt whose answer was lost has deleted those that were there.
-            return known if attempts.are_repeated else int(deleted)
+            return known if attempts.is_retry else int(deleted)
 
         return await self._slot.attempt(DELETING, delete)
 

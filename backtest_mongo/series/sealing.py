@@ -11,7 +11,7 @@ from backtest_mongo import types
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.series.block_store import MongoBlocks, find_start, find_stretches
+from backtest_mongo.series.block_store import BlockStore, find_start, find_stretches
 from backtest_mongo.series.blocks import (
     Block,
     BlockGrid,
@@ -19,8 +19,8 @@ from backtest_mongo.series.blocks import (
     DamagedBlockError,
     decode_into,
     encode_block,
-    is_later,
-    parse_head,
+    is_newer_format,
+    parse_header,
 )
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.types import Document
@@ -39,7 +39,7 @@ NO_SERIES: Final = "its key is that of no series"
 class Sealer:
     """Seals and verifies the blocks of one slot's series."""
 
-    def __init__(self, rows: CandleRows, blocks: MongoBlocks) -> None:
+    def __init__(self, rows: CandleRows, blocks: BlockStore) -> None:
         self._rows = rows
         self._blocks = blocks
 
@@ -76,10 +76,10 @@ class Sealer:
         """Return which of these blocks are sealed; those that a later version of this library has sealed count too."""
         key = self._blocks.make_key(context)
         sealed = set()
-        for head in await self._blocks.find_heads(context, starts):
+        for header in await self._blocks.find_headers(context, starts):
             with suppress(DamagedBlockError):
-                if is_later(head) or parse_head(head, grid, key):
-                    sealed.add(find_start(head))
+                if is_newer_format(header) or parse_header(header, grid, key):
+                    sealed.add(find_start(header))
         return {start for start in starts if start in sealed}
 
     async def _fetch(self, context: Key, first: int, end: int) -> CandleArrays:

@@ -15,7 +15,7 @@ from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.series.block_store import MongoBlocks
+from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.series.coverage import CoverageReader
 from backtest_mongo.series.ranges import RangeReader
@@ -27,19 +27,19 @@ from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["SeriesStore"]
+__all__ = ["MongoSeriesStore"]
 
 _LATEST: Final = 2**63 - 1
 
 
-class SeriesStore:
+class MongoSeriesStore:
     """A slot's series in MongoDB, and what was read of them in memory. Times are in milliseconds."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         use_blocks = hub.config.CC_CANDLE_BLOCKS
-        self._memory = hub.candles
+        self._memory = hub.candle_cache
         self._rows = CandleRows(hub, spec)
-        self._blocks = MongoBlocks(hub, spec)
+        self._blocks = BlockStore(hub, spec)
         self._sealer = Sealer(self._rows, self._blocks)
         self._seals = use_blocks
         self._ranges = RangeReader(self._rows, self._blocks if use_blocks else None, self._sealer)
@@ -122,7 +122,7 @@ class SeriesStore:
 
     async def coverage(self, context: Key, interval: IntervalGrid) -> Coverage:
         """Return the first and the last time of a series, and how many rows it has."""
-        return await self._coverage.cover(context, BlockGrid.of(interval))
+        return await self._coverage.read_coverage(context, BlockGrid.of(interval))
 
     async def survey(
         self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
@@ -130,11 +130,11 @@ class SeriesStore:
         """Return what is stored of a half-open range, and how many blocks overlap it."""
         return await self._coverage.survey(context, BlockGrid.of(interval), first, end)
 
-    async def bounds(self, context: Key) -> tuple[int, int] | None:
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
         """Return the times of the first and the last row, or ``None`` if there is none."""
         return await self._coverage.find_bounds(context)
 
-    async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         """Return the times of the last row before ``first`` and of the first one from ``end`` on."""
         return await self._coverage.find_around(context, first, end)
 
@@ -142,13 +142,13 @@ class SeriesStore:
         """Yield the gaps of a series whose first and last row are at ``bounds``, by time."""
         return self._coverage.find_gaps(context, BlockGrid.of(finder.interval), finder, bounds)
 
-    def contexts(self) -> AsyncIterator[Key]:
+    def list_contexts(self) -> AsyncIterator[Key]:
         """Yield the context of each series there is, in the order of the key."""
         return self._coverage.list_contexts()
 
     # Blocks
 
-    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
         """Return the number of blocks, their rows and their bytes."""
         return await self._coverage.count_sealed(context, BlockGrid.of(interval))
 

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pymongo
 from bson import ObjectId
 
-from backtest_mongo.connection.batching import MOST_BYTES, Call
+from backtest_mongo.connection.batching import MAX_BATCH_BYTES, Call
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import forget_candles
+from backtest_mongo.connection.hub_registry import forget_candles
 from backtest_mongo.connection.operation import Attempts, WaitBudget, seconds_left
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import BacktestMongoError, StoreError, StoreUnavailableError
-from backtest_mongo.series.block_store import MongoBlocks, Written
+from backtest_mongo.series.block_store import BlockStore, Written
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.series.rows import DELETING, WRITING, CandleRows, Insertion
@@ -48,7 +48,7 @@ __all__ = ["CandleWriter"]
 #: Rows inserted at a time.
 _INSERTED: Final = 10_000
 #: What a row of a small write counts towards the bytes of a batch, so that a batch has 4,000 rows at most.
-_ROW_BYTES: Final = MOST_BYTES // 4_000
+_ROW_BYTES: Final = MAX_BATCH_BYTES // 4_000
 #: Small writes of more rows ask first which of them are stored. The question takes as long as four rejected rows, and
 #: these writes tend to hold the last few candles, of which most are stored.
 _UNASKED: Final = 1
@@ -103,7 +103,7 @@ class _Deleted(NamedTuple):
 class CandleWriter:
     """Inserts and deletes the candles of one slot's series; with ``sealer`` it seals what an insertion completes."""
 
-    def __init__(self, hub: Hub, rows: CandleRows, blocks: MongoBlocks, sealer: Sealer | None) -> None:
+    def __init__(self, hub: Hub, rows: CandleRows, blocks: BlockStore, sealer: Sealer | None) -> None:
         self._hub = hub
         self._rows = rows
         self._blocks = blocks

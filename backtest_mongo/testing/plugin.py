@@ -1,8 +1,8 @@
 """What the fixtures of the pytest plugin do; `pytest_backtest_mongo` declares them.
 
 It uses the public API, and private parts only for what that can't do: `adapters.isolation` puts the state of the
-process back, `embedded.shared` gives all workers of pytest-xdist the same servers, and `Given`, `MongoURI` and `Config`
-of `core.config` keep passwords out of pytest's reports.
+process back, `embedded.shared` gives all workers of pytest-xdist the same servers, and `MaskedDict`, `MongoURI` and
+`Config` of `core.config` keep passwords out of pytest's reports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 
 from backtest_mongo import ServerError, embedded, install, persist, set_config
 from backtest_mongo.adapters.isolation import LoopGuards, isolate, refuse_default_directory, remove_database
-from backtest_mongo.core.config import Config, Given, MongoURI
+from backtest_mongo.core.config import Config, MaskedDict, MongoURI
 
 __all__ = [
     "BacktestServers",
@@ -49,7 +49,7 @@ class BacktestServers:
         are_embedded: whether they were started for this run and hold nobody else's data.
     """
 
-    config: Given
+    config: MaskedDict
     are_embedded: bool
 
 
@@ -64,7 +64,7 @@ class BacktestStore:
             are the same in every database, as Node's are, and hold ids that no other database has.
     """
 
-    config: Given
+    config: MaskedDict
     database: str
 
     @property
@@ -74,7 +74,7 @@ class BacktestStore:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that point another process at this database; add them to ``os.environ``."""
-        return Given({name: str(value) for name, value in self.config.items()})
+        return MaskedDict({name: str(value) for name, value in self.config.items()})
 
 
 @contextmanager
@@ -87,9 +87,9 @@ def provide_servers(worker: str, directory: Path) -> Iterator[BacktestServers]:
     """
     if any(os.environ.get(name) for name in _NAMING):
         # As they are now: a test may change the environment.
-        named = Given({name: os.environ[name] for name in _SERVERS if os.environ.get(name)})
+        named = MaskedDict({name: os.environ[name] for name in _SERVERS if os.environ.get(name)})
         default = Config.model_fields[_MONGO].default.get_secret_value()
-        yield BacktestServers(Given({_MONGO: default, **named}), False)
+        yield BacktestServers(MaskedDict({_MONGO: default, **named}), False)
         return
     with ExitStack() as stack:
         config, problem = {}, ""
@@ -100,7 +100,7 @@ def provide_servers(worker: str, directory: Path) -> Iterator[BacktestServers]:
         if problem:  # outside the handler and without a traceback, as the test is not at fault
             others = "or name servers of yours by CC_MONGO_CONNECTION_STRING and CC_REDIS_HOST"
             pytest.fail(f"backtest_servers: {problem}; {others}", pytrace=False)
-        yield BacktestServers(Given(config), True)
+        yield BacktestServers(MaskedDict(config), True)
 
 
 @contextmanager
@@ -118,8 +118,8 @@ def _share_servers(worker: str, directory: Path) -> Iterator[dict[str, Any]]:
         yield config
 
 
-# With --showlocals pytest shows the variables of failed functions: what may hold a password is a Given, or a URI that
-# masks itself.
+# With --showlocals pytest shows the variables of failed functions: what may hold a password is a MaskedDict, or a URI
+# that masks itself.
 
 
 @contextmanager
@@ -142,10 +142,10 @@ def provide_store(servers: BacktestServers, driver: str = "") -> Iterator[Backte
             pytest.fail(f"backtest_store: {database} can't be removed: {problem}", pytrace=False)
 
 
-def _name_database(config: Given, name: str, driver: str) -> Given:
+def _name_database(config: MaskedDict, name: str, driver: str) -> MaskedDict:
     uri = MongoURI(config[_MONGO]).with_database(name)
     chosen = {"CC_MONGO_DRIVER": driver} if driver else {}
-    return Given({**config, **chosen, _MONGO: uri.get_secret_value()})
+    return MaskedDict({**config, **chosen, _MONGO: uri.get_secret_value()})
 
 
 @contextmanager

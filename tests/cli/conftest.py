@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from backtest_mongo.core.config import Given
+from backtest_mongo.core.config import MaskedDict
 from tests.conftest import on_database
 from tests.support.candle_commands import Database
 
@@ -16,8 +16,8 @@ from tests.support.candle_commands import Database
 @pytest.fixture
 def database(servers: dict[str, Any], unique: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     uri = on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)
-    given = Given({**servers, "CC_MONGO_CONNECTION_STRING": uri})
-    environment = Given({name: str(value) for name, value in given.items() if value})
+    given = MaskedDict({**servers, "CC_MONGO_CONNECTION_STRING": uri})
+    environment = MaskedDict({name: str(value) for name, value in given.items() if value})
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "100")

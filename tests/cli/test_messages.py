@@ -443,7 +443,7 @@ async def test_missing_mongodb_is_named_by_its_address_and_without_credentials(n
 
 
 async def test_missing_servers_are_named_by_wait_for_init(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.3)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.3)
     host, port = nowhere.split(":")
     await setup(
         CC_MONGO_CONNECTION_STRING=f"mongodb://user:s3cret@{nowhere}/db",

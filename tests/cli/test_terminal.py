@@ -27,10 +27,10 @@ from backtest_mongo.cli.command_runner import exit_cleanly
 from backtest_mongo.cli.inspect_slot import RowPrinter
 from backtest_mongo.cli.progress_bar import ProgressBar
 from backtest_mongo.cli.terminal import Terminal
-from backtest_mongo.core.config import Given
+from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.control_characters import escape_controls
 from backtest_mongo.core.log import log
-from backtest_mongo.mongo.changes import Change
+from backtest_mongo.mongo.change_decoder import Change
 from tests.conftest import on_database, tiny_blocks
 from tests.support import uniform
 from tests.support.commands import Done, commands, invoke
@@ -96,7 +96,7 @@ def hostile(
 ) -> Iterator[MongoClient[dict[str, Any]]]:
     """A database that the environment names, all of whose names and payloads are hostile, and a dump of it."""
     uri = on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)
-    given = Given({**servers, "CC_MONGO_CONNECTION_STRING": uri})
+    given = MaskedDict({**servers, "CC_MONGO_CONNECTION_STRING": uri})
     for name, value in given.items():
         monkeypatch.setenv(name, str(value))
     tiny_blocks(monkeypatch)

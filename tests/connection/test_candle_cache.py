@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest_mongo.connection.candle_cache import BLOCK, BLOCK_BYTES, CandleColumns, Series
+from backtest_mongo.connection.candle_cache import CHUNK, CHUNK_BYTES, CandleCache, SeriesCache
 from backtest_mongo.core.arrays import CandleArrays
 from backtest_mongo.core.interval_grid import GRIDS
 
@@ -24,15 +24,15 @@ def candles(*positions: int) -> list[dict[str, Any]]:
     return [candle(position) for position in positions]
 
 
-def cache(blocks: float = 100) -> CandleColumns:
-    return CandleColumns(int(blocks * BLOCK_BYTES))
+def make_cache(chunks: float = 100) -> CandleCache:
+    return CandleCache(int(chunks * CHUNK_BYTES))
 
 
-def series(columns: CandleColumns | None = None, context: tuple[str, ...] = CONTEXT) -> Series:
-    return (columns or cache()).series(context, GRIDS["1m"])
+def series(cache: CandleCache | None = None, context: tuple[str, ...] = CONTEXT) -> SeriesCache:
+    return (cache or make_cache()).series(context, GRIDS["1m"])
 
 
-def put(into: Series, rows: list[dict[str, Any]], as_arrays: bool) -> None:
+def put(into: SeriesCache, rows: list[dict[str, Any]], as_arrays: bool) -> None:
     if not as_arrays:
         into.put(rows)
         return
@@ -56,15 +56,15 @@ def test_rows_are_returned_up_to_the_first_that_is_not_kept(as_arrays: bool) -> 
 
 
 @WAYS
-@pytest.mark.parametrize("first", [BLOCK - 2, -2, -BLOCK - 2, 28_333_333 // BLOCK * BLOCK - 2])
-def test_rows_go_on_from_one_block_into_the_next(first: int, as_arrays: bool) -> None:
+@pytest.mark.parametrize("first", [CHUNK - 2, -2, -CHUNK - 2, 28_333_333 // CHUNK * CHUNK - 2])
+def test_rows_go_on_from_one_chunk_into_the_next(first: int, as_arrays: bool) -> None:
     here = series()
-    positions = range(first, first + 2 * BLOCK + 4)
+    positions = range(first, first + 2 * CHUNK + 4)
     put(here, candles(*positions), as_arrays)
     assert here.get(first, len(positions)) == (candles(*positions), len(positions))
     assert here.get(first, len(positions) + 5) == (candles(*positions), len(positions))
     assert here.get(first + 1, 2) == (candles(first + 1, first + 2), 2)
-    assert here.get(first + 2, BLOCK) == (candles(*range(first + 2, first + 2 + BLOCK)), BLOCK)
+    assert here.get(first + 2, CHUNK) == (candles(*range(first + 2, first + 2 + CHUNK)), CHUNK)
     assert here.get(first - 1, 9) == ([], 0)
 
 
@@ -88,57 +88,57 @@ def test_off_grid_rows_are_not_kept(as_arrays: bool) -> None:
 
 @WAYS
 def test_series_are_apart(as_arrays: bool) -> None:
-    columns = cache()
-    here, there = series(columns), series(columns, ("binance", "ETHUSDT", "1m"))
+    cache = make_cache()
+    here, there = series(cache), series(cache, ("binance", "ETHUSDT", "1m"))
     put(here, candles(1), as_arrays)
     put(there, [candle(1, open=7.0)], as_arrays)
     assert here.get(1, 1) == (candles(1), 1)
     assert there.get(1, 1) == ([candle(1, open=7.0)], 1)
-    assert series(columns) is here
+    assert series(cache) is here
 
 
 def test_room_is_what_the_bytes_hold() -> None:
-    assert BLOCK_BYTES == 1024 * 41 + 1024
-    assert [cache(blocks).rows for blocks in (0, 0.99, 1, 2.5)] == [0, 0, BLOCK, 2 * BLOCK]
-    columns = cache()
-    assert columns.bytes == 0
-    series(columns).put(candles(0, BLOCK))
-    assert columns.bytes == 2 * BLOCK_BYTES
-    columns.clear()
-    assert columns.bytes == 0
-    assert series(columns).get(0, 1) == ([], 0)
+    assert CHUNK_BYTES == 1024 * 41 + 1024
+    assert [make_cache(chunks).rows for chunks in (0, 0.99, 1, 2.5)] == [0, 0, CHUNK, 2 * CHUNK]
+    cache = make_cache()
+    assert cache.bytes == 0
+    series(cache).put(candles(0, CHUNK))
+    assert cache.bytes == 2 * CHUNK_BYTES
+    cache.clear()
+    assert cache.bytes == 0
+    assert series(cache).get(0, 1) == ([], 0)
 
 
 @WAYS
 def test_least_recently_used_block_is_dropped_when_they_are_full(as_arrays: bool) -> None:
-    columns = cache(3)
-    here = series(columns)
+    cache = make_cache(3)
+    here = series(cache)
     for number in range(3):
-        put(here, candles(number * BLOCK), as_arrays)
+        put(here, candles(number * CHUNK), as_arrays)
     assert here.get(0, 1) == (candles(0), 1)
-    put(here, candles(3 * BLOCK), as_arrays)
-    assert columns.bytes == 3 * BLOCK_BYTES
-    kept = [here.get(number * BLOCK, 1)[1] for number in range(4)]
+    put(here, candles(3 * CHUNK), as_arrays)
+    assert cache.bytes == 3 * CHUNK_BYTES
+    kept = [here.get(number * CHUNK, 1)[1] for number in range(4)]
     assert kept == [1, 0, 1, 1]
-    # Writing uses a block too.
+    # Writing uses a chunk too.
     put(here, candles(1), as_arrays)
-    put(here, candles(4 * BLOCK), as_arrays)
-    assert [here.get(number * BLOCK, 1)[1] for number in range(5)] == [1, 0, 0, 1, 1]
+    put(here, candles(4 * CHUNK), as_arrays)
+    assert [here.get(number * CHUNK, 1)[1] for number in range(5)] == [1, 0, 0, 1, 1]
 
 
 @WAYS
 def test_forgotten_series_keeps_nothing_and_comes_back_empty(as_arrays: bool) -> None:
-    columns = cache()
-    here, there = series(columns), series(columns, ("binance", "ETHUSDT", "1m"))
+    cache = make_cache()
+    here, there = series(cache), series(cache, ("binance", "ETHUSDT", "1m"))
     for each in (here, there):
-        put(each, candles(1, BLOCK), as_arrays)
+        put(each, candles(1, CHUNK), as_arrays)
         assert not each.is_forgotten
-    columns.forget(CONTEXT)
-    columns.forget(("none", "of", "them"))
+    cache.forget(CONTEXT)
+    cache.forget(("none", "of", "them"))
     assert here.is_forgotten
-    assert columns.bytes == 2 * BLOCK_BYTES
+    assert cache.bytes == 2 * CHUNK_BYTES
     put(here, candles(1), as_arrays)  # read before the candles were deleted
-    again = series(columns)
+    again = series(cache)
     assert again is not here
     assert not again.is_forgotten
     assert again.get(1, 1) == here.get(1, 1) == ([], 0)
@@ -182,10 +182,10 @@ class TestReadingAhead:
         assert here.rows_ahead(90 + 64, range(10, 200)) == 256
 
     def test_small_cache_is_not_filled_by_one_window(self) -> None:
-        here = series(cache(1))
-        assert [here.rows_ahead(missing, range(10, 20)) for missing in (15, 15 + BLOCK, 15 + 9 * BLOCK)] == [
+        here = series(make_cache(1))
+        assert [here.rows_ahead(missing, range(10, 20)) for missing in (15, 15 + CHUNK, 15 + 9 * CHUNK)] == [
             64,
             256,
             256,
         ]
-        assert series(cache(0)).rows_ahead(15, range(10, 20)) == 0
+        assert series(make_cache(0)).rows_ahead(15, range(10, 20)) == 0

@@ -10,7 +10,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import SignalAdapter, StateAdapter, StoreUnavailableError, close, get_redis, setup, wait_for_init
-from backtest_mongo.connection import loops
+from backtest_mongo.connection import hub_registry
 from tests.conftest import Deployment, drop_database
 from tests.support.deadlines import SECONDS
 
@@ -37,8 +37,8 @@ async def test_close_that_is_cancelled_closes_all_the_same(config: dict[str, Any
         closing.cancel()
         await asyncio.wait([closing])
     await close()
-    assert loops._retired == []
-    assert loops._hubs == {}
+    assert hub_registry._retired == []
+    assert hub_registry._hubs == {}
 
 
 async def test_close_with_pending_operations_leaves_nothing_open(config: dict[str, Any], unique: str) -> None:
@@ -63,8 +63,8 @@ async def test_close_with_pending_operations_leaves_nothing_open(config: dict[st
 async def test_async_with_closes_at_the_end(config: dict[str, Any], unique: str) -> None:
     async with setup(config):
         await SignalAdapter(*CONTEXT, unique).read_signal_data()
-        assert loops._hubs
-    assert not loops._hubs
+        assert hub_registry._hubs
+    assert not hub_registry._hubs
 
 
 async def test_async_with_closes_after_an_error(config: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ async def test_async_with_closes_after_an_error(config: dict[str, Any]) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await fail()
-    assert not loops._hubs
+    assert not hub_registry._hubs
 
 
 async def test_nothing_is_left_open_after_close(config: dict[str, Any], unique: str) -> None:
@@ -109,14 +109,14 @@ async def test_changed_configuration_takes_effect_and_the_old_connections_are_cl
     await signal.write_signal_data({"n": 1})
     other = config["CC_MONGO_CONNECTION_STRING"].replace(f"/{unique}", f"/{unique}-2")
     await setup({**config, "CC_MONGO_CONNECTION_STRING": other})
-    assert loops._hubs == {}
-    assert loops._retired == []
+    assert hub_registry._hubs == {}
+    assert hub_registry._retired == []
     assert await signal.read_signal_data() is None
     backtest_mongo.set_config(config)
     assert await signal.read_signal_data() == {"n": 1}
-    assert len(loops._retired) == 1  # nobody has awaited its end yet
+    assert len(hub_registry._retired) == 1  # nobody has awaited its end yet
     await close()
-    assert loops._retired == []
+    assert hub_registry._retired == []
     for name in (unique, f"{unique}-2"):
         await drop_database(name)
     await close()

@@ -17,8 +17,8 @@ import pytest
 import backtest_mongo
 from backtest_mongo import CandleAdapter, StateAdapter, stats
 from backtest_mongo.connection.command_guard import CommandGuard
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.loop_clock import LoopClock
-from backtest_mongo.connection.loops import current_hub
 from backtest_mongo.connection.operation import WaitBudget
 from tests.conftest import Deployment
 from tests.support import redis_servers
@@ -101,9 +101,9 @@ async def test_breaker_opens_with_the_fifth_operation_on_an_unreachable_redis(
 
 async def test_breaker_opens_with_the_fifth_operation_on_a_redis_that_is_frozen(redis: RedisNode, unique: str) -> None:
     await StateAdapter(unique, "absent").read_state_data()
-    await current_hub().cache.settle()
+    await current_hub().id_cache.settle()
     kill(redis.pid, signal.SIGSTOP)
-    current_hub().cache._guard._breaker.record_success()  # whatever a busy machine has made of the first one
+    current_hub().id_cache._guard._breaker.record_success()  # whatever a busy machine has made of the first one
     found = []
     for _ in range(7):
         await StateAdapter(unique, "absent").read_state_data()
@@ -225,8 +225,8 @@ async def test_loop_that_is_blocked_in_each_turn_still_sees_redis_answers(redis:
     found = []
     for number in range(6):
         await StateAdapter(unique, f"b{number}").write_state_data({"n": number}, WHEN)
-        cache = current_hub().cache
-        found.append((cache.is_breaker_open, cache._guard._breaker._failures, len(cache._guard._commands)))
+        id_cache = current_hub().id_cache
+        found.append((id_cache.is_breaker_open, id_cache._guard._breaker._failures, len(id_cache._guard._commands)))
         await backtest_mongo.close()
     done = True
     await holding_up

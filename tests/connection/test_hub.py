@@ -28,7 +28,7 @@ from backtest_mongo import (
     get_redis,
     setup,
 )
-from backtest_mongo.connection import loops
+from backtest_mongo.connection import hub_registry
 from tests.conftest import Deployment, drop_database, on_database
 from tests.support.deadlines import PROCESS_SECONDS
 
@@ -43,7 +43,7 @@ async def test_setup_and_adapters_open_no_connection() -> None:
     await setup(CC_MONGO_CONNECTION_STRING=NOBODY, CC_REDIS_PORT=1)
     SignalAdapter(*CONTEXT, "binance")
     backtest_mongo.persist.signal(*CONTEXT, "binance")
-    assert not loops._hubs
+    assert not hub_registry._hubs
 
 
 def test_adapters_need_no_event_loop() -> None:
@@ -66,14 +66,14 @@ async def test_adapters_share_one_set_of_connections(deployment: Deployment, uni
     await asyncio.gather(
         SignalAdapter(*CONTEXT, unique).read_signal_data(), StateAdapter(unique, "b").read_state_data()
     )
-    assert len(loops._hubs) == 1
-    assert loops.current_hub() is loops.current_hub()
+    assert len(hub_registry._hubs) == 1
+    assert hub_registry.current_hub() is hub_registry.current_hub()
 
 
 async def test_uri_without_a_database_uses_the_default_name(servers: dict[str, Any], driver: str) -> None:
     uri = on_database(servers["CC_MONGO_CONNECTION_STRING"], "")
     await setup({**servers, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_DRIVER": driver})
-    assert loops.current_hub().database.name == "backtest-kit"
+    assert hub_registry.current_hub().database.name == "backtest-kit"
     await close()
 
 
@@ -91,7 +91,7 @@ async def test_writes_use_majority_unless_the_uri_says_otherwise(
     driver: str, options: str, concern: dict[str, Any]
 ) -> None:
     await setup(CC_MONGO_CONNECTION_STRING=f"mongodb://127.0.0.1:1/x{options}", CC_MONGO_DRIVER=driver)
-    assert loops.current_hub().database.write_concern.document == concern
+    assert hub_registry.current_hub().database.write_concern.document == concern
     await close()
 
 
@@ -113,14 +113,14 @@ async def test_server_selection_has_a_deadline_unless_the_uri_sets_one(
     driver: str, uri: str | None, seconds: float
 ) -> None:
     await setup(CC_MONGO_CONNECTION_STRING=uri, CC_MONGO_TIMEOUT_MS=300, CC_MONGO_DRIVER=driver)
-    assert loops.current_hub().mongo.options.timeout == seconds
+    assert hub_registry.current_hub().mongo.options.timeout == seconds
     await close()
 
 
 async def test_reads_go_to_the_primary_whatever_the_uri_says(driver: str) -> None:
     uri = "mongodb://127.0.0.1:1/x?readPreference=secondary"
     await setup(CC_MONGO_CONNECTION_STRING=uri, CC_MONGO_DRIVER=driver)
-    assert loops.current_hub().database.read_preference == pymongo.ReadPreference.PRIMARY
+    assert hub_registry.current_hub().database.read_preference == pymongo.ReadPreference.PRIMARY
     await close()
 
 
@@ -201,7 +201,7 @@ def test_threads_with_a_loop_each(config: dict[str, Any], unique: str) -> None:
             await state.write_state_data({"n": number}, 1)
             barrier.wait()
             found[number] = await state.read_state_data()
-            assert len(loops._hubs) == 4
+            assert len(hub_registry._hubs) == 4
             barrier.wait()
             await close()
 

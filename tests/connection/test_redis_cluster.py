@@ -14,7 +14,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 import backtest_mongo
 from backtest_mongo import SLOTS, CandleAdapter, InitError, StateAdapter, get_config, set_config
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.redis_clients import RedisClient, get_all, make_redis_client, set_all
 from backtest_mongo.connection.redis_cluster import Cluster
 from tests.conftest import Deployment, drop_database
@@ -48,7 +48,7 @@ async def client(cluster: ClusterServers) -> AsyncIterator[RedisClient]:
 
 def forget_ids() -> None:
     """Make this process ask Redis again."""
-    current_hub().cache.local._ids.clear()
+    current_hub().id_cache.local._ids.clear()
 
 
 async def test_ids_of_every_slot_are_found_by_another_process(deployment: Deployment, unique: str) -> None:

@@ -14,7 +14,7 @@ from bson import ObjectId
 import backtest_mongo
 from backtest_mongo import InitError, SlotSpec, StateAdapter
 from backtest_mongo.connection import id_cache as cache
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from faults.proxy import Proxy
 from tests.conftest import Deployment
 from tests.support import uniform
@@ -84,7 +84,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
     state = StateAdapter(unique, "counter")
     await state.write_state_data({"n": 0}, WHEN)
     hub = current_hub()
-    good = hub.cache._redis
+    good = hub.id_cache._redis
     tried: list[int] = []
 
     class Dead:
@@ -95,7 +95,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
         set = get
 
     with structlog.testing.capture_logs() as lines:
-        hub.cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
+        hub.id_cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
         for _ in range(50):
             assert await StateAdapter(unique, "absent").read_state_data() is None
         assert len(tried) == 5
@@ -103,7 +103,7 @@ async def test_breaker_opens_with_one_warning_and_closes_with_one_line(
         for _ in range(50):
             await StateAdapter(unique, "absent").read_state_data()
         assert len(tried) == 6
-        hub.cache._redis = good
+        hub.id_cache._redis = good
         clock[0] += 5
         for _ in range(3):
             await StateAdapter(unique, "absent").read_state_data()
@@ -207,15 +207,15 @@ async def test_entry_is_not_sent_again_when_redis_is_known_to_have_it(deployment
 async def test_entry_that_redis_missed_is_sent_with_the_next_write(deployment: Deployment, unique: str) -> None:
     state = StateAdapter(unique, "counter")
     hub = current_hub()
-    good = hub.cache._redis
+    good = hub.id_cache._redis
 
     class Dead:
         async def set(self, *_: Any) -> None:
             raise TimeoutError
 
-    hub.cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
+    hub.id_cache._redis = Dead()  # type: ignore[assignment]  # stands for a server that is gone
     await state.write_state_data({"n": 1}, WHEN)
-    hub.cache._redis = good
+    hub.id_cache._redis = good
     assert await deployment.cached(f"state_cache:{unique}:counter") is None
     await state.write_state_data({"n": 2}, WHEN)
     assert await deployment.cached(f"state_cache:{unique}:counter") is not None
@@ -237,7 +237,7 @@ def test_local_ids_are_bounded_and_the_least_recently_used_goes_first() -> None:
 async def test_init_without_redis_fails_where_it_is_required(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.5)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.5)
     await backtest_mongo.setup({**deployment.config, "CC_REDIS_PORT": 1})
     with pytest.raises(InitError, match=r"Redis at 127\.0\.0\.1:1 did not answer"):
         await backtest_mongo.wait_for_init()
@@ -255,7 +255,7 @@ async def test_init_without_redis_warns_where_it_is_not_required(deployment: Dep
 async def test_init_says_that_mongo_is_missing_though_redis_is_not_required(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.5)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.5)
     nobody = {"CC_MONGO_CONNECTION_STRING": "mongodb://127.0.0.1:1/x", "CC_REDIS_PORT": 1, "CC_REDIS_REQUIRED": False}
     await backtest_mongo.setup({**deployment.config, **nobody})
     with pytest.raises(InitError, match=r"^wait_for_init: MongoDB at 127\.0\.0\.1:1 did not answer(?!.*Redis)"):
@@ -282,7 +282,7 @@ async def test_handshake_that_takes_longer_than_a_command_may_still_succeeds(
     proxy.delay(0.015)  # 30 ms for a command, and three times that for the first one of a connection
     async with asyncio.timeout(SECONDS):
         while True:
-            current_hub().cache.local.drop(state.spec.name, (unique, "counter"))
+            current_hub().id_cache.local.drop(state.spec.name, (unique, "counter"))
             assert await state.read_state_data() == {"n": 1}
             if uniform.hits(state.spec)[0]:
                 break

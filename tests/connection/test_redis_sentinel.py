@@ -12,7 +12,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import InitError, StateAdapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.embedded.server_process import HOST
 from tests.conftest import Deployment, drop_database
 from tests.support import redis_servers, uniform
@@ -75,7 +75,7 @@ async def test_sentinels_that_refuse_or_do_not_know_the_service_are_an_init_erro
     sentinels: SentinelServers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", INIT_SECONDS)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", INIT_SECONDS)
     options = changed.get("options", f"sentinel_password={SENTINEL_PASSWORD}")
     wrong = url(sentinels, options).replace(f"/{sentinels.service}", f"/{changed.get('service', sentinels.service)}")
     async with backtest_mongo.setup({**config, "CC_REDIS_URL": wrong}):
@@ -114,10 +114,10 @@ async def test_failover_costs_no_answer_and_the_ids_go_to_the_new_master(
         number += 1
         for state in states:
             await state.write_state_data({"n": number}, uniform.WHEN)
-        current_hub().cache.local._ids.clear()
+        current_hub().id_cache.local._ids.clear()
         for state in states:
             assert await state.read_state_data() == {"n": number}
-        current_hub().cache.local._ids.clear()
+        current_hub().id_cache.local._ids.clear()
         assert await StateAdapter.read_many([(f"{unique}-{n}", "b") for n in range(8)]) == [{"n": number}] * 8
 
     with redis_servers.sentinels(PASSWORD, SENTINEL_PASSWORD) as servers:

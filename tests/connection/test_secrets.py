@@ -33,7 +33,7 @@ from backtest_mongo import (
 )
 from backtest_mongo.cli.doctor.command import print_diagnosis
 from backtest_mongo.cli.doctor.diagnose import diagnose
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.config import Config, MongoURI, RedisURL
 from backtest_mongo.embedded.server_process import HOST
 from tests.cli.test_cli import run
@@ -161,7 +161,7 @@ def lines(driver: str) -> Iterator[Lines]:
 
 @pytest.fixture
 def short_probing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", 0.5)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("url", [redis_url(), SENTINELS, redis_url(scheme="redis+cluster"), ""])
@@ -298,7 +298,7 @@ async def test_unreachable_servers(
                 await call
             assert_nothing_shown(*everything(caught.value))
         hub = current_hub()
-        for value in (hub, vars(hub), hub.cache, vars(hub.cache), state, vars(state), backtest_mongo.persist):
+        for value in (hub, vars(hub), hub.id_cache, vars(hub.id_cache), state, vars(state), backtest_mongo.persist):
             assert_nothing_shown(*renderings(value))
         assert_nothing_shown(*renderings(await backtest_mongo.get_mongo()))
         assert_nothing_shown(*renderings(await backtest_mongo.get_redis()))

@@ -15,7 +15,7 @@ from bson import ObjectId
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, SlotSpec, StateAdapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment, drop_with, on_database, operations
 from tests.mongo.test_races import Pool
 from tests.support import uniform

@@ -139,7 +139,7 @@ FAULTS: Final = {
 @pytest.fixture
 def short_probing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probing ends early: a server that does not prove who it is is asked again until then."""
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", INIT_SECONDS)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", INIT_SECONDS)
 
 
 async def test_mongodb_and_redis_are_reached_over_tls(

@@ -9,7 +9,7 @@ import pymongo
 import pytest
 
 from backtest_mongo import InitError, SignalAdapter, StateAdapter, close, setup, wait_for_init
-from backtest_mongo.connection import loops, probing
+from backtest_mongo.connection import hub_registry, readiness
 from tests.conftest import Deployment
 from tests.support.deadlines import INIT_SECONDS
 from tests.support.failing_servers import FailingServer
@@ -27,7 +27,7 @@ async def test_wait_for_init_returns_when_both_servers_answer(deployment: Deploy
 async def test_wait_for_init_of_an_adapter_prepares_its_collection(deployment: Deployment, unique: str) -> None:
     adapter = StateAdapter(unique, "b")
     await adapter.wait_for_init(initial=False)
-    assert not loops._hubs
+    assert not hub_registry._hubs
     await adapter.wait_for_init()
     collection = await deployment.collection(StateAdapter.spec)
     assert "signalId_1_bucketName_1" in await collection.index_information()
@@ -36,7 +36,7 @@ async def test_wait_for_init_of_an_adapter_prepares_its_collection(deployment: D
 async def test_wait_for_init_names_the_missing_servers_without_credentials(
     driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "INIT_SECONDS", 0.3)
+    monkeypatch.setattr(readiness, "INIT_SECONDS", 0.3)
     await setup(
         CC_MONGO_CONNECTION_STRING="mongodb://user:s3cr3t@127.0.0.1:1/x",
         CC_REDIS_PORT=2,
@@ -55,7 +55,7 @@ async def test_wait_for_init_names_the_missing_servers_without_credentials(
 async def test_wait_for_init_names_redis_alone_and_can_be_tried_again(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "INIT_SECONDS", INIT_SECONDS)
+    monkeypatch.setattr(readiness, "INIT_SECONDS", INIT_SECONDS)
     await setup({**config, "CC_REDIS_PORT": 2})
     for _ in range(2):
         with pytest.raises(InitError, match=r"^wait_for_init: Redis at 127.0.0.1:2 did not answer"):

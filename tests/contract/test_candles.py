@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from backtest_mongo import CandleAdapter, types
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection import candle_cache as columns
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection import candle_cache
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.interval_grid import GRIDS
 from tests.conftest import Deployment
 from tests.support import uniform
@@ -229,7 +229,7 @@ async def test_rows_that_were_read_are_returned_again_without_a_query(
     assert await series.read_candles_data(2_000, 0) == rows
     await (await deployment.collection(SPEC)).delete_many({})  # nobody does this to a series: it shows who answers
     assert await series.read_candles_data(2_000, 0) == rows
-    assert await series.read_candles_data(5, 1_022 * MINUTE) == rows[1_022:1_027]  # over the edge of a block
+    assert await series.read_candles_data(5, 1_022 * MINUTE) == rows[1_022:1_027]  # over the edge of a chunk
     assert await series.read_candles_data(2_001, 0) is None
 
 
@@ -272,14 +272,14 @@ async def test_memory_is_bounded_and_small_memory_changes_no_answer(
 ) -> None:
     rows = candles(6_000)
     series = CandleAdapter("BTCUSDT", "1m", unique)
-    for max_bytes in (0, columns.BLOCK_BYTES - 1, 2 * columns.BLOCK_BYTES):
+    for max_bytes in (0, candle_cache.CHUNK_BYTES - 1, 2 * candle_cache.CHUNK_BYTES):
         await deployment.forget()
-        columns_of_hub = current_hub().candles = columns.CandleColumns(max_bytes)
+        cache = current_hub().candle_cache = candle_cache.CandleCache(max_bytes)
         await series.write_candles_data(rows)
         for size in (5, 600, 3_000):
             for start in range(0, 6_000 - size, 701):
                 assert await series.read_candles_data(size, start * MINUTE) == rows[start : start + size]
-        assert columns_of_hub.bytes <= max_bytes
+        assert cache.bytes <= max_bytes
 
 
 async def test_times_before_the_epoch_are_valid(series: CandleAdapter) -> None:
@@ -301,8 +301,8 @@ async def test_distant_rows_are_written_once(series: CandleAdapter) -> None:
     stored=st.sets(st.integers(0, 200)),
     windows=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 40)), max_size=30),
 )
-def test_columns_answer_like_a_dict(stored: set[int], windows: list[tuple[int, int]]) -> None:
-    kept = columns.CandleColumns(4 * columns.BLOCK_BYTES).series(("x",), GRIDS["1m"])
+def test_series_cache_answers_like_a_dict(stored: set[int], windows: list[tuple[int, int]]) -> None:
+    kept = candle_cache.CandleCache(4 * candle_cache.CHUNK_BYTES).series(("x",), GRIDS["1m"])
     rows = [candles(1, first=(1_000 + position) * MINUTE, price=float(position + 2))[0] for position in sorted(stored)]
     kept.put(rows)
     for start, limit in windows:

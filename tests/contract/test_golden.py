@@ -148,7 +148,7 @@ def as_node_stores(value: Any) -> Any:
 
 async def test_our_documents_equal_the_reference_s(deployment: Deployment, spec: backtest_mongo.SlotSpec) -> None:
     await run_the_script()
-    from backtest_mongo.connection.loops import current_hub
+    from backtest_mongo.connection.hub_registry import current_hub
 
     ours = await current_hub().database[spec.collection].find().to_list(None)
     now = ours[0]["createDate"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from backtest_mongo import SLOTS, InputError, InputTypeError, SlotSpec, StateAdapter, StorageAdapter
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, payload, read, write
@@ -89,7 +89,7 @@ def test_redis_key_is_the_contract_s(spec: SlotSpec, data: st.DataObject) -> Non
 
 def forget_ids() -> None:
     """Make the process ask Redis for every id."""
-    current_hub().cache.local._ids.clear()
+    current_hub().id_cache.local._ids.clear()
 
 
 # Every slot whose Redis key has two texts side by side, and which two. Lists and windows never ask Redis for an id.

@@ -45,8 +45,8 @@ from pymongo.errors import DuplicateKeyError
 
 import backtest_mongo
 from backtest_mongo import InputError, persist
-from backtest_mongo.connection.loops import current_hub
-from backtest_mongo.core.candle_rules import find_dense_times
+from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.core.candle_rules import explain_spacing
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.types import now_ms
 from tests.conftest import DRIVERS, drop_with, on_database, tiny_blocks
@@ -436,7 +436,7 @@ class Machine(RuleBasedStateMachine):
             {"timestamp": min(position * row.step, LAST_DAY) + offset, **dict.fromkeys(CANDLE_FIELDS, price)}
             for position, offset, price in batch
         ]
-        if find_dense_times([candle["timestamp"] for candle in candles], row.adapter.context["interval"]):
+        if explain_spacing([candle["timestamp"] for candle in candles], row.adapter.context["interval"]):
             candles = [candle for candle in candles if candle["timestamp"] % row.step == 0]
         writing = getattr(row.adapter, f"write_{row.spec.noun}_data")(candles)
         return _answers(writing, self.model.write_candles(row, candles))
@@ -478,11 +478,11 @@ async def _together(work: list[Any]) -> None:
 
 
 async def _forget_ids() -> None:
-    current_hub().cache.local._ids.clear()
+    current_hub().id_cache.local._ids.clear()
 
 
 async def _keep_two_ids() -> None:
-    current_hub().cache.local._entries = 2
+    current_hub().id_cache.local._entries = 2
 
 
 async def _put_in_redis(key: str, poison: str, own: ObjectId, other: ObjectId) -> None:

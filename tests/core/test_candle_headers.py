@@ -9,9 +9,9 @@ import pytest
 from backtest_mongo import InputError
 from backtest_mongo.core.candle_headers import (
     EXPECTED,
-    Places,
-    Wide,
-    find_places,
+    ColumnIndexes,
+    WideTable,
+    find_columns,
     find_wide,
     named_unit,
     named_zone,
@@ -21,69 +21,69 @@ from backtest_mongo.core.candle_headers import (
 
 
 @pytest.mark.parametrize(
-    ("names", "places"),
+    ("names", "indexes"),
     [
-        ("timestamp open high low close volume", Places(0, (1, 2, 3, 4, 5))),
-        ("volume close low high open timestamp", Places(5, (4, 3, 2, 1, 0))),
-        ("t o h l c v", Places(0, (1, 2, 3, 4, 5))),
-        ("T O H L C V", Places(0, (1, 2, 3, 4, 5))),
-        ("Open_Time|Open|High|Low|Close|Volume|Close time", Places(0, (1, 2, 3, 4, 5))),
-        ("Date|Open Price|High Price|Low Price|Close Price|Volume", Places(0, (1, 2, 3, 4, 5))),
-        ("Date|Price Open|Price High|Price Low|Price Close|Vol.", Places(0, (1, 2, 3, 4, 5))),
+        ("timestamp open high low close volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("volume close low high open timestamp", ColumnIndexes(5, (4, 3, 2, 1, 0))),
+        ("t o h l c v", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("T O H L C V", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("Open_Time|Open|High|Low|Close|Volume|Close time", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("Date|Open Price|High Price|Low Price|Close Price|Volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("Date|Price Open|Price High|Price Low|Price Close|Vol.", ColumnIndexes(0, (1, 2, 3, 4, 5))),
         # A number goes before a readable date.
-        ("date unix open high low close volume", Places(1, (2, 3, 4, 5, 6))),
-        ("datetime timestamp open high low close volume", Places(1, (2, 3, 4, 5, 6))),
+        ("date unix open high low close volume", ColumnIndexes(1, (2, 3, 4, 5, 6))),
+        ("datetime timestamp open high low close volume", ColumnIndexes(1, (2, 3, 4, 5, 6))),
         # The date and the time of day.
-        ("date time open high low close volume", Places(0, (2, 3, 4, 5, 6), clock=1)),
-        ("<TIME>|<DATE>|<OPEN>|<HIGH>|<LOW>|<CLOSE>|<VOL>", Places(1, (2, 3, 4, 5, 6), clock=0)),
-        ("date datetime open high low close volume", Places(1, (2, 3, 4, 5, 6))),
+        ("date time open high low close volume", ColumnIndexes(0, (2, 3, 4, 5, 6), clock=1)),
+        ("<TIME>|<DATE>|<OPEN>|<HIGH>|<LOW>|<CLOSE>|<VOL>", ColumnIndexes(1, (2, 3, 4, 5, 6), clock=0)),
+        ("date datetime open high low close volume", ColumnIndexes(1, (2, 3, 4, 5, 6))),
         # Zones and units.
-        ("Date (UTC)|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        ("Date (Europe/Paris)|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        ("UTC time|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        ("Local time|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        *((f"time_{unit}|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5)))
+        ("Date (UTC)|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("Date (Europe/Paris)|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("UTC time|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("Local time|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        *((f"time_{unit}|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5)))
           for unit in ("ms", "us", "ns", "s", "sec", "seconds", "millis", "gmt", "local", "utc")),
-        ("ts_event|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
+        ("ts_event|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
         # Nasdaq and investing.com.
-        ("Date|Close/Last|Volume|Open|High|Low", Places(0, (3, 4, 5, 1, 2))),
-        ("Date|Price|Open|High|Low|Vol.", Places(0, (2, 3, 4, 1, 5))),
-        ("date close price open high low volume", Places(0, (3, 4, 5, 1, 6))),
+        ("Date|Close/Last|Volume|Open|High|Low", ColumnIndexes(0, (3, 4, 5, 1, 2))),
+        ("Date|Price|Open|High|Low|Vol.", ColumnIndexes(0, (2, 3, 4, 1, 5))),
+        ("date close price open high low volume", ColumnIndexes(0, (3, 4, 5, 1, 6))),
         # Volumes, the best of several.
-        ("time open high low close vol tickvol", Places(0, (1, 2, 3, 4, 6))),
-        ("time open high low close volumeto volumefrom", Places(0, (1, 2, 3, 4, 6))),
-        ("time|open|high|low|close|Volume USDT|Volume BTC", Places(0, (1, 2, 3, 4, 6))),
-        ("time|open|high|low|close|Volume BTC|Volume USDT", Places(0, (1, 2, 3, 4, 5))),
-        ("time|open|high|low|close|Volume 24h USDT|Volume 24h BTC", Places(0, (1, 2, 3, 4, 6))),
-        ("time|open|high|low|close|Vol BTC", Places(0, (1, 2, 3, 4, 5))),
-        ("time|open|high|low|close|Quote Volume|Base Volume", Places(0, (1, 2, 3, 4, 6))),
-        *((f"time|open|high|low|close|Volume {quote}|Volume XBT", Places(0, (1, 2, 3, 4, 6)))
+        ("time open high low close vol tickvol", ColumnIndexes(0, (1, 2, 3, 4, 6))),
+        ("time open high low close volumeto volumefrom", ColumnIndexes(0, (1, 2, 3, 4, 6))),
+        ("time|open|high|low|close|Volume USDT|Volume BTC", ColumnIndexes(0, (1, 2, 3, 4, 6))),
+        ("time|open|high|low|close|Volume BTC|Volume USDT", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("time|open|high|low|close|Volume 24h USDT|Volume 24h BTC", ColumnIndexes(0, (1, 2, 3, 4, 6))),
+        ("time|open|high|low|close|Vol BTC", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("time|open|high|low|close|Quote Volume|Base Volume", ColumnIndexes(0, (1, 2, 3, 4, 6))),
+        *((f"time|open|high|low|close|Volume {quote}|Volume XBT", ColumnIndexes(0, (1, 2, 3, 4, 6)))
           for quote in ("quote", "currency", "USD", "USDT", "USDC", "BUSD", "EUR", "GBP", "JPY")),
         # Indexes of pandas, where there is no other time.
-        ("|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        ("Unnamed: 0|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        ("__index_level_0__|open|high|low|close|volume", Places(0, (1, 2, 3, 4, 5))),
-        ("|time|open|high|low|close|volume", Places(1, (2, 3, 4, 5, 6))),
+        ("|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("Unnamed: 0|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("__index_level_0__|open|high|low|close|volume", ColumnIndexes(0, (1, 2, 3, 4, 5))),
+        ("|time|open|high|low|close|volume", ColumnIndexes(1, (2, 3, 4, 5, 6))),
         # What says of which symbol a row is.
-        ("symbol time open high low close volume", Places(1, (2, 3, 4, 5, 6), symbol=0)),
-        ("time open high low close volume ticker", Places(0, (1, 2, 3, 4, 5), symbol=6)),
-        ("name time tic open high low close volume", Places(1, (3, 4, 5, 6, 7), symbol=2)),
+        ("symbol time open high low close volume", ColumnIndexes(1, (2, 3, 4, 5, 6), symbol=0)),
+        ("time open high low close volume ticker", ColumnIndexes(0, (1, 2, 3, 4, 5), symbol=6)),
+        ("name time tic open high low close volume", ColumnIndexes(1, (3, 4, 5, 6, 7), symbol=2)),
     ],
 )  # fmt: skip
-def test_columns_are_found_by_their_names(names: str, places: Places) -> None:
+def test_columns_are_found_by_their_names(names: str, indexes: ColumnIndexes) -> None:
     columns = names.split("|") if "|" in names else names.split()
-    assert find_places(columns, "here") == places
+    assert find_columns(columns, "here") == indexes
 
 
 def test_places_are_listed_in_the_order_of_a_row() -> None:
-    assert Places(0, (1, 2, 3, 4, 5)).all == (0, 1, 2, 3, 4, 5)
-    assert Places(1, (2, 3, 4, 5, 6), clock=0, symbol=7).all == (1, 0, 2, 3, 4, 5, 6, 7)
+    assert ColumnIndexes(0, (1, 2, 3, 4, 5)).all == (0, 1, 2, 3, 4, 5)
+    assert ColumnIndexes(1, (2, 3, 4, 5, 6), clock=0, symbol=7).all == (1, 0, 2, 3, 4, 5, 6, 7)
 
 
 def test_volume_is_not_looked_for_where_none_is_read() -> None:
     columns = ["time", "open", "high", "low", "close"]
-    assert find_places(columns, "here", volume=False) == Places(0, (1, 2, 3, 4))
-    assert find_places([*columns, "volume"], "here", volume=False) == Places(0, (1, 2, 3, 4))
+    assert find_columns(columns, "here", volume=False) == ColumnIndexes(0, (1, 2, 3, 4))
+    assert find_columns([*columns, "volume"], "here", volume=False) == ColumnIndexes(0, (1, 2, 3, 4))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_volume_is_not_looked_for_where_none_is_read() -> None:
 )
 def test_missing_column_is_named_with_those_that_are_there(names: list[str], problem: str, advice: str) -> None:
     with pytest.raises(InputError) as caught:
-        find_places(names, "here")
+        find_columns(names, "here")
     assert caught.value.message == problem
     assert caught.value.hint == f"{advice}; expected: {EXPECTED}"
 
@@ -144,11 +144,11 @@ def test_missing_column_is_named_with_those_that_are_there(names: list[str], pro
 )
 def test_column_that_is_there_twice_is_named(names: list[str], twice: str) -> None:
     with pytest.raises(InputError, match=rf"^here: {twice} occurs twice in {re.escape(', '.join(names))}$"):
-        find_places(names, "here")
+        find_columns(names, "here")
 
 
 YAHOO = ["Close", "High", "Low", "Open", "Volume"]
-AAPL_AND_TSLA = {"AAPL": Places(0, (7, 3, 5, 1, 9)), "TSLA": Places(0, (8, 4, 6, 2, 10))}
+AAPL_AND_TSLA = {"AAPL": ColumnIndexes(0, (7, 3, 5, 1, 9)), "TSLA": ColumnIndexes(0, (8, 4, 6, 2, 10))}
 
 
 def wide(first: str, second: str, *, tickers_first: bool = False) -> list[list[str]]:
@@ -180,7 +180,7 @@ DATE = ["Date", *[""] * 10]
 def test_columns_of_several_symbols_are_found(rows: list[list[str]], lines: int) -> None:
     found = read_wide(rows, "here")
     assert found is not None
-    assert found == (Wide(AAPL_AND_TSLA), lines)
+    assert found == (WideTable(AAPL_AND_TSLA), lines)
     assert [*found[0].symbols] == ["AAPL", "TSLA"]
 
 
@@ -209,15 +209,15 @@ def test_missing_column_of_a_symbol_is_named_with_the_symbol() -> None:
     kinds[10] = "x"
     with pytest.raises(InputError, match=r"^here: TSLA: no column for volume among time, -, Close, -, High"):
         read_wide([kinds, tickers], "here")
-    without = {name: Places(0, places.prices[:4]) for name, places in AAPL_AND_TSLA.items()}
-    assert read_wide([kinds, tickers], "here", volume=False) == (Wide(without), 2)
-    assert find_wide(kinds, tickers, "here", volume=False) == Wide(without)
+    without = {name: ColumnIndexes(0, indexes.prices[:4]) for name, indexes in AAPL_AND_TSLA.items()}
+    assert read_wide([kinds, tickers], "here", volume=False) == (WideTable(without), 2)
+    assert find_wide(kinds, tickers, "here", volume=False) == WideTable(without)
 
 
 def test_symbols_of_a_table_have_no_blanks_around_them() -> None:
     kinds, tickers = wide("Price", "Ticker")
     found = find_wide(kinds, [f" {name} " for name in tickers], "here")
-    assert found == Wide(AAPL_AND_TSLA)
+    assert found == WideTable(AAPL_AND_TSLA)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 from backtest_mongo.core.candle_rules import (
     END,
     START,
-    find_dense_times,
+    explain_problem,
+    explain_spacing,
     find_duplicates,
-    find_impossible,
-    find_problem,
+    find_impossible_rows,
 )
 from backtest_mongo.types import PRICES
 from tests.core.test_candle_rules import FIELDS, IMPOSSIBLE, MINUTE, candle
@@ -63,15 +63,15 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_problem_of_a_candle_has_its_numbers(name: str) -> None:
     changes, _, problem = IMPOSSIBLE[name]
-    found = find_problem(candle(**changes))
+    found = explain_problem(candle(**changes))
     assert found is not None
     assert found.startswith(problem) or found.endswith(problem)
 
 
 @pytest.mark.parametrize("changes", POSSIBLE)
 def test_candle_at_the_end_of_what_is_possible_is_one(changes: dict[str, Any]) -> None:
-    assert find_problem(candle(**changes)) is None
-    assert find_impossible(columns([candle(), candle(**changes)])) == {}
+    assert explain_problem(candle(**changes)) is None
+    assert find_impossible_rows(columns([candle(), candle(**changes)])) == {}
 
 
 def test_rows_are_found_by_their_first_reason() -> None:
@@ -80,10 +80,10 @@ def test_rows_are_found_by_their_first_reason() -> None:
     for changes, reason in (*BAD, *BAD):
         expected.setdefault(reason, []).append(len(rows))
         rows += [candle(**changes), candle()]
-    found = find_impossible(columns(rows))
+    found = find_impossible_rows(columns(rows))
     assert {reason: numbers.tolist() for reason, numbers in found.items()} == expected
     assert list(found) == list(expected)
-    assert find_impossible(columns([])) == {}
+    assert find_impossible_rows(columns([])) == {}
 
 
 def test_extreme_numbers_are_judged_without_a_warning() -> None:
@@ -91,7 +91,7 @@ def test_extreme_numbers_are_judged_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows = [candle(close=math.nan), candle(**large), candle(volume=math.nan), candle(open=math.inf, high=math.inf)]
-        found = find_impossible(columns(rows))
+        found = find_impossible_rows(columns(rows))
     assert {reason: numbers.tolist() for reason, numbers in found.items()} == {
         "open is not a finite number": [3],
         "close is not a finite number": [0],
@@ -100,10 +100,10 @@ def test_extreme_numbers_are_judged_without_a_warning() -> None:
     }
 
 
-def dense(times: list[int], interval: str = "1m") -> str | None:
+def explain(times: list[int], interval: str = "1m") -> str | None:
     """Return what is found, which is the same for a list and for an array."""
-    found = find_dense_times(times, interval)
-    assert find_dense_times(np.array(times, np.int64), interval) == found
+    found = explain_spacing(times, interval)
+    assert explain_spacing(np.array(times, np.int64), interval) == found
     return found
 
 
@@ -148,17 +148,17 @@ def message(median: str, interval: str = "1m") -> str:
     ],
 )
 def test_times_of_a_batch_are_too_dense_by_their_median_distance(times: list[int], found: str | None) -> None:
-    assert dense(times) == found
+    assert explain(times) == found
 
 
 def test_times_are_too_dense_for_one_interval_and_not_for_another() -> None:
     times = [place * MINUTE for place in range(5)]
-    assert dense(times, "1m") is dense(times, "1s") is None
-    assert dense(times, "3m") == message("60,000", "3m")
+    assert explain(times, "1m") is explain(times, "1s") is None
+    assert explain(times, "3m") == message("60,000", "3m")
     # A month has 28 days at least.
     days = 14 * 86_400_000
-    assert dense([0, days], "1M") is None
-    assert dense([0, days - 1], "1M") == message("1,209,599,999", "1M")
+    assert explain([0, days], "1M") is None
+    assert explain([0, days - 1], "1M") == message("1,209,599,999", "1M")
 
 
 def test_columns_that_are_there_twice_are_named_in_order() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest_mongo import CandleAdapter, InputError, import_dump, persist
-from backtest_mongo.core.candle_rules import END, START, find_dense_times, find_impossible, find_problem
+from backtest_mongo.core.candle_rules import END, START, explain_problem, explain_spacing, find_impossible_rows
 from backtest_mongo.types import INTERVAL_MS, INTERVALS, PRICES, Coverage, WriteReport
 from tests.conftest import Deployment
 from tests.support import uniform
@@ -216,8 +216,8 @@ def test_density_is_judged_by_the_median(times: list[int], interval: str, unit: 
     given_ = [time * unit for time in times]
     distances = np.diff(sorted({*given_}))
     is_dense = len(distances) > 0 and np.median(distances) < INTERVAL_MS[interval] / 2
-    assert (find_dense_times(given_, interval) is not None) == is_dense
-    assert (find_dense_times(np.array(given_, np.int64), interval) is not None) == is_dense
+    assert (explain_spacing(given_, interval) is not None) == is_dense
+    assert (explain_spacing(np.array(given_, np.int64), interval) is not None) == is_dense
 
 
 numbers = st.sampled_from([0.0, -1.0, 1.0, 1.0 + 5e-10, 1.0 + 5e-9, 2.0, 1e300, -1e300])
@@ -229,9 +229,9 @@ def test_rows_and_columns_follow_the_same_rules(rows: list[tuple[float, ...]]) -
     columns = {
         name: np.array([row[name] for row in candles], np.int64 if name == "timestamp" else float) for name in FIELDS
     }
-    by_row = {row: reason for reason, found in find_impossible(columns).items() for row in found.tolist()}
+    by_row = {row: reason for reason, found in find_impossible_rows(columns).items() for row in found.tolist()}
     for at, row in enumerate(candles):
-        problem = find_problem(row)
+        problem = explain_problem(row)
         assert (problem is None) == (at not in by_row)
         assert problem is None or problem.startswith(by_row[at])
 

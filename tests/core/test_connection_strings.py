@@ -10,7 +10,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, ConfigError, StateAdapter, StoreError
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import drop_with
 from tests.support.secrets import SECRET, assert_no_secret
 from tests.support.uniform import WHEN, candles

@@ -326,7 +326,7 @@ async def test_refused_login_is_an_init_error_at_once(
 async def test_cluster_client_on_a_single_node_says_that_it_is_not_a_cluster(
     node: RedisNode, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, deployment: Deployment, unique: str
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.connection.probing.INIT_SECONDS", INIT_SECONDS)
+    monkeypatch.setattr("backtest_mongo.connection.readiness.INIT_SECONDS", INIT_SECONDS)
     url = f"redis+cluster://:{SECRET}@{HOST}:{node.port}"
     await backtest_mongo.setup({**config, "CC_REDIS_URL": url})
     with pytest.raises(InitError, match=r"Redis at .*cluster support disabled"):

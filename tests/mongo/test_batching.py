@@ -216,7 +216,7 @@ async def test_caller_gets_its_answer_if_the_task_of_its_batch_is_cancelled_befo
 
 
 async def test_calls_that_exceed_one_batch_are_sent_in_several(deployment: Deployment, unique: str) -> None:
-    slots = states(unique, 2 * batching.MOST + 100)
+    slots = states(unique, 2 * batching.MAX_BATCH_CALLS + 100)
     await slots[0].read_state_data()
     await asyncio.gather(*(slot.write_state_data({"n": 1}, WHEN) for slot in slots))
     before = await operations()
@@ -229,7 +229,7 @@ async def test_large_rows_are_sent_in_several_batches(
 ) -> None:
     slots = states(unique, 12)
     await slots[0].read_state_data()
-    monkeypatch.setattr(batching, "MOST_BYTES", 4_000_000)
+    monkeypatch.setattr(batching, "MAX_BATCH_BYTES", 4_000_000)
     started: list[int] = []
     real = batching.Queue._take
 

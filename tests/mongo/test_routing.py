@@ -16,7 +16,7 @@ from pymongo import monitoring
 import backtest_mongo
 from backtest_mongo import CandleAdapter, ConfigError, SlotSpec, StateAdapter
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, entry, payload, read, write

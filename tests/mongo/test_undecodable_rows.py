@@ -20,7 +20,7 @@ from backtest_mongo import (
     StoreError,
     set_logger,
 )
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.mongo import store
 from tests.conftest import Deployment
 from tests.support.changes import take_change, take_changes
@@ -87,7 +87,7 @@ async def test_cached_id_of_such_a_row_gives_another_key_its_own_row(
         lambda: StateAdapter.read_many(contexts),
         lambda: asyncio.gather(*(StateAdapter(*context).read_state_data() for context in contexts)),
     ):
-        current_hub().cache.local.put("state", contexts[-1], row["_id"], published=True)
+        current_hub().id_cache.local.put("state", contexts[-1], row["_id"], published=True)
         assert await read_all() == [{"n": 1}] * at_once
 
 

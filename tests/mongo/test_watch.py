@@ -28,7 +28,7 @@ from backtest_mongo import (
     persist,
 )
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes, wait_for
@@ -123,7 +123,7 @@ async def test_deleted_document_is_reported_with_its_key(deployment: Deployment,
 async def test_deletion_of_a_forgotten_row_is_reported_without_its_key(
     deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.mongo.changes.REMEMBERED", 1)
+    monkeypatch.setattr("backtest_mongo.mongo.change_decoder.REMEMBERED", 1)
     monkeypatch.setattr("backtest_mongo.mongo.change_stream.REMEMBERED", 1)
     for name in ("a", "b"):
         await StateAdapter(unique, name).write_state_data({}, WHEN)

@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, types
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.arrays import CandleArrays
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.series.blocks import (
@@ -29,12 +29,12 @@ from backtest_mongo.series.blocks import (
     decode_into,
     encode_block,
     is_block,
-    is_later,
+    is_newer_format,
     lacks_any,
     parse_block,
 )
 from backtest_mongo.series.sealing import NO_SERIES
-from backtest_mongo.series.store import SeriesStore
+from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import PRICES
 from tests.conftest import Deployment
 from tests.support.uniform import candles
@@ -98,7 +98,7 @@ def test_every_flipped_bit_is_detected_or_harmless() -> None:
                 if name in ("exchangeName", "symbol", "interval") and flipped[end - 1] != 0:
                     continue
                 (decoded,) = decode_documents(bytes(flipped))
-                if is_later(decoded):
+                if is_newer_format(decoded):
                     assert name == "format"
                     continue
                 kinds.add(name)
@@ -139,7 +139,7 @@ def test_every_dropped_renamed_and_retyped_field_is_detected(field: str) -> None
     damaged += [{**block, field: value} for value in _other_values(block[field]) if value is not block[field]]
     for one in damaged:
         (decoded,) = decode_documents(bson.encode(one))
-        if is_later(decoded):
+        if is_newer_format(decoded):
             assert field == "format"
             continue
         assert is_block(decoded)
@@ -165,7 +165,7 @@ def test_announcement_is_no_block_and_a_block_of_no_rows_is_a_damaged_one() -> N
 
 @pytest.mark.parametrize("field", [*KEY, "start"])
 def test_checksum_covers_each_part_of_the_key(field: str) -> None:
-    """A block's bytes under another key, whose head is its own: the checksum alone can tell."""
+    """A block's bytes under another key, whose header is its own: the checksum alone can tell."""
     other: Any = 4 * MINUTE if field == "start" else "1h" if field == "interval" else "elsewhere"
     here = small_block()
     there = small_block(other) if field == "start" else small_block(**{field: other})
@@ -173,7 +173,7 @@ def test_checksum_covers_each_part_of_the_key(field: str) -> None:
     moved = {**there, **columns}
     with pytest.raises(DamagedBlockError, match=r"^its checksum differs$"):
         decode_into(parse_block(moved, GRID), GRID, CandleArrays.empty(4), 0)
-    # And the head is not that of another key, so that what reads the index alone notices too.
+    # And the checksum of the header is not that of another key, so that what reads the index alone notices too.
     assert here["head"] != there["head"]
     assert lacks_any({**there, "head": here["head"]}, GRID, [other if field == "start" else 0])
 
@@ -222,7 +222,7 @@ def _with_rubbish(document: bytes, value: bytes = b"abcdefgh") -> bytes:
 
 def forget() -> None:
     """Drop the candles that this process has read."""
-    current_hub().candles.clear()
+    current_hub().candle_cache.clear()
 
 
 class Damaged:
@@ -523,7 +523,7 @@ async def test_doctor_s_sample_reports_blocks_of_no_series(deployment: Deploymen
     for field, value in (("interval", "7m"), ("symbol", None), ("exchangeName", 5), ("start", "soon"), ("rows", 1.5)):
         await damaged.store(change(field, partial(_constant, value)))
         store = CandleAdapter._open(current_hub())
-        assert isinstance(store, SeriesStore)
+        assert isinstance(store, MongoSeriesStore)
         problems = [problem async for _, problem in store.verify_sample(8) if problem]
         assert len(problems) == 1
         assert (problems[0] == NO_SERIES) == (field in ELSEWHERE)

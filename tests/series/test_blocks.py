@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, types
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.arrays import CandleArrays, decode_rows, encode_rows
 from backtest_mongo.core.interval_grid import GRIDS
-from backtest_mongo.series.block_store import MongoBlocks
+from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.blocks import BlockGrid, DamagedBlockError, decode_into, encode_block, lacks_any, parse_block
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.series.sealing import Sealer
@@ -155,7 +155,7 @@ async def test_late_candles_drop_blocks_with_blocks_switched_off(
 
 async def test_page_of_blocks_is_in_memory_twice_at_most(series: CandleAdapter, deployment: Deployment) -> None:
     """Once as the server sends it, and once decoded: each copy more costs as much as the request."""
-    store = MongoBlocks(current_hub(), CandleAdapter.spec)
+    store = BlockStore(current_hub(), CandleAdapter.spec)
     grid = BlockGrid.of(GRID)
     await store.read_page(series._context, grid, 0, 100 * SPAN)  # connects
     key = store.make_key(series._context)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backtest_mongo import CandleAdapter, types
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.types import Gap
 from tests.conftest import Deployment
 from tests.support.frames import MINUTE, make_arrays

@@ -14,9 +14,9 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, InputError, StoreUnavailableError
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.series import writing as series_writing
-from backtest_mongo.series.block_store import MongoBlocks
+from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.series.sealing import Sealer
 from backtest_mongo.series.writing import CandleWriter
@@ -309,9 +309,9 @@ async def test_sealer_that_has_read_the_old_rows_seals_none(
 
 def _method(step: str) -> tuple[Any, str]:
     return {
-        "announce": (MongoBlocks, "announce"),
+        "announce": (BlockStore, "announce"),
         "read": (Sealer, "_fetch"),
-        "finish": (MongoBlocks, "finish"),
+        "finish": (BlockStore, "finish"),
     }[step]
 
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from backtest_mongo import CandleAdapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment, tiny_blocks
 from tests.support.uniform import candles
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backtest_mongo import CandleAdapter, setup
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import tiny_blocks
 
 

@@ -94,7 +94,7 @@ def candles(count: int, first: int = 0, step: int = 60_000, price: float = 1.0) 
 
 def hits(spec: SlotSpec) -> tuple[int, int]:
     """Return how many reads of a slot the id cache knew and did not know, on this event loop."""
-    from backtest_mongo.connection.loops import current_hub
+    from backtest_mongo.connection.hub_registry import current_hub
 
     counts = current_hub().counts[spec.name]
     return counts.hits, counts.misses

@@ -9,7 +9,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, MeasureAdapter, StateAdapter, StorageAdapter, setup, stats
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.telemetry.stats import SlotStats, Stats
 from tests.conftest import Deployment
 from tests.support.uniform import candles

@@ -28,8 +28,8 @@ from backtest_mongo import (
     StoreUnavailableError,
     setup,
 )
-from backtest_mongo.connection import loops
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection import hub_registry
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.mongo.store import MongoStore
 from backtest_mongo.telemetry import instruments
@@ -87,7 +87,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: exported.tracers)
     monkeypatch.setattr(metrics, "get_meter_provider", lambda: exported.meters)
     monkeypatch.setattr(instruments, "_current", None)
-    monkeypatch.setattr(loops, "_closed_counts", defaultdict(SlotCounts))
+    monkeypatch.setattr(hub_registry, "_closed_counts", defaultdict(SlotCounts))
     yield exported
     exported.tracers.shutdown()
     exported.meters.shutdown()

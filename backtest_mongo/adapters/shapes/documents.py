@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Self
 
 from backtest_mongo.adapters.observed_store import observe_store
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.loops import current_hub
-from backtest_mongo.connection.probing import ensure_init
+from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.connection.readiness import ensure_init
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import InputError, InputTypeError
-from backtest_mongo.mongo.change_stream import Stream
+from backtest_mongo.mongo.change_stream import ChangeStream
 from backtest_mongo.mongo.store import MongoStore
 from backtest_mongo.mongo.watch import Watch
 from backtest_mongo.types import Context, Document, When, to_millis
@@ -107,8 +107,8 @@ class Adapter:
         return Watch(partial(cls._stream, context, after), after)
 
     @classmethod
-    def _stream(cls, context: Key | None, after: str | None) -> Stream | None:
-        return Stream(current_hub(), cls.spec, context, after)
+    def _stream(cls, context: Key | None, after: str | None) -> ChangeStream | None:
+        return ChangeStream(current_hub(), cls.spec, context, after)
 
     async def _prepare(self) -> None:
         await ensure_init(current_hub())

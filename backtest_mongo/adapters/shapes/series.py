@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.core.candle_rules import END, START, find_dense_times, find_problem
+from backtest_mongo.core.candle_rules import END, START, explain_problem, explain_spacing
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS
-from backtest_mongo.core.store_protocols import SeriesRows, Store
+from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.errors import InputError, InputTypeError
-from backtest_mongo.series.store import SeriesStore
+from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import (
     PRICES,
     Candle,
@@ -61,10 +61,10 @@ class SeriesAdapter(Adapter):
     @classmethod
     def _open(cls, hub: Hub) -> Store:
         # Of what a ``Store`` has, a series uses ``ready()`` alone.
-        return cast("Store", SeriesStore(hub, cls.spec))
+        return cast("Store", MongoSeriesStore(hub, cls.spec))
 
-    def _rows(self) -> SeriesRows:
-        return cast("SeriesRows", self._store())
+    def _rows(self) -> SeriesStore:
+        return cast("SeriesStore", self._store())
 
     async def _read(self, limit: int, since: SeriesTime, until: SeriesTime | None = None) -> list[Candle] | None:
         if type(limit) is not int:
@@ -117,7 +117,7 @@ class SeriesAdapter(Adapter):
             if not math.isfinite(value):
                 raise InputError(f"{path}.{name} must be finite, not {value} (float)", slot=self.spec.name)
             row[name] = value
-        problem = find_problem(row)
+        problem = explain_problem(row)
         if problem is not None:
             raise InputError(f"{path} can't be a candle: {problem}", slot=self.spec.name)
         return row
@@ -215,7 +215,7 @@ class SeriesAdapter(Adapter):
         )
         missing = None
         if fill is not None:
-            before, after = await self._rows().around(self._context, first, last)
+            before, after = await self._rows().find_around(self._context, first, last)
             candles, missing = fill_gaps(candles, self._interval, first, last, fill, before, after)
         return to_frame(candles, missing, as_)
 
@@ -282,7 +282,7 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error.
         """
-        return await self._rows().bounds(self._context)
+        return await self._rows().find_bounds(self._context)
 
     async def gaps(self, start: SeriesTime | None = None, end: SeriesTime | None = None) -> list[Gap]:
         """Return what is missing in the half-open range ``[start, end)``, by time: what is still to be fetched.
@@ -307,13 +307,13 @@ class SeriesAdapter(Adapter):
             StoreError: MongoDB answers with an error.
         """
         finder = GapFinder(self._interval, *self._clamp_range(start, end), types.now_ms())
-        bounds = await self._rows().bounds(self._context)
+        bounds = await self._rows().find_bounds(self._context)
         if bounds is None:
             return list(finder.find_all(()))
         return [gap async for gap in self._rows().gaps(self._context, finder, bounds)]
 
     def _check_density(self, times: Any, what: str) -> None:
-        problem = find_dense_times(times, self._interval.name)
+        problem = explain_spacing(times, self._interval.name)
         if problem is not None:
             raise InputError(
                 f"{what} can't be of {self._interval.name}: {problem}",
@@ -377,7 +377,7 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error.
         """
-        return await self._rows().sealed(self._context, self._interval)
+        return await self._rows().count_sealed(self._context, self._interval)
 
     async def seal(self, progress: Callable[[SealReport], None] | None = None) -> SealReport:
         """Seal what can be sealed and isn't yet: complete blocks, and those with gaps whose time is over.
@@ -448,7 +448,7 @@ class SeriesAdapter(Adapter):
             StoreError: MongoDB answers with an error.
         """
         spec = cls.spec
-        async for context in cast("SeriesRows", cls._store()).contexts():
+        async for context in cast("SeriesStore", cls._store()).list_contexts():
             by_field = dict(zip(spec.key, context, strict=False))
             # Another program may have written series with an interval of its own, or without a name.
             if by_field["interval"] in GRIDS and all(context):

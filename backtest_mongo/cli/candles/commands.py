@@ -182,7 +182,7 @@ def import_files(
     """
     from backtest_mongo.cli.candles.import_report import print_import_report
     from backtest_mongo.cli.progress_bar import ProgressBar
-    from backtest_mongo.core.candle_headers import find_places
+    from backtest_mongo.core.candle_headers import find_columns
     from backtest_mongo.market_data import CandleImportReport, ReadOptions, import_candles
 
     check_choice(time_unit, _UNITS, "--time-unit")
@@ -190,7 +190,7 @@ def import_files(
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     if names is not None:
         try:
-            find_places(names, "--columns", not no_volume)
+            find_columns(names, "--columns", not no_volume)
         except InputError as error:
             raise typer.BadParameter(str(error), param_hint="'--columns'") from None
     options = ReadOptions(

@@ -15,7 +15,7 @@ from backtest_mongo.cli.formatting import format_bytes, format_duration, format_
 from backtest_mongo.cli.progress_bar import ProgressBar
 from backtest_mongo.cli.terminal import escape_text, print_table
 from backtest_mongo.connection.driver_errors import DRIVER_ERRORS, strip_frames, translate_error
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.config import get_config
 from backtest_mongo.market_data.time_formats import format_utc
 from backtest_mongo.mongo.collection import aggregate

@@ -27,7 +27,7 @@ from backtest_mongo import (
     wait_for_init,
 )
 from backtest_mongo.connection.mongo_clients import DEFAULT_DATABASE
-from backtest_mongo.core.config import Given, MongoURI
+from backtest_mongo.core.config import MaskedDict, MongoURI
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.embedded import Servers
 from backtest_mongo.types import Document
@@ -70,7 +70,7 @@ class Databases:
     """
 
     def __init__(self, config: Mapping[str, str]) -> None:
-        self._config = Given(config)
+        self._config = MaskedDict(config)
         given = config.get("CC_MONGO_CONNECTION_STRING")
         self._uri = get_config().CC_MONGO_CONNECTION_STRING if given is None else MongoURI(given)
         stem = (self._uri.database or DEFAULT_DATABASE).encode()[:_NAME_BYTES].decode(errors="ignore")
@@ -80,7 +80,7 @@ class Databases:
     def environment(self, role: str) -> dict[str, str]:
         """Return the configuration of one run."""
         uri = self._uri.with_database(self.names[role])
-        return Given({**self._config, "CC_MONGO_CONNECTION_STRING": uri.get_secret_value()})
+        return MaskedDict({**self._config, "CC_MONGO_CONNECTION_STRING": uri.get_secret_value()})
 
     @asynccontextmanager
     async def connected(self, *, keep: bool) -> AsyncIterator[None]:

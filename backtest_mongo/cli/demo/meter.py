@@ -15,7 +15,7 @@ from backtest_mongo import persist
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.contracts import list_contract_methods
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 
 __all__ = ["Call", "Meter"]
 

@@ -21,9 +21,9 @@ from backtest_mongo.cli.doctor.findings import (
     is_refused,
 )
 from backtest_mongo.cli.doctor.latency import measure_mongo_latency, measure_redis_latency
-from backtest_mongo.connection.loops import current_hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.operation import WaitBudget
-from backtest_mongo.connection.probing import probe_servers
+from backtest_mongo.connection.readiness import probe_servers
 from backtest_mongo.connection.redis_clients import make_redis_client
 from backtest_mongo.core.cancellation import shield
 

@@ -17,7 +17,7 @@ from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.indexes import Fields, indexes
 from backtest_mongo.mongo.migrations import migrate
 from backtest_mongo.series.sealing import NO_SERIES
-from backtest_mongo.series.store import SeriesStore
+from backtest_mongo.series.store import MongoSeriesStore
 
 __all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_sizes"]
 
@@ -59,7 +59,7 @@ async def check_blocks(deployment: Deployment) -> AsyncIterator[Finding]:
         if adapter.spec.shape != "series":
             continue
         store = adapter._open(deployment.hub)
-        assert isinstance(store, SeriesStore)  # for the type checker: the shape says so
+        assert isinstance(store, MongoSeriesStore)  # for the type checker: the shape says so
         checked, damaged = 0, []
         async for block, problem in store.verify_sample(_BLOCKS):
             checked += 1

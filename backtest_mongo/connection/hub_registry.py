@@ -1,4 +1,4 @@
-"""The hub of each event loop: made on first use, closed with its loop, and made again after a fork."""
+"""The registry of hubs, one per event loop: made on first use, closed with its loop, and made again after a fork."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ observation.set_loop_source(known_hubs, sum_counts)
 
 def forget_candles(hub: Hub, context: Key) -> None:
     """Drop what this process keeps in memory of a series, on every event loop: candles of it were deleted."""
-    hub.candles.forget(context)
+    hub.candle_cache.forget(context)
     with _lock:
         others = [known for known in (*_hubs.values(), *_retired) if known is not hub]
     for known in others:
         if known.loop is hub.loop:
-            known.candles.forget(context)
+            known.candle_cache.forget(context)
         else:
             with suppress(RuntimeError):  # its loop is closed, and reads no more
-                known.loop.call_soon_threadsafe(known.candles.forget, context)
+                known.loop.call_soon_threadsafe(known.candle_cache.forget, context)
 
 
 def _add(total: defaultdict[str, SlotCounts], counts: Mapping[str, SlotCounts]) -> None:

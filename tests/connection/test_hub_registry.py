@@ -30,7 +30,7 @@ from backtest_mongo import (
     persist,
     setup,
 )
-from backtest_mongo.connection import loops
+from backtest_mongo.connection import hub_registry
 from tests.conftest import Deployment, drop_with, operations
 from tests.support import uniform
 from tests.support.deadlines import PROCESS_SECONDS, SECONDS
@@ -280,21 +280,21 @@ def test_loops_that_come_and_go_in_threads_keep_to_their_own_connections(
         in_threads(work)
         asyncio.run(release())
         gc.collect()
-    assert loops._hubs == {}
-    assert loops._retired == []
+    assert hub_registry._hubs == {}
+    assert hub_registry._retired == []
     until_gone(database, before)
 
 
 async def release() -> None:
     """Make the hub of one more loop, which releases the connections of ended loops."""
-    loops.current_hub()
+    hub_registry.current_hub()
     await backtest_mongo.close()
 
 
 @pytest.mark.usefixtures("restless")
 def test_no_hub_is_lost_between_threads(config: dict[str, Any]) -> None:
     async def make_and_close() -> None:
-        made = loops.current_hub()
+        made = hub_registry.current_hub()
         await backtest_mongo.close()
         assert made._closing is not None, "a hub was lost to another thread, and never closed"
 
@@ -305,8 +305,8 @@ def test_no_hub_is_lost_between_threads(config: dict[str, Any]) -> None:
 
     asyncio.run(setup(config))
     in_threads(work)
-    assert loops._hubs == {}
-    assert loops._retired == []
+    assert hub_registry._hubs == {}
+    assert hub_registry._retired == []
 
 
 # Forks. A fork of a process with threads is what is tested: Python 3.12 and later warn of it, and PyMongo's own fork
@@ -316,7 +316,7 @@ IGNORED = ("-W", "ignore::DeprecationWarning", "-W", "ignore::ResourceWarning")
 HEAD = """
     import asyncio, json, multiprocessing, os, signal, sys, threading, time
     from backtest_mongo import StateAdapter, close, get_mongo, setup, wait_for_init
-    from backtest_mongo.connection import loops
+    from backtest_mongo.connection import hub_registry
 
     CONFIG, UNIQUE = json.loads(sys.argv[1]), sys.argv[2]
     parent_s = StateAdapter(UNIQUE, "parent")
@@ -396,7 +396,7 @@ WHILE_LOCKED = """
     held, forked = threading.Event(), threading.Event()
 
     def hold():
-        with loops._lock:
+        with hub_registry._lock:
             held.set()
             forked.wait()
 

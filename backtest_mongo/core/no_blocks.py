@@ -9,11 +9,11 @@ from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.types import Document, Sealed
 
-__all__ = ["Unsealed"]
+__all__ = ["NoBlocks"]
 
 
-class Unsealed:
-    """The methods of ``SeriesRows`` that are about blocks, for stores without any."""
+class NoBlocks:
+    """The methods of ``SeriesStore`` that are about blocks, for stores without any."""
 
     async def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         yield 0, 0
@@ -26,5 +26,5 @@ class Unsealed:
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         return 0, 0
 
-    async def sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
         return Sealed(0, 0, 0)

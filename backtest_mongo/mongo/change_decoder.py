@@ -17,7 +17,7 @@ from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
 from backtest_mongo.types import PRICES, Document, to_millis
 
-__all__ = ["REMEMBERED", "Change", "ChangeKind", "Changes", "Row"]
+__all__ = ["REMEMBERED", "Change", "ChangeDecoder", "ChangeKind", "KnownRow"]
 
 ChangeKind: TypeAlias = Literal["written", "removed", "deleted"]
 
@@ -53,7 +53,7 @@ class Change:
     token: str
 
 
-class Row(NamedTuple):
+class KnownRow(NamedTuple):
     """What is remembered of a row. ``key`` is in the order of ``SlotSpec.key``."""
 
     key: Key
@@ -61,13 +61,13 @@ class Row(NamedTuple):
     removed: bool
 
 
-class Changes:
+class ChangeDecoder:
     """Turns the events of one stream, in their order, into changes of one context, or of a whole slot."""
 
     def __init__(self, spec: SlotSpec, context: Key | None) -> None:
         self._spec = spec
         self._context = context
-        self._rows: OrderedDict[Any, Row] = OrderedDict()
+        self._rows: OrderedDict[Any, KnownRow] = OrderedDict()
         self._forgets = False
         self._defaults = {camel(name): False if name == FLAG else "" for name in spec.optional}
 
@@ -79,11 +79,11 @@ class Changes:
             else:
                 self._put(document["_id"], self.row(document))
 
-    def row(self, document: Document) -> Row:
+    def row(self, document: Document) -> KnownRow:
         """Return what is remembered of a stored document."""
         return self._row(document, {}, None)
 
-    def of(self, event: Document) -> Change | None:
+    def decode(self, event: Document) -> Change | None:
         """Return the change that an event reports; ``None`` if it does not concern what is watched."""
         kind = event["operationType"]
         if kind in ("insert", "update", "replace"):
@@ -123,14 +123,14 @@ class Changes:
             return None  # of another context
         return self._change(event, "deleted", None, None, None, None)
 
-    def _put(self, oid: Any, row: Row) -> None:
+    def _put(self, oid: Any, row: KnownRow) -> None:
         self._rows[oid] = row
         self._rows.move_to_end(oid)
         if len(self._rows) > REMEMBERED:
             self._rows.popitem(last=False)
             self._forgets = True
 
-    def _row(self, document: Document, fields: Document, known: Row | None) -> Row:
+    def _row(self, document: Document, fields: Document, known: KnownRow | None) -> KnownRow:
         spec = self._spec
         if known is not None and not fields.keys() & {*spec.key}:
             key = known.key
@@ -141,7 +141,7 @@ class Changes:
                 key = (*key[:-1], to_time(key[-1]))
         when = fields.get("when", known.when if known else document.get("when")) if spec.when else None
         removed = fields.get("removed", known.removed if known else document.get("removed"))
-        return Row(key, to_time(when), spec.soft_delete and removed is True)
+        return KnownRow(key, to_time(when), spec.soft_delete and removed is True)
 
     def _payload(self, key: Key, fields: Document, document: Document) -> Any:
         spec = self._spec
