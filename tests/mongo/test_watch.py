@@ -63,7 +63,7 @@ async def test_change_of_every_slot_has_the_written_payload(
     )
     assert change.key == (60_000 if spec.shape == "series" else entry(spec, unique) if spec.item else None)
     assert change.when == (WHEN if spec.when else None)
-    assert abs(change.time - status["localTime"].timestamp() * 1000) < 60_000
+    assert abs(change.time - status["localTime"].replace(tzinfo=UTC).timestamp() * 1000) < 60_000
 
 
 async def test_each_write_is_reported_with_its_own_payload(deployment: Deployment, unique: str) -> None:
