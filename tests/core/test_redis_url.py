@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from redis.asyncio import Redis
@@ -243,7 +244,7 @@ async def test_ids_go_where_the_url_says(form: str, node: RedisNode, config: dic
         "host": {"CC_REDIS_HOST": HOST, "CC_REDIS_PORT": node.port, "CC_REDIS_PASSWORD": SECRET},
         "redis": {"CC_REDIS_URL": f"redis://:{SECRET}@{HOST}:{node.port}", "CC_REDIS_HOST": "nowhere.invalid"},
         "database": {"CC_REDIS_URL": f"redis://{HOST}:{node.port}/3", "CC_REDIS_PASSWORD": SECRET},
-        "socket": {"CC_REDIS_URL": f"unix://:{SECRET}@{socket_of(node)}?db=2"},
+        "socket": {"CC_REDIS_URL": f"unix://:{SECRET}@{quote(socket_of(node))}?db=2"},
     }
     state = StateAdapter(unique, "b")
     async with backtest_mongo.setup({**config, **forms[form]}):

@@ -136,7 +136,7 @@ async def test_servers_end_with_a_parent_that_is_killed(number: signal.Signals) 
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert parent.stdout is not None
-    mongod, redis_server, directory = (await parent.stdout.readline()).decode().split()
+    mongod, redis_server, directory = (await parent.stdout.readline()).decode().rstrip("\n").split(maxsplit=2)
     assert alive(int(mongod))
     parent.send_signal(number)
     await gone(int(mongod), int(redis_server))
@@ -268,10 +268,14 @@ def test_error_of_a_program_that_does_not_run_quotes_it(
 ) -> None:
     program = fake(tmp_path / "broken", "echo 'libcurl.so.4: cannot open shared object file' >&2; exit 127")
     monkeypatch.setenv(VARIABLES[name], str(program))
-    with pytest.raises(ServerError, match=rf"{name} from \${VARIABLES[name]} \(\S+\) does not run here: libcurl.so.4"):
+    with pytest.raises(
+        ServerError, match=rf"{name} from \${VARIABLES[name]} \(.+\) does not run here: libcurl.so.4"
+    ):
         FINDERS[name]()
     monkeypatch.setenv(VARIABLES[name], str(tmp_path / "absent"))
-    with pytest.raises(ServerError, match=rf"{name} from \${VARIABLES[name]} \(\S+\) does not run here: No such file"):
+    with pytest.raises(
+        ServerError, match=rf"{name} from \${VARIABLES[name]} \(.+\) does not run here: No such file"
+    ):
         FINDERS[name]()
 
 
