@@ -268,14 +268,10 @@ def test_error_of_a_program_that_does_not_run_quotes_it(
 ) -> None:
     program = fake(tmp_path / "broken", "echo 'libcurl.so.4: cannot open shared object file' >&2; exit 127")
     monkeypatch.setenv(VARIABLES[name], str(program))
-    with pytest.raises(
-        ServerError, match=rf"{name} from \${VARIABLES[name]} \(.+\) does not run here: libcurl.so.4"
-    ):
+    with pytest.raises(ServerError, match=rf"{name} from \${VARIABLES[name]} \(.+\) does not run here: libcurl.so.4"):
         FINDERS[name]()
     monkeypatch.setenv(VARIABLES[name], str(tmp_path / "absent"))
-    with pytest.raises(
-        ServerError, match=rf"{name} from \${VARIABLES[name]} \(.+\) does not run here: No such file"
-    ):
+    with pytest.raises(ServerError, match=rf"{name} from \${VARIABLES[name]} \(.+\) does not run here: No such file"):
         FINDERS[name]()
 
 

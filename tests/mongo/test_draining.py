@@ -348,7 +348,7 @@ def test_end_of_the_plugin_s_fixture_awaits_pending_writes_of_the_test(
         monkeypatch.setenv(name, str(value))
     uri = failing_config["CC_MONGO_CONNECTION_STRING"]
     pytester.makepyfile(USER_TEST.replace("URI", repr(uri)).replace("HOLD_MS", str(HOLD_MS)))
-    arguments = ("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-W", "error")
+    arguments = ("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error")
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = session")
     outcome = pytester.runpytest_subprocess(*arguments, f"--backtest-driver={driver}")
     outcome.assert_outcomes(passed=2)

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.either_driver
 pytest_plugins = ["pytester"]
 
 PROJECT = Path(backtest_mongo.__file__).parent.parent
-ARGUMENTS = ("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-W", "error")
+#: Without Hypothesis's plugin, which imports Hypothesis at the end: Python 3.11 can fail to parse a module while it
+#: collects connections that were dropped.
+ARGUMENTS = ("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error")
 #: Without the other installed plugins, except those that a test is about.
 PLAIN = ("-p", "no:asyncio", "-p", "no:anyio")
 #: Every kind of test that a user may have. None of them calls setup() or close().
