@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from copy import copy
+from typing import Final, NoReturn
 
 from backtest_mongo.errors import BacktestMongoError, ConfigError, StoreError, StoreUnavailableError
 
-__all__ = ["ForkedError", "LockedError", "is_locked", "lacks_table", "translate"]
+__all__ = ["DRIVER_ERRORS", "ForkedError", "LockedError", "is_locked", "lacks_table", "raise_translated"]
 
 
 class LockedError(Exception):
@@ -17,6 +18,9 @@ class LockedError(Exception):
 class ForkedError(Exception):
     """A connection was in use when this process was forked, so the database can't be opened safely here."""
 
+
+#: What a database raises, but for mistakes of this library.
+DRIVER_ERRORS: Final = (sqlite3.Error, LockedError, ForkedError, BacktestMongoError)
 
 _UNREADABLE: Final = "restore a backup, or save what can be read with the shell's command: sqlite3 FILE .recover"
 
@@ -51,23 +55,29 @@ def lacks_table(error: BaseException) -> bool:
     return _get_code(error) == sqlite3.SQLITE_ERROR and str(error).startswith("no such table: ")
 
 
-def translate(error: Exception, doing: str, path: str, slot: str) -> BacktestMongoError:
-    """Return this library's error for one that a database raised.
+def raise_translated(error: Exception, doing: str, path: str, slot: str) -> NoReturn:
+    """Raise this library's error for one of :data:`DRIVER_ERRORS`.
 
     Args:
-        error: of ``sqlite3``, of this module, or of this library, which is returned with its slot.
+        error: what a database raised. Several callers may get one, so what is raised is always another.
         doing: what failed, such as ``writing``.
         path: the database.
         slot: whose rows it was about.
     """
     if isinstance(error, BacktestMongoError):
-        error.slot = error.slot or slot
-        return error
+        same = copy(error)
+        same.slot = error.slot or slot
+        raise same from error.__cause__
+    raise _translate(error, doing, path, slot) from error
+
+
+def _translate(error: Exception, doing: str, path: str, slot: str) -> BacktestMongoError:
     if isinstance(error, LockedError) or is_locked(error):
+        is_write = doing not in ("reading", "listing")
         return StoreUnavailableError(
             f"{doing} failed: another process holds the lock on {path}",
             slot=slot,
-            hint="nothing was written; CC_MONGO_TIMEOUT_MS is how long to wait" if doing != "reading" else None,
+            hint=f"{'nothing was written; ' if is_write else ''}CC_MONGO_TIMEOUT_MS is how long a lock is waited for",
         )
     if isinstance(error, ForkedError):
         return StoreUnavailableError(
@@ -75,7 +85,7 @@ def translate(error: Exception, doing: str, path: str, slot: str) -> BacktestMon
             slot=slot,
             hint="start the process with the method spawn or forkserver, or fork before the first operation",
         )
-    kind, hint = _KINDS.get(_get_code(error), (StoreError, "see the SQLite error that it was raised from"))
+    kind, hint = _KINDS.get(_get_code(error), (StoreError, "see the error of SQLite that it was raised from"))
     translated = kind(f"{doing} failed: {error}: {path}", slot=slot, hint=hint)
     if isinstance(translated, StoreError):
         translated.code = getattr(error, "sqlite_errorcode", None)

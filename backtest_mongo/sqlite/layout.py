@@ -69,6 +69,7 @@ class SeriesTable(_Table):
     heads: str
     #: The times alone of all blocks.
     times: str
+    #: The last block with a candle before a time, which is given twice, and the first one with a candle from it on.
     before: str
     after: str
     contexts: str
@@ -140,8 +141,9 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
         heads=f'SELECT "start", "rows", "first", "last" FROM {table} '
         f'WHERE {within} AND "start" BETWEEN ? AND ? ORDER BY "start"',
         times=f'SELECT substr(candles, 1, 8 * "rows") FROM {table} WHERE {within} ORDER BY "start"',
-        before=f'SELECT candles FROM {table} WHERE {within} AND "first"<? ORDER BY "start" DESC LIMIT 1',
-        after=f'SELECT candles FROM {table} WHERE {within} AND "last">=? ORDER BY "start" LIMIT 1',
+        before=f'SELECT "start", candles FROM {table} WHERE {within} AND "start"<? AND "first"<? '
+        'ORDER BY "start" DESC LIMIT 1',
+        after=f'SELECT "start", candles FROM {table} WHERE {within} AND "last">=? ORDER BY "start" LIMIT 1',
         contexts=f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}",
     )
 

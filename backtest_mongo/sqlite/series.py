@@ -115,7 +115,8 @@ class SQLiteSeries(Unsealed, SQLiteRows):
 
     async def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
         """Yield the gaps of a series, by time."""
-        for gap in await self._read_in_thread("listing", self._find_gaps, context, finder) or finder.find_all(()):
+        found = await self._read_in_thread("listing", self._find_gaps, context, finder)
+        for gap in finder.find_all(()) if found is None else found:
             yield gap
 
     async def around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
@@ -172,7 +173,6 @@ class SQLiteSeries(Unsealed, SQLiteRows):
     def _find_window(
         self, connection: Connection, context: Key, first: int, interval: IntervalGrid, limit: int
     ) -> list[Candle] | None:
-        times = interval.times(first, limit)
         last = interval.shift(first, limit - 1)
         if not START <= first <= last < END:
             return None
@@ -182,10 +182,11 @@ class SQLiteSeries(Unsealed, SQLiteRows):
             candles += self._cut(context, block, first, last)
         if len(candles) < limit:
             return None
+        times = list(interval.times(first, limit))
         if len(candles) > limit:  # off-grid ones are among them
             wanted = set(times)
             candles = [candle for candle in candles if candle["timestamp"] in wanted]
-        return candles if [candle["timestamp"] for candle in candles] == list(times) else None
+        return candles if [candle["timestamp"] for candle in candles] == times else None
 
     def _cut(self, context: Key, block: Block, first: int, last: int) -> list[Candle]:
         """Return the candles of a block from ``first`` to ``last``. NumPy would take longer for the few of a window."""
@@ -249,7 +250,7 @@ class SQLiteSeries(Unsealed, SQLiteRows):
     ) -> tuple[int | None, int | None]:
         before = after = None
         if first is not None:
-            found = connection.execute(self._table.before, (*context, first)).fetchone()
+            found = connection.execute(self._table.before, (*context, first, first)).fetchone()
             if found is not None:
                 times = self._decode(context, found).timestamp
                 before = int(times[times < first][-1])

@@ -12,7 +12,7 @@ from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.sqlite.database import Connection, Database
-from backtest_mongo.sqlite.driver_errors import lacks_table, translate
+from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
 from backtest_mongo.types import Document
 
@@ -49,19 +49,19 @@ class SQLiteRows:
         """Read on the event loop: what is found, or ``None`` if nothing was ever written."""
         try:
             return await self._database.read_here(work, *arguments)
-        except Exception as error:
+        except DRIVER_ERRORS as error:
             if lacks_table(error):
                 return None
-            raise translate(error, doing, self._database.path, self._spec.name) from error
+            raise_translated(error, doing, self._database.path, self._spec.name)
 
     async def _read_in_thread(self, doing: str, work: Callable[..., T], *arguments: Any) -> T | None:
         """Read in a thread: what is found, or ``None`` if nothing was ever written."""
         try:
             return await self._database.read_in_thread(work, *arguments)
-        except Exception as error:
+        except DRIVER_ERRORS as error:
             if lacks_table(error):
                 return None
-            raise translate(error, doing, self._database.path, self._spec.name) from error
+            raise_translated(error, doing, self._database.path, self._spec.name)
 
     async def _write(self, doing: str, prepare: Callable[[], Callable[[Connection], T]]) -> T:
         """Write in a transaction that makes the table if it is missing; see :class:`~.database.Write`."""
@@ -79,8 +79,8 @@ class SQLiteRows:
 
         try:
             return await self._database.write(prepare_all)
-        except Exception as error:
-            raise translate(error, doing, self._database.path, self._spec.name) from error
+        except DRIVER_ERRORS as error:
+            raise_translated(error, doing, self._database.path, self._spec.name)
 
 
 class SQLiteStore(SQLiteRows):
