@@ -137,9 +137,7 @@ class Registry(SlotFactories):
     ) -> None:
         """Make slots store in an SQLite database, which is one file. No server is needed.
 
-        ``await setup()`` points every slot at MongoDB, so call this after it::
-
-            persist.use_sqlite("backtest.db")
+        ``await setup()`` points every slot at MongoDB, so call this after it.
 
         Any number of processes, threads and event loops may share the file. A write is on the disk when its call
         returns; concurrent ones share a transaction. Nothing is made on disk before the first write or

@@ -94,7 +94,7 @@ def make_row_table(spec: SlotSpec) -> RowTable:
     if spec.newest is not None and context:
         indexed = ", ".join(map(_quote, (*context, "number")))
         creation.append(f"CREATE INDEX IF NOT EXISTS {_quote(f'{name} newest')} ON {table} ({indexed})")
-    until, removed = ' AND "when"<=?', " AND removed=0" if spec.soft_delete else ""
+    until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
     listed = f"SELECT {_quote(item)}, {read} FROM {table} WHERE"
     return RowTable(
         name=name,
@@ -132,18 +132,18 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     return SeriesTable(
         name=name,
         columns=stored,
-        creation=(f'CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, "start"))',),
-        blocks=f'SELECT "start", candles FROM {table} WHERE {within} AND "start" BETWEEN ? AND ? ORDER BY "start"',
+        creation=(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",),
+        blocks=f"SELECT [start], candles FROM {table} WHERE {within} AND [start] BETWEEN ? AND ? ORDER BY [start]",
         insert=f"INSERT INTO {table} ({ordered}) VALUES ({', '.join('?' * len(stored))}) "
-        f'ON CONFLICT ({names}, "start") DO UPDATE SET {updated}',
-        delete=f'DELETE FROM {table} WHERE {within} AND "start"=?',
-        cover=f'SELECT min("first"), max("last"), sum("rows") FROM {table} WHERE {within}',
-        heads=f'SELECT "start", "rows", "first", "last" FROM {table} '
-        f'WHERE {within} AND "start" BETWEEN ? AND ? ORDER BY "start"',
-        times=f'SELECT substr(candles, 1, 8 * "rows") FROM {table} WHERE {within} ORDER BY "start"',
-        before=f'SELECT "start", candles FROM {table} WHERE {within} AND "start"<? AND "first"<? '
-        'ORDER BY "start" DESC LIMIT 1',
-        after=f'SELECT "start", candles FROM {table} WHERE {within} AND "last">=? ORDER BY "start" LIMIT 1',
+        f"ON CONFLICT ({names}, [start]) DO UPDATE SET {updated}",
+        delete=f"DELETE FROM {table} WHERE {within} AND [start]=?",
+        cover=f"SELECT min([first]), max([last]), sum([rows]) FROM {table} WHERE {within}",
+        heads=f"SELECT [start], [rows], [first], [last] FROM {table} "
+        f"WHERE {within} AND [start] BETWEEN ? AND ? ORDER BY [start]",
+        times=f"SELECT substr(candles, 1, 8 * [rows]) FROM {table} WHERE {within} ORDER BY [start]",
+        before=f"SELECT [start], candles FROM {table} WHERE {within} AND [start]<? AND [first]<? "
+        "ORDER BY [start] DESC LIMIT 1",
+        after=f"SELECT [start], candles FROM {table} WHERE {within} AND [last]>=? ORDER BY [start] LIMIT 1",
         contexts=f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}",
     )
 
@@ -162,4 +162,5 @@ def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str
 
 
 def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    # In double quotes, a column that is missing would be taken for a text.
+    return f"[{name}]"

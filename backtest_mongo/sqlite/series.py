@@ -15,7 +15,7 @@ The first write of a candle wins: a block that is there is merged with the new c
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -176,29 +176,34 @@ class SQLiteSeries(Unsealed, SQLiteRows):
         last = interval.shift(first, limit - 1)
         if not START <= first <= last < END:
             return None
-        candles: list[Candle] = []
+        columns: list[list[Any]] = [[] for _ in range(_COLUMNS)]
         starts = (_find_start(interval, first), last)
         for block in connection.execute(self._table.blocks, (*context, *starts)):
-            candles += self._cut(context, block, first, last)
-        if len(candles) < limit:
+            for column, values in zip(columns, self._cut(context, block, first, last), strict=True):
+                column += values
+        if len(columns[0]) < limit:
             return None
         times = list(interval.times(first, limit))
-        if len(candles) > limit:  # off-grid ones are among them
-            wanted = set(times)
-            candles = [candle for candle in candles if candle["timestamp"] in wanted]
-        return candles if [candle["timestamp"] for candle in candles] == times else None
-
-    def _cut(self, context: Key, block: Block, first: int, last: int) -> list[Candle]:
-        """Return the candles of a block from ``first`` to ``last``. NumPy would take longer for the few of a window."""
-        data = memoryview(block[1])
-        rows = self._count(context, block)
-        times, numbers = data[: 8 * rows].cast("q"), data[8 * rows :].cast("d")
-        begin, end = bisect_left(times, first), bisect_left(times, last + 1)
-        columns = (numbers[at + begin : at + end] for at in range(0, len(PRICES) * rows, rows))
+        rows: Iterable[tuple[Any, ...]] = zip(*columns, strict=True)
+        if columns[0] != times:
+            wanted = set(times)  # off-grid ones may be among the stored
+            rows = [row for row in rows if row[0] in wanted]
+            if len(rows) < limit:
+                return None
         return [
             {"timestamp": time, "open": open_, "high": high, "low": low, "close": close, "volume": volume}
-            for time, open_, high, low, close, volume in zip(times[begin:end], *columns, strict=True)
+            for time, open_, high, low, close, volume in rows
         ]
+
+    def _cut(self, context: Key, block: Block, first: int, last: int) -> Iterator[list[Any]]:
+        """Yield the columns of a block from ``first`` to ``last``. NumPy would take longer for the few of a window."""
+        rows, data = self._count(context, block), memoryview(block[1])
+        times = data[: 8 * rows].cast("q")
+        begin, end = bisect_left(times, first), bisect_left(times, last + 1)
+        yield times[begin:end].tolist()
+        numbers = data[8 * rows :].cast("d")
+        for at in range(0, len(PRICES) * rows, rows):
+            yield numbers[at + begin : at + end].tolist()
 
     def _find_range(
         self, connection: Connection, context: Key, interval: IntervalGrid, first: int, end: int
@@ -217,12 +222,16 @@ class SQLiteSeries(Unsealed, SQLiteRows):
         return first, last, rows
 
     def _survey(self, connection: Connection, context: Key, interval: IntervalGrid, first: int, end: int) -> Coverage:
-        lows, highs, count = [], [], 0
+        lows: list[int] = []
+        highs: list[int] = []
+        count = 0
         starts = (_find_start(interval, first), end - 1)
         for start, rows, lowest, highest in connection.execute(self._table.heads, (*context, *starts)).fetchall():
             if first > lowest or highest >= end:
                 block = connection.execute(self._table.blocks, (*context, start, start)).fetchone()
-                times = self._decode(context, block).between(first, end).timestamp if block else ()
+                if block is None:
+                    continue  # another process has deleted it meanwhile
+                times = self._decode(context, block).between(first, end).timestamp
                 if not len(times):
                     continue
                 rows, lowest, highest = len(times), int(times[0]), int(times[-1])

@@ -8,13 +8,14 @@ from typing import Any
 import bson
 import pytest
 from bson import Code, Int64
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from backtest_mongo.core.extended_json import decode_extended, encode_extended, from_json, thaw, to_json
 from backtest_mongo.core.payload import CODEC, freeze
 from tests.core.test_payloads import payloads, same, stored
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=payloads)
 def test_every_payload_comes_back_the_same_frozen_or_not(value: dict[str, Any]) -> None:
     frozen = freeze({"k": "v"}, "payload", value, "state")

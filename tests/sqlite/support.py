@@ -9,13 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import backtest_mongo
 from backtest_mongo.sqlite.database import Database, get_database
 from tests.support.deadlines import SECONDS
+
+T = TypeVar("T")
 
 ROOT = Path(backtest_mongo.__file__).parent.parent
 
@@ -87,7 +89,10 @@ def database_of(path: Path) -> Database:
     return get_database(os.path.realpath(path))
 
 
-async def until_taken(path: Path) -> None:
-    """Wait until the thread that writes has taken what was called."""
+async def start(path: Path, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Call a write, and wait until the thread that writes has taken it, to wait for a lock that somebody holds."""
     database = database_of(path)
-    await until(lambda: not database._queue and database._in_use)
+    await until(lambda: database._called == database._finished)
+    task = asyncio.ensure_future(call)
+    await until(lambda: database._called > database._finished and not database._queue)
+    return task

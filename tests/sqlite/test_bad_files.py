@@ -92,7 +92,7 @@ async def test_database_of_another_program_is_refused_and_left_alone(path: Path,
     assert list_names(path.parent) == [path.name]
 
 
-@pytest.mark.parametrize("content", [b"id,price\n1,2\n" * 100, b"x", os.urandom(5_000)])
+@pytest.mark.parametrize("content", [b"id,price\n1,2\n" * 100, b"xy", os.urandom(5_000)])
 async def test_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     put(path, content)
     await both_fail(ConfigError, rf"^state: \w+ failed: file is not a database: {path} \(name another file")
@@ -208,8 +208,8 @@ async def test_full_disk_is_named_and_what_was_stored_stays(path: Path, slot: st
     adapter: Any = getattr(persist, slot)(**uniform.context(spec, "x"))
     is_series = spec.shape == "series"
     value = candles(400) if is_series else uniform.payload(spec)
-    large = candles(5_000) if is_series else [["a", {"pad": "x" * 100_000}]]
-    large = large if is_series or spec.payload == "list" else {"pad": "x" * 100_000}
+    padded = {"pad": "x" * 100_000}
+    large: Any = candles(5_000) if is_series else [["a", padded]] if spec.payload == "list" else padded
     write = adapter.write_candles_data if is_series else partial(uniform.write, adapter)
     await write(value)
     size = path.with_name(f"{path.name}-wal").stat().st_size
@@ -243,7 +243,7 @@ async def test_damaged_file_is_named(path: Path) -> None:
     await backtest_mongo.close()
     content = bytearray(get(path))
     content[4_096:] = b"\xa5" * (len(content) - 4_096)
-    put(path, content)
+    put(path, bytes(content))
     with pytest.raises(StoreError, match=rf"^memory: reading failed: .*malformed: {path} \(the file is damaged"):
         await memory.read_memory_data("01")
     with pytest.raises(StoreError, match=r"^memory: listing failed: .*malformed"):

@@ -42,14 +42,14 @@ class SQLiteMachine(Machine):
         self.use("backtest.db")
 
     @initialize(name=st.sampled_from(["backtest.db", "backtest.db", "ключ ?#.db"]))
-    def set_up(self, name: str) -> None:  # type: ignore[override]  # SQLite has no configuration
+    def set_up(self, name: str) -> None:  # SQLite has no configuration
         self.use(name)
 
     def use(self, name: str) -> None:
         persist.use_sqlite(self.root / name)
 
     @rule(process=processes)
-    def forget(self, process: int) -> None:  # type: ignore[override]
+    def forget(self, process: int) -> None:
         self.run_in(process, backtest_mongo.close())
 
     def teardown(self) -> None:

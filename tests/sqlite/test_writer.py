@@ -15,14 +15,15 @@ import pytest
 import backtest_mongo
 from backtest_mongo import StoreUnavailableError, persist, set_config
 from backtest_mongo.sqlite.database import Connection, Database, Write
-from tests.sqlite.support import database_of, list_names, locked, locked_for_all, query, until, until_taken, worker
+from tests.sqlite.support import database_of, list_names, locked, locked_for_all, query, start, until, worker
 from tests.support.deadlines import PROCESS_SECONDS, SECONDS
 from tests.support.uniform import candles
 
 
 @pytest.fixture
 async def prepared(path: Path) -> Path:
-    """A database that is there and has its tables."""
+    """A database that is there and has its table, whose locks are waited for however busy the machine is."""
+    set_config(CC_MONGO_TIMEOUT_MS=int(SECONDS * 1000))
     await persist.state("s", "b").write_state_data({"n": 0}, 1)
     return path
 
@@ -70,8 +71,7 @@ class Gate:
 
 async def test_writes_that_wait_are_committed_together_in_their_order(prepared: Path, groups: list[int]) -> None:
     with locked(prepared):
-        first = asyncio.ensure_future(write("b", 1))
-        await until_taken(prepared)
+        first = await start(prepared, write("b", 1))
         rest = [asyncio.ensure_future(write("b", number)) for number in range(2, 300)]
         others = [asyncio.ensure_future(write(f"b-{number}", number)) for number in range(200)]
         await asyncio.sleep(0)
@@ -88,8 +88,7 @@ async def test_failing_write_of_a_group_fails_alone(prepared: Path, groups: list
 
     database = database_of(prepared)
     with locked(prepared):
-        first = asyncio.ensure_future(write("b", 1))
-        await until_taken(prepared)
+        first = await start(prepared, write("b", 1))
         calls = [
             asyncio.ensure_future(call)
             for call in (write("c", 2), database.write(lambda: fail), write("c", 3), database.write(lambda: 1 / 0))  # type: ignore[arg-type, return-value]
@@ -138,7 +137,6 @@ async def test_lock_is_waited_for_within_the_deadline(prepared: Path, monkeypatc
         return give_up(self, *arguments)
 
     monkeypatch.setattr(Database, "_give_up_late", note)
-    set_config(CC_MONGO_TIMEOUT_MS=int(SECONDS * 1000))
     with locked(prepared):
         writing = asyncio.ensure_future(write("b", 1))
         await until(tried.is_set)
@@ -160,7 +158,7 @@ async def test_lock_that_stays_is_an_error_and_nothing_is_written(prepared: Path
                 f"{slot}: writing failed: another process holds the lock on {prepared} (noth"
             )
         assert await read("b") == {"n": 0}
-    set_config(CC_MONGO_TIMEOUT_MS=None)
+    set_config(CC_MONGO_TIMEOUT_MS=int(SECONDS * 1000))
     await write("c", 2)
     assert (await read("b"), await read("c")) == ({"n": 0}, {"n": 2})
 
@@ -184,8 +182,7 @@ async def test_reader_waits_for_a_lock_within_the_deadline(prepared: Path) -> No
 
 async def test_write_that_waits_is_dropped_with_its_caller(prepared: Path) -> None:
     with locked(prepared):
-        calls = [asyncio.ensure_future(write("b", 1))]
-        await until_taken(prepared)  # it waits for the lock
+        calls = [await start(prepared, write("b", 1))]  # it waits for the lock
         calls.append(asyncio.ensure_future(write("c", 1)))  # and this one for it
         await asyncio.sleep(0)
         for call in calls:
