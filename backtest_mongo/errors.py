@@ -7,10 +7,10 @@
     ├── SlotError (ValueError)              a row of a slot table contradicts itself or another row
     ├── InputError (ValueError)             the caller's mistake; nothing was sent
     │   └── InputTypeError (TypeError)      ... and the type is at fault
-    ├── StoreUnavailableError               MongoDB can't be reached, or did not answer in time
+    ├── StoreUnavailableError               MongoDB can't be reached or did not answer in time, or SQLite is locked
     │   └── InitError                       a server was still unreachable when ``wait_for_init`` gave up
-    ├── StoreError                          MongoDB, or the disk that holds the files, answered with an error
-    │   └── IndexConflictError              an existing index conflicts with one that a slot needs
+    ├── StoreError                          MongoDB, SQLite, or the disk that holds files answered with an error
+    │   └── IndexConflictError              an existing index or table conflicts with what a slot needs
     ├── ServerError                         an embedded server can't be found, started or kept running
     └── ChildError                          a trading process of the demo exited without being killed
 
@@ -97,7 +97,7 @@ class InputTypeError(InputError, TypeError):
 
 
 class StoreUnavailableError(BacktestMongoError):
-    """MongoDB can't be reached or did not answer in time.
+    """MongoDB can't be reached or did not answer in time, or another process kept an SQLite file locked.
 
     Attributes:
         may_be_applied: true after a write whose outcome is unknown: it may have been applied, or may still be. To
@@ -113,17 +113,17 @@ class InitError(StoreUnavailableError):
 
 
 class StoreError(BacktestMongoError):
-    """MongoDB, or the disk that holds the files, answered with an error.
+    """MongoDB, SQLite, or the disk that holds files answered with an error.
 
     Attributes:
-        code: the server's code of the error, or ``None``.
+        code: the server's code of the error, or SQLite's extended one; ``None`` if there is none.
     """
 
     code: int | None = None
 
 
 class IndexConflictError(StoreError):
-    """An existing index in the database conflicts with one that a slot needs."""
+    """An existing index, or the table of an SQLite file, conflicts with what a slot needs."""
 
 
 class ServerError(BacktestMongoError):

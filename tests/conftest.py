@@ -6,11 +6,13 @@ its own, and names of its own in the Redis keys; nothing is ever flushed.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +32,7 @@ from backtest_mongo.connection import operation
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core import log
 from backtest_mongo.core.config import Config, MaskedDict, MongoURI, reset_config
+from backtest_mongo.core.extended_json import from_json
 from backtest_mongo.files.layout import get_engine_fields
 from backtest_mongo.files.text import from_text
 from backtest_mongo.series import blocks
@@ -49,10 +52,12 @@ SERVER_VARIABLES = (
 )
 CANDLE_VARIABLES = ("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS")
 DRIVERS = ("motor", "pymongo")
-#: The storage in files, where a test takes it for a driver.
+#: The storages without a server, where a test takes them for drivers.
 FILES = "files"
-#: What also holds for files, but for the tests in it that are marked as ``mongodb``.
-FILES_TOO = ("tests.contract.test_contract", "tests.contract.test_candles")
+SQLITE = "sqlite"
+SERVERLESS = (FILES, SQLITE)
+#: What also holds for these, but for the tests in it that are marked as ``mongodb``.
+SERVERLESS_TOO = ("tests.contract.test_contract", "tests.contract.test_candles")
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")
 
@@ -132,7 +137,7 @@ def _long_wait_budget(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         monkeypatch.setattr(guard, "COMMAND_SECONDS", 2 * SECONDS)
 
 
-@pytest.fixture(params=(*DRIVERS, FILES))
+@pytest.fixture(params=(*DRIVERS, *SERVERLESS))
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -153,8 +158,8 @@ def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_blocks: str) -> Iterator[dict[str, Any]]:
-    """The configuration of a fresh database. Files have none, and start no server."""
-    if driver == FILES:
+    """The configuration of a fresh database. Files and SQLite have none, and start no server."""
+    if driver in SERVERLESS:
         yield {}
         return
     servers = request.getfixturevalue("servers")
@@ -225,7 +230,59 @@ class FileDeployment(Deployment):
     def use(self) -> None:
         """Point the registry and the suite at the directory."""
         persist.use_files(self.root)
-        uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._get_implementation(spec)) for spec in SLOTS}
+        use_chosen()
+
+
+@dataclass
+class SQLiteDeployment(Deployment):
+    """An SQLite database, in the same place. It has no ``_id``, its dates have other names, and there is no cache."""
+
+    path: Path
+
+    async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
+        if query:
+            found = await uniform.ADAPTERS[spec.name]._store().find(tuple(query.values()))
+            return [] if found is None else [found]
+        if spec.shape == "series":
+            series = [adapter async for adapter in cast("Any", uniform.ADAPTERS[spec.name]).list_series()]
+            return [row for adapter in series for row in await read_rows(adapter)]
+        if not self.path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            connection.row_factory = sqlite3.Row
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            if spec.collection not in tables:
+                return []
+            rows = [dict(row) for row in connection.execute(f'SELECT * FROM "{spec.collection}"')]
+        flags = {"removed": bool} | dict.fromkeys({"backtest"} & {*spec.key}, bool)
+        kinds: dict[str, Any] = {spec.field: from_json, **flags}
+        return [{name: kinds.get(name, lambda held: held)(value) for name, value in row.items()} for row in rows]
+
+    async def collection(self, spec: SlotSpec) -> Any:
+        raise NotImplementedError
+
+    async def cached(self, redis_key: str) -> str | None:
+        raise NotImplementedError
+
+    async def forget(self) -> None:
+        await backtest_mongo.close()
+
+    def use(self) -> None:
+        """Point the registry and the suite at the database."""
+        persist.use_sqlite(self.path)
+        use_chosen()
+
+
+async def read_rows(series: Any) -> list[dict[str, Any]]:
+    """Return the candles of a series, read as a frame."""
+    frame = await series.read_frame(as_="numpy")
+    columns = [frame["timestamp"].astype("int64"), *(column for name, column in frame.items() if name != "timestamp")]
+    return [dict(zip(frame, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def use_chosen() -> None:
+    """Run the suite on what the registry has chosen."""
+    uniform.ADAPTERS = {spec.name: cast("type[Adapter]", persist._get_implementation(spec)) for spec in SLOTS}
 
 
 # Dropping a database as a whole takes a replica set a tenth of a second, and each of thousands of tests has one.
@@ -257,11 +314,16 @@ def drop_with(client: pymongo.MongoClient[dict[str, Any]], name: str) -> None:
 async def deployment(
     config: dict[str, Any], unique: str, driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Deployment]:
-    if driver == FILES:
+    if driver in SERVERLESS:
         monkeypatch.setattr(uniform, "ADAPTERS", uniform.ADAPTERS)  # as it is, it comes back
-        files = FileDeployment(config, unique, tmp_path)
-        files.use()
-        yield files
+        serverless: FileDeployment | SQLiteDeployment
+        if driver == FILES:
+            serverless = FileDeployment(config, unique, tmp_path)
+        else:
+            serverless = SQLiteDeployment(config, unique, tmp_path / "backtest.db")
+        serverless.use()
+        yield serverless
+        await backtest_mongo.close()
         return
     await backtest_mongo.setup(config)
     yield Deployment(config, unique)
@@ -326,7 +388,7 @@ async def operations() -> Counts:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what another Python runs: of two Pythons in a row each takes one driver, where either would do.
 
-    Of the runs in files those are left that there are.
+    Of the runs without a server those are left that there are.
     """
     items[:] = [item for item in items if _is_there(item)]
     spared = DRIVERS[sys.version_info.minor % 2]
@@ -361,9 +423,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _is_there(item: pytest.Item) -> bool:
     assert isinstance(item, pytest.Function)
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    if params.get("driver") != FILES:
+    if params.get("driver") not in SERVERLESS:
         return True
     marked = item.get_closest_marker
-    also = item.module.__name__ in FILES_TOO or marked("files")
+    also = item.module.__name__ in SERVERLESS_TOO or marked("files")
     asks = "deployment" in item.fixturenames and params.get("candle_blocks", BLOCKS[0]) == BLOCKS[0]
     return bool(asks and also and not marked("mongodb"))

@@ -39,6 +39,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "adapters": (1, "a class per slot"),
     "series": (1, "candles in blocks"),
     "files": (2, "JSON files"),
+    "sqlite": (3, "one SQLite file"),
     "telemetry": (0, "metrics and spans"),
     "embedded": (4, "servers for tests"),
     "mongo": (1, "one collection"),

@@ -10,6 +10,7 @@ from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.hub_registry import close_hub, close_outdated, current_hub
 from backtest_mongo.connection.readiness import wait_for_init as wait_for_servers
 from backtest_mongo.core.config import MaskedDict, Settings, as_mapping, set_config
+from backtest_mongo.sqlite.database import close_databases
 
 if TYPE_CHECKING:
     from backtest_mongo.connection.mongo_clients import MongoClient
@@ -126,6 +127,10 @@ async def close() -> None:
 
     It waits for them, queued ones included, as long as the server answers. One warning counts those whose outcome stays
     unknown. Closing twice is fine. The next operation opens new connections; its writes wait for those made before the
-    close.
+    close. SQLite files are closed for all event loops of the process, once their pending writes are done; what is in
+    memory stays.
     """
-    await close_hub()
+    try:
+        await close_hub()
+    finally:
+        await close_databases()

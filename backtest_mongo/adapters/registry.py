@@ -17,6 +17,7 @@ from backtest_mongo.adapters.dummy import make_dummy
 from backtest_mongo.adapters.expansion import expand
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY, bind_to_files
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.adapters.sqlite import DEFAULT_DATABASE, bind_to_sqlite
 from backtest_mongo.core.specs import Key, SlotSpec, check_table
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import ConfigError, InputTypeError, SlotError
@@ -52,8 +53,9 @@ class Registry(SlotFactories):
     implementation takes over.
 
     The storage is chosen elsewhere, once: JSON files below ``dump`` in the working directory by default, as in the Node
-    package; MongoDB after ``await setup()``; other files after :meth:`use_files`; none after :meth:`use_dummy`; and for
-    single slots what :meth:`use` names. :meth:`register` adds slots.
+    package; MongoDB after ``await setup()``; an SQLite database after :meth:`use_sqlite`; other files after
+    :meth:`use_files`; none after :meth:`use_dummy`; and for single slots what :meth:`use` names. :meth:`register` adds
+    slots.
 
     Every storage of this library has all methods of the slot's adapter, so that is the object's type to type checkers
     and editors. Your own implementation needs only those of its contract: see :mod:`backtest_mongo.contracts`.
@@ -129,6 +131,30 @@ class Registry(SlotFactories):
             ConfigError: there is no such slot. Nothing is changed then.
         """
         self._use_for("use_files", slots, bind_to_files(Path(directory).absolute()))
+
+    def use_sqlite(
+        self, path: str | os.PathLike[str] = DEFAULT_DATABASE, *, slots: Iterable[str] | None = None
+    ) -> None:
+        """Make slots store in an SQLite database, which is one file. No server is needed.
+
+        ``await setup()`` points every slot at MongoDB, so call this after it.
+
+        Any number of processes, threads and event loops may share the file. A write is on the disk when its call
+        returns; concurrent ones share a transaction. Nothing is made on disk before the first write or
+        ``wait_for_init()``. :func:`~backtest_mongo.close` waits for pending writes and closes the file; the next
+        operation opens it again.
+
+        Args:
+            path: the file, on a local disk. A relative path is resolved now, whatever the working directory is later.
+                ``:memory:`` is a database without a file, one for all of the process and lasting as long as it.
+            slots: names of slots; ``None`` is every slot. The others keep what they have.
+
+        Raises:
+            ConfigError: there is no such slot, or ``path`` is a directory or can't be a path. Nothing is changed then.
+                What else is wrong with a file is raised by the first operation: it is another program's, was written by
+                a newer version of this library, or can't be opened or written by this user.
+        """
+        self._use_for("use_sqlite", slots, bind_to_sqlite(path))
 
     def use_dummy(self, *, slots: Iterable[str] | None = None) -> None:
         """Make slots check their input and store nothing: reads find nothing. No server is needed.

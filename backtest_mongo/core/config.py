@@ -24,7 +24,8 @@ class Config(BaseSettings):
             ``backtest-kit``. Writes use ``w=majority`` unless it says otherwise.
         CC_MONGO_DRIVER: ``motor``, or ``pymongo`` for PyMongo's own asyncio client.
         CC_MONGO_TIMEOUT_MS: the deadline of a request in milliseconds, from when it is sent, retries included; also how
-            long a call waits in a queue that gets no answer. ``timeoutMS`` in the connection string wins.
+            long a call waits in a queue that gets no answer. ``timeoutMS`` in the connection string wins. A lock of
+            another process on an SQLite file is waited for as long.
         CC_MONGO_READ_CONCERN: ``local``, ``majority`` or ``linearizable``.
         CC_REDIS_URL: the address of Redis; ``CC_REDIS_HOST`` and ``CC_REDIS_PORT`` are then ignored. It is
             ``redis://``, ``rediss://`` (TLS) or ``unix://`` with redis-py's options in the query;

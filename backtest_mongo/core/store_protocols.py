@@ -1,4 +1,4 @@
-"""What an adapter needs of a store: the protocols that MongoDB, files and the dummy implement."""
+"""What an adapter needs of a store: the protocols that MongoDB, SQLite, files and the dummy implement."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import threading
 import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -175,11 +176,12 @@ def test_dispose_forgets_the_instance() -> None:
     MemoryAdapter("a", "b").dispose()
 
 
-@pytest.mark.parametrize("place", ["mongo", "files", "dummy"])
+@pytest.mark.parametrize("place", ["mongo", "files", "sqlite", "dummy"])
 def test_library_s_own_object_lives_as_long_as_something_refers_to_it(
     place: str, spec: SlotSpec, tmp_path: Path
 ) -> None:
-    {"mongo": persist.use_mongo, "files": lambda: persist.use_files(tmp_path), "dummy": persist.use_dummy}[place]()
+    serverless = {"files": lambda: persist.use_files(tmp_path), "sqlite": lambda: persist.use_sqlite(tmp_path / "a.db")}
+    {"mongo": persist.use_mongo, "dummy": persist.use_dummy, **serverless}[place]()
     context = uniform.context(spec, "x")
     one = getattr(persist, spec.name)(**context)
     assert getattr(persist, spec.name)(**context) is one
@@ -336,7 +338,8 @@ def test_slots_that_are_not_named_keep_what_they_have(tmp_path: Path) -> None:
     install()
     persist.use(signal=MySignal)
     signal, schedule, log = persist.signal(*CONTEXT), persist.schedule(*CONTEXT), persist.log()
-    for use in (persist.use_dummy, persist.use_mongo, lambda slots: persist.use_files(tmp_path, slots=slots)):
+    files, sqlite = (partial(persist.use_files, tmp_path), partial(persist.use_sqlite, tmp_path / "backtest.db"))
+    for use in (persist.use_dummy, persist.use_mongo, files, sqlite):
         use(slots=())
         use(slots=("log",))
         assert persist.signal(*CONTEXT) is signal
@@ -355,7 +358,7 @@ async def test_slot_before_setup_may_be_named_too(tmp_path: Path, monkeypatch: p
     assert sorted(os.listdir()) == ["dump", "elsewhere"]
 
 
-@pytest.mark.parametrize("call", ["use_files", "use_dummy", "use_mongo"])
+@pytest.mark.parametrize("call", ["use_files", "use_sqlite", "use_dummy", "use_mongo"])
 def test_unknown_slot_is_an_error_and_changes_nothing(call: str) -> None:
     install()
     log = persist.log()

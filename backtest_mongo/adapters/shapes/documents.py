@@ -76,7 +76,7 @@ class Adapter:
 
         Returns:
             A :class:`~backtest_mongo.mongo.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
-            ``StoreError`` where the servers have no change streams, or the slot stores in files.
+            ``StoreError`` where the servers have no change streams, or the slot stores in files or SQLite.
 
         Raises:
             InputTypeError: ``after`` is not a ``str``.
@@ -93,7 +93,7 @@ class Adapter:
 
         Returns:
             A :class:`~backtest_mongo.mongo.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
-            ``StoreError`` where the servers have no change streams, or the slot stores in files.
+            ``StoreError`` where the servers have no change streams, or the slot stores in files or SQLite.
 
         Raises:
             InputTypeError: ``after`` is not a ``str``.

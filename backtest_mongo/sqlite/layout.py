@@ -1,0 +1,166 @@
+"""The tables of slots, and the statements on them, derived from the slot table."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.errors import IndexConflictError
+
+__all__ = ["RowTable", "SeriesTable", "make_row_table", "make_series_table"]
+
+#: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
+_ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "rowid", "oid", "_rowid_")
+_BLOCK_COLUMNS: Final = ("start", "rows", "first", "last", "candles", "created", "written", "rowid", "oid", "_rowid_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    name: str
+    columns: tuple[str, ...]
+    creation: tuple[str, ...]
+
+    def make(self, connection: sqlite3.Connection) -> None:
+        """Make the table if it is missing, within the transaction of its first write.
+
+        Raises:
+            IndexConflictError: there is one with other columns.
+        """
+        for statement in self.creation:
+            connection.execute(statement)
+        found = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})"))
+        if found != self.columns:
+            raise IndexConflictError(
+                f"the table {self.name} has other columns than the slot: {', '.join(found)}",
+                collection=self.name,
+                hint="give the slot another name, or rename the table",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTable(_Table):
+    """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
+
+    find: str
+    upsert: str
+    find_removable: str
+    mark_removed: str
+    #: A page of the context's rows by key, by whether it is the first one and whether rows of later times are left out.
+    #: Parameters: the context, where the page begins (for others than the first, behind it), the time, how many rows.
+    pages: Mapping[tuple[bool, bool], str]
+    newest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesTable(_Table):
+    """The table of a series' blocks. Each begins with the context as its parameters."""
+
+    #: Start and content of the blocks from one start to another.
+    blocks: str
+    insert: str
+    delete: str
+    #: First time, last time and number of rows of all blocks.
+    cover: str
+    #: Start, rows, first and last time of the blocks from one start to another.
+    heads: str
+    #: The times alone of all blocks.
+    times: str
+    #: The last block with a candle before a time, which is given twice, and the first one with a candle from it on.
+    before: str
+    after: str
+    contexts: str
+
+
+@cache
+def make_row_table(spec: SlotSpec) -> RowTable:
+    """Return the table of a slot that is no series."""
+    *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
+    extra = (("when",) if spec.when else ()) + (("removed",) if spec.soft_delete else ())
+    stored = (*key, field, *extra, "created", "written")
+    name, context, item = spec.collection, key[: len(spec.context)], key[-1]
+    kinds = {"number": "INTEGER PRIMARY KEY", field: "TEXT NOT NULL"}
+    for column, of in zip(key, spec.key, strict=True):
+        kinds[column] = "INTEGER NOT NULL" if of == "backtest" else "TEXT NOT NULL"
+    table, match = _quote(name), " AND ".join(f"{_quote(column)}=?" for column in key)
+    within = " AND ".join(f"{_quote(column)}=?" for column in context) or "1"
+    read = ", ".join(map(_quote, (field, *extra)))
+    replaced = ", ".join(f"{_quote(column)}=excluded.{_quote(column)}" for column in (field, *extra, "written"))
+    columns = ", ".join(f"{_quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in ("number", *stored))
+    creation = [f"CREATE TABLE IF NOT EXISTS {table} ({columns}, UNIQUE ({', '.join(map(_quote, key))}))"]
+    if spec.newest is not None and context:
+        indexed = ", ".join(map(_quote, (*context, "number")))
+        creation.append(f"CREATE INDEX IF NOT EXISTS {_quote(f'{name} newest')} ON {table} ({indexed})")
+    until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
+    listed = f"SELECT {_quote(item)}, {read} FROM {table} WHERE"
+    return RowTable(
+        name=name,
+        columns=("number", *stored),
+        creation=tuple(creation),
+        find=f"SELECT {read} FROM {table} WHERE {match}",
+        upsert=f"INSERT INTO {table} ({', '.join(map(_quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
+        f"ON CONFLICT ({', '.join(map(_quote, key))}) DO UPDATE SET {replaced}",
+        find_removable=f"SELECT {_quote(field)} FROM {table} WHERE {match} AND removed=0",
+        mark_removed=f"UPDATE {table} SET {_quote(field)}=?, removed=1, written=? WHERE {match}",
+        pages={
+            (is_first, has_until): f"{listed} {within} AND {_quote(item)}{'>=' if is_first else '>'}?{removed}"
+            f"{until if has_until else ''} ORDER BY {_quote(item)} LIMIT ?"
+            for is_first in (True, False)
+            for has_until in (True, False)
+        },
+        newest=f"{listed} {within} ORDER BY number DESC LIMIT ?",
+    )
+
+
+@cache
+def make_series_table(spec: SlotSpec) -> SeriesTable:
+    """Return the table of a series."""
+    context = _name_columns(spec.key[:-1], _BLOCK_COLUMNS)
+    stored = (*context, "start", "rows", "first", "last", "candles", "created", "written")
+    kinds = dict.fromkeys(context, "TEXT NOT NULL") | {"candles": "BLOB NOT NULL"}
+    name, table = spec.collection, _quote(spec.collection)
+    names = ", ".join(map(_quote, context))
+    within = " AND ".join(f"{_quote(column)}=?" for column in context)
+    columns = ", ".join(f"{_quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in stored)
+    ordered = ", ".join(map(_quote, stored))
+    updated = ", ".join(
+        f"{_quote(column)}=excluded.{_quote(column)}" for column in ("rows", "first", "last", "candles", "written")
+    )
+    return SeriesTable(
+        name=name,
+        columns=stored,
+        creation=(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",),
+        blocks=f"SELECT [start], candles FROM {table} WHERE {within} AND [start] BETWEEN ? AND ? ORDER BY [start]",
+        insert=f"INSERT INTO {table} ({ordered}) VALUES ({', '.join('?' * len(stored))}) "
+        f"ON CONFLICT ({names}, [start]) DO UPDATE SET {updated}",
+        delete=f"DELETE FROM {table} WHERE {within} AND [start]=?",
+        cover=f"SELECT min([first]), max([last]), sum([rows]) FROM {table} WHERE {within}",
+        heads=f"SELECT [start], [rows], [first], [last] FROM {table} "
+        f"WHERE {within} AND [start] BETWEEN ? AND ? ORDER BY [start]",
+        times=f"SELECT substr(candles, 1, 8 * [rows]) FROM {table} WHERE {within} ORDER BY [start]",
+        before=f"SELECT [start], candles FROM {table} WHERE {within} AND [start]<? AND [first]<? "
+        "ORDER BY [start] DESC LIMIT 1",
+        after=f"SELECT [start], candles FROM {table} WHERE {within} AND [last]>=? ORDER BY [start] LIMIT 1",
+        contexts=f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}",
+    )
+
+
+def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns of fields: their names, unless SQLite, which ignores case, has given such a one already."""
+    taken = set(others)
+    columns = []
+    for field in fields:
+        column = field
+        while column.lower() in taken:
+            column += "_"
+        taken.add(column.lower())
+        columns.append(column)
+    return tuple(columns)
+
+
+def _quote(name: str) -> str:
+    # In double quotes, a column that is missing would be taken for a text.
+    return f"[{name}]"

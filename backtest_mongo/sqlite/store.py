@@ -1,0 +1,212 @@
+"""The store of one slot in SQLite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+from backtest_mongo.core.extended_json import from_json, to_json
+from backtest_mongo.core.log import log
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.errors import StoreError
+from backtest_mongo.sqlite.database import Connection, Database
+from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
+from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
+from backtest_mongo.types import Document
+
+__all__ = ["SQLiteRows", "SQLiteStore", "now"]
+
+#: Rows of a list that are read at a time.
+_PAGE: Final = 1_000
+#: Rows by key that are read on the event loop at most.
+_FEW: Final = 32
+
+#: What a statement returns of a row: its payload, and its ``when`` and ``removed`` if the slot has them.
+Row: TypeAlias = tuple[Any, ...]
+T = TypeVar("T")
+
+
+def now() -> int:
+    """Return the time that is noted in rows, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class SQLiteRows:
+    """How the statements on a slot's table are carried out."""
+
+    def __init__(self, database: Database, spec: SlotSpec, table: RowTable | SeriesTable) -> None:
+        self._database = database
+        self._spec = spec
+        self._made = table
+
+    async def ready(self) -> None:
+        """Make the file and the slot's table, if they are missing."""
+        await self._write("opening", lambda: lambda connection: None)
+
+    async def _read_here(self, doing: str, work: Callable[..., T], *arguments: Any) -> T | None:
+        """Read on the event loop: what is found, or ``None`` if nothing was ever written."""
+        try:
+            return await self._database.read_here(work, *arguments)
+        except DRIVER_ERRORS as error:
+            if lacks_table(error):
+                return None
+            raise_translated(error, doing, self._database.path, self._spec.name)
+
+    async def _read_in_thread(self, doing: str, work: Callable[..., T], *arguments: Any) -> T | None:
+        """Read in a thread: what is found, or ``None`` if nothing was ever written."""
+        try:
+            return await self._database.read_in_thread(work, *arguments)
+        except DRIVER_ERRORS as error:
+            if lacks_table(error):
+                return None
+            raise_translated(error, doing, self._database.path, self._spec.name)
+
+    async def _write(self, doing: str, prepare: Callable[[], Callable[[Connection], T]]) -> T:
+        """Write in a transaction that makes the table if it is missing; see :class:`~.database.Write`."""
+
+        def prepare_all() -> Callable[[Connection], T]:
+            apply = prepare()
+
+            def apply_all(connection: Connection) -> T:
+                if self._made.name not in connection.tables:
+                    self._made.make(connection)
+                    connection.tables.add(self._made.name)
+                return apply(connection)
+
+            return apply_all
+
+        try:
+            return await self._database.write(prepare_all)
+        except DRIVER_ERRORS as error:
+            raise_translated(error, doing, self._database.path, self._spec.name)
+
+
+class SQLiteStore(SQLiteRows):
+    """A slot's rows in a database, for any event loop; any number of processes may share the file."""
+
+    def __init__(self, database: Database, spec: SlotSpec) -> None:
+        self._table = table = make_row_table(spec)
+        super().__init__(database, spec, table)
+        self._warned: set[str] = set()
+
+    # Reading
+
+    async def find(self, key: Key) -> Document | None:
+        row = await self._read_here("reading", self._fetch, key)
+        return None if row is None else self._decode(key, row)
+
+    async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        read = self._read_here if len(keys) <= _FEW else self._read_in_thread
+        return await read("reading", self._find_all, keys) or [None] * len(keys)
+
+    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+        times = () if until is None or not self._spec.when else (until,)
+        is_first, last = True, ""
+        while True:
+            statement = self._table.pages[is_first, bool(times)]
+            page = await self._read_in_thread(
+                "listing", self._list, statement, (*context, last, *times, _PAGE), context
+            )
+            if page is None:
+                return
+            documents, count, last = page
+            for document in documents:
+                yield document
+            if count < _PAGE:
+                return
+            is_first = False
+
+    async def newest(self, context: Key, limit: int) -> list[Document]:
+        """Return the ``limit`` newest rows of a context, oldest first."""
+        found = await self._read_in_thread("listing", self._list, self._table.newest, (*context, limit), context)
+        return [] if found is None else found[0][::-1]
+
+    # What is called with a connection
+
+    def _fetch(self, connection: Connection, key: Key) -> Row | None:
+        row: Row | None = connection.execute(self._table.find, key).fetchone()
+        return row
+
+    def _find_all(self, connection: Connection, keys: Sequence[Key]) -> list[Document | None]:
+        found = (connection.execute(self._table.find, key).fetchone() for key in keys)
+        return [None if row is None else self._decode(key, row) for key, row in zip(keys, found, strict=True)]
+
+    def _list(
+        self, connection: Connection, statement: str, parameters: Row, context: Key
+    ) -> tuple[list[Document], int, str]:
+        """Return the rows of a page, how many it has with those that can't be decoded, and its last key."""
+        rows = connection.execute(statement, parameters).fetchall()
+        documents = [self._decode_sound((*context, item), row) for item, *row in rows]
+        return [document for document in documents if document is not None], len(rows), rows[-1][0] if rows else ""
+
+    def _decode(self, key: Key, row: Sequence[Any]) -> Document:
+        spec = self._spec
+        try:
+            payload = from_json(row[0])
+        except (ValueError, RecursionError, TypeError):
+            raise StoreError(
+                f"reading failed: the row holds no JSON: {self._database.path}",
+                slot=spec.name,
+                collection=spec.collection,
+                key=dict(zip(spec.key, key, strict=True)),
+                hint="repair the row's payload with the sqlite3 shell, or write the row again",
+            ) from None
+        document: Document = dict(zip(spec.key, key, strict=True))
+        document[spec.field] = payload
+        if spec.when:
+            document["when"] = row[1]
+        if spec.soft_delete:
+            document["removed"] = bool(row[-1])
+        return document
+
+    def _decode_sound(self, key: Key, row: Sequence[Any]) -> Document | None:
+        """Return a row for a list, or ``None`` if it holds no JSON: a bad row must not hide all others."""
+        try:
+            return self._decode(key, row)
+        except StoreError as error:
+            shown = repr(error.key)
+            if shown not in self._warned:
+                self._warned.add(shown)
+                log().warning("a list lacks a row that can't be decoded", slot=self._spec.name, key=shown)
+            return None
+
+    # Writing
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        await self._write("writing", partial(self._prepare_rows, ((key, fields),)))
+
+    async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        """Write rows of any keys, those of one key in their order, in one transaction."""
+        if rows:
+            await self._write("writing", partial(self._prepare_rows, rows))
+
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        """Write rows with different keys in one transaction; their order is that among the newest rows."""
+        await self.upsert_each(rows)
+
+    async def remove(self, key: Key) -> None:
+        await self._write("removing", lambda: partial(self._remove, key))
+
+    def _prepare_rows(self, rows: Sequence[tuple[Key, Document]]) -> Callable[[Connection], None]:
+        spec, at = self._spec, now()
+        parameters = []
+        for key, fields in rows:
+            when = (fields["when"],) if spec.when else ()
+            removed = (fields.get("removed", False),) if spec.soft_delete else ()
+            parameters.append((*key, to_json(fields[spec.field]), *when, *removed, at, at))
+        return partial(self._upsert, parameters)
+
+    def _upsert(self, parameters: Sequence[Row], connection: Connection) -> None:
+        connection.executemany(self._table.upsert, parameters)
+
+    def _remove(self, key: Key, connection: Connection) -> None:
+        row = connection.execute(self._table.find_removable, key).fetchone()
+        if row is None:
+            return
+        payload = self._decode(key, (row[0], None, False))[self._spec.field]
+        if isinstance(payload, dict):
+            payload["removed"] = True
+        connection.execute(self._table.mark_removed, (to_json(payload), now(), *key))
