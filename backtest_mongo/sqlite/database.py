@@ -262,6 +262,8 @@ class Database:
             raise ForkedError
 
     def _open_reader(self) -> Connection | None:
+        if not os.path.lexists(self.path):  # asked before, as a writer may make the file meanwhile
+            return None
         try:
             connection = self._connect("rw", 0.0)
         except sqlite3.OperationalError:
