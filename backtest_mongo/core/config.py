@@ -39,7 +39,8 @@ class Config(BaseSettings):
         CC_REDIS_REQUIRED: whether ``wait_for_init`` fails without Redis. Nothing else ever does.
         CC_CANDLE_ID_CACHE: whether the ids of written candles are put into Redis, where the Node package looks for
             them. This library reads candles in windows and never needs them.
-        CC_CANDLE_CACHE_MB: the memory of the candle cache, in MiB for each event loop; 0 turns it off.
+        CC_CANDLE_CACHE_MB: the memory of the candle cache, in MiB for each event loop, or each SQLite file; 0 turns it
+            off.
         CC_CANDLE_BLOCKS: whether candles are sealed in blocks and read from them. It changes no result.
         CC_CANDLE_SHARED_WRITERS: whether programs other than this library write candles, such as the Node package. They
             don't drop a block that a late candle makes incomplete, so only blocks without gaps are used then.

@@ -34,6 +34,7 @@ from typing import Any, Final, Generic, TypeVar
 from backtest_mongo.core.cancellation import retrieve_exception, shield
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.log import log
+from backtest_mongo.sqlite.block_cache import BlockCache
 from backtest_mongo.sqlite.driver_errors import ForkedError, LockedError, is_locked
 from backtest_mongo.sqlite.file_format import STEPS, check_path, prepare_file, read_format
 
@@ -82,9 +83,9 @@ class Write(Generic[T]):
     __slots__ = ("_claims", "_error", "_future", "_is_done", "_loop", "_result", "apply", "prepare", "since")
 
     def __init__(self, prepare: Callable[[], Callable[[Connection], T]]) -> None:
-        self.prepare = prepare
+        self.prepare: Callable[[], Callable[[Connection], T]] = prepare
         self.apply: Callable[[Connection], T] | None = None
-        self.since = time.monotonic()
+        self.since: float = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[T] = self._loop.create_future()
         # Who takes it decides what becomes of the write: the writer begins it, or its cancelled caller drops it.
@@ -144,6 +145,8 @@ class Database:
         self._is_memory = path == MEMORY
         self._uri = "" if self._is_memory else Path(path).as_uri()
         self._reads = 0
+        #: What was read of candles.
+        self.blocks: BlockCache = BlockCache()
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -449,6 +452,7 @@ class Database:
     def _get_writer(self) -> Connection:
         if self._writer is not None and not self._is_memory and _identify(self.path) != self._identity:
             # The file was removed or replaced, so what is written would be lost with the one that is open.
+            self.blocks.clear()
             with self._lock:
                 self._close_idle()
             self._close_writer()
@@ -481,6 +485,7 @@ class Database:
             if self._called != called:  # another event loop goes on writing
                 self._is_stopping = False
             self._close_idle()
+            self.blocks.clear()
 
     @property
     def is_open(self) -> bool:
@@ -537,6 +542,7 @@ class Database:
         elif self._writer is not None:  # what is in memory stays the parent's
             self._writer.close()
         self._start_afresh()
+        self.blocks = BlockCache()
         self._was_forked_in_use = was_in_use and not self._is_memory
 
 

@@ -91,7 +91,7 @@ def test_completion_of_the_package_offers_its_public_names_alone() -> None:
 
 def test_completion_of_the_registry_offers_slots_and_registered_ones() -> None:
     registry = Registry()
-    own = {"register", "use", "use_dummy", "use_files", "use_sqlite", "use_mongo"}
+    own = {"register", "use", "use_dummy", "use_files", "use_mongo", "use_sqlite"}
     assert completed("persist.", persist=registry) == {spec.name for spec in SLOTS} | own
     registry.register(PRICE_DEPTH)
     assert completed("persist.", persist=registry) == {spec.name for spec in SLOTS} | own | {"price_depth"}

@@ -16,6 +16,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import SLOTS, IndexConflictError, SlotSpec, StoreError, persist
 from backtest_mongo.sqlite import file_format, store
+from backtest_mongo.sqlite.database import Connection, Database
 from tests.sqlite.support import change, list_names, query, worker
 from tests.support import uniform
 from tests.support.deadlines import PROCESS_SECONDS
@@ -41,6 +42,26 @@ async def test_nothing_is_made_before_the_first_write(path: Path) -> None:
     assert list_names(path.parent) == []
     await state.wait_for_init()
     assert query(path, "SELECT name FROM sqlite_master WHERE type='table'") == [("state-items",)]
+
+
+async def test_file_that_is_made_while_it_is_opened_for_reading_is_no_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, tried = Database._connect, []
+
+    def connect_late(self: Database, mode: str, seconds: float) -> Connection:
+        try:
+            return connect(self, mode, seconds)
+        finally:
+            if not tried:
+                tried.append(mode)
+                connection = connect(self, "rwc", seconds)  # as a writer does in another thread
+                file_format.prepare_file(connection, str(path))
+                connection.close()
+
+    monkeypatch.setattr(Database, "_connect", connect_late)
+    assert await persist.state("s", "b").read_state_data() is None
+    assert tried == ["rw"]
 
 
 async def test_path_is_resolved_when_it_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
