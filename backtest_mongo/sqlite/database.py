@@ -265,15 +265,13 @@ class Database:
             raise ForkedError
 
     def _open_reader(self) -> Connection | None:
-        if not os.path.lexists(self.path):  # asked before, as a writer may make the file meanwhile
-            return None
         try:
             connection = self._connect("rw", 0.0)
         except sqlite3.OperationalError:
             if not os.path.lexists(self.path):
                 return None
             check_path(self.path)
-            raise
+            connection = self._connect("rw", 0.0)  # a writer may have made it meanwhile
         try:
             version = read_format(connection, self.path)
             if version == len(STEPS):

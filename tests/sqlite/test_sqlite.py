@@ -47,7 +47,8 @@ async def test_nothing_is_made_before_the_first_write(path: Path) -> None:
 async def test_file_that_is_made_while_it_is_opened_for_reading_is_no_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect, tried = Database._connect, []
+    connect = Database._connect
+    tried: list[str] = []
 
     def connect_late(self: Database, mode: str, seconds: float) -> Connection:
         try:
