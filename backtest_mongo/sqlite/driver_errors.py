@@ -8,7 +8,15 @@ from typing import Final, NoReturn
 
 from backtest_mongo.errors import BacktestMongoError, ConfigError, StoreError, StoreUnavailableError
 
-__all__ = ["DRIVER_ERRORS", "ForkedError", "LockedError", "is_locked", "lacks_table", "raise_translated"]
+__all__ = [
+    "DRIVER_ERRORS",
+    "ForkedError",
+    "LockedError",
+    "is_locked",
+    "is_undecodable",
+    "lacks_table",
+    "raise_translated",
+]
 
 
 class LockedError(Exception):
@@ -53,6 +61,11 @@ def is_locked(error: BaseException) -> bool:
 def lacks_table(error: BaseException) -> bool:
     """Return whether a statement failed because nothing was ever written into its table."""
     return _get_code(error) == sqlite3.SQLITE_ERROR and str(error).startswith("no such table: ")
+
+
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Return whether a row holds text that is not UTF-8. It is ``sqlite3`` that says so, without a code of SQLite."""
+    return _get_code(error) == 0 and str(error).startswith("Could not decode to UTF-8 column")
 
 
 def raise_translated(error: Exception, doing: str, path: str, slot: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.sqlite.database import Connection, Database
-from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
+from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
 from backtest_mongo.types import Document
 
@@ -31,6 +32,22 @@ T = TypeVar("T")
 def now() -> int:
     """Return the time that is noted in rows, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def _fetch_undecodable(connection: Connection, statement: str, parameters: Row) -> list[Row]:
+    """Return rows of which some hold text that is not UTF-8, which stays ``bytes``."""
+    connection.text_factory = _decode_text  # a call for each text, so not in general
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    finally:
+        connection.text_factory = str
+
+
+def _decode_text(text: bytes) -> str | bytes:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
 
 
 class SQLiteRows:
@@ -138,7 +155,12 @@ class SQLiteStore(SQLiteRows):
         self, connection: Connection, statement: str, parameters: Row, context: Key
     ) -> tuple[list[Document], int, str]:
         """Return the rows of a page, how many it has with those that can't be decoded, and its last key."""
-        rows = connection.execute(statement, parameters).fetchall()
+        try:
+            rows = connection.execute(statement, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+            rows = _fetch_undecodable(connection, statement, parameters)
         documents = [self._decode_sound((*context, item), row) for item, *row in rows]
         return [document for document in documents if document is not None], len(rows), rows[-1][0] if rows else ""
 
