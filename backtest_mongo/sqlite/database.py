@@ -61,11 +61,12 @@ T = TypeVar("T")
 
 
 class Connection(sqlite3.Connection):
-    """A connection, and which tables it knows to be there."""
+    """A connection, which tables it knows to be there, and how many files were at the path before the one it has."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tables: set[str] = set()
+        self.replaced = 0
 
 
 class _OlderFormatError(Exception):
@@ -163,6 +164,8 @@ class Database:
         self._writer: Connection | None = None
         #: What identifies the file that the writer has open.
         self._identity: tuple[int, int] | None = None
+        #: How many times the writer has found another file, or none, in its place.
+        self._replaced = 0
         #: Connections in use: those of readers, and the writer's.
         self._in_use = 0
         self._was_forked_in_use = False
@@ -238,6 +241,7 @@ class Database:
             self._in_use += 1
             if self._idle:
                 return self._idle.pop()
+            replaced = self._replaced
         try:
             connection = self._open_reader()
         except BaseException:
@@ -245,11 +249,15 @@ class Database:
             raise
         if connection is None:
             self._release()
+        else:
+            connection.replaced = replaced
         return connection
 
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
-            if not self._is_memory:
+            if connection.replaced != self._replaced:
+                connection.close()
+            elif not self._is_memory:
                 self._idle.append(connection)
             self._in_use -= 1
             if self._is_memory or self._is_paused:
@@ -307,13 +315,14 @@ class Database:
         write = Write(prepare)
         with self._lock:
             self._check_fork()
-            self._queue.append(write)
-            self._called += 1
             if self._thread is None:
                 self._is_stopping = False
-                self._thread = threading.Thread(target=self._run, name="backtest-mongo sqlite", daemon=True)
-                self._thread.start()
-            elif len(self._queue) == 1:
+                thread = threading.Thread(target=self._run, name="backtest-mongo sqlite", daemon=True)
+                thread.start()  # raises where the process may have no more threads; then there is no write to wait for
+                self._thread = thread
+            self._queue.append(write)
+            self._called += 1
+            if len(self._queue) == 1:
                 self._lock.notify_all()
         return await write.wait()
 
@@ -452,6 +461,7 @@ class Database:
             # The file was removed or replaced, so what is written would be lost with the one that is open.
             self.blocks.clear()
             with self._lock:
+                self._replaced += 1
                 self._close_idle()
             self._close_writer()
         if self._writer is None:

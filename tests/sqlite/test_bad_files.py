@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,8 +20,9 @@ import backtest_mongo
 from backtest_mongo import SLOTS, BacktestMongoError, ConfigError, StoreError, persist
 from backtest_mongo.sqlite import file_format
 from tests.files.test_full_disk import largest_file
-from tests.sqlite.support import change, database_of, get, list_names, put, query
+from tests.sqlite.support import change, database_of, get, list_names, put, query, until
 from tests.support import uniform
+from tests.support.deadlines import SECONDS
 from tests.support.uniform import candles
 
 
@@ -275,3 +278,22 @@ async def test_replaced_file_is_the_one_that_is_written(path: Path, tmp_path: Pa
     assert await state.read_state_data() == {"n": 1}
     await backtest_mongo.close()
     assert query(path, 'SELECT count(*) FROM "state-items"') == [(2,)]
+
+
+async def test_reader_of_a_file_that_was_removed_meanwhile_is_used_no_more(path: Path) -> None:
+    state = persist.state("s", "b")
+    await state.write_state_data({"n": 1}, 1)
+    begun, ends = threading.Event(), threading.Event()
+
+    def read(connection: sqlite3.Connection) -> bool:
+        begun.set()
+        return ends.wait(SECONDS)
+
+    reading = asyncio.ensure_future(database_of(path).read_in_thread(read))
+    await until(begun.is_set)
+    for name in list(path.parent.iterdir()):
+        name.unlink()
+    await state.write_state_data({"n": 2}, 1)
+    ends.set()
+    assert await reading
+    assert await state.read_state_data() == {"n": 2}

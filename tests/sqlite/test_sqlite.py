@@ -11,13 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import backtest_mongo
 from backtest_mongo import SLOTS, IndexConflictError, SlotSpec, StoreError, persist
 from backtest_mongo.sqlite import file_format, store
 from backtest_mongo.sqlite.database import Connection, Database
-from tests.sqlite.support import change, list_names, query, worker
+from tests.sqlite.support import change, database_of, list_names, locked, query, start, until, worker
 from tests.support import uniform
 from tests.support.deadlines import PROCESS_SECONDS
 from tests.support.uniform import candles
@@ -209,6 +210,21 @@ async def test_row_that_holds_no_json_is_named_and_does_not_hide_others(
     assert await measure.read_measure_data("b") == {"n": 2}
 
 
+async def test_row_whose_text_is_not_utf_8_does_not_hide_others(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure = persist.measure("b")
+    for key in "abc":
+        await measure.write_measure_data({"text": "\u00e9"}, key)
+    change(path, """UPDATE "measure-items" SET payload=CAST(x'7b2261223a22ff227d' AS TEXT) WHERE entryKey='b'""")
+    with pytest.raises(StoreError, match=r"^measure: reading failed: Could not decode to UTF-8 column 'payload'"):
+        await measure.read_measure_data("b")
+    for _ in range(2):
+        assert [key async for key in measure.list_measure_data()] == ["a", "c"]
+    assert capsys.readouterr().err.count("a list lacks a row that can't be decoded") == 1
+    assert await measure.read_measure_data("c") == {"text": "\u00e9"}
+    await measure.write_measure_data({"n": 2}, "b")
+    assert [key async for key in measure.list_measure_data()] == ["a", "b", "c"]
+
+
 async def test_damaged_block_of_candles_is_named(path: Path) -> None:
     series: Any = persist.candle("BTCUSDT", "1m", "x")
     await series.write_candles_data(candles(3))
@@ -273,6 +289,22 @@ async def test_concurrent_writes_of_one_series_keep_the_first(path: Path) -> Non
     assert sum(await asyncio.gather(*map(series.write_candles_data, batches))) == 610
     whole = await series.read_candles_data(610, 0)
     assert [row["open"] for row in whole] == [2.0 + max(0, (index - 10) // 10) for index in range(610)]
+
+
+async def test_frame_is_stored_as_it_was_when_the_call_was_made(path: Path) -> None:
+    series: Any = persist.candle("BTCUSDT", "1m", "x")
+    await persist.state("s", "b").write_state_data({"n": 0}, 1)
+    rows = candles(3)
+    frame = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    with locked(path):
+        first = await start(path, persist.state("s", "b").write_state_data({"n": 1}, 1))
+        writing = asyncio.ensure_future(series.write_frame(frame))
+        await until(lambda: database_of(path)._queue)
+        for column in frame.values():
+            column[:] = 7
+    await first
+    await writing
+    assert await series.read_candles_data(3, 0) == rows
 
 
 # Who shares it

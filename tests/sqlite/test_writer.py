@@ -278,6 +278,21 @@ def test_process_that_ends_while_a_write_waits_does_not_hang(tmp_path: Path) -> 
     assert (process.returncode, output, errors) == (0, "leaving\n", "")
 
 
+async def test_write_without_a_thread_for_it_is_an_error_and_the_next_one_is_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await write("b", 1)
+    await backtest_mongo.close()
+    await asyncio.wait_for(write("c", 2), SECONDS)
+    assert (await read("b"), await read("c")) == (None, {"n": 2})
+
+
 # Forks and kills
 
 
