@@ -66,7 +66,7 @@ class Connection(sqlite3.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tables: set[str] = set()
-        self.replaced = 0
+        self.replaced: int = 0
 
 
 class _OlderFormatError(Exception):

@@ -74,6 +74,7 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
 
     async def insert_arrays(self, context: Key, interval: IntervalGrid, candles: CandleArrays) -> int:
         """Insert candles as :meth:`insert_new` does, ascending and with distinct times."""
+        candles = candles.copy()  # the arrays may be the caller's, who may change them while the write waits
 
         def prepare() -> Callable[[Connection], int]:
             return partial(self._insert, context, _split(candles, interval))
