@@ -35,7 +35,7 @@ from backtest_mongo.core.cancellation import retrieve_exception, shield
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.log import log
 from backtest_mongo.sqlite.block_cache import BlockCache
-from backtest_mongo.sqlite.driver_errors import ForkedError, LockedError, is_locked
+from backtest_mongo.sqlite.driver_errors import ForkedError, LockedError, is_locked, is_overtaken
 from backtest_mongo.sqlite.file_format import STEPS, check_path, prepare_file, read_format
 
 __all__ = ["MEMORY", "Connection", "Database", "Write", "close_databases", "get_database"]
@@ -182,7 +182,12 @@ class Database:
         if connection is None:
             return None
         try:
-            return work(connection, *arguments)
+            while True:
+                try:
+                    return work(connection, *arguments)
+                except sqlite3.Error as error:
+                    if not is_overtaken(error):
+                        raise
         finally:
             self._give_back(connection)
 

@@ -13,6 +13,7 @@ __all__ = [
     "ForkedError",
     "LockedError",
     "is_locked",
+    "is_overtaken",
     "is_undecodable",
     "lacks_table",
     "raise_translated",
@@ -56,6 +57,11 @@ def _get_code(error: BaseException) -> int:
 def is_locked(error: BaseException) -> bool:
     """Return whether another connection holds the lock, so that waiting helps."""
     return _get_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_overtaken(error: BaseException) -> bool:
+    """Return whether tables were made again and again while a statement was prepared, so that it knows old ones."""
+    return _get_code(error) == sqlite3.SQLITE_SCHEMA
 
 
 def lacks_table(error: BaseException) -> bool:

@@ -33,10 +33,9 @@ def read_format(connection: sqlite3.Connection, path: str) -> int:
     Raises:
         ConfigError: the file is another program's, or was written by a newer version of this library.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    application, version, has_content = _read_marks(connection)
     if application != APPLICATION_ID:
-        if application or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        if application or version or has_content:
             raise ConfigError(
                 f"{path} is a database of another program", hint="name another file; nothing in it was changed"
             )
@@ -47,6 +46,21 @@ def read_format(connection: sqlite3.Connection, path: str) -> int:
             hint="upgrade backtest-mongo; nothing in the file was changed",
         )
     return int(version)
+
+
+def _read_marks(connection: sqlite3.Connection) -> tuple[int, int, bool]:
+    """Return the application, the version, and whether there are tables, all of one moment."""
+    is_own = not connection.in_transaction
+    if is_own:
+        connection.execute("BEGIN")  # otherwise a writer could begin the file between the statements
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        has_content = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    finally:
+        if is_own and connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return application, version, has_content
 
 
 def prepare_file(connection: sqlite3.Connection, path: str) -> None:

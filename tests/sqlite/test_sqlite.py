@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import threading
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -64,6 +66,34 @@ async def test_file_that_is_made_while_it_is_opened_for_reading_is_no_error(
     monkeypatch.setattr(Database, "_connect", connect_late)
     assert await persist.state("s", "b").read_state_data() is None
     assert tried == ["rw"]
+
+
+def test_file_that_is_begun_while_its_format_is_read_is_not_another_program_s(path: Path) -> None:
+    class Late(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if "user_version" in sql:
+                other = sqlite3.connect(path, timeout=0, isolation_level=None)
+                with contextlib.closing(other), contextlib.suppress(sqlite3.OperationalError):  # the moment lasts
+                    file_format.prepare_file(other, str(path))
+            return super().execute(sql, *parameters)
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, factory=Late)) as connection:
+        assert file_format.read_format(connection, str(path)) == 0
+
+
+async def test_read_that_other_tables_overtake_is_repeated(path: Path) -> None:
+    await persist.state("s", "b").write_state_data({"n": 1}, 1)
+    overtaken = sqlite3.OperationalError("no such table: state-items")
+    overtaken.sqlite_errorcode = sqlite3.SQLITE_SCHEMA
+    outcomes: list[Exception | int] = [overtaken, overtaken, 7]
+
+    def work(connection: Connection) -> int:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert database_of(path).read(work) == 7
 
 
 async def test_path_is_resolved_when_it_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
