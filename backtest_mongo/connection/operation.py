@@ -102,7 +102,7 @@ class Deadline:
         self.start()
 
     def start(self) -> None:
-        """Bound the rest of this task: for one in a context of its own, where nothing has to be restored."""
+        """Bound the rest of this task, which must have a context of its own, as nothing is restored."""
         self._ends = monotonic() + self._seconds
         self._outer: Token[Deadline | None] = _deadline.set(self)
         # As `with pymongo.timeout():` does at half its price; and nested, its timeouts only ever get shorter.

@@ -121,10 +121,12 @@ class Write(Generic[T]):
         return True
 
     def settle(self, result: T | None, error: Exception | None = None) -> None:
+        """Take the outcome; the caller gets it once the transaction is over."""
         self._result, self._error = result, error
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the caller."""
         return self._loop
 
     def deliver(self) -> None:
@@ -221,7 +223,7 @@ class Database:
                     raise
                 if time.monotonic() - since > _get_seconds():
                     raise LockedError from error
-                time.sleep(pause)
+                time.sleep(pause)  # in a thread; SQLite does not announce that a lock is free
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _upgrade(self) -> None:
