@@ -8,6 +8,10 @@ the announcement, and its writer drops that, or the finished block. A sealer tha
 which nobody reads; of two at once the later one finishes. A deletion drops the blocks and announcements of its
 stretches after the candles: a sealer that announces itself later finds them gone.
 
+A write that fills stretches without rows does not read its candles back: it announces before it inserts, spares its own
+announcement, and counts the rows of the stretch. If there are as many as it has inserted, they are these: other rows
+were counted, or are stored by writers who withdraw the announcement, as whoever deletes one of these does.
+
 Queries don't judge what a block is, so that damage hides none: :mod:`backtest_mongo.series.blocks` does.
 """
 
@@ -202,8 +206,10 @@ class BlockStore:
         # As text, in which a NaN equals itself.
         return repr(block) in map(repr, found)
 
-    async def drop_stale(self, written: Sequence[Written]) -> None:
+    async def drop_stale(self, written: Sequence[Written], spared: ObjectId | None = None) -> None:
         """Drop, within a request, each block and announcement that lacks one of the candles that were written.
+
+        The announcements with the token ``spared`` stay.
 
         A block whose stretch a candle was just inserted into is stale whatever it holds: it lacks that candle, or has
         outlived rows that were deleted. However many series there are, one query asks for what may be stale.
@@ -224,9 +230,11 @@ class BlockStore:
             places.append(place)
             # A complete block has every place of the grid.
             asked.append({**place, "$or": [{"rows": {"$ne": written[0].grid.rows}}, {"format": {"$ne": FORMAT}}]})
-        projection = {**dict.fromkeys(self._fields, 1), **_HEADER, "present": 1}
+        projection = {**dict.fromkeys(self._fields, 1), **_HEADER, "present": 1, "token": 1}
         query = match_any(asked)
         found = await self._slot.attempt("writing a batch", lambda _: self._find_at_once(query, projection))
+        if spared is not None:
+            found = [document for document in found if document.get("token") != spared]
         stale = _choose_stale(found, self._fields, written) if found else []
         if stale:
             await self._delete("writing a batch", match_any(places), stale)

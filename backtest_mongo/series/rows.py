@@ -105,14 +105,20 @@ class CandleRows:
 
     async def find_first_time(self, context: Key, since: int | None = None) -> int | None:
         """Return the time of the first row, or of the first one from ``since`` on, out of the index alone."""
-        return await self._find_time(context, since, 1)
+        return await self._find_time(context, since, None, 1)
 
-    async def find_last_time(self, context: Key) -> int | None:
-        """Return the time of the last row, out of the index alone."""
-        return await self._find_time(context, None, -1)
+    async def find_last_time(self, context: Key, end: int | None = None) -> int | None:
+        """Return the time of the last row, or of the last one before ``end``, out of the index alone."""
+        return await self._find_time(context, None, end, -1)
 
-    async def _find_time(self, context: Key, since: int | None, order: int) -> int | None:
-        query = {**self.make_query(context), **_make_bounds(since, None)}
+    async def count_between(self, context: Key, first: int, end: int) -> int:
+        """Return how many rows a half-open range has, out of the index alone."""
+        query = {**self.make_query(context), **_make_bounds(first, end)}
+        found = await self.aggregate([{"$match": query}, {"$count": "rows"}])
+        return int(found[0]["rows"]) if found else 0
+
+    async def _find_time(self, context: Key, since: int | None, end: int | None, order: int) -> int | None:
+        query = {**self.make_query(context), **_make_bounds(since, end)}
 
         async def fetch() -> list[Document]:
             return await self._plain.find(query, _TIME).sort("timestamp", order).limit(1).to_list(1)

@@ -1,4 +1,8 @@
-"""Sealing: stored candles become blocks, and blocks are compared with the candles that they were made of."""
+"""Sealing: stored candles become blocks, and blocks are compared with the candles that they were made of.
+
+Candles that fill stretches without rows are not read back for it: their blocks are announced before they are inserted,
+so that whatever else happens to these stretches withdraws the announcement, and made of what was inserted.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from bson import ObjectId
+
 from backtest_mongo import types
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.series.block_store import BlockStore, find_start, find_stretches
 from backtest_mongo.series.blocks import (
     Block,
@@ -28,7 +35,7 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["GROUP", "NO_SERIES", "Sealer"]
+__all__ = ["GROUP", "NO_SERIES", "Sealer", "VacantBlocks"]
 
 #: Blocks sealed at a time: their candles are what is held in memory.
 GROUP: Final = 16
@@ -57,6 +64,37 @@ class Sealer:
                 blocks, candles = await self._seal_group(context, grid, missing)
                 done, rows = done + blocks, rows + candles
         return done, rows
+
+    async def claim_vacant(
+        self, context: Key, grid: BlockGrid, starts: Sequence[int], candles: CandleArrays
+    ) -> VacantBlocks | None:
+        """Announce those of the blocks that can be sealed out of ``candles``, which are about to be inserted.
+
+        These are blocks in whose stretches nothing is stored, neither rows nor anything of blocks.
+
+        Args:
+            starts: of blocks, ascending.
+            candles: all that is to be inserted into the stretches of these blocks. They must not change any more.
+
+        Returns:
+            ``None`` if there is no such block.
+        """
+        now = types.now_ms()
+        parts = {start: candles.between(start, grid.end(start)) for start in starts}
+        wanted = [start for start, part in parts.items() if self._can_seal(grid, start, part, now)]
+        if not wanted:
+            return None
+        last, taken = await asyncio.gather(
+            self._rows.find_last_time(context, grid.end(wanted[-1])), self._blocks.find_headers(context, wanted)
+        )
+        occupied = {find_start(header) for header in taken}
+        if len(taken) > len(occupied) or None in occupied:
+            return None
+        vacant = [start for start in wanted if start not in occupied and (last is None or last < start)]
+        if not vacant:
+            return None
+        token = await self._blocks.announce(context, vacant)
+        return VacantBlocks(self._rows, self._blocks, context, grid, token, {start: parts[start] for start in vacant})
 
     async def _seal_group(self, context: Key, grid: BlockGrid, starts: list[int]) -> Counts:
         token = await self._blocks.announce(context, starts)
@@ -155,6 +193,67 @@ class Sealer:
         async for blocks, candles in self.seal_all(context, grid):
             done, rows = done + blocks, rows + candles
         return done, rows
+
+
+class VacantBlocks:
+    """Blocks that were announced in stretches without rows, and are made of the candles that are inserted there.
+
+    A block is stored if all of its candles were inserted by this write, no other row is in its stretch, and nobody has
+    withdrawn the announcement: whoever inserts or deletes a row there does.
+    """
+
+    def __init__(
+        self,
+        rows: CandleRows,
+        blocks: BlockStore,
+        context: Key,
+        grid: BlockGrid,
+        token: ObjectId,
+        candles: dict[int, CandleArrays],
+    ) -> None:
+        self._rows = rows
+        self._blocks = blocks
+        self._context = context
+        self._grid = grid
+        self._waiting = candles
+        self._ready: list[Document] = []
+        self._given_up: list[int] = []
+        #: The announcement.
+        self.token: ObjectId = token
+        #: From here on nothing was stored.
+        self.first: int = min(candles)
+
+    async def take(self, end: int) -> None:
+        """Make the blocks that end before ``end``: what this write had for them is inserted."""
+        done = [start for start in self._waiting if self._grid.end(start) <= end]
+        candles = [(start, self._waiting.pop(start)) for start in done]
+        if not candles:
+            return
+        key = self._blocks.make_key(self._context)
+        encoding = asyncio.to_thread(_encode, key, self._grid, candles)
+        encoded, stored = await asyncio.gather(encoding, self._count(done[0], self._grid.end(done[-1])))
+        if stored == sum(len(part) for _, part in candles):
+            self._ready += encoded
+        else:
+            self._given_up += done
+
+    async def _count(self, first: int, end: int) -> int | None:
+        try:
+            return await self._rows.count_between(self._context, first, end)
+        except (StoreError, StoreUnavailableError):
+            return None  # reading them fails, too, and says why
+
+    def give_up(self, times: Sequence[int]) -> None:
+        """Leave the blocks of these times to those who read the rows, as candles of others are among them."""
+        for start in self._grid.starts(times):
+            if self._waiting.pop(start, None) is not None:
+                self._given_up.append(start)
+
+    async def finish(self) -> set[int]:
+        """Store the blocks, and return the starts of those that are."""
+        done = await self._blocks.finish(self._context, self.token, self._ready, [*self._given_up, *self._waiting])
+        # Which of them were withdrawn is for those to find out who read the rows.
+        return {block["start"] for block in self._ready} if done == len(self._ready) else set()
 
 
 def _encode(key: Document, grid: BlockGrid, sealable: list[tuple[int, CandleArrays]]) -> list[Document]:

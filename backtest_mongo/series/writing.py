@@ -34,7 +34,7 @@ from backtest_mongo.series.block_store import BlockStore, Written
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.series.rows import DELETING, WRITING, CandleRows, Insertion
-from backtest_mongo.series.sealing import GROUP, Sealer
+from backtest_mongo.series.sealing import GROUP, Sealer, VacantBlocks
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ _ROW_BYTES: Final = MAX_BATCH_BYTES // 4_000
 #: Small writes of more rows ask first which of them are stored. The question takes as long as four rejected rows, and
 #: these writes tend to hold the last few candles, of which most are stored.
 _UNASKED: Final = 1
+#: After all times.
+_LATEST: Final = 2**63 - 1
 #: Rows deleted at a time.
 _DELETED: Final = 5_000
 
@@ -207,46 +209,87 @@ class CandleWriter:
         try:
             with self._hub.writes.hold(), WaitBudget():
                 for part, place in zip(stretches, places, strict=True):
-                    async with place:
-                        inserted += await self._insert_stretch(context, grid, part, publish)
                     starts = grid.starts(part.timestamp)
                     if part is stretches[-1]:
                         starts = _find_passed(grid, starts, int(part.timestamp[-1]))
-                    await self._seal(context, grid, starts)
+                    async with place:
+                        # The rows and their blocks are made one after the other: of the same numbers.
+                        candles = part.copy()
+                        vacant = await self._claim_vacant(context, grid, starts, candles)
+                        inserted += await self._insert_stretch(context, grid, candles, publish, vacant)
+                    sealed = await self._finish(context, vacant)
+                    await self._seal(context, grid, [start for start in starts if start not in sealed])
         finally:
             for place in places:
                 place.give_up()
         return inserted
 
-    async def _insert_stretch(self, context: Key, grid: BlockGrid, candles: CandleArrays, publish: bool) -> int:
-        """Insert candles: while the server works on some, the next are prepared and the ids of the last go to Redis."""
+    async def _claim_vacant(
+        self, context: Key, grid: BlockGrid, starts: Sequence[int], candles: CandleArrays
+    ) -> VacantBlocks | None:
+        if self._sealer is None or not starts:
+            return None
+        try:
+            vacant = await self._sealer.claim_vacant(context, grid, starts, candles)
+        except (StoreError, StoreUnavailableError):
+            return None  # sealing by reading says what is wrong
+        self._rows.writes.note_answer()
+        return vacant
+
+    async def _finish(self, context: Key, vacant: VacantBlocks | None) -> set[int]:
+        """Store blocks, and return the starts of those that are stored."""
+        if vacant is None:
+            return set()
+        try:
+            return await vacant.finish()
+        except (StoreError, StoreUnavailableError):
+            return set()  # sealing by reading says what is wrong
+
+    async def _insert_stretch(
+        self, context: Key, grid: BlockGrid, candles: CandleArrays, publish: bool, vacant: VacantBlocks | None
+    ) -> int:
+        """Insert candles: while the server works on some, the next are prepared and the last are finished.
+
+        That is, their ids go to Redis, and blocks are made of them.
+        """
+        first_vacant = _LATEST if vacant is None else vacant.first
+        token = None if vacant is None else vacant.token
 
         async def split() -> AsyncGenerator[CandleArrays, None]:
-            for start in range(0, len(candles), _INSERTED):
-                yield candles.take(slice(start, start + _INSERTED))
+            for piece in (candles.between(-_LATEST, first_vacant), candles.between(first_vacant, _LATEST)):
+                for start in range(0, len(piece), _INSERTED):
+                    yield piece.take(slice(start, start + _INSERTED))
+
+        async def prepare(part: CandleArrays) -> _Part:
+            return await self._prepare(context, part, look_up=int(part.timestamp[0]) < first_vacant)
 
         async def insert() -> AsyncGenerator[tuple[_Part, list[Any]], None]:
-            async with aclosing(work_ahead(split(), partial(self._prepare, context))) as prepared:
+            async with aclosing(work_ahead(split(), prepare)) as prepared:
                 async for part in prepared:
-                    insert = partial(self._insert_and_drop, context, grid, part.times, part.documents)
+                    insert = partial(self._insert_and_drop, context, grid, part.times, part.documents, token)
                     yield part, await self._rows.writes.run_steps(insert, WRITING, is_long=True)
 
-        async def count(inserted: tuple[_Part, list[Any]]) -> int:
+        async def finish(inserted: tuple[_Part, list[Any]]) -> int:
             part, new = inserted
             if publish:
                 await self._publish(context, part, new)
+            if vacant is not None:
+                if len(new) < len(part.times):
+                    vacant.give_up(part.times)
+                is_last = part.times[-1] == candles.timestamp[-1]
+                await vacant.take(_LATEST if is_last else part.times[-1] + 1)
             return len(new)
 
-        async with aclosing(work_ahead(insert(), count)) as counts:
+        async with aclosing(work_ahead(insert(), finish)) as counts:
             return sum([new async for new in counts])
 
-    async def _prepare(self, context: Key, candles: CandleArrays) -> _Part:
-        """Return what is to be inserted of candles."""
+    async def _prepare(self, context: Key, candles: CandleArrays, *, look_up: bool) -> _Part:
+        """Return what is to be inserted of candles; all of them, without ``look_up``."""
         from backtest_mongo.core.arrays import encode_rows
 
         times = candles.timestamp.tolist()
         # The index is asked first: a rejected insert costs the server and the driver far more than a look-up.
-        stored = await self._rows.look_up_stored(context, times)
+        stored = await self._rows.look_up_stored(context, times) if look_up else None
         if stored:
             candles = candles.take([time not in stored for time in times])
         documents, ids = await asyncio.to_thread(encode_rows, self._rows.make_query(context), candles)
@@ -265,10 +308,11 @@ class CandleWriter:
         grid: BlockGrid,
         times: Sequence[int],
         documents: list[Any],
+        spared: ObjectId | None = None,
     ) -> list[Any]:
         """Insert the documents of those of ``times`` that are not stored; then no block lacks one of ``times``.
 
-        It is a long call, of two requests.
+        It is a long call, of two requests. Announcements with the token ``spared`` stay.
         """
         insertion = Insertion(documents)
         with self._rows.writes.bound_request():
@@ -278,7 +322,7 @@ class CandleWriter:
         new = insertion.inserted
         inserted = times if len(new) == len(times) else sorted(int(document["timestamp"]) for document in new)
         with self._rows.writes.bound_request():
-            await self._blocks.drop_stale([Written(context, grid, grid.starts(times), times, inserted)])
+            await self._blocks.drop_stale([Written(context, grid, grid.starts(times), times, inserted)], spared)
         return new
 
     async def _seal(self, context: Key, grid: BlockGrid, starts: Sequence[int]) -> None:

@@ -339,16 +339,16 @@ async def test_late_sealer_seals_what_is_stored(
     deployment: Deployment, tiny: None, unique: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rows were deleted, and as many others written, between its insertion and its sealing."""
-    series, seal = _series(unique), CandleWriter._seal
+    series, finish = _series(unique), CandleWriter._finish
     written, over = asyncio.Event(), asyncio.Event()
 
-    async def wait(self: CandleWriter, *arguments: Any) -> None:
+    async def wait(self: CandleWriter, *arguments: Any) -> set[int]:
         written.set()
         await over.wait()
-        await seal(self, *arguments)
+        return await finish(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CandleWriter, "_seal", wait)
+        patch.setattr(CandleWriter, "_finish", wait)
         writing = asyncio.ensure_future(series.write_candles_data(candles(count)))
         await written.wait()
     assert (await series.delete()).rows == count

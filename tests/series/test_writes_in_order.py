@@ -11,6 +11,7 @@ import pytest
 from backtest_mongo import CandleAdapter
 from backtest_mongo.errors import StoreUnavailableError
 from backtest_mongo.series.rows import CandleRows
+from backtest_mongo.series.writing import CandleWriter
 from backtest_mongo.types import Candle
 from tests.conftest import tiny_blocks
 from tests.support.uniform import candles
@@ -71,20 +72,19 @@ async def test_write_behind_a_failed_or_cancelled_one_is_carried_out(
     series: CandleAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_blocks(monkeypatch)
-    look_up, is_asked = CandleRows.look_up_stored, asyncio.Event()
+    prepare, is_asked = CandleWriter._prepare, asyncio.Event()
 
-    async def wait(self: CandleRows, *arguments: Any) -> set[int]:
-        monkeypatch.setattr(CandleRows, "look_up_stored", look_up)
+    async def wait(self: CandleWriter, *arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(CandleWriter, "_prepare", prepare)
         is_asked.set()
         await asyncio.Event().wait()
-        return set()
 
-    async def fail(self: CandleRows, *arguments: Any) -> set[int]:
-        monkeypatch.setattr(CandleRows, "look_up_stored", wait)
+    async def fail(self: CandleWriter, *arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(CandleWriter, "_prepare", wait)
         raise StoreUnavailableError("the test lets it fail")
 
     rows = candles(200)
-    monkeypatch.setattr(CandleRows, "look_up_stored", fail)
+    monkeypatch.setattr(CandleWriter, "_prepare", fail)
     failing, cancelled, gone, going = (
         asyncio.ensure_future(by_candles(series, of_writer(writer, rows))) for writer in range(4)
     )
