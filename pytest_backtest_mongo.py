@@ -19,6 +19,7 @@ __all__ = [
     "backtest_dummy",
     "backtest_files",
     "backtest_servers",
+    "backtest_sqlite",
     "backtest_store",
     "pytest_addoption",
     "pytest_configure",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 _DRIVERS = ("motor", "pymongo")
-_FIXTURES = frozenset({"backtest_dummy", "backtest_files", "backtest_servers", "backtest_store"})
+_FIXTURES = frozenset({"backtest_dummy", "backtest_files", "backtest_servers", "backtest_sqlite", "backtest_store"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,13 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
-    """Keep a test that uses one of the fixtures, and its other fixtures, from writing files below ``./dump``."""
+    """Keep a test that uses one of the fixtures, and its other fixtures, from writing to ``./backtest.db``."""
     if _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         yield
         return
-    from backtest_mongo.testing.plugin import refuse_default_directory
+    from backtest_mongo.testing.plugin import refuse_default_database
 
-    with refuse_default_directory():
+    with refuse_default_database():
         yield
 
 
@@ -82,6 +83,15 @@ def backtest_store(request: pytest.FixtureRequest, backtest_servers: BacktestSer
     driver = request.config.getoption("--backtest-driver") or request.config.getini("backtest_driver")
     with provide_store(backtest_servers, driver) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def backtest_sqlite(tmp_path: Path) -> Iterator[Path]:
+    """Make ``persist`` store in an SQLite database of the test's own, and give its path. No server is needed."""
+    from backtest_mongo.testing.plugin import provide_sqlite
+
+    with provide_sqlite(tmp_path / "backtest.db") as path:
+        yield path
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""A strategy that resumes where it stopped, stored in files or in MongoDB.
+"""A strategy that resumes where it stopped, stored in SQLite or in MongoDB.
 
 ::
 
-    python examples/strategy_both_ways.py 150            # JSON files in ./dump, no servers
+    python examples/strategy_both_ways.py 150            # SQLite, in ./backtest.db, no servers
     python examples/strategy_both_ways.py 300            # resumes
     python examples/strategy_both_ways.py 300 --mongodb  # the servers that the CC_* variables name
 

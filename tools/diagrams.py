@@ -61,16 +61,16 @@ def overview() -> str:
     registry = Box(1, 0, "this process", "persist", "one instance per context")
     adapters = Box(2, 0, "this process", "17 adapters", "checks, time, batches")
     mongo = Box(3, 0, "MongoDB", "MongoDB", "every row")
-    files = Box(2, 1, "files", "JSON files", "instead, before setup()")
+    sqlite = Box(2, 1, "files", "SQLite", "instead, before setup()")
     redis = Box(3, 1, "Redis", "Redis", "ids only: may be lost")
     arrows = [
         Arrow((strategy.at(1, 0.5), registry.at(0, 0.5))),
         Arrow((registry.at(1, 0.5), adapters.at(0, 0.5))),
         Arrow((adapters.at(1, 0.5), mongo.at(0, 0.5))),
         Arrow((adapters.at(1, 0.8), redis.at(0, 0.3))),
-        Arrow((adapters.at(0.5, 1), files.at(0.5, 0))),
+        Arrow((adapters.at(0.5, 1), sqlite.at(0.5, 0))),
     ]
-    return _svg([strategy, registry, adapters, mongo, files, redis], arrows, files.top + HEIGHT)
+    return _svg([strategy, registry, adapters, mongo, sqlite, redis], arrows, sqlite.top + HEIGHT)
 
 
 def read_path() -> str:

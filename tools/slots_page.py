@@ -44,8 +44,9 @@ is generated from it.
 Each slot has its own collection, with a unique index on the key. `when` is the simulation time in milliseconds since
 the epoch: a read with a time returns nothing that was stored for a later one. Every document has `createDate` and
 `updatedDate` (dates, UTC), and `__v`, which mongoose expects. A Redis key holds the document's `_id` as 24 hex digits;
-`{backtest|live}` is the word for the flag `backtest`. Before `setup()` a row is a file in `dump` that holds the
-payload; a bracketed part of its path is omitted if its field is empty. The documents were stored by the Node package;
+`{backtest|live}` is the word for the flag `backtest`. With `persist.use_files("dump")`
+a row is a file that holds the payload; a bracketed part of its path is omitted if its field is empty. In SQLite the
+collection is a table. The documents were stored by the Node package;
 their dates are replaced by `"<now>"`.
 """
 

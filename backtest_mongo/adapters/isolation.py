@@ -5,13 +5,15 @@ Configuration, registry and logger belong to the process. No public function set
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from backtest_mongo.adapters import files
+from backtest_mongo.adapters import sqlite
 from backtest_mongo.adapters.lifecycle import close
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.driver_errors import DRIVER_ERRORS, describe_error
@@ -21,8 +23,9 @@ from backtest_mongo.connection.redis_clients import get_all
 from backtest_mongo.core import config, log
 from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.sqlite.database import get_database
 
-__all__ = ["LoopGuards", "isolate", "refuse_default_directory", "remove_database"]
+__all__ = ["LoopGuards", "close_database", "isolate", "refuse_default_database", "remove_database"]
 
 #: Documents that are read, and Redis keys that are compared, at a time.
 _PAGE: Final = 1_000
@@ -47,13 +50,18 @@ def isolate() -> Iterator[None]:
 
 
 @contextmanager
-def refuse_default_directory() -> Iterator[None]:
-    """Refuse to use files where nobody chose a directory, so that no test writes there by accident."""
-    files.refuse_default_directory = True
+def refuse_default_database() -> Iterator[None]:
+    """Refuse to use SQLite where nobody chose a database, so that no test writes there by accident."""
+    sqlite.refuse_default_database = True
     try:
         yield
     finally:
-        files.refuse_default_directory = False
+        sqlite.refuse_default_database = False
+
+
+def close_database(path: Path) -> None:
+    """Wait until what was written to an SQLite database is on the disk, and close its file."""
+    get_database(os.path.realpath(path)).close()
 
 
 async def remove_database(*, flush_redis: bool) -> str | None:

@@ -17,7 +17,7 @@ from backtest_mongo.adapters.dummy import make_dummy
 from backtest_mongo.adapters.expansion import expand
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY, bind_to_files
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.adapters.sqlite import DEFAULT_DATABASE, bind_to_sqlite
+from backtest_mongo.adapters.sqlite import DEFAULT_DATABASE, bind_to_default, bind_to_sqlite
 from backtest_mongo.core.specs import Key, SlotSpec, check_table
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import ConfigError, InputTypeError, SlotError
@@ -52,10 +52,10 @@ class Registry(SlotFactories):
     call makes an equal one. Objects of your own implementations are kept until ``dispose()`` or until another
     implementation takes over.
 
-    The storage is chosen elsewhere, once: JSON files below ``dump`` in the working directory by default, as in the Node
-    package; MongoDB after ``await setup()``; an SQLite database after :meth:`use_sqlite`; other files after
-    :meth:`use_files`; none after :meth:`use_dummy`; and for single slots what :meth:`use` names. :meth:`register` adds
-    slots.
+    The storage is chosen elsewhere, once: the SQLite database ``backtest.db`` in the working directory by default;
+    MongoDB after ``await setup()``; another SQLite database after :meth:`use_sqlite`; JSON files, laid out as the Node
+    package's, after :meth:`use_files`; none after :meth:`use_dummy`; and for single slots what :meth:`use` names.
+    :meth:`register` adds slots.
 
     Every storage of this library has all methods of the slot's adapter, so that is the object's type to type checkers
     and editors. Your own implementation needs only those of its contract: see :mod:`backtest_mongo.contracts`.
@@ -120,8 +120,7 @@ class Registry(SlotFactories):
             await setup()
             persist.use_files("dump", slots=("log", "notification"))
 
-        Before ``await setup()`` every slot stores in files below ``dump`` in the working directory. Nothing is made on
-        disk before the first write.
+        Nothing is made on disk before the first write.
 
         Args:
             directory: where the files are. A relative path is resolved now, whatever the working directory is later.
@@ -137,7 +136,8 @@ class Registry(SlotFactories):
     ) -> None:
         """Make slots store in an SQLite database, which is one file. No server is needed.
 
-        ``await setup()`` points every slot at MongoDB, so call this after it.
+        Before ``await setup()`` every slot stores in ``backtest.db`` in the working directory. ``await setup()`` points
+        every slot at MongoDB, so call this after it.
 
         Any number of processes, threads and event loops may share the file. A write is on the disk when its call
         returns; concurrent ones share a transaction. Nothing is made on disk before the first write or
@@ -260,7 +260,7 @@ class Registry(SlotFactories):
         implementation = self._implementations.get(spec.name)
         if implementation is None:
             if self._choose is None:
-                self._choose = bind_to_files(Path(DEFAULT_DIRECTORY).absolute(), is_explicit=False)
+                self._choose = bind_to_default()
             implementation = self._implementations[spec.name] = self._choose(self._adapters[spec.name])
         return implementation
 

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from typing import ClassVar, Final, NoReturn
 
+from backtest_mongo.adapters.files import DEFAULT_DIRECTORY
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import ConfigError, StoreError
@@ -15,20 +17,30 @@ from backtest_mongo.sqlite.file_format import check_path
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
 
-__all__ = ["DEFAULT_DATABASE", "bind_to_sqlite"]
+__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite"]
 
 #: The file in the working directory that holds the database by default.
 DEFAULT_DATABASE: Final = "backtest.db"
+#: Whether to refuse the default database, as in a test that has a database or a directory of its own.
+refuse_default_database = False
 
 
 class _SQLiteAdapter(Adapter):
     _sqlite_store: ClassVar[Store]
+    _is_explicit: ClassVar[bool]
 
     async def _prepare(self) -> None:
         await self._store().ready()
 
     @classmethod
     def _store(cls) -> Store:
+        if refuse_default_database and not cls._is_explicit:
+            raise ConfigError(
+                f"a test that uses the fixtures of backtest_mongo would use the default database {DEFAULT_DATABASE}",
+                slot=cls.spec.name,
+                hint="this adapter was made before backtest_store, backtest_sqlite, backtest_files or backtest_dummy, "
+                "or without one of them: request the fixture in the test, and get the adapter from persist afterwards",
+            )
         return cls._sqlite_store
 
     @classmethod
@@ -40,8 +52,31 @@ class _SQLiteAdapter(Adapter):
         )
 
 
-def bind_to_sqlite(path: str | os.PathLike[str]) -> Callable[[type[Adapter]], type[Adapter]]:
+def bind_to_default() -> Callable[[type[Adapter]], type[Adapter]]:
+    """Return a function that derives from an adapter class one that stores in the default database.
+
+    Where the database is yet to be made beside JSON files, a warning says how to go on with either.
+
+    Raises:
+        ConfigError: a directory is in its place.
+    """
+    if os.path.isdir(DEFAULT_DIRECTORY) and not os.path.lexists(DEFAULT_DATABASE):
+        log().warning(
+            f"what is stored goes to ./{DEFAULT_DATABASE}, and ./{DEFAULT_DIRECTORY} stays as it is",
+            hint=f'persist.use_files("{DEFAULT_DIRECTORY}") goes on with ./{DEFAULT_DIRECTORY}; `backtest-mongo '
+            f"import-dump {DEFAULT_DIRECTORY} --sqlite {DEFAULT_DATABASE} --apply` copies it",
+        )
+    return bind_to_sqlite(DEFAULT_DATABASE, is_explicit=False)
+
+
+def bind_to_sqlite(
+    path: str | os.PathLike[str], *, is_explicit: bool = True
+) -> Callable[[type[Adapter]], type[Adapter]]:
     """Return a function that derives from an adapter class one that stores in the database at ``path``.
+
+    Args:
+        path: where it is; ``:memory:`` for one without a file.
+        is_explicit: whether the caller chose it; false where it is used because nothing was chosen.
 
     Raises:
         ConfigError: ``path`` can't name a database.
@@ -54,6 +89,7 @@ def bind_to_sqlite(path: str | os.PathLike[str]) -> Callable[[type[Adapter]], ty
             "__module__": __name__,
             "__doc__": adapter.__doc__,
             "_sqlite_store": store(database, adapter.spec),
+            "_is_explicit": is_explicit,
         }
         return type(f"SQLite{adapter.__name__}", (_SQLiteAdapter, adapter), members)
 

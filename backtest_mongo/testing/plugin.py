@@ -19,7 +19,13 @@ from typing import Any, Final, TypeVar
 import pytest
 
 from backtest_mongo import ServerError, embedded, install, persist, set_config
-from backtest_mongo.adapters.isolation import LoopGuards, isolate, refuse_default_directory, remove_database
+from backtest_mongo.adapters.isolation import (
+    LoopGuards,
+    close_database,
+    isolate,
+    refuse_default_database,
+    remove_database,
+)
 from backtest_mongo.core.config import Config, MaskedDict, MongoURI
 
 __all__ = [
@@ -28,8 +34,9 @@ __all__ = [
     "provide_dummies",
     "provide_files",
     "provide_servers",
+    "provide_sqlite",
     "provide_store",
-    "refuse_default_directory",
+    "refuse_default_database",
 ]
 
 _MONGO: Final = "CC_MONGO_CONNECTION_STRING"
@@ -146,6 +153,17 @@ def _name_database(config: MaskedDict, name: str, driver: str) -> MaskedDict:
     uri = MongoURI(config[_MONGO]).with_database(name)
     chosen = {"CC_MONGO_DRIVER": driver} if driver else {}
     return MaskedDict({**config, **chosen, _MONGO: uri.get_secret_value()})
+
+
+@contextmanager
+def provide_sqlite(path: Path) -> Iterator[Path]:
+    """Make ``persist`` store in an SQLite database, which is closed at the end."""
+    with isolate():
+        persist.use_sqlite(path)
+        try:
+            yield path
+        finally:
+            close_database(path)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from backtest_mongo import (
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.connection.id_cache import LocalIds
 from backtest_mongo.contracts import CONTRACTS, SignalContract
-from backtest_mongo.files.store import FileStore
+from backtest_mongo.sqlite.store import SQLiteRows
 from tests.conftest import Deployment
 from tests.support import uniform
 
@@ -55,13 +55,13 @@ class MySignal:
         self.row = row
 
 
-def test_before_install_every_slot_stores_in_files(
+def test_before_install_every_slot_stores_in_sqlite(
     spec: SlotSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     slot = getattr(persist, spec.name)(**uniform.context(spec, "x"))
     assert isinstance(slot, ADAPTERS[spec.name])
-    assert isinstance(slot._store(), FileStore)
+    assert isinstance(slot._store(), SQLiteRows)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,7 +99,7 @@ async def test_use_replaces_one_slot_and_no_other(deployment: Deployment) -> Non
 def test_use_works_before_install_for_its_own_slot() -> None:
     persist.use(signal=MySignal)
     assert isinstance(persist.signal(*CONTEXT), MySignal)
-    assert isinstance(persist.schedule(*CONTEXT)._store(), FileStore)
+    assert isinstance(persist.schedule(*CONTEXT)._store(), SQLiteRows)
 
 
 def test_use_forgets_instances_and_install_takes_all_slots_back() -> None:
@@ -355,7 +355,7 @@ async def test_slot_before_setup_may_be_named_too(tmp_path: Path, monkeypatch: p
     persist.use_files("elsewhere", slots=iter(["log"]))
     await persist.log().write_log_data([{"id": "l"}])
     await persist.signal(*CONTEXT).write_signal_data({"id": "x"})
-    assert sorted(os.listdir()) == ["dump", "elsewhere"]
+    assert sorted(name.partition("-")[0] for name in os.listdir()) == ["backtest.db"] * 3 + ["elsewhere"]
 
 
 @pytest.mark.parametrize("call", ["use_files", "use_sqlite", "use_dummy", "use_mongo"])

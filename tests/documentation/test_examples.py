@@ -48,8 +48,23 @@ def test_killed_strategy_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     assert _without_pids(run_example("resume_after_crash.py", tmp_path)) == shown("Crash recovery")
 
 
-def test_strategy_in_files_prints_what_the_page_shows(tmp_path: Path) -> None:
-    assert run_example("strategy_both_ways.py", tmp_path, "150").splitlines() == shown("Files or MongoDB")
+def test_strategy_without_servers_prints_what_the_page_shows(tmp_path: Path) -> None:
+    assert run_example("strategy_both_ways.py", tmp_path, "150").splitlines() == shown("SQLite or MongoDB")
+
+
+def test_strategy_does_the_same_in_sqlite_and_in_mongodb(servers: dict[str, Any], unique: str, tmp_path: Path) -> None:
+    uri = on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)
+    environment = {name: str(value) for name, value in servers.items()} | {"CC_MONGO_CONNECTION_STRING": uri}
+    outputs = []
+    for arguments, variables in (((), {}), (("--mongodb",), environment)):
+        outputs.append(
+            [run_example("strategy_both_ways.py", tmp_path, bars, *arguments, **variables) for bars in ("80", "160")]
+        )
+    with MongoClient[dict[str, Any]](uri) as client:
+        client.drop_database(unique)
+    assert outputs[0] == outputs[1]
+    assert "resumed at bar 80" in outputs[0][1]
+    assert [path.name for path in tmp_path.iterdir()] == ["backtest.db"]
 
 
 def test_calls_of_twenty_symbols_are_batched(tmp_path: Path) -> None:

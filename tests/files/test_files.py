@@ -16,18 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 import backtest_mongo
 from backtest_mongo import SLOTS, SlotSpec, StoreError, StoreUnavailableError, persist
 from backtest_mongo.files import directory_lock, disk
 from backtest_mongo.files.directory_lock import lock_directory
 from backtest_mongo.files.layout import get_engine_fields
-from tests.conftest import on_database
 from tests.files.test_file_names import NODE_S
 from tests.support import uniform
 from tests.support.deadlines import PROCESS_SECONDS
-from tests.support.examples import run_example
 from tests.support.uniform import candles
 
 ROOT = Path(backtest_mongo.__file__).parent.parent
@@ -71,26 +68,16 @@ def entities(root: Path) -> list[str]:
     return sorted(path.read_text(encoding="utf-8") for path in found)
 
 
-# Before setup()
+# Where files are
 
 
-def test_before_setup_every_slot_works_without_a_server_or_a_warning(tmp_path: Path) -> None:
-    with worker("everything", "", cwd=tmp_path, stderr=subprocess.PIPE) as process:
-        _, errors = process.communicate(timeout=PROCESS_SECONDS)
-    assert (process.returncode, errors) == (0, "")
-    assert [path.name for path in tmp_path.iterdir()] == ["dump"]
-    assert {path.name for path in (tmp_path / "dump").iterdir()} == {"data", "memory", "state", "dictionary", "session"}
-    assert len(list((tmp_path / "dump").rglob("*.json"))) == len(SLOTS) + 2  # three candles
-    assert unfinished(tmp_path) == []
-
-
-async def test_default_directory_is_that_of_the_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_directory_is_that_of_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    persist.use_files()
     state = persist.state("s", "b")
-    assert await state.read_state_data() is None
-    assert everything(tmp_path) == []
     persist.use_files("elsewhere")
     monkeypatch.chdir("/")
+    assert everything(tmp_path) == []
     await persist.state("s", "b").write_state_data({"n": 1}, 1)
     await state.write_state_data({"n": 2}, 1)
     assert json.loads((tmp_path / "elsewhere" / "state" / "s" / "b" / "b.json").read_text()) == {"n": 1}
@@ -426,21 +413,3 @@ async def test_first_candle_wins_without_links_too(root: Path, monkeypatch: pyte
     assert await series.write_candles_data(candles(2)) == 2
     assert await series.write_candles_data(candles(3, price=9.0)) == 1
     assert await series.read_candles_data(3, 0) == candles(2) + candles(1, first=2 * MINUTE, price=9.0)
-
-
-# The example
-
-
-def test_strategy_does_the_same_in_files_and_in_mongodb(servers: dict[str, Any], unique: str, tmp_path: Path) -> None:
-    uri = on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)
-    environment = {name: str(value) for name, value in servers.items()} | {"CC_MONGO_CONNECTION_STRING": uri}
-    outputs = []
-    for arguments, variables in (((), {}), (("--mongodb",), environment)):
-        outputs.append(
-            [run_example("strategy_both_ways.py", tmp_path, bars, *arguments, **variables) for bars in ("80", "160")]
-        )
-    with MongoClient[dict[str, Any]](uri) as client:
-        client.drop_database(unique)
-    assert outputs[0] == outputs[1]
-    assert "resumed at bar 80" in outputs[0][1]
-    assert [path.name for path in tmp_path.iterdir()] == ["dump"]

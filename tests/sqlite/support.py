@@ -22,12 +22,12 @@ T = TypeVar("T")
 ROOT = Path(backtest_mongo.__file__).parent.parent
 
 
-def worker(*arguments: str, ignored: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
+def worker(*arguments: str, ignored: tuple[str, ...] = (), cwd: Path = ROOT, **options: Any) -> subprocess.Popen[str]:
     # Without the variables that name servers, as no server is needed.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-W", "error", *ignored, "-m", "tests.support.sqlite_worker", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, **options)
+    return subprocess.Popen(command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, **options)
 
 
 def list_names(directory: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 ``state``: replaces a few rows over and over, until it is killed; each says its own simulation time. ``share``: writes
 many rows that are its own, and some, such as candles, that another process writes too, and prints how many candles were
-new. ``everything``: writes and reads a row of every slot, with the registry as it is when nothing was set up.
+new.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from backtest_mongo import SLOTS, persist
+from backtest_mongo import persist
 from tests.support import uniform
 
 
@@ -44,25 +44,11 @@ async def share(name: str) -> None:
     print(new)
 
 
-async def everything() -> None:
-    for spec in SLOTS:
-        slot = getattr(persist, spec.name)(**uniform.context(spec, "x"))
-        await slot.wait_for_init()
-        if spec.shape == "series":
-            assert await slot.write_candles_data(uniform.candles(3)) == 3
-            assert await slot.read_candles_data(3, 0) == uniform.candles(3)
-            continue
-        await uniform.write(slot, uniform.payload(spec))
-        assert await uniform.read(slot) == uniform.stored(spec, uniform.payload(spec))
-
-
 if __name__ == "__main__":
     work, directory, *arguments = sys.argv[1:]
-    if directory:
-        persist.use_files(directory)
+    persist.use_files(directory)
     works: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
         "state": state,
         "share": share,
-        "everything": everything,
     }
     asyncio.run(works[work](*arguments))

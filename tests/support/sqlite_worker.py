@@ -169,7 +169,8 @@ async def _refused() -> None:
 
 if __name__ == "__main__":
     work, path, *arguments = sys.argv[1:]
-    persist.use_sqlite(path)
+    if path:  # otherwise it stores by default
+        persist.use_sqlite(path)
     if work.startswith("fork"):
         {"fork": fork, "fork-memory": fork_memory}[work]()
     else:

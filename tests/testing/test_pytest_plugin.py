@@ -251,7 +251,7 @@ def test_change(backtest_store, backtest_servers):
 
 def test_is_as_before():
     assert get_config().CC_CANDLE_CACHE_MB == 7
-    assert type(persist.signal("a", "b", "c")).__name__ == "FileSignalAdapter"
+    assert type(persist.signal("a", "b", "c")).__name__ == "SQLiteSignalAdapter"
 
 def test_next(backtest_store):
     assert "Mine" not in type(persist.signal("a", "b", "c")).__name__
@@ -274,14 +274,26 @@ def test_files_again(backtest_files):
     import asyncio
     assert asyncio.run(persist.signal("a", "b", "c").read_signal_data()) is None
 
+def test_sqlite(backtest_sqlite):
+    import asyncio
+    asyncio.run(persist.signal("a", "b", "c").write_signal_data({"n": 1}))
+    assert backtest_sqlite.name == "backtest.db"
+    assert backtest_sqlite.exists()
+
+def test_sqlite_again(backtest_sqlite):
+    import asyncio
+    assert not backtest_sqlite.exists()
+    assert asyncio.run(persist.signal("a", "b", "c").read_signal_data()) is None
+
 def test_is_as_before_again():
     assert not isinstance(persist.signal("a", "b", "c"), Mine)
     assert not Path("dump").exists()
+    assert not Path("backtest.db").exists()
 """
-    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=7)
+    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=9)
 
 
-def test_nothing_is_written_to_the_default_directory_by_accident(
+def test_nothing_is_written_to_the_default_database_by_accident(
     servers: dict[str, Any], pytester: pytest.Pytester
 ) -> None:
     code = """
@@ -302,12 +314,13 @@ def engine(request):
 
 def refuse():
     for work in (early.write_state_data({}, 0), early.read_state_data(), early.wait_for_init()):
-        with pytest.raises(ConfigError, match="^state: .* the default directory dump"):
+        with pytest.raises(ConfigError, match="^state: .* the default database backtest.db"):
             asyncio.run(work)
-    assert not Path("dump").exists()
+    assert not Path("backtest.db").exists()
 
 def test_store(backtest_store): refuse()
 def test_files(backtest_files): refuse()
+def test_sqlite(backtest_sqlite): refuse()
 def test_dummy(backtest_dummy): refuse()
 def test_servers(backtest_servers): refuse()
 
@@ -318,9 +331,9 @@ def test_asked_for(backtest_files, tmp_path):
 
 def test_plain():
     asyncio.run(early.write_state_data({}, 0))
-    assert Path("dump").exists()
+    assert Path("backtest.db").exists()
 """
-    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=6)
+    run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=7)
 
 
 def test_loop_closed_with_open_connections_is_reported_in_its_own_test(
