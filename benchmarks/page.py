@@ -64,10 +64,20 @@ The ratio to the plain client by driver, event loop and Python:
 
 Reading a row by its id and writing it, compared with beanie, an object mapper on PyMongo's asyncio client, and with
 aiosqlite on a local file (WAL mode, `synchronous=FULL`). Microseconds per operation on asyncio's loop, and this
-library's time as a multiple of the other's. SQLite needs no server: it is an alternative for a program that stays on
-one machine.
+library's time on MongoDB as a multiple of the other's.
 
 {others}
+
+## Without servers
+
+SQLite, which stores before `setup()`, beside JSON files, MongoDB (PyMongo's client) and what SQLite does without this
+library, in WAL mode with `synchronous=FULL`. Microseconds per operation, row or candle, on asyncio's loop; in brackets
+SQLite's time as a multiple of theirs.
+
+{serverless}
+
+A lone read is answered on the event loop, without a thread. Writes that wait share a transaction, and so an `fsync`.
+Candles are stored in blocks of up to 512.
 
 ## Cost by size
 
@@ -200,6 +210,17 @@ def _others(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(["", "ours", *(cell for name in _OTHERS.values() for cell in (name, "ratio"))], lines)
 
 
+def _serverless(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        cells = [row["name"], f"{row['sides']['sqlite']['median_us']:,.1f}"]
+        for side in ("files", "mongo", "bare"):
+            found = row["sides"].get(side)
+            cells.append(f"{found['median_us']:,.1f} (**{row['ratios'][side]:.2f}**)" if found else "")
+        lines.append([*cells, row["bare"]])
+    return _table(["", "SQLite", "files", "MongoDB", "bare SQLite", "bare SQLite's way"], lines)
+
+
 def _scale(figures: Mapping[str, Any]) -> str:
     def lines(part: str) -> list[list[str]]:
         rows = []
@@ -244,6 +265,7 @@ def main(results: Path) -> None:
         replay=_replay(first["rows"]),
         starts=_starts(first["starts"]),
         others=_others(first["rows"]),
+        serverless=_serverless(json.loads((results / "serverless.json").read_text())["rows"]),
         scale=_scale(growth["scale"]),
         bytes=memory["bytes"],
         contexts=memory["contexts"],

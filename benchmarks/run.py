@@ -41,6 +41,7 @@ from benchmarks.fast_code import make_loop_factory, measure_codes, measure_found
 from benchmarks.others import open_others
 from benchmarks.profiles import profile
 from benchmarks.scale import draw, measure_scale
+from benchmarks.serverless import measure_serverless
 from benchmarks.timing import Times, interleave
 
 #: Rounds by default, and with ``--quick``.
@@ -242,6 +243,7 @@ def main() -> None:
         run_operations(arguments)
     if not (arguments.candles or arguments.operations or arguments.only):
         run_growth(arguments)
+        run_serverless(arguments)
     if not (arguments.quick or arguments.operations or arguments.only):
         run_candles(arguments)
 
@@ -299,6 +301,22 @@ def run_growth(arguments: argparse.Namespace) -> None:
     draw(scale, str(arguments.out / "scale.png"))
     memory = scale["memory"]
     print(f"\nA context takes {memory['bytes']:,.0f} bytes; {memory['left']} of {memory['held']:,} objects are left.")
+
+
+def run_serverless(arguments: argparse.Namespace) -> None:
+    """Measure SQLite beside files and MongoDB, and print the ratios."""
+    console = Console(stderr=True)
+
+    def say(what: str) -> None:
+        console.print(f"[dim]without servers: {what}[/]", highlight=False)
+
+    with embedded.Servers() as servers:
+        rows = asyncio.run(measure_serverless(configure(servers), arguments.rounds, say))
+    (arguments.out / "serverless.json").write_text(json.dumps({"rows": rows}, indent=1))
+    for row in rows:
+        ratios = [f"{ratio:.2f} of {side}" for side, ratio in row["ratios"].items() if side != "sqlite"]
+        print(f"{row['name']}: {row['sides']['sqlite']['median_us']:,.1f} µs, {', '.join(ratios)}")
+        print_goals(row["goals"], row["name"])
 
 
 def run_candles(arguments: argparse.Namespace) -> None:
