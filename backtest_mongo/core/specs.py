@@ -120,6 +120,7 @@ class SlotSpec:
     item: str | None = derived(init=False)
     _has_flag: bool = derived(init=False, repr=False)
     _context_order: tuple[int, ...] = derived(init=False, repr=False)
+    _is_in_order: bool = derived(init=False, repr=False)
     _redis_template: str = derived(init=False, repr=False)
     _redis_order: tuple[int, ...] = derived(init=False, repr=False)
     _redis_flag: int | None = derived(init=False, repr=False)
@@ -139,6 +140,7 @@ class SlotSpec:
             put(self, "argument", _snake(self.item))
         put(self, "_has_flag", FLAG in self.context)
         put(self, "_context_order", tuple(fields.index(name) for name in self.key if name in fields))
+        put(self, "_is_in_order", self._context_order == tuple(range(len(self._context_order))))
         put(self, "_redis_template", ":".join((self.prefix, *("%s" for _ in self.redis))))
         put(self, "_redis_order", tuple(self.key.index(name) for name in self.redis if name in self.key))
         put(self, "_redis_flag", self.redis.index(FLAG) if FLAG in self.redis else None)
@@ -185,7 +187,7 @@ class SlotSpec:
 
     def order_context(self, values: Key) -> Key:
         """Return the context's part of the natural key, in the order of ``key``, out of what :meth:`bind` returns."""
-        return tuple([values[at] for at in self._context_order])
+        return values if self._is_in_order else tuple([values[at] for at in self._context_order])
 
     def _check_blank(self, values: Key) -> None:
         for name, value in zip(self.context, values, strict=True):

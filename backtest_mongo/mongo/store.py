@@ -181,6 +181,8 @@ class MongoStore:
         self._counts.hits += len(keys) - misses
         for key, operation in zip(keys, observed, strict=False):
             operation.hit = key not in found.missed
+        if len(found.documents) == len(keys):  # no two callers get the same
+            return list(map(found.documents.__getitem__, keys))
         return [found.give(key) for key in keys]
 
     async def _read_batch(self, calls: list[Read], attempts: Attempts) -> None:
@@ -275,10 +277,11 @@ class MongoStore:
             ids = known | await self._cache.get_many(spec, [key for key in keys if key not in known])
         left = [key for key in keys if key not in ids] if len(ids) < len(keys) else []
         rows = await self._find_by_id(ids) if ids else {}
+        documents, fields = found.documents, spec.key
         for key, oid in ids.items():
             row = rows.get(oid.binary)
-            if row is not None and self._has_key(row, key):
-                found.documents[key] = row
+            if row is not None and (*map(row.get, fields),) == key:
+                documents[key] = row
                 continue
             left.append(key)
             self._local.drop(spec.name, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
 from backtest_mongo.connection.hub import Hub
@@ -196,11 +196,11 @@ class DocumentAdapter(Adapter):
 
     @classmethod
     async def _read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[Any]:
-        adapters = [cls._from_context(context) for context in contexts]
-        if not adapters:
+        keys = [cls._bind(context) for context in contexts]
+        if not keys:
             return []
-        until = None if when is None else adapters[0]._millis(when)
-        found = await cls._store().find_many([adapter._context for adapter in adapters])
+        until = None if when is None else cls._millis(when)
+        found = await cls._store().find_many(keys)
         holds_list = cls.spec.payload == "list"
         return [cls._get_payload(document, until, [] if holds_list else None) for document in found]
 
@@ -208,13 +208,13 @@ class DocumentAdapter(Adapter):
     async def _write_many(cls, rows: Iterable[tuple[Context, object]], when: When | None = None) -> None:
         # All are checked before any is sent.
         checked = []
-        for adapter, value in cls._split_rows(rows):
-            checked.append((adapter._context, adapter._make_fields(adapter._context, value, when, cls.spec.value)))
+        for key, value in cls._split_rows(rows):
+            checked.append((key, cls._make_fields(key, value, when, cls.spec.value)))
         if checked:
             await cls._store().upsert_each(checked)
 
     @classmethod
-    def _split_rows(cls, rows: Iterable[tuple[Context, object]]) -> list[tuple[DocumentAdapter, object]]:
+    def _split_rows(cls, rows: Iterable[tuple[Context, object]]) -> list[tuple[Key, object]]:
         pairs = []
         for row in rows:
             if not isinstance(row, tuple | list) or len(row) != 2:
@@ -224,15 +224,17 @@ class DocumentAdapter(Adapter):
                     hint="for a dict by context, pass its items()",
                 )
             context, value = row
-            pairs.append((cls._from_context(context), value))
+            pairs.append((cls._bind(context), value))
         return pairs
 
     @classmethod
-    def _from_context(cls, context: Context) -> Self:
-        if type(context) is tuple or isinstance(context, list):  # the check for a mapping takes ten times as long
-            return cls(*context)
+    def _bind(cls, context: Context) -> Key:
+        """Return the natural key of a context, without an adapter."""
+        spec = cls.spec
+        if type(context) is tuple:  # the check for a mapping takes ten times as long
+            return spec.order_context(spec.bind(context, {}))
         if isinstance(context, Mapping):
-            return cls(**context)
+            return spec.order_context(spec.bind((), {**context}))
         if isinstance(context, str) or not isinstance(context, Sequence):
             kind = type(context).__name__
             raise InputTypeError(
@@ -240,7 +242,7 @@ class DocumentAdapter(Adapter):
                 slot=cls.spec.name,
                 hint=f"one context is ({', '.join(cls.spec.context)}), and many are a list of such",
             )
-        return cls(*context)
+        return spec.order_context(spec.bind(tuple(context), {}))
 
 
 class EntryAdapter(Adapter):
