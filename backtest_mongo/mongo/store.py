@@ -23,14 +23,15 @@ from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError, WriteConcernError, WriteError
 
 from backtest_mongo.connection.batching import MAX_BATCH_BYTES, MAX_BATCH_CALLS, Call
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient, strip_frames
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.log import log
 from backtest_mongo.core.observation import ObservedOperation
-from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC
+from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
@@ -220,20 +221,35 @@ class MongoStore:
                 query["_id"] = oid
         else:  # the server is faster if it compares nothing else
             query = {"_id": oid}
-        # A command, because the driver's find_one makes a cursor, and decodes a reply twice with a type registry. It
-        # is sent again by `attempt` if the connection is lost, and not by the driver.
-        command = {"find": self._spec.collection, "filter": query, **self._reading}
-        reply = await self._hub.database.command(command, codec_options=RAW_CODEC)
-        found = reply["cursor"]["firstBatch"]
-        if not found:
-            return None
         try:
-            document = bson.decode(found[0].raw, CODEC)
+            document = await self._fetch_one(query)
         except BSONError:
             if oid is not None:
                 return None  # whichever key it has: if it is ours, it is found again
             raise
-        return document if oid is None or self._has_key(document, key) else None
+        return document if document is None or oid is None or self._has_key(document, key) else None
+
+    async def _fetch_one(self, query: Document) -> Document | None:
+        """Return the document of a query.
+
+        It is a command, because the driver's find_one makes a cursor, and decodes a reply twice with a type registry.
+        `attempt` sends it again if the connection is lost, and not the driver.
+
+        Raises:
+            BSONError: the document can't be decoded.
+        """
+        command = {"find": self._spec.collection, "filter": query, **self._reading}
+        try:
+            reply = await self._hub.database.command(command, codec_options=WRITE_CODEC)
+            found = reply["cursor"]["firstBatch"]
+            return make_plain(found[0]) if found else None
+        except PyMongoError:
+            raise
+        except Exception as error:  # bson raises half a dozen kinds, some of its own and some builtin
+            log().debug("a document is decoded by itself", slot=self._spec.name, problem=type(error).__name__)
+        reply = await self._hub.database.command(command, codec_options=RAW_CODEC)
+        found = reply["cursor"]["firstBatch"]
+        return bson.decode(found[0].raw, CODEC) if found else None
 
     async def _answer_all(self, calls: list[Read], attempts: Attempts) -> None:
         """Answer many reads, each by its own row or its own error."""

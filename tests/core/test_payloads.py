@@ -32,7 +32,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from backtest_mongo import SLOTS, InputError, MeasureAdapter, MemoryAdapter, RiskAdapter, SlotSpec, StateAdapter
-from backtest_mongo.core.payload import MAX_DOCUMENT_BYTES, check_payload
+from backtest_mongo.core.payload import CODEC, MAX_DOCUMENT_BYTES, WRITE_CODEC, check_payload, make_plain
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN
@@ -129,6 +129,12 @@ async def test_what_bson_holds_comes_back_the_same(
         assert list(row["payload"]) == list({**value, "removed": True})
 
 
+@given(value=payloads)
+def test_document_of_a_command_is_made_what_a_cursor_gives(value: dict[str, Any]) -> None:
+    encoded = bson.encode({"payload": value}, codec_options=CODEC)
+    assert same(make_plain(bson.decode(encoded, WRITE_CODEC)), bson.decode(encoded, CODEC))
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 
@@ -209,6 +215,16 @@ async def test_other_types_come_back_as_documented(deployment: Deployment, value
     assert same(await state.read_state_data(), {"a": expected, "b": [expected, {"c": expected}]})
     await risk.write_position_data([value], WHEN)
     assert same(await risk.read_position_data(), [expected])
+
+
+@pytest.mark.parametrize("value", [DBRef("c", 2**40), DBRef("c", OID, "d", a=2**40), Code("f", {"a": 2**40})])
+async def test_lone_read_gives_what_a_batch_does(deployment: Deployment, value: Any) -> None:
+    states = [StateAdapter("x", name) for name in "ab"]
+    for state in states:
+        await state.write_state_data({"a": value, "b": 2**40}, WHEN)
+    alone: Any = await states[0].read_state_data()
+    assert repr(alone) == repr((await asyncio.gather(*(state.read_state_data() for state in states)))[0])
+    assert (alone["a"], type(alone["b"])) == (value, int)
 
 
 @pytest.mark.parametrize("value", FAR_DATES, ids=["past", "future"])
