@@ -222,15 +222,14 @@ class MongoStore:
         else:  # the server is faster if it compares nothing else
             query = {"_id": oid}
         try:
-            document = await self._fetch_one(query)
+            return await self._fetch_one(query, key)
         except BSONError:
             if oid is not None:
                 return None  # whichever key it has: if it is ours, it is found again
             raise
-        return document if document is None or oid is None or self._has_key(document, key) else None
 
-    async def _fetch_one(self, query: Document) -> Document | None:
-        """Return the document of a query.
+    async def _fetch_one(self, query: Document, key: Key) -> Document | None:
+        """Return the document of a query, if it is the one of this key.
 
         It is a command, because the driver's find_one makes a cursor, and decodes a reply twice with a type registry.
         `attempt` sends it again if the connection is lost, and not the driver.
@@ -242,14 +241,15 @@ class MongoStore:
         try:
             reply = await self._hub.database.command(command, codec_options=WRITE_CODEC)
             found = reply["cursor"]["firstBatch"]
-            return make_plain(found[0]) if found else None
+            return make_plain(found[0]) if found and self._has_key(found[0], key) else None
         except PyMongoError:
             raise
         except Exception as error:  # bson raises half a dozen kinds, some of its own and some builtin
             log().debug("a document is decoded by itself", slot=self._spec.name, problem=type(error).__name__)
         reply = await self._hub.database.command(command, codec_options=RAW_CODEC)
         found = reply["cursor"]["firstBatch"]
-        return bson.decode(found[0].raw, CODEC) if found else None
+        document = bson.decode(found[0].raw, CODEC) if found else None
+        return document if document is not None and self._has_key(document, key) else None
 
     async def _answer_all(self, calls: list[Read], attempts: Attempts) -> None:
         """Answer many reads, each by its own row or its own error."""
