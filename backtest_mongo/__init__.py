@@ -13,8 +13,8 @@
   the connections.
 * Each adapter, such as ``SignalAdapter``, stores one slot. ``SLOTS`` lists the slots, and ``help(SignalAdapter)`` shows
   how to use an adapter.
-* ``persist`` does the same without naming the storage: ``persist.signal(...)`` stores in JSON files before ``setup()``,
-  in MongoDB after it, or in what ``persist.use()`` names.
+* ``persist`` does the same without naming the storage: ``persist.signal(...)`` stores in SQLite before ``setup()``, in
+  MongoDB after it, or in what ``persist.use()`` names.
 * Every error is a ``BacktestMongoError``; ``help(backtest_mongo.errors)`` draws the tree.
 * ``embedded.Servers()`` runs a MongoDB and a Redis for the length of a ``with`` block. ``market_data`` imports, exports
   and plots candles. ``contracts`` defines what an implementation of your own must have, and ``types`` the candles,

@@ -1,4 +1,4 @@
-"""The storage that needs no server: JSON files in the layout of the Node package's default storage.
+"""JSON files, in the layout of the Node package's default storage.
 
 :mod:`~backtest_mongo.files.layout` says where a row's file is. The file holds the payload and nothing else, so the Node
 package and this library read each other's files. What MongoDB keeps besides the payload is kept as follows:
