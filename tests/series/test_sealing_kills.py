@@ -1,4 +1,4 @@
-"""Processes that seal one series at once and are killed in the middle, while late candles are written."""
+"""Processes that are killed while they seal a series, or fill one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import random
 import subprocess
 import sys
+from functools import partial
+from typing import Any
 
 import pytest
 
 from backtest_mongo import CandleAdapter
 from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment, tiny_blocks
+from tests.support.sealing_worker import FILLED
 from tests.support.uniform import candles
 
 pytestmark = pytest.mark.heavy
@@ -31,7 +34,7 @@ async def test_sealers_that_are_killed_hide_no_candle(
     late = chance.sample(rows, ROWS // 2)
     await series.write_candles_data([row for row in rows if row not in late])
     stored = sorted(row["timestamp"] for row in rows if row not in late)
-    command = [sys.executable, "-m", "tests.support.sealing_worker", json.dumps(deployment.config)]
+    command = [sys.executable, "-m", "tests.support.sealing_worker", "seal", json.dumps(deployment.config)]
     command += [str(argument) for argument in series.context.values()]
     blocks = current_hub().database["candle-blocks"]
     for _ in range(KILLS):
@@ -59,3 +62,49 @@ async def test_sealers_that_are_killed_hide_no_candle(
     while (await series.sealed()).rows < ROWS:  # the server may still carry out what a killed process has sent
         await series.seal()
     assert await series.read_candles_data(ROWS, 0) == rows
+
+
+async def test_writers_that_are_killed_while_they_fill_a_series_leave_no_block_that_lacks_a_candle(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them fill the same series, and what they leave of each is what its rows are."""
+    tiny_blocks(monkeypatch)
+    chance = random.Random(11)
+    database = current_hub().database
+    rows = database[CandleAdapter.spec.collection]
+    current_operations = partial(database.client.admin.command, "currentOp")
+
+    def is_writing(operation: dict[str, Any]) -> bool:
+        return operation.get("ns", "").startswith(f"{database.name}.")
+
+    for attempt in range(KILLS):
+        exchange = f"{unique}-{attempt}"
+        arguments = ["fill", json.dumps(deployment.config), "BTCUSDT", "1m", exchange]
+        command = [sys.executable, "-m", "tests.support.sealing_worker", *arguments]
+        writers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]  # noqa: ASYNC220  # it is awaited below
+        begun = 0
+        try:
+            for number in range(3):
+                for writer in writers:
+                    assert writer.stdout is not None
+                    assert await asyncio.to_thread(writer.stdout.readline) == f"{number}\n".encode()
+            await asyncio.sleep(chance.random() / 50)
+        finally:
+            for writer in writers:
+                writer.kill()
+                assert writer.stdout is not None
+                begun = max(begun, *map(int, (await asyncio.to_thread(writer.stdout.read)).split()), 2)
+                await asyncio.to_thread(writer.wait)
+                writer.stdout.close()
+        # The server still carries out what a killed process has sent.
+        while any(is_writing(operation) for operation in (await current_operations())["inprog"]):
+            await asyncio.sleep(0.05)
+        for number in range(begun + 1):
+            series = CandleAdapter("BTCUSDT", "1m", f"{exchange}-{number}")
+            await series.write_candles_data(candles(FILLED, price=5.0)[FILLED // 2 :])
+            assert (await series.verify()).damaged == {}
+            found = await rows.find({"exchangeName": f"{exchange}-{number}"}).sort("timestamp", 1).to_list(None)
+            frame = await series.read_frame(as_="numpy")
+            assert frame["timestamp"].astype(int).tolist() == [row["timestamp"] for row in found]
+            assert frame["open"].tolist() == [row["open"] for row in found]
+            assert len(found) >= (FILLED if number < 2 else FILLED - FILLED // 2)

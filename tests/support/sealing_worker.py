@@ -1,12 +1,14 @@
-"""A process that seals a series over and over, until it is killed; run by test_sealing_kills.py.
+"""A process that seals until it is killed; run by test_sealing_kills.py.
 
-Reads the configuration and the series from its arguments, prints a line once it has begun, and drops what it has sealed
-whenever there is nothing left to seal.
+Reads what it does, the configuration and a series from its arguments, and prints lines. ``seal``: seals the series over
+and over, and drops what it has sealed whenever there is nothing left to seal. ``fill``: fills one series of the
+exchange after another, and prints the number of each that it begins.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 from typing import Any
@@ -16,6 +18,10 @@ import pytest
 from backtest_mongo import CandleAdapter, setup
 from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import tiny_blocks
+from tests.support.uniform import candles
+
+#: Candles of a series that is filled.
+FILLED = 150
 
 
 async def seal_for_ever(config: dict[str, Any], context: list[Any]) -> None:
@@ -28,6 +34,15 @@ async def seal_for_ever(config: dict[str, Any], context: list[Any]) -> None:
             await blocks.delete_many({})
 
 
+async def fill_for_ever(config: dict[str, Any], context: list[Any]) -> None:
+    async with setup(config):
+        symbol, interval, exchange = context
+        for number in itertools.count():
+            print(number, flush=True)
+            await CandleAdapter(symbol, interval, f"{exchange}-{number}").write_candles_data(candles(FILLED))
+
+
 if __name__ == "__main__":
     tiny_blocks(pytest.MonkeyPatch())
-    asyncio.run(seal_for_ever(json.loads(sys.argv[1]), sys.argv[2:]))
+    work, config, *context = sys.argv[1:]
+    asyncio.run({"seal": seal_for_ever, "fill": fill_for_ever}[work](json.loads(config), context))
