@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import ClassVar, Final, NoReturn
+from typing import ClassVar, Final
 
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
-from backtest_mongo.errors import ConfigError, StoreError
-from backtest_mongo.sqlite.database import MEMORY, get_database
+from backtest_mongo.core.watch import ChangeSource
+from backtest_mongo.errors import ConfigError
+from backtest_mongo.sqlite.change_feed import ChangeFeed
+from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
@@ -22,6 +24,7 @@ DEFAULT_DATABASE: Final = "backtest.db"
 
 
 class _SQLiteAdapter(Adapter):
+    _database: ClassVar[Database]
     _sqlite_store: ClassVar[Store]
 
     async def _prepare(self) -> None:
@@ -32,12 +35,8 @@ class _SQLiteAdapter(Adapter):
         return cls._sqlite_store
 
     @classmethod
-    def _stream(cls, context: Key | None, after: str | None) -> NoReturn:
-        raise StoreError(
-            "watching failed: SQLite has no change streams",
-            slot=cls.spec.name,
-            hint="watch() needs MongoDB as a replica set: call `await setup()` first",
-        )
+    def _stream(cls, context: Key | None, after: str | None) -> ChangeSource:
+        return ChangeFeed(cls._database, cls.spec, context, after)
 
 
 def bind_to_sqlite(path: str | os.PathLike[str]) -> Callable[[type[Adapter]], type[Adapter]]:
@@ -53,6 +52,7 @@ def bind_to_sqlite(path: str | os.PathLike[str]) -> Callable[[type[Adapter]], ty
         members = {
             "__module__": __name__,
             "__doc__": adapter.__doc__,
+            "_database": database,
             "_sqlite_store": store(database, adapter.spec),
         }
         return type(f"SQLite{adapter.__name__}", (_SQLiteAdapter, adapter), members)

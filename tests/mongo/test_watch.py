@@ -29,6 +29,7 @@ from backtest_mongo import (
 )
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.mongo.change_stream import ChangeStream
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes, wait_for
@@ -183,8 +184,8 @@ async def test_token_is_the_start_and_then_the_last_returned_change(deployment: 
         tokens: list[str | None] = [changes.token]
         for n in range(3):
             await state.write_state_data({"n": n}, WHEN)
-        stream = changes._stream
-        assert stream is not None
+        stream = changes._source
+        assert isinstance(stream, ChangeStream)
         stream._fetching = stream._start(stream._fetch())  # as of a caller who was cancelled
         await stream._fetching
         tokens.append(changes.token)
