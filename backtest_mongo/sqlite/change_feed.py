@@ -66,11 +66,14 @@ class ChangeFeed(Watched):
 
         If a caller is cancelled, it continues for the next one. After an error the next caller tries again.
         """
+        if self._is_inherited:
+            return
         if self._beginning is None:
             # In a context of its own, as the first caller's is not that of the others.
             self._beginning = self._loop.create_task(self._begin(), context=Context())
             self._beginning.add_done_callback(retrieve_exception)
-        await asyncio.wait([self._beginning, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        if not self._beginning.done():
+            await asyncio.wait([self._beginning, self.ended], return_when=asyncio.FIRST_COMPLETED)
         if self.ended.done():
             return
         try:
@@ -148,6 +151,8 @@ class ChangeFeed(Watched):
         if found is None:
             return Arrival(None, error=self._make_lost_error())
         rows, place = found
+        if place == self._place:
+            return Arrival(None)
         changes = self._decode(rows)
         self._place = place
         return Arrival(place, changes)

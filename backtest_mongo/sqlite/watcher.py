@@ -26,7 +26,10 @@ _IDLE_SECONDS: Final = 5.0
 
 
 class Arrival:
-    """What a look has found for a watch: the next changes and the place behind them, or why it can't go on."""
+    """What a look has found for a watch: the next changes and the place behind them, or why it can't go on.
+
+    Without a place and an error it is nothing.
+    """
 
     __slots__ = ("changes", "error", "place")
 
@@ -172,6 +175,8 @@ class Watcher:
                     self._waiting.discard(watch)
             self._lock.notify_all()
         for watch, arrival in zip(watches, arrivals, strict=True):
+            if arrival.place is None and arrival.error is None:
+                continue
             try:
                 watch.loop.call_soon_threadsafe(watch.take, arrival)
             except RuntimeError:  # the loop was closed without ending the watch

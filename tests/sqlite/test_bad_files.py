@@ -117,9 +117,8 @@ async def test_newer_format_is_refused(path: Path) -> None:
     await backtest_mongo.close()
     change(path, f"PRAGMA user_version={len(file_format.STEPS) + 1}")
     known = len(file_format.STEPS)
-    await both_fail(
-        ConfigError, rf"^state: {path} has format {known + 1}, and .* knows formats up to {known} \(upgrade backtest-mongo"
-    )
+    problem = rf"^state: {path} has format {known + 1}, and .* knows formats up to {known} \(upgrade backtest-mongo"
+    await both_fail(ConfigError, problem)
 
 
 @pytest.mark.parametrize("does_read", [True, False])
