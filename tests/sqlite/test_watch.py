@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,10 @@ def write(number: int, name: str = "b", pad: str = "") -> Any:
 
 def watch(after: str | None = None, name: str = "b") -> Watch:
     return persist.state("s", name).watch(after)
+
+
+def has_moved(changes: Watch, token: str | None) -> bool:
+    return changes.token != token
 
 
 async def assert_lost(path: Path, changes: Watch) -> None:
@@ -205,7 +210,7 @@ async def test_token_advances_with_changes_of_other_contexts_and_survives_the_tr
         for number in range(200):
             began = changes.token
             await write(number, "elsewhere")
-            await until(lambda began=began: changes.token != began)
+            await until(partial(has_moved, changes, began))
         await write(1)
         assert (await waiting).payload == {"n": 1}
 
