@@ -54,8 +54,8 @@ async def everything() -> None:
         assert await uniform.read(slot) == uniform.stored(spec, uniform.payload(spec))
 
 
-async def acknowledge(name: str) -> None:
-    for number in itertools.count(1):
+async def acknowledge(name: str, start: str = "1") -> None:
+    for number in itertools.count(int(start)):
         pad = "x" * (number * 997 % 50_000)
         await asyncio.gather(
             persist.state(name, "one").write_state_data({"n": number, "pad": pad}, number),
