@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,14 +35,17 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 async def fill(name: str) -> int:
     """Write until the disk is full, and return how many writes were acknowledged."""
-    for number in itertools.count():
-        try:
+    written: list[int] = []
+
+    async def write_on() -> None:
+        for number in itertools.count():
             await persist.memory("s", name).write_memory_data({"pad": "x" * 4_000}, f"{number:05}", 1)
-        except StoreError as error:
-            assert re.match(FULL, str(error))
-            assert type(error) is StoreError
-            break
-    return number
+            written.append(number)
+
+    with pytest.raises(StoreError, match=FULL) as caught:
+        await write_on()
+    assert type(caught.value) is StoreError
+    return len(written)
 
 
 async def read_all(name: str) -> list[Any]:

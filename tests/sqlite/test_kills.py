@@ -61,8 +61,9 @@ async def kill_and_check(path: Path, rounds: int) -> None:
                 await asyncio.to_thread(database_of(path).close)
         reported: dict[str, list[int]] = {name: [] for name in NAMES}
         await persist.state("end", "one").write_state_data({"n": 0}, 1)
-        while (found := await take_change(changes)).context != {"signal_id": "end", "bucket_name": "one"}:
-            reported[found.context["signal_id"]].append(found.payload["n"])
+        while (found := await take_change(changes)).payload["n"]:
+            assert found.context is not None
+            reported[str(found.context["signal_id"])].append(found.payload["n"])
     for name in NAMES:
         await check(name, 0, acknowledged[name])
         # What a killed process had written and not acknowledged was written again by the next one.
