@@ -40,6 +40,7 @@ async def kill_and_check(path: Path, rounds: int) -> None:
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     acknowledged, checked = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
+    reported: dict[str, list[int]] = {name: [] for name in NAMES}
     async with type(persist.state("a", "one")).watch_all() as changes:
         for _ in range(rounds):
             with contextlib.ExitStack() as stack:
@@ -56,14 +57,13 @@ async def kill_and_check(path: Path, rounds: int) -> None:
             for name in NAMES:
                 await check(name, checked[name], acknowledged[name])
             checked = dict(acknowledged)
+            await persist.state("end of round", "one").write_state_data({"n": 0}, 1)
+            while (found := await take_change(changes)).payload["n"]:
+                assert found.context is not None
+                reported[str(found.context["signal_id"])].append(found.payload["n"])
             # So that the next process finds a file that nobody has open, every other time.
             if rng.random() < 0.5:
                 await asyncio.to_thread(database_of(path).close)
-        reported: dict[str, list[int]] = {name: [] for name in NAMES}
-        await persist.state("end", "one").write_state_data({"n": 0}, 1)
-        while (found := await take_change(changes)).payload["n"]:
-            assert found.context is not None
-            reported[str(found.context["signal_id"])].append(found.payload["n"])
     for name in NAMES:
         await check(name, 0, acknowledged[name])
         # What a killed process had written and not acknowledged was written again by the next one.

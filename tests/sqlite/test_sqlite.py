@@ -276,12 +276,6 @@ async def test_many_contexts_are_read_in_their_order(path: Path) -> None:
     assert await type(state).read_many([]) == []
 
 
-async def test_watching_says_that_it_needs_mongodb(path: Path) -> None:
-    with pytest.raises(StoreError, match=r"^state: watching failed: SQLite has no change streams .*replica set"):
-        async for _ in persist.state("s", "b").watch():
-            pass
-
-
 # Candles
 
 
