@@ -154,14 +154,15 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def model(session: nox.Session) -> None:
-    """Compare every slot with a model in a thousand long runs, and cancel ten thousand calls, on each driver."""
+    """Compare every slot with a model in a thousand long runs, cancel ten thousand calls, and kill in 200 rounds."""
     session.install(".[demo]", *_groups("test"))
     long = {
         "BACKTEST_MODEL_EXAMPLES": "1000",
         "BACKTEST_MODEL_STEPS": "100",
         "BACKTEST_CANCELS": "10000",
+        "BACKTEST_KILLS": "200",
     }
-    files = ("tests/contract/test_model.py", "tests/mongo/test_cancellation.py")
+    files = ("tests/contract/test_model.py", "tests/mongo/test_cancellation.py", "tests/sqlite/test_kills.py")
     session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
     from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.core.changes import Change
     from backtest_mongo.core.config import get_config, set_config
     from backtest_mongo.core.log import set_logger
     from backtest_mongo.core.slots import SLOTS
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailableError,
     )
-    from backtest_mongo.mongo.change_decoder import Change
     from backtest_mongo.mongo.migrations import migrate
     from backtest_mongo.telemetry.stats import stats
 
@@ -127,7 +127,7 @@ _HOMES: Final = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
     **dict.fromkeys(("close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"), "adapters.lifecycle"),
     **dict.fromkeys(("get_config", "set_config"), "core.config"),
-    "Change": "mongo.change_decoder",
+    "Change": "core.changes",
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",
     "export_dump": "dumps.exporter",

@@ -100,6 +100,8 @@ class Load:
         self._job = {"slots": list(ALL_SLOTS), **job}
         self._records: list[Path] = []
         self._workers: list[subprocess.Popen[str]] = []
+        #: The record of each of them.
+        self._record_by_worker: dict[int, Path] = {}
         self._ops: dict[str, list[Op]] = {}
         self._outcome = Outcome()
         #: Writes that took effect by a known time, if at all.
@@ -113,9 +115,7 @@ class Load:
         workers = self._workers = [self._start(number) for number in range(self._processes)]
         try:
             for worker in workers:
-                assert worker.stdout is not None  # for the type checker: it has a pipe
-                if worker.stdout.readline() != "ready\n":
-                    raise RuntimeError(f"a load process ended at its start, with exit status {worker.wait()}")
+                _wait_until_ready(worker)
             for worker in workers:
                 _tell(worker)
             yield
@@ -172,12 +172,8 @@ class Load:
     def _start(self, number: int) -> subprocess.Popen[str]:
         record = self._directory / f"{uuid.uuid4().hex}.jsonl"
         self._records.append(record)
-        config = {
-            **self._config,
-            "CC_MONGO_CONNECTION_STRING": self._route(number),
-            "CC_MONGO_DRIVER": DRIVERS[number % len(DRIVERS)],
-        }
-        job = Job(process=len(self._records), record=str(record), config=config, **self._job)
+        self._record_by_worker[number] = record
+        job = Job(process=len(self._records), record=str(record), config=self._make_config(number), **self._job)
         with _said(record).open("w") as said:
             return subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", self._program, json.dumps(asdict(job))],
@@ -186,6 +182,17 @@ class Load:
                 stderr=said,
                 text=True,
             )
+
+    def _make_config(self, number: int) -> dict[str, Any]:
+        return {
+            **self._config,
+            "CC_MONGO_CONNECTION_STRING": self._route(number),
+            "CC_MONGO_DRIVER": DRIVERS[number % len(DRIVERS)],
+        }
+
+    def _set_to_work(self, worker: subprocess.Popen[str]) -> None:
+        _wait_until_ready(worker)
+        _tell(worker)
 
     def _route(self, number: int) -> str:
         """Return the connection string by which a process reaches the database."""
@@ -201,7 +208,10 @@ class Load:
                 else:
                     self._enter(begun.pop(entry[0]), entry, deposed)
         for entry in begun.values():
-            self._outcome.unexpected.append(f"{entry[2]} of {entry[3]} never returned")
+            self._enter_unreturned(record, entry)
+
+    def _enter_unreturned(self, record: Path, begun: list[Any]) -> None:
+        self._outcome.unexpected.append(f"{begun[2]} of {begun[3]} never returned")
 
     def _enter(self, begun: list[Any], returned: list[Any], deposed: tuple[int, int] | None) -> None:
         _, start, kind, name, number, who, delay_before = begun
@@ -284,6 +294,12 @@ class Load:
 def _said(record: Path) -> Path:
     """Return the file for a process's standard error: warnings, and exceptions of tasks that were never retrieved."""
     return record.with_suffix(".stderr")
+
+
+def _wait_until_ready(worker: subprocess.Popen[str]) -> None:
+    assert worker.stdout is not None  # for the type checker: it has a pipe
+    if worker.stdout.readline() != "ready\n":
+        raise RuntimeError(f"a load process ended at its start, with exit status {worker.wait()}")
 
 
 def _tell(worker: subprocess.Popen[str], word: str = "") -> None:

@@ -14,14 +14,15 @@ PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
 TEXT: Final = """\
 # Faults
 
-What happens to writes and reads while servers are killed, frozen, disconnected or full, and while event loops end. Each
-row is one scenario on real servers; its command runs it again on servers of its own, and `nox -s faults` runs them all.
-Processes of both drivers concurrently write and read one value per slot and key, and record when each operation began
-and ended. A checker then looks for an order in which all of them could have happened.
+What happens to writes and reads while servers are killed, frozen, disconnected or full, while event loops end, and
+while processes that share an SQLite file are killed. Each row is one scenario on real servers or a real file; its
+command runs it again on its own, and `nox -s faults` runs them all. Processes, of both drivers on MongoDB, concurrently
+write and read one value per slot and key, and record when each operation began and ended. A checker then looks for an
+order in which all of them could have happened.
 
 {machine}
 
-- **acknowledged writes** returned. **Lost** ones are not found afterwards by a majority read.
+- **acknowledged writes** returned. **Lost** ones are not found afterwards, on MongoDB by a majority read.
 - **wrong reads** returned a value that no order allows: a stale one, one that came back after it had been replaced, or
   one that nobody wrote or whose writer was told that it was not sent. Reads over a direct connection to a server that
   steps down are not judged for one heartbeat (3 s, and 1 s for a busy machine); after that any answer counts as wrong.
@@ -35,7 +36,7 @@ and ended. A checker then looks for an order in which all of them could have hap
   bound.
 - Figures in italics are measured but not promised: those with `w=1` in the connection string.
 - "Killed" means `kill -9` of the process, not a power failure. Not covered: a network partition between the members of
-  a replica set, a full disk, wrong clocks, sharded clusters.
+  a replica set, a full disk of a server, wrong clocks, sharded clusters.
 
 ## MongoDB
 
@@ -52,6 +53,16 @@ ratio of medians in the same run; below 1 it costs nothing. A missed goal is in 
 does not fail: it answers, and each wrong id costs a round trip.
 
 {redis}
+
+## SQLite
+
+Processes share one file. Afterwards `PRAGMA integrity_check` has to find nothing, and the library reads every row once
+more. The lock is that of writers, for which reads don't wait.
+
+{sqlite}
+
+A full disk is in `tests/sqlite/test_full_disk.py`: writes that have no space raise a `StoreError`, what was
+acknowledged stays, and writing goes on once there is space.
 
 {problems}
 """
@@ -83,6 +94,9 @@ REDIS_COLUMNS: Final = (
     ("longest stall", "longest"),
     *((name, name) for name in GOALS),
     ("command", "command"),
+)
+SQLITE_COLUMNS: Final = tuple(
+    ("file", name) if name == "servers" else (title, name) for title, name in MONGO_COLUMNS if name != "replaced"
 )
 
 
@@ -128,11 +142,13 @@ def machine(figures: dict[str, Any]) -> str:
 
 def page(figures: dict[str, Any]) -> str:
     of_redis = [row for row in figures["rows"] if row["name"].startswith("redis-")]
-    of_mongo = [row for row in figures["rows"] if row not in of_redis]
+    of_sqlite = [row for row in figures["rows"] if row["name"].startswith("sqlite-")]
+    of_mongo = [row for row in figures["rows"] if row not in of_redis and row not in of_sqlite]
     text = TEXT.format(
         machine=machine(figures),
         mongo=table(of_mongo, MONGO_COLUMNS),
         redis=table(of_redis, REDIS_COLUMNS),
+        sqlite=table(of_sqlite, SQLITE_COLUMNS),
         problems=problems(figures["rows"]),
     )
     return text.rstrip() + "\n"

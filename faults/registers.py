@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backtest_mongo import SLOTS, SlotSpec
-from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo import SLOTS, SlotSpec, persist
 from backtest_mongo.connection.hub_registry import current_hub
 
 __all__ = ["SPECS", "Register", "numbers_stored", "read_all"]
@@ -60,7 +59,7 @@ class Register:
         context = {name: _FIXED.get(name, f"{name}-{own}") for name in spec.context}
         if "backtest" in context and self.aside:
             context["backtest"] = False
-        return ADAPTERS[self.slot](**context)
+        return getattr(persist, self.slot)(**context)
 
     async def write(self, number: int) -> bool:
         """Write a number; return ``False`` if the slot keeps an earlier one."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from faults.load import Load
 from faults.proxy import Proxy
+from faults.sqlite_load import SQLiteLoad
 from faults.topology import Mongod, RedisNode, ReplicaSet, temporary_directory
 
 __all__ = ["Stage"]
@@ -109,3 +110,7 @@ class Stage:
         """Return a load on the database at ``uri``; the options are those of :class:`~faults.load.Load`."""
         full = {"CC_REDIS_PORT": self.healthy_redis.port, **(config or {})}
         return Load(self._directory, full, uri=uri, **options)
+
+    def sqlite_load(self, *, config: dict[str, Any] | None = None, **options: Any) -> SQLiteLoad:
+        """Return a load on an SQLite file; the options are those of :class:`~faults.load.Load`."""
+        return SQLiteLoad(self._directory, config or {}, **options)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import backtest_mongo
-from backtest_mongo import StoreUnavailableError
+from backtest_mongo import StoreUnavailableError, persist, set_config
 from faults.probe import quiet
 from faults.registers import SPECS, Register
 
@@ -84,6 +84,7 @@ class Job:
         forget: share of operations that first drop the id which the process knows.
         burst: concurrent calls of a burst, for programs that make bursts.
         each: how many of these calls are for the same key.
+        sqlite: path of an SQLite file to use instead of servers; the process may then be killed.
     """
 
     process: int
@@ -98,6 +99,7 @@ class Job:
     forget: float = 0.2
     burst: int = 0
     each: int = 1
+    sqlite: str = ""
 
 
 class Recorder:
@@ -160,7 +162,11 @@ class Worker:
 
     async def run(self) -> None:
         backtest_mongo.set_logger(quiet())
-        await backtest_mongo.setup(self._job.config)
+        if self._job.sqlite:
+            set_config(self._job.config)
+            persist.use_sqlite(self._job.sqlite)
+        else:
+            await backtest_mongo.setup(self._job.config)
         first = [Register(slot, "0" if SPECS[slot].immutable else "first") for slot in self._job.slots]
         await asyncio.gather(*(self._read(register) for register in first))
         print("ready", flush=True)
@@ -209,7 +215,8 @@ class Worker:
 
 
 async def main(job: Job) -> None:
-    with open(job.record, "w") as record:  # noqa: ASYNC230  # a buffered line now and then
+    # Where the process may be killed, each line has to be out before what it says happens.
+    with open(job.record, "w", buffering=1 if job.sqlite else -1) as record:  # noqa: ASYNC230  # a short line
         await Worker(job, record).run()
 
 

@@ -6,6 +6,7 @@ its own, and names of its own in the Redis keys; nothing is ever flushed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import json
@@ -14,9 +15,11 @@ import shutil
 import signal
 import sqlite3
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -37,6 +40,7 @@ from backtest_mongo.files.layout import get_engine_fields
 from backtest_mongo.files.text import from_text
 from backtest_mongo.series import blocks
 from backtest_mongo.series.rows import CandleRows
+from backtest_mongo.sqlite.database import get_database
 from tests.support import uniform
 from tests.support.deadlines import SECONDS
 from tests.support.failing_servers import FailingServer, failing_server
@@ -57,7 +61,11 @@ FILES = "files"
 SQLITE = "sqlite"
 SERVERLESS = (FILES, SQLITE)
 #: What also holds for these, but for the tests in it that are marked as ``mongodb``.
-SERVERLESS_TOO = ("tests.contract.test_contract", "tests.contract.test_candles")
+SERVERLESS_TOO = {
+    "tests.contract.test_contract": SERVERLESS,
+    "tests.contract.test_candles": SERVERLESS,
+    "tests.contract.test_watch": (SQLITE,),
+}
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")
 
@@ -194,6 +202,33 @@ class Deployment:
         value: Any = await (await backtest_mongo.get_redis()).get(redis_key)
         return value.decode() if value is not None else None
 
+    async def delete_rows(self, spec: SlotSpec, **query: Any) -> None:
+        """Delete rows as another program does."""
+        await (await self.collection(spec)).delete_many(query)
+
+    async def read_clock(self) -> float:
+        """Return the time by which changes are dated, in milliseconds since the epoch."""
+        status = await (await backtest_mongo.get_mongo()).admin.command("hello")
+        return float(status["localTime"].replace(tzinfo=UTC).timestamp() * 1000)
+
+    def list_watches(self) -> list[Any]:
+        """Return what serves the watches of this event loop that are open."""
+        return list(current_hub().streams)
+
+    async def has_no_watch(self) -> bool:
+        """Tell whether neither this process nor the server has a watch of the test's database open."""
+        if self.list_watches():
+            return False
+        pipeline = [{"$currentOp": {"idleCursors": True, "allUsers": True}}]
+        cursor: Any = current_hub().mongo.admin.aggregate(pipeline)
+        cursor = await cursor if asyncio.iscoroutine(cursor) else cursor
+        operations = await cursor.to_list(None)
+        return not any(
+            self.name in operation.get("ns", "")
+            and "changeStream" in str(operation.get("cursor", operation.get("command")))
+            for operation in operations
+        )
+
     async def forget(self) -> None:
         """Drop this process's connections and caches, as if it had been started anew."""
         await backtest_mongo.close()
@@ -263,6 +298,20 @@ class SQLiteDeployment(Deployment):
 
     async def cached(self, redis_key: str) -> str | None:
         raise NotImplementedError
+
+    async def delete_rows(self, spec: SlotSpec, **query: Any) -> None:
+        where = " AND ".join(f"{name}=?" for name in query) or "1"
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(f'DELETE FROM "{spec.collection}" WHERE {where}', tuple(query.values()))
+
+    async def read_clock(self) -> float:
+        return time.time() * 1000
+
+    def list_watches(self) -> list[Any]:
+        return list(get_database(os.path.realpath(self.path)).watcher.watches)
+
+    async def has_no_watch(self) -> bool:
+        return not self.list_watches()
 
     async def forget(self) -> None:
         await backtest_mongo.close()
@@ -426,6 +475,6 @@ def _is_there(item: pytest.Item) -> bool:
     if params.get("driver") not in SERVERLESS:
         return True
     marked = item.get_closest_marker
-    also = item.module.__name__ in SERVERLESS_TOO or marked("files")
+    also = params["driver"] in SERVERLESS_TOO.get(item.module.__name__, ()) or marked("files")
     asks = "deployment" in item.fixturenames and params.get("candle_blocks", BLOCKS[0]) == BLOCKS[0]
     return bool(asks and also and not marked("mongodb"))

@@ -34,7 +34,7 @@ class _FileAdapter(Adapter):
         raise StoreError(
             "watching failed: files have no change streams",
             slot=cls.spec.name,
-            hint="watch() needs MongoDB as a replica set: call `await setup()` first",
+            hint="watch() needs SQLite, by persist.use_sqlite(), or MongoDB as a replica set, by `await setup()`",
         )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import ClassVar, Final, NoReturn
+from typing import ClassVar, Final
 
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
-from backtest_mongo.errors import ConfigError, StoreError
-from backtest_mongo.sqlite.database import MEMORY, get_database
+from backtest_mongo.core.watch import ChangeSource
+from backtest_mongo.errors import ConfigError
+from backtest_mongo.sqlite.change_feed import ChangeFeed
+from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
@@ -26,6 +28,7 @@ refuse_default_database = False
 
 
 class _SQLiteAdapter(Adapter):
+    _database: ClassVar[Database]
     _sqlite_store: ClassVar[Store]
     _is_explicit: ClassVar[bool]
 
@@ -44,12 +47,8 @@ class _SQLiteAdapter(Adapter):
         return cls._sqlite_store
 
     @classmethod
-    def _stream(cls, context: Key | None, after: str | None) -> NoReturn:
-        raise StoreError(
-            "watching failed: SQLite has no change streams",
-            slot=cls.spec.name,
-            hint="watch() needs MongoDB as a replica set: call `await setup()` first",
-        )
+    def _stream(cls, context: Key | None, after: str | None) -> ChangeSource:
+        return ChangeFeed(cls._database, cls.spec, context, after)
 
 
 def bind_to_default() -> Callable[[type[Adapter]], type[Adapter]]:
@@ -88,6 +87,7 @@ def bind_to_sqlite(
         members = {
             "__module__": __name__,
             "__doc__": adapter.__doc__,
+            "_database": database,
             "_sqlite_store": store(database, adapter.spec),
             "_is_explicit": is_explicit,
         }

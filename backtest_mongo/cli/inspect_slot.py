@@ -22,7 +22,7 @@ from backtest_mongo.errors import InputError
 from backtest_mongo.types import PRICES, Document, to_millis
 
 if TYPE_CHECKING:
-    from backtest_mongo.mongo.change_decoder import Change
+    from backtest_mongo.core.changes import Change
 
 __all__ = ["FoundRows", "RowFilter", "RowPrinter", "find_rows", "inspect_slot", "list_key_names"]
 

@@ -1,4 +1,4 @@
-"""A change of what is stored, and how it is read from an event of MongoDB's change streams.
+"""How a change is read from an event of MongoDB's change streams.
 
 An event of an update names the fields that have changed, and comes with the document as it is when the server looks it
 up, which may be after later changes. So the event's own fields take precedence, then what is remembered of the row,
@@ -9,48 +9,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
+from backtest_mongo.core.changes import Change, ChangeKind, name_context
 from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
 from backtest_mongo.types import PRICES, Document, to_millis
 
-__all__ = ["REMEMBERED", "Change", "ChangeDecoder", "ChangeKind", "KnownRow"]
-
-ChangeKind: TypeAlias = Literal["written", "removed", "deleted"]
+__all__ = ["REMEMBERED", "ChangeDecoder", "KnownRow"]
 
 #: Rows of which a watch remembers the key; some hundred bytes each.
 REMEMBERED: Final = 65_536
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One change of what a slot stores.
-
-    Attributes:
-        kind: ``written``; ``removed`` if a bucket's row was marked as removed; ``deleted`` if the document is gone: a
-            candle after ``delete()``, or any row that another program deletes.
-        slot: the slot's name.
-        context: the constructor's arguments by name. ``None`` if deleted rows are not known one by one: a dropped
-            collection, or a row that this watch does not remember. What was read before may then be outdated.
-        key: what identifies the row within its context: an entry's or item's key, a candle's open time in milliseconds.
-            ``None`` if a context has one row, or if all of its rows were deleted.
-        payload: what is stored, as a read would return it; ``None`` if the row was removed or deleted.
-        when: the simulation time of the row in milliseconds since the epoch, where the slot has one.
-        time: when the server applied the change, in milliseconds since the epoch, UTC.
-        token: where to resume: ``watch(after=token)`` yields what came after this change.
-    """
-
-    kind: ChangeKind
-    slot: str
-    context: dict[str, str | bool] | None
-    key: str | int | None
-    payload: Any
-    when: int | None
-    time: int
-    token: str
 
 
 class KnownRow(NamedTuple):
@@ -159,14 +129,10 @@ class ChangeDecoder:
         self, event: Document, kind: ChangeKind, context: Key | None, key: Any, payload: Any, when: int | None
     ) -> Change:
         spec = self._spec
-        by_name = None
-        if context is not None:
-            by_field = dict(zip(spec.key, context, strict=False))
-            by_name = {name: by_field[camel(name)] for name in spec.context}
         return Change(
             kind=kind,
             slot=spec.name,
-            context=by_name,
+            context=None if context is None else name_context(spec, context),
             key=key,
             payload=payload,
             when=when,

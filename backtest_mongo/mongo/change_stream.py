@@ -18,10 +18,11 @@ from backtest_mongo.connection.driver_errors import DRIVER_ERRORS, translate_err
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts, Deadline, caller_seconds_left
 from backtest_mongo.core.cancellation import retrieve_exception, shield
+from backtest_mongo.core.changes import HISTORY_LOST, Change
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, InputError, StoreError
-from backtest_mongo.mongo.change_decoder import REMEMBERED, Change, ChangeDecoder
+from backtest_mongo.mongo.change_decoder import REMEMBERED, ChangeDecoder
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document
@@ -36,7 +37,7 @@ _WAIT_MS: Final = 500
 _UNSUPPORTED: Final = 40573
 _TOO_LARGE: Final = 10334
 #: The oplog no longer holds what comes after the token, or the server can't resume for another reason.
-_LOST: Final = (280, 286)
+_LOST: Final = (280, HISTORY_LOST)
 #: Errors that have nothing to do with a caller's token: a missing right, a refused login.
 _REFUSED: Final = (13, 18)
 
@@ -287,7 +288,11 @@ class ChangeStream:
             and code not in _REFUSED
             and type(translate_error(error, doing, self._spec, None, hosts)) is StoreError
         ):
-            return InputError(f"watching failed: after is not a token of a change (str, {code})", slot=self._spec.name)
+            return InputError(
+                f"watching failed: after is not a token of a change (str, {code})",
+                slot=self._spec.name,
+                hint="use the token of a change on these servers; one of SQLite is no position in an oplog",
+            )
         return None
 
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Hashable
+from typing import Final
 
 from backtest_mongo.core.config import get_config
+from backtest_mongo.sqlite.block_format import Columns
 
-__all__ = ["PLACES", "BlockCache", "Columns"]
+__all__ = ["PLACES", "BlockCache"]
 
 #: Places of a block.
 PLACES: Final = 512
 #: The memory of a block at most: six columns of Python's numbers, and the references to them.
 BLOCK_BYTES: Final = 6 * PLACES * (24 + 8)
-
-#: The times of a block's candles, and their open, high, low and close prices and volumes.
-Columns: TypeAlias = Sequence[list[Any]]
 
 
 class BlockCache:

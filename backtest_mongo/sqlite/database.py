@@ -9,6 +9,7 @@
 * **Locks** of other processes are waited for until ``CC_MONGO_TIMEOUT_MS`` have passed since the call.
 * **Cancellation**: a write whose caller is cancelled is dropped while it waits, and carried to its end once its
   transaction has begun; the caller waits for that.
+* **Watches** have a thread of their own, :mod:`~backtest_mongo.sqlite.watcher`.
 * **Forks**: a connection must not exist in two processes, not even unused, as SQLite keeps the locks of a file by
   process. All are closed before a fork, and both processes open their own again.
 
@@ -35,8 +36,10 @@ from backtest_mongo.core.cancellation import retrieve_exception, shield
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.log import log
 from backtest_mongo.sqlite.block_cache import BlockCache
+from backtest_mongo.sqlite.change_log import find_newest, trim
 from backtest_mongo.sqlite.driver_errors import ForkedError, LockedError, is_locked, is_overtaken
 from backtest_mongo.sqlite.file_format import STEPS, check_path, prepare_file, read_format
+from backtest_mongo.sqlite.watcher import Arrival, Watched, Watcher
 
 __all__ = ["MEMORY", "Connection", "Database", "Write", "close_databases", "get_database"]
 
@@ -61,16 +64,21 @@ T = TypeVar("T")
 
 
 class Connection(sqlite3.Connection):
-    """A connection, which tables it knows to be there, and how many files were at the path before the one it has."""
+    """A connection, which tables it knows to be there, which file it has, and how many were at the path before."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tables: set[str] = set()
         self.replaced: int = 0
+        self.identity: tuple[int, int] | None = None
 
 
 class _OlderFormatError(Exception):
     """The file has to be upgraded before it is read."""
+
+
+class _ReplacedError(Exception):
+    """A connection has a file that is no longer at the path."""
 
 
 class Write(Generic[T]):
@@ -164,13 +172,13 @@ class Database:
         self._is_ending = False
         self._idle: list[Connection] = []
         self._writer: Connection | None = None
-        #: What identifies the file that the writer has open.
-        self._identity: tuple[int, int] | None = None
-        #: How many times the writer has found another file, or none, in its place.
+        #: How many times another file, or none, was found in its place.
         self._replaced = 0
         #: Connections in use: those of readers, and the writer's.
         self._in_use = 0
         self._was_forked_in_use = False
+        #: The watches of this process.
+        self.watcher: Watcher = Watcher(self._look_patiently, does_poll=not self._is_memory)
 
     # Reading
 
@@ -209,13 +217,14 @@ class Database:
 
     async def read_in_thread(self, work: Callable[..., T], *arguments: Any) -> T | None:
         """Do the same in a thread: for what reads many rows."""
-        return await asyncio.to_thread(self._read_patiently, work, *arguments)
+        return await asyncio.to_thread(self._be_patient, self.read, work, *arguments)
 
-    def _read_patiently(self, work: Callable[..., T], *arguments: Any) -> T | None:
+    def _be_patient(self, read: Callable[..., T], *arguments: Any) -> T:
+        """Call ``read`` until no lock keeps it from reading."""
         since, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
-                return self.read(work, *arguments)
+                return read(*arguments)
             except _OlderFormatError:
                 self._upgrade()
             except sqlite3.Error as error:
@@ -225,6 +234,20 @@ class Database:
                     raise LockedError from error
                 time.sleep(pause)  # in a thread; SQLite does not announce that a lock is free
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _look_patiently(self, watches: Sequence[Watched]) -> Sequence[Arrival]:
+        return self._be_patient(self._look, watches)
+
+    def _look(self, watches: Sequence[Watched]) -> Sequence[Arrival]:
+        """Return what is new for watches, all of one moment, in the file that is at the path now."""
+        while True:
+            identity = None if self._is_memory else _identify(self.path)
+            try:
+                arrivals = self.read(_look_with, watches, identity)
+            except _ReplacedError:
+                self._forget_replaced()
+            else:
+                return [watch.give_up() for watch in watches] if arrivals is None else arrivals
 
     def _upgrade(self) -> None:
         connection = self._connect("rw", _get_seconds())
@@ -280,6 +303,7 @@ class Database:
             raise ForkedError
 
     def _open_reader(self) -> Connection | None:
+        identity = _identify(self.path)  # before it is opened, so that a file that replaces it meanwhile is noticed
         try:
             connection = self._connect("rw", 0.0)
         except sqlite3.OperationalError:
@@ -287,6 +311,7 @@ class Database:
                 return None
             check_path(self.path)
             connection = self._connect("rw", 0.0)  # a writer may have made it meanwhile
+        connection.identity = identity
         try:
             version = read_format(connection, self.path)
             if version == len(STEPS):
@@ -412,8 +437,10 @@ class Database:
             write.settle(None, error)
 
     def _apply(self, connection: Connection, writes: Sequence[Write[Any]]) -> None:
+        trim(connection)
         results = [write.apply(connection) for write in writes if write.apply is not None]
         connection.execute("COMMIT")
+        self.watcher.wake()
         for write, result in zip(writes, results, strict=True):
             write.settle(result)
 
@@ -464,12 +491,9 @@ class Database:
                 self._in_use += 1
 
     def _get_writer(self) -> Connection:
-        if self._writer is not None and not self._is_memory and _identify(self.path) != self._identity:
+        if self._writer is not None and not self._is_memory and _identify(self.path) != self._writer.identity:
             # The file was removed or replaced, so what is written would be lost with the one that is open.
-            self.blocks.clear()
-            with self._lock:
-                self._replaced += 1
-                self._close_idle()
+            self._forget_replaced()
             self._close_writer()
         if self._writer is None:
             check_path(self.path)
@@ -479,9 +503,16 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-            self._identity = _identify(self.path)
+            connection.identity = None if self._is_memory else _identify(self.path)
             self._writer = connection
         return self._writer
+
+    def _forget_replaced(self) -> None:
+        """Drop what was read of a file that is no longer at the path, and the connections to it."""
+        self.blocks.clear()
+        with self._lock:
+            self._replaced += 1
+            self._close_idle()
 
     # Closing
 
@@ -499,13 +530,15 @@ class Database:
                 self._lock.wait()
             if self._called != called:  # another event loop goes on writing
                 self._is_stopping = False
+        self.watcher.wait_for_look()
+        with self._lock:
             self._close_idle()
             self.blocks.clear()
 
     @property
     def is_open(self) -> bool:
         """Whether there is a thread or a connection to close."""
-        return self._thread is not None or bool(self._idle)
+        return self._thread is not None or bool(self._idle) or self.watcher.is_looking
 
     def end(self) -> None:
         """Carry out what waits and close everything, at the end of the process."""
@@ -515,6 +548,7 @@ class Database:
             self._lock.notify_all()
         if thread is not None:
             thread.join(_EXIT_SECONDS)
+        self.watcher.stop(_EXIT_SECONDS)
         with self._lock:
             self._close_idle()
             if self._is_memory and self._writer is not None and not self._in_use:
@@ -556,6 +590,8 @@ class Database:
             _inherited.append((self._writer, self._idle))  # closing them would disturb the parent's
         elif self._writer is not None:  # what is in memory stays the parent's
             self._writer.close()
+        for watch in self.watcher.watches:
+            watch.inherit()
         self._start_afresh()
         self.blocks = BlockCache()
         self._was_forked_in_use = was_in_use and not self._is_memory
@@ -567,6 +603,18 @@ def _identify(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _look_with(connection: Connection, watches: Sequence[Watched], identity: tuple[int, int] | None) -> list[Arrival]:
+    if connection.identity != identity:
+        raise _ReplacedError
+    connection.execute("BEGIN")
+    try:
+        newest = find_newest(connection)
+        return [watch.look(connection, newest) for watch in watches]
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _chain(error: Exception, cause: Exception) -> Exception:
@@ -600,7 +648,15 @@ def get_database(path: str) -> Database:
 
 
 async def close_databases() -> None:
-    """Wait until all writes that were called are done, and close the files. What is in memory stays."""
+    """End this event loop's watches, wait until all writes that were called are done, and close the files.
+
+    What is in memory stays.
+    """
+    loop = asyncio.get_running_loop()
+    for database in list(_databases.values()):
+        for watch in list(database.watcher.watches):
+            if watch.loop is loop:
+                watch.end()
     with _databases_lock:
         databases = [database for database in _databases.values() if database.is_open]
     for database in databases:

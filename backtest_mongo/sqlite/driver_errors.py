@@ -92,7 +92,7 @@ def raise_translated(error: Exception, doing: str, path: str, slot: str) -> NoRe
 
 def _translate(error: Exception, doing: str, path: str, slot: str) -> BacktestMongoError:
     if isinstance(error, LockedError) or is_locked(error):
-        is_write = doing not in ("reading", "listing")
+        is_write = doing not in ("reading", "listing", "watching")
         return StoreUnavailableError(
             f"{doing} failed: another process holds the lock on {path}",
             slot=slot,

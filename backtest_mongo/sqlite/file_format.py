@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from backtest_mongo.errors import ConfigError
+from backtest_mongo.sqlite.change_log import add_change_log
 
 __all__ = ["APPLICATION_ID", "STEPS", "check_path", "prepare_file", "read_format"]
 
@@ -23,8 +24,8 @@ def _begin(connection: sqlite3.Connection) -> None:
     """Format 1: tables are made when a slot is first written, so the empty file is one of this format."""
 
 
-#: From each format to the next.
-STEPS: Final[list[Callable[[sqlite3.Connection], None]]] = [_begin]
+#: From each format to the next. Format 2 has the log of changes.
+STEPS: Final[list[Callable[[sqlite3.Connection], None]]] = [_begin, add_change_log]
 
 
 def read_format(connection: sqlite3.Connection, path: str) -> int:

@@ -1,4 +1,4 @@
-"""The tables of slots, and the statements on them, derived from the slot table."""
+"""The tables of slots, their triggers and the statements on them, derived from the slot table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import IndexConflictError
+from backtest_mongo.sqlite.change_log import make_record, make_series_triggers, make_triggers, quote
 
 __all__ = ["RowTable", "SeriesTable", "make_row_table", "make_series_table"]
 
@@ -32,7 +33,7 @@ class _Table:
         """
         for statement in self.creation:
             connection.execute(statement)
-        found = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})"))
+        found = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({quote(self.name)})"))
         if found != self.columns:
             raise IndexConflictError(
                 f"the table {self.name} has other columns than the slot: {', '.join(found)}",
@@ -73,6 +74,8 @@ class SeriesTable(_Table):
     before: str
     after: str
     contexts: str
+    #: See :func:`~backtest_mongo.sqlite.change_log.make_record`.
+    record: str
 
 
 @cache
@@ -85,29 +88,30 @@ def make_row_table(spec: SlotSpec) -> RowTable:
     kinds = {"number": "INTEGER PRIMARY KEY", field: "TEXT NOT NULL"}
     for column, of in zip(key, spec.key, strict=True):
         kinds[column] = "INTEGER NOT NULL" if of == "backtest" else "TEXT NOT NULL"
-    table, match = _quote(name), " AND ".join(f"{_quote(column)}=?" for column in key)
-    within = " AND ".join(f"{_quote(column)}=?" for column in context) or "1"
-    read = ", ".join(map(_quote, (field, *extra)))
-    replaced = ", ".join(f"{_quote(column)}=excluded.{_quote(column)}" for column in (field, *extra, "written"))
-    columns = ", ".join(f"{_quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in ("number", *stored))
-    creation = [f"CREATE TABLE IF NOT EXISTS {table} ({columns}, UNIQUE ({', '.join(map(_quote, key))}))"]
+    table, match = quote(name), " AND ".join(f"{quote(column)}=?" for column in key)
+    within = " AND ".join(f"{quote(column)}=?" for column in context) or "1"
+    read = ", ".join(map(quote, (field, *extra)))
+    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written"))
+    columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in ("number", *stored))
+    creation = [f"CREATE TABLE IF NOT EXISTS {table} ({columns}, UNIQUE ({', '.join(map(quote, key))}))"]
     if spec.newest is not None and context:
-        indexed = ", ".join(map(_quote, (*context, "number")))
-        creation.append(f"CREATE INDEX IF NOT EXISTS {_quote(f'{name} newest')} ON {table} ({indexed})")
+        indexed = ", ".join(map(quote, (*context, "number")))
+        creation.append(f"CREATE INDEX IF NOT EXISTS {quote(f'{name} newest')} ON {table} ({indexed})")
+    creation += make_triggers(name, key, field, stored)
     until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
-    listed = f"SELECT {_quote(item)}, {read} FROM {table} WHERE"
+    listed = f"SELECT {quote(item)}, {read} FROM {table} WHERE"
     return RowTable(
         name=name,
         columns=("number", *stored),
         creation=tuple(creation),
         find=f"SELECT {read} FROM {table} WHERE {match}",
-        upsert=f"INSERT INTO {table} ({', '.join(map(_quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
-        f"ON CONFLICT ({', '.join(map(_quote, key))}) DO UPDATE SET {replaced}",
-        find_removable=f"SELECT {_quote(field)} FROM {table} WHERE {match} AND removed=0",
-        mark_removed=f"UPDATE {table} SET {_quote(field)}=?, removed=1, written=? WHERE {match}",
+        upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
+        f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
+        find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",
+        mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=? WHERE {match}",
         pages={
-            (is_first, has_until): f"{listed} {within} AND {_quote(item)}{'>=' if is_first else '>'}?{removed}"
-            f"{until if has_until else ''} ORDER BY {_quote(item)} LIMIT ?"
+            (is_first, has_until): f"{listed} {within} AND {quote(item)}{'>=' if is_first else '>'}?{removed}"
+            f"{until if has_until else ''} ORDER BY {quote(item)} LIMIT ?"
             for is_first in (True, False)
             for has_until in (True, False)
         },
@@ -121,18 +125,21 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     context = _name_columns(spec.key[:-1], _BLOCK_COLUMNS)
     stored = (*context, "start", "rows", "first", "last", "candles", "created", "written")
     kinds = dict.fromkeys(context, "TEXT NOT NULL") | {"candles": "BLOB NOT NULL"}
-    name, table = spec.collection, _quote(spec.collection)
-    names = ", ".join(map(_quote, context))
-    within = " AND ".join(f"{_quote(column)}=?" for column in context)
-    columns = ", ".join(f"{_quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in stored)
-    ordered = ", ".join(map(_quote, stored))
+    name, table = spec.collection, quote(spec.collection)
+    names = ", ".join(map(quote, context))
+    within = " AND ".join(f"{quote(column)}=?" for column in context)
+    columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in stored)
+    ordered = ", ".join(map(quote, stored))
     updated = ", ".join(
-        f"{_quote(column)}=excluded.{_quote(column)}" for column in ("rows", "first", "last", "candles", "written")
+        f"{quote(column)}=excluded.{quote(column)}" for column in ("rows", "first", "last", "candles", "written")
     )
     return SeriesTable(
         name=name,
         columns=stored,
-        creation=(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",),
+        creation=(
+            f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",
+            *make_series_triggers(name, context),
+        ),
         blocks=f"SELECT [start], candles FROM {table} WHERE {within} AND [start] BETWEEN ? AND ? ORDER BY [start]",
         insert=f"INSERT INTO {table} ({ordered}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({names}, [start]) DO UPDATE SET {updated}",
@@ -145,6 +152,7 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
         "ORDER BY [start] DESC LIMIT 1",
         after=f"SELECT [start], candles FROM {table} WHERE {within} AND [last]>=? ORDER BY [start] LIMIT 1",
         contexts=f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}",
+        record=make_record(name, context),
     )
 
 
@@ -159,8 +167,3 @@ def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str
         taken.add(column.lower())
         columns.append(column)
     return tuple(columns)
-
-
-def _quote(name: str) -> str:
-    # In double quotes, a column that is missing would be taken for a text.
-    return f"[{name}]"

@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from faults.scenarios import direct, lists, loops, queues, redis, registers, replica_set, standalone, write_concern
+from faults.scenarios import (
+    direct,
+    lists,
+    loops,
+    queues,
+    redis,
+    registers,
+    replica_set,
+    sqlite,
+    standalone,
+    write_concern,
+)
 from faults.scenarios.base import Scenario
 
 __all__ = ["SCENARIOS", "Scenario"]
@@ -17,4 +28,5 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *direct.SCENARIOS,
     *registers.SCENARIOS,
     *redis.SCENARIOS,
+    *sqlite.SCENARIOS,
 )

@@ -27,10 +27,10 @@ from backtest_mongo.cli.command_runner import exit_cleanly
 from backtest_mongo.cli.inspect_slot import RowPrinter
 from backtest_mongo.cli.progress_bar import ProgressBar
 from backtest_mongo.cli.terminal import Terminal
+from backtest_mongo.core.changes import Change
 from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.control_characters import escape_controls
 from backtest_mongo.core.log import log
-from backtest_mongo.mongo.change_decoder import Change
 from tests.conftest import on_database, tiny_blocks
 from tests.support import uniform
 from tests.support.commands import Done, commands, invoke

@@ -41,6 +41,8 @@ TELLING = (
     "direct-stepdown",
     "redis-freeze",
     "redis-rubbish",
+    "sqlite-kill",
+    "sqlite-lock-long",
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

@@ -9,8 +9,9 @@ import pytest
 from bson import Int64, Timestamp
 
 from backtest_mongo import SLOTS
+from backtest_mongo.core.changes import Change
 from backtest_mongo.mongo import change_decoder
-from backtest_mongo.mongo.change_decoder import Change, ChangeDecoder, KnownRow
+from backtest_mongo.mongo.change_decoder import ChangeDecoder, KnownRow
 from backtest_mongo.types import PRICES
 
 BY_NAME = {spec.name: spec for spec in SLOTS}

@@ -233,17 +233,6 @@ async def test_other_event_loops_forget_too(deployment: Deployment, unique: str)
     assert await reading == [candles(4), corrected(4)]
 
 
-async def test_watch_reports_deletion_and_correction(deployment: Deployment, unique: str) -> None:
-    series = _series(unique)
-    await series.write_candles_data(candles(2))
-    async with series.watch() as changes:
-        await series.delete(0, MINUTE)
-        await series.write_candles_data(corrected(1))
-        first, second = await anext(changes), await anext(changes)
-    assert (first.kind, first.key, first.payload) == ("deleted", 0, None)
-    assert (second.kind, second.key, second.payload) == ("written", 0, corrected(1)[0])
-
-
 # Beside sealers and writers
 
 

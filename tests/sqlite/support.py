@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import backtest_mongo
 from backtest_mongo.sqlite.database import Database, get_database
+from backtest_mongo.sqlite.file_format import STEPS
 from tests.support.deadlines import SECONDS
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def locked_for_all(path: Path) -> Iterator[None]:
     """Hold the lock of readers and writers."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("PRAGMA user_version=1")
+        connection.execute(f"PRAGMA user_version={len(STEPS)}")
         yield
 
 

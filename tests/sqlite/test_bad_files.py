@@ -106,7 +106,7 @@ async def test_empty_file_becomes_a_database(path: Path) -> None:
     put(path, b"")
     assert await persist.state("s", "b").read_state_data() is None
     await persist.state("s", "b").write_state_data({"n": 1}, 1)
-    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA user_version") == [(len(file_format.STEPS),)]
 
 
 # Formats
@@ -116,7 +116,9 @@ async def test_newer_format_is_refused(path: Path) -> None:
     await persist.state("s", "b").write_state_data({"n": 1}, 1)
     await backtest_mongo.close()
     change(path, f"PRAGMA user_version={len(file_format.STEPS) + 1}")
-    await both_fail(ConfigError, rf"^state: {path} has format 2, and .* knows formats up to 1 \(upgrade backtest-mongo")
+    known = len(file_format.STEPS)
+    problem = rf"^state: {path} has format {known + 1}, and .* knows formats up to {known} \(upgrade backtest-mongo"
+    await both_fail(ConfigError, problem)
 
 
 @pytest.mark.parametrize("does_read", [True, False])
@@ -138,8 +140,8 @@ async def test_older_format_is_upgraded_once(path: Path, monkeypatch: pytest.Mon
         assert await state.read_state_data() == {"n": 2}
     await backtest_mongo.close()
     assert await state.read_state_data() == {"n": 2}
-    assert upgraded == [(1,)]
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert upgraded == [(len(file_format.STEPS) - 1,)]
+    assert query(path, "PRAGMA user_version") == [(len(file_format.STEPS),)]
 
 
 async def test_upgrade_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ async def test_nothing_is_made_before_the_first_write(path: Path) -> None:
     await state.wait_for_init(False)
     assert list_names(path.parent) == []
     await state.wait_for_init()
-    assert query(path, "SELECT name FROM sqlite_master WHERE type='table'") == [("state-items",)]
+    assert query(path, "SELECT name FROM sqlite_master WHERE type='table'") == [("changes",), ("state-items",)]
 
 
 async def test_file_that_is_made_while_it_is_opened_for_reading_is_no_error(
@@ -276,12 +276,6 @@ async def test_many_contexts_are_read_in_their_order(path: Path) -> None:
     assert await type(state).read_many([]) == []
 
 
-async def test_watching_says_that_it_needs_mongodb(path: Path) -> None:
-    with pytest.raises(StoreError, match=r"^state: watching failed: SQLite has no change streams .*replica set"):
-        async for _ in persist.state("s", "b").watch():
-            pass
-
-
 # Candles
 
 
@@ -392,7 +386,7 @@ def test_every_slot_works_without_a_server_or_a_warning_and_leaves_one_file(tmp_
     assert (process.returncode, errors) == (0, "")
     assert list_names(tmp_path) == ["backtest.db"]
     tables = {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type='table'")}
-    assert tables == {spec.collection for spec in SLOTS}
+    assert tables == {*(spec.collection for spec in SLOTS), "changes"}
 
 
 # In memory

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,7 +107,7 @@ async def test_table_that_was_undone_is_made_again(path: Path) -> None:
     store = persist.state("s", "b")._store()
     with pytest.raises(ZeroDivisionError):
         await store._write("writing", lambda: fail)  # type: ignore[attr-defined]  # of SQLite
-    assert query(path, "SELECT name FROM sqlite_master") == []
+    assert query(path, "SELECT name FROM sqlite_master") == [("changes",)]
     await write("b", 1)
     assert await read("b") == {"n": 1}
 
@@ -293,7 +291,7 @@ async def test_write_without_a_thread_for_it_is_an_error_and_the_next_one_is_not
     assert (await read("b"), await read("c")) == (None, {"n": 2})
 
 
-# Forks and kills
+# Forks
 
 
 def test_connections_never_cross_a_fork(tmp_path: Path) -> None:
@@ -310,33 +308,3 @@ def test_fork_of_a_database_in_memory_begins_with_an_empty_one() -> None:
     with worker("fork-memory", ":memory:", ignored=("-W", "ignore::DeprecationWarning"), stderr=-1) as process:
         output, errors = process.communicate(timeout=PROCESS_SECONDS)
     assert (process.returncode, output, errors) == (0, "done\n", "")
-
-
-async def test_killed_processes_lose_nothing_that_was_acknowledged(path: Path) -> None:
-    acknowledged = dict.fromkeys("abc", 0)
-    for wait_for in (3, 9, 5):
-        with contextlib.ExitStack() as stack:
-            processes = {name: stack.enter_context(worker("acknowledge", str(path), name)) for name in acknowledged}
-            for process in processes.values():
-                assert process.stdout is not None
-                for _ in range(wait_for):
-                    assert process.stdout.readline()
-            for process in processes.values():
-                process.send_signal(signal.SIGKILL)
-            for name, process in processes.items():
-                lines = process.communicate()[0].splitlines(keepends=True)
-                numbers = [int(line) for line in lines if line.endswith("\n")]
-                acknowledged[name] = max(numbers, default=wait_for)
-        assert query(path, "PRAGMA integrity_check") == [("ok",)]
-        for name, last in acknowledged.items():
-            state: Any = await persist.state(name, "one").read_state_data()
-            assert state["n"] >= last
-            assert state["pad"] == "x" * (state["n"] * 997 % 50_000)
-            memory = persist.memory("s", "b")
-            for number in range(1, last + 1):
-                assert await memory.read_memory_data(f"{name}-{number}") == {"n": number}
-            stored = {row["id"]: row["n"] for row in await persist.storage(True).read_storage_data()}
-            assert len({stored[f"{name}-{index}"] for index in range(5)}) == 1  # a list is written as a whole
-            assert stored[f"{name}-0"] >= last
-            assert await persist.candle("BTCUSDT", "1m", name).read_candles_data(3 * last, 0) == candles(3 * last)
-        await backtest_mongo.close()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from backtest_mongo import Change
-from backtest_mongo.mongo.watch import Watch
+from backtest_mongo.core.watch import Watch
 from tests.support.deadlines import SECONDS
 
 

@@ -4,12 +4,15 @@
 many candles were new. ``everything``: writes and reads a row of every slot, and ends without closing anything.
 ``acknowledge``: writes until it is killed, and prints each number once it and all that belongs to it were acknowledged.
 ``leave``: ends while a write waits for a lock. ``fork``, ``fork-memory``: works in this process and in forks of it.
+``watch``: prints key and token of changes until it is killed, of those after a token if one is given. ``leave-watch``:
+ends in the midst of waiting for a change. ``fork-watch``: watches in this process and in a fork of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import sys
 import threading
@@ -19,6 +22,7 @@ from typing import Any
 import pytest
 
 from backtest_mongo import SLOTS, StoreUnavailableError, close, persist
+from backtest_mongo.core.watch import Watch
 from backtest_mongo.sqlite import database
 from tests.support import uniform
 
@@ -50,8 +54,8 @@ async def everything() -> None:
         assert await uniform.read(slot) == uniform.stored(spec, uniform.payload(spec))
 
 
-async def acknowledge(name: str) -> None:
-    for number in itertools.count(1):
+async def acknowledge(name: str, start: str = "1") -> None:
+    for number in itertools.count(int(start)):
         pad = "x" * (number * 997 % 50_000)
         await asyncio.gather(
             persist.state(name, "one").write_state_data({"n": number, "pad": pad}, number),
@@ -68,6 +72,65 @@ async def leave() -> None:
     asyncio.get_running_loop().create_task(persist.state("s", "b").write_state_data({"n": 1}, 1))
     await asyncio.sleep(0)
     print("leaving", flush=True)
+
+
+async def watch(after: str | None = None) -> None:
+    async with persist.memory("s", "b").watch(after) as changes:
+        print(json.dumps([None, changes.token]), flush=True)
+        async for change in changes:
+            print(json.dumps([change.key, change.token]), flush=True)
+
+
+async def leave_watch() -> None:
+    changes = await persist.state("s", "b").watch().__aenter__()
+    waiting = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+    print("leaving", flush=True)
+    waiting.cancel()
+
+
+def fork_watch() -> None:
+    asyncio.run(_watch_and_fork())
+    print("done")
+
+
+async def _watch_and_fork() -> None:
+    memory = persist.memory("s", "b")
+    async with memory.watch() as changes:
+        await memory.write_memory_data({"n": 0}, "parent", 1)
+        assert (await anext(changes)).key == "parent"
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                # In a thread, as this one has the parent's event loop.
+                thread = threading.Thread(target=lambda: asyncio.run(_watch_in_child(changes)))
+                thread.start()
+                thread.join()
+                code = 0 if _outcomes == ["done"] else 1
+            finally:
+                os._exit(code)
+        assert (await waiting).key == "child"
+        assert (await asyncio.to_thread(os.waitpid, pid, 0))[1] == 0
+        await memory.write_memory_data({"n": 2}, "parent again", 1)
+        assert (await anext(changes)).key == "parent again"
+    await close()
+
+
+#: What the child's thread has come to.
+_outcomes: list[str] = []
+
+
+async def _watch_in_child(inherited: Watch) -> None:
+    memory = persist.memory("s", "b")
+    assert await anext(inherited, None) is None
+    async with memory.watch() as changes:
+        await memory.write_memory_data({"n": 1}, "child", 1)
+        assert (await anext(changes)).key == "child"
+    await close()
+    _outcomes.append("done")
 
 
 def fork() -> None:
@@ -172,12 +235,14 @@ if __name__ == "__main__":
     if path:  # otherwise it stores by default
         persist.use_sqlite(path)
     if work.startswith("fork"):
-        {"fork": fork, "fork-memory": fork_memory}[work]()
+        {"fork": fork, "fork-memory": fork_memory, "fork-watch": fork_watch}[work]()
     else:
         works: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
             "share": share,
             "everything": everything,
             "acknowledge": acknowledge,
             "leave": leave,
+            "watch": watch,
+            "leave-watch": leave_watch,
         }
         asyncio.run(works[work](*arguments))

@@ -14,10 +14,10 @@ from backtest_mongo.core.payload import check_payload, freeze, suggest_conversio
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.watch import ChangeSource, Watch
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.mongo.change_stream import ChangeStream
 from backtest_mongo.mongo.store import MongoStore
-from backtest_mongo.mongo.watch import Watch
 from backtest_mongo.types import Context, Document, When, to_millis
 
 __all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
@@ -67,16 +67,16 @@ class Adapter:
     def watch(self, after: str | None = None) -> Watch:
         """Watch the changes of this context as they happen, whichever process makes them.
 
-        Watching needs a replica set or a sharded cluster. After a lost connection it resumes, and no change is missed
-        or repeated.
+        Watching needs a replica set, a sharded cluster or an SQLite file. After a lost connection it resumes, and no
+        change is missed or repeated.
 
         Args:
-            after: a change's ``token``, to resume after that change while the servers still remember it; ``None``
+            after: a change's ``token``, to resume after that change while the storage still remembers it; ``None``
                 begins with the next change.
 
         Returns:
-            A :class:`~backtest_mongo.mongo.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
-            ``StoreError`` where the servers have no change streams, or the slot stores in files or SQLite.
+            A :class:`~backtest_mongo.core.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
+            ``StoreError`` where the servers have no change streams, or the slot stores in files.
 
         Raises:
             InputTypeError: ``after`` is not a ``str``.
@@ -88,12 +88,12 @@ class Adapter:
         """Watch the changes of the whole slot, in every context, as :meth:`watch` does for one.
 
         Args:
-            after: a change's ``token``, to resume after that change while the servers still remember it; ``None``
+            after: a change's ``token``, to resume after that change while the storage still remembers it; ``None``
                 begins with the next change.
 
         Returns:
-            A :class:`~backtest_mongo.mongo.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
-            ``StoreError`` where the servers have no change streams, or the slot stores in files or SQLite.
+            A :class:`~backtest_mongo.core.watch.Watch`, an async iterator of changes, oldest first. Iterating raises
+            ``StoreError`` where the servers have no change streams, or the slot stores in files.
 
         Raises:
             InputTypeError: ``after`` is not a ``str``.
@@ -107,7 +107,7 @@ class Adapter:
         return Watch(partial(cls._stream, context, after), after)
 
     @classmethod
-    def _stream(cls, context: Key | None, after: str | None) -> ChangeStream | None:
+    def _stream(cls, context: Key | None, after: str | None) -> ChangeSource | None:
         return ChangeStream(current_hub(), cls.spec, context, after)
 
     async def _prepare(self) -> None:
