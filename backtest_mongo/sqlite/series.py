@@ -38,10 +38,13 @@ from backtest_mongo.types import PRICES, Candle, Coverage, Document, Gap
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["SQLiteSeries"]
+__all__ = ["SQLiteSeries", "fetch_blocks"]
 
 #: A time and five numbers.
 _ROW_BYTES: Final = 8 * (1 + len(PRICES))
+
+#: Blocks that are read at a time where all are read.
+_PAGE: Final = 64
 
 #: Start, and content, of a block.
 Block: TypeAlias = tuple[int, bytes]
@@ -147,6 +150,13 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         """Yield the context of each stored series, in the order of the key."""
         for context in await self._read_in_thread("listing", self._list_contexts) or ():
             yield context
+
+    async def read_page(self, context: Key, after: int) -> list[tuple[int, CandleArrays | str]]:
+        """Return the next blocks behind the one that starts at ``after``, with their starts; none if there are none.
+
+        In the place of a damaged block there is what is wrong with it.
+        """
+        return await self._read_in_thread("reading", partial(fetch_blocks, self._spec), context, after) or []
 
     # What is called with a connection
 
@@ -273,13 +283,8 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
     # The content of a block
 
     def _decode(self, context: Key, block: Block) -> CandleArrays:
-        import numpy as np
-
-        from backtest_mongo.core.arrays import CandleArrays
-
-        rows = self._count(context, block)
-        times, numbers = np.frombuffer(block[1], "<i8", rows), np.frombuffer(block[1], "<f8", offset=8 * rows)
-        return CandleArrays(times, *numbers.reshape(len(PRICES), rows))
+        self._count(context, block)
+        return _decode_columns(block[1])
 
     def _count(self, context: Key, block: Block) -> int:
         """Return how many candles a block has.
@@ -297,6 +302,33 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
                 hint="delete its candles and write them again",
             )
         return len(data) // _ROW_BYTES
+
+
+def fetch_blocks(
+    spec: SlotSpec, connection: Connection, context: Key, after: int
+) -> list[tuple[int, CandleArrays | str]]:
+    """Do what :meth:`SQLiteSeries.read_page` does, with a connection."""
+    found = connection.execute(make_series_table(spec).pages, (*context, after, _PAGE)).fetchall()
+    return [(start, _decode_checked(data)) for start, data in found]
+
+
+def _decode_checked(data: Any) -> CandleArrays | str:
+    """Return the candles of a block, or what is wrong with it."""
+    if not isinstance(data, bytes) or not data or len(data) % _ROW_BYTES:
+        return "it has the length of no number of candles"
+    candles = _decode_columns(data)
+    times = candles.timestamp
+    return candles if bool((times[1:] > times[:-1]).all()) else "its times are not ascending"
+
+
+def _decode_columns(data: bytes) -> CandleArrays:
+    import numpy as np
+
+    from backtest_mongo.core.arrays import CandleArrays
+
+    rows = len(data) // _ROW_BYTES
+    times, numbers = np.frombuffer(data, "<i8", rows), np.frombuffer(data, "<f8", offset=8 * rows)
+    return CandleArrays(times, *numbers.reshape(len(PRICES), rows))
 
 
 def _cut(blocks: Sequence[Columns], first: int, last: int) -> Columns:
