@@ -11,7 +11,15 @@ from typing import Final
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import IndexConflictError
 
-__all__ = ["RowTable", "SeriesTable", "has_rows", "list_collections", "make_row_table", "make_series_table"]
+__all__ = [
+    "RowTable",
+    "SeriesTable",
+    "count_rows",
+    "has_rows",
+    "list_collections",
+    "make_row_table",
+    "make_series_table",
+]
 
 #: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
 _ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "rowid", "oid", "_rowid_")
@@ -24,6 +32,10 @@ class _Table:
     columns: tuple[str, ...]
     creation: tuple[str, ...]
 
+    def find_columns(self, connection: sqlite3.Connection) -> tuple[str, ...]:
+        """Return the columns that the table has; none if it is missing."""
+        return tuple(row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})"))
+
     def make(self, connection: sqlite3.Connection) -> None:
         """Make the table if it is missing, within the transaction of its first write.
 
@@ -32,7 +44,7 @@ class _Table:
         """
         for statement in self.creation:
             connection.execute(statement)
-        found = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})"))
+        found = self.find_columns(connection)
         if found != self.columns:
             raise IndexConflictError(
                 f"the table {self.name} has other columns than the slot: {', '.join(found)}",
@@ -190,11 +202,16 @@ def list_collections(connection: sqlite3.Connection) -> list[str]:
 
 def has_rows(connection: sqlite3.Connection) -> bool:
     """Return whether there is a row of any slot."""
-    for name in list_collections(connection):
-        quoted = name.replace('"', '""')  # of a table that this library has not made
-        if connection.execute(f'SELECT 1 FROM "{quoted}" LIMIT 1').fetchone() is not None:
-            return True
-    return False
+    return any(
+        connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone() is not None
+        for name in list_collections(connection)
+    )
+
+
+def count_rows(connection: sqlite3.Connection, name: str) -> int:
+    """Return how many rows a table has."""
+    (count,) = connection.execute(f"SELECT count(*) FROM {_quote_any(name)}").fetchone()
+    return int(count)
 
 
 def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
@@ -208,6 +225,11 @@ def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str
         taken.add(column.lower())
         columns.append(column)
     return tuple(columns)
+
+
+def _quote_any(name: str) -> str:
+    """Quote the name of a table that this library may not have made."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _quote(name: str) -> str:

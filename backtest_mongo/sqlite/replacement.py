@@ -19,13 +19,13 @@ from backtest_mongo.sqlite.driver_errors import is_locked, raise_translated
 from backtest_mongo.sqlite.file_format import check_path, read_format
 from backtest_mongo.sqlite.layout import has_rows
 
-__all__ = ["Existing", "make_database"]
+__all__ = ["UNFINISHED", "Existing", "make_database"]
 
 #: What becomes of a file that is there: it stays, and is an error; it is replaced; or that only if it holds no rows.
 Existing: TypeAlias = Literal["refuse", "replace", "replace empty"]
 
 #: The end of the unfinished file's name.
-_UNFINISHED: Final = ".unfinished"
+UNFINISHED: Final = ".unfinished"
 #: What SQLite keeps beside a database.
 _BESIDE: Final = ("-wal", "-shm", "-journal")
 #: How long others get to finish what they do with the file that is replaced.
@@ -51,7 +51,7 @@ def make_database(path: str, existing: Existing) -> Iterator[str]:
     check_path(path)
     with _hold(path, existing):
         pass
-    temporary = path + _UNFINISHED
+    temporary = path + UNFINISHED
     with _lock(temporary):
         try:
             _drop(temporary, _BESIDE)

@@ -16,6 +16,7 @@ Blocks that windows were read from stay in memory, as what was read from MongoDB
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -38,7 +39,7 @@ from backtest_mongo.types import PRICES, Candle, Coverage, Document, Gap
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["SQLiteSeries", "fetch_blocks"]
+__all__ = ["SQLiteSeries", "fetch_blocks", "fetch_contexts"]
 
 #: A time and five numbers.
 _ROW_BYTES: Final = 8 * (1 + len(PRICES))
@@ -278,7 +279,7 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         return before, after
 
     def _list_contexts(self, connection: Connection) -> list[Key]:
-        return [tuple(row) for row in connection.execute(self._table.contexts)]
+        return fetch_contexts(self._spec, connection)
 
     # The content of a block
 
@@ -304,8 +305,13 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         return len(data) // _ROW_BYTES
 
 
+def fetch_contexts(spec: SlotSpec, connection: sqlite3.Connection) -> list[Key]:
+    """Return the context of each stored series, in the order of the key."""
+    return [tuple(row) for row in connection.execute(make_series_table(spec).contexts)]
+
+
 def fetch_blocks(
-    spec: SlotSpec, connection: Connection, context: Key, after: int
+    spec: SlotSpec, connection: sqlite3.Connection, context: Key, after: int
 ) -> list[tuple[int, CandleArrays | str]]:
     """Do what :meth:`SQLiteSeries.read_page` does, with a connection."""
     found = connection.execute(make_series_table(spec).pages, (*context, after, _PAGE)).fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -135,13 +136,13 @@ class WholeRows(SQLiteRows):
         return ((row.when,) if spec.when else ()) + ((int(row.removed),) if spec.soft_delete else ())
 
 
-def fetch_page(spec: SlotSpec, connection: Connection, after: int) -> Page | None:
+def fetch_page(spec: SlotSpec, connection: sqlite3.Connection, after: int) -> Page | None:
     """Do what :meth:`WholeRows.read_page` does, with a connection."""
     rows = _fetch(connection, make_row_table(spec).whole, (after, _PAGE))
     return ([_decode(spec, row) for row in rows], rows[-1][0]) if rows else None
 
 
-def _fetch(connection: Connection, statement: str, parameters: Row) -> list[Row]:
+def _fetch(connection: sqlite3.Connection, statement: str, parameters: Row) -> list[Row]:
     """Return the rows of a statement, or as many of the first as are read at a time."""
     connection.text_factory = decode_text
     try:

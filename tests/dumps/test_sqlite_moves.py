@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def read_documents(name: str) -> dict[str, list[dict[str, Any]]]:
-    """Return all documents of a database by collection and key, fields by name, without ids, and candles without dates."""
+    """Return all documents of a database by collection and key, without their ids, and candles without dates."""
     database = (await backtest_mongo.get_mongo())[name]
     found = {}
     for spec in (adapter.spec for adapter in persist._adapters.values()):
@@ -191,6 +191,7 @@ async def test_drawn_rows_come_back_from_mongodb_as_they_were(
         await persist.memory("s", "b").write_memory_data(row, f"{at}", data.draw(times))
     await persist.memory("s", "b").remove_memory_data("1")
     opened = sorted(data.draw(st.sets(st.integers(0, 3_000), min_size=1, max_size=40)))
+    rows: list[Any]
     rows = [{**candles(1)[0], "timestamp": time * 60_000 + data.draw(st.sampled_from([0, 1]))} for time in opened]
     for row in rows:
         row["volume"] = data.draw(st.floats(0, allow_infinity=False))
@@ -266,7 +267,7 @@ async def test_dump_of_files_goes_on_in_sqlite_without_a_server(path: Path, tmp_
     planned = await import_dump(tmp_path, sqlite=path)
     assert path.name not in os.listdir(path.parent)
     report = await import_dump(tmp_path, sqlite=path, apply=True)
-    assert report.problems == report.conflicts == ()
+    assert [*report.problems, *report.conflicts] == []
     assert {one.slot: one.added for one in report.slots} == {"log": 3, "state": 1, "memory": 1, "candle": 700}
     assert planned.slots == report.slots
     persist.use_sqlite(path)
@@ -393,8 +394,8 @@ async def test_candles_that_can_t_be_stored_are_listed_and_the_others_imported(
     deployment: Deployment, path: Path
 ) -> None:
     persist.use_sqlite(path)
-    for symbol, interval in (("good", "1m"), ("short", "1m"), ("mixed", "1m"), ("strange", "1m"), ("high", "1m")):
-        await persist.candle(symbol, interval, "x").write_candles_data(candles(3))
+    for symbol in ("good", "short", "mixed", "strange", "high"):
+        await persist.candle(symbol, "1m", "x").write_candles_data(candles(3))
     await persist.candle("long", "1m", "x").write_candles_data(candles(513))
     await backtest_mongo.close()
 
@@ -411,7 +412,6 @@ async def test_candles_that_can_t_be_stored_are_listed_and_the_others_imported(
         "UPDATE [candle-items] SET interval='7m' WHERE symbol='strange'",
         edit("high", 32, infinite),
         "UPDATE [candle-items] SET candles=x'00' WHERE symbol='long' AND start=0",
-        f"UPDATE [candle-items] SET candles={_block(2**42)} WHERE symbol='good' AND 0",
     )
     persist.use_mongo()
     report = await import_dump(path, apply=True)
@@ -546,7 +546,7 @@ def make_newer(path: Path) -> None:
         connection.execute(f"PRAGMA user_version={len(STEPS) + 1}")
 
 
-BAD_FILES = {
+BAD_FILES: dict[str, tuple[Callable[[Path], None], type[Exception], str]] = {
     "text": (lambda path: put(path, b"no database" * 500), ConfigError, "file is not a database"),
     "empty": (lambda path: put(path, b""), ConfigError, "is not a database of backtest-mongo: it is empty"),
     "foreign": (make_foreign, ConfigError, "is a database of another program"),
@@ -659,8 +659,11 @@ async def test_second_export_to_one_file_is_refused_and_leaves_the_first_alone(
 
 async def test_cancelled_export_leaves_nothing(deployment: Deployment, path: Path) -> None:
     await write_log(*(str(number) for number in range(1_500)))
-    task: asyncio.Task[Any]
-    task = asyncio.ensure_future(export_dump(sqlite=path, progress=lambda slot, rows: task.cancel()))
+
+    def stop(slot: str, rows: int) -> None:
+        task.cancel()
+
+    task = asyncio.ensure_future(export_dump(sqlite=path, progress=stop))
     with pytest.raises(asyncio.CancelledError):
         await task
     assert os.listdir(path.parent) == []
@@ -708,8 +711,11 @@ async def test_interrupted_import_is_repeated(deployment: Deployment, path: Path
     await write_log(*names)
     await backtest_mongo.close()
     persist.use_mongo()
-    task: asyncio.Task[Any]
-    task = asyncio.ensure_future(import_dump(path, apply=True, progress=lambda slot, rows: task.cancel()))
+
+    def stop(slot: str, rows: int) -> None:
+        task.cancel()
+
+    task = asyncio.ensure_future(import_dump(path, apply=True, progress=stop))
     with pytest.raises(asyncio.CancelledError):
         await task
     done = len(await deployment.rows(LogAdapter.spec))
