@@ -28,7 +28,8 @@ def back_up(
     """Copy a database to another file, as it is at one moment. It blocks.
 
     Other processes may read and write meanwhile. The copy is written beside its place, checked, and takes its place
-    once it is on the disk; before that, and if anything fails, there is what was there before.
+    once it is on the disk; before that, and if anything fails, there is what was there before. It has the permissions
+    of the database, but for those that the process's umask takes away.
 
     Args:
         source: the database.
@@ -50,7 +51,8 @@ def back_up(
     with closing(connect_to_existing(source)) as connection:
         if os.path.exists(target) and os.path.samefile(source, target):
             raise InputError(f"the copy would replace the database itself: {target}", hint="name another file")
-        with make_database(target, "replace" if force else "refuse") as temporary:
+        mode = os.stat(source).st_mode & 0o777
+        with make_database(target, "replace" if force else "refuse", mode) as temporary:
             try:
                 _copy(connection, temporary, progress)
                 _check(temporary, source)

@@ -33,13 +33,14 @@ _LOCK_SECONDS: Final = 5.0
 
 
 @contextmanager
-def make_database(path: str, existing: Existing) -> Iterator[str]:
+def make_database(path: str, existing: Existing, mode: int = 0o644) -> Iterator[str]:
     """Give the path of an empty file, which takes the place of ``path`` at the end unless the block raises. It blocks.
 
     Args:
         path: the database to make, with all links followed.
         existing: what becomes of a file that is there. It is looked at before the block, and again at the end, while
             nobody else can use it.
+        mode: the permissions of the file, but for those that the process's umask takes away.
 
     Raises:
         ConfigError: ``path`` can't be a file, or is a database of another program.
@@ -52,7 +53,7 @@ def make_database(path: str, existing: Existing) -> Iterator[str]:
     with _hold(path, existing):
         pass
     temporary = path + UNFINISHED
-    with _lock(temporary):
+    with _lock(temporary, mode):
         try:
             _drop(temporary, _BESIDE)
             yield temporary
@@ -83,14 +84,11 @@ def _hold(path: str, existing: Existing) -> Iterator[bool]:
     )
     try:
         try:
-            # SQLite gives up the write-ahead log only where there is no other connection, and moves its content into
-            # the file. A log that stayed would be played back into the file that takes the place of this one.
-            connection.execute("PRAGMA journal_mode=DELETE")
-            connection.execute("BEGIN EXCLUSIVE")
             if existing == "replace empty":
-                read_format(connection, path)
-                if has_rows(connection):
-                    raise InputError(f"{path} holds rows already", hint="name another file, or move this one away")
+                _check_is_empty(connection, path)
+            mode = _take_alone(connection)
+            if existing == "replace empty":
+                _check_is_empty(connection, path)
         except sqlite3.Error as error:
             if is_locked(error):
                 raise StoreUnavailableError(
@@ -99,12 +97,34 @@ def _hold(path: str, existing: Existing) -> Iterator[bool]:
                 ) from error
             if existing == "replace empty":
                 raise_translated(error, "opening", path)
-            # Otherwise it is damaged or no database, which nobody can be using.
+            mode = ""  # it is damaged or no database, which nobody can be using
+        status = os.stat(path)
         if os.name == "nt":
             connection.close()  # a file that is open can't be replaced there
         yield True
+        if mode == "wal" and os.name != "nt" and os.path.samestat(status, os.stat(path)):
+            connection.execute("ROLLBACK")
+            connection.execute("PRAGMA journal_mode=WAL")
     finally:
         connection.close()
+
+
+def _take_alone(connection: sqlite3.Connection) -> str:
+    """Lock a database against all others, readers included, and return the journal mode that it had.
+
+    SQLite gives up the write-ahead log only where there is no other connection, and moves its content into the file. A
+    log that stayed would be played back into the file that takes the place of this one.
+    """
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.execute("BEGIN EXCLUSIVE")
+    return str(mode)
+
+
+def _check_is_empty(connection: sqlite3.Connection, path: str) -> None:
+    read_format(connection, path)
+    if has_rows(connection):
+        raise InputError(f"{path} holds rows already", hint="name another file, or move this one away")
 
 
 def _place(temporary: str, path: str) -> None:
@@ -138,11 +158,10 @@ if sys.platform == "win32":
         """Do nothing: directories can't be opened."""
 
     @contextmanager
-    def _lock(temporary: str) -> Iterator[None]:
-        """Make the file empty. A file that is open can't be removed, which keeps a second process out."""
+    def _lock(temporary: str, mode: int) -> Iterator[None]:
+        """Make an empty file. A file that is open can't be removed, which keeps a second process out."""
         _drop(temporary, ("",))
-        with open(temporary, "xb"):
-            pass
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
         yield
 
 else:
@@ -156,13 +175,13 @@ else:
             os.close(descriptor)
 
     @contextmanager
-    def _lock(temporary: str) -> Iterator[None]:
-        """Make the file empty, and keep others that make the same one out.
+    def _lock(temporary: str, mode: int) -> Iterator[None]:
+        """Make an empty file, and keep others that make the same one out.
 
         It is a lock of another kind than SQLite's, which ends with the first descriptor of the file that is closed.
         """
         while True:
-            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
             try:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,7 +191,11 @@ else:
                     ) from None
                 if not _is_at(temporary, descriptor):
                     continue  # another process has removed it meanwhile
-                os.ftruncate(descriptor, 0)
+                status = os.fstat(descriptor)
+                if status.st_size or status.st_nlink > 1:
+                    # A process that was killed has left it, perhaps as a second name of the file that it has made.
+                    os.unlink(temporary)
+                    continue
                 yield
                 return
             finally:

@@ -537,7 +537,9 @@ async def test_rows_that_can_t_be_decoded_are_listed_and_the_others_imported(
 
 
 def make_foreign(path: Path) -> None:
-    change(path, "CREATE TABLE t (x)")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE t (x)")
 
 
 def make_newer(path: Path) -> None:

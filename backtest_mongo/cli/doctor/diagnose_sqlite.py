@@ -19,6 +19,7 @@ __all__ = ["diagnose_file"]
 
 Check: TypeAlias = Callable[[DatabaseFile], Iterator[Finding]]
 
+_VERSION = sqlite3.sqlite_version
 _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("file", sqlite_checks.check_file),
     ("file", sqlite_checks.check_access),
@@ -43,7 +44,7 @@ def diagnose_file(path: str | os.PathLike[str], *, thorough: bool = False, read_
             every writer does from time to time.
     """
     diagnosis = Diagnosis()
-    diagnosis.findings += sqlite_checks.check_versions()
+    diagnosis.findings += sqlite_checks.check_versions(_VERSION)
     path = os.path.realpath(path)
     diagnosis.facts |= {"path": path, "versions": sqlite_checks.list_versions()}
     try:

@@ -80,8 +80,8 @@ class DatabaseFile:
         return self.diagnosis.facts
 
 
-def check_versions(version: str = sqlite3.sqlite_version) -> Iterator[Finding]:
-    """Report the versions of this side, and whether SQLite has a bug that can damage a database."""
+def check_versions(version: str) -> Iterator[Finding]:
+    """Report the versions of this side, and whether this version of SQLite has a bug that can damage a database."""
     text = f"backtest-mongo {__version__}, Python {platform.python_version()}, SQLite {version}"
     yield Finding("versions", "ok", text)
     numbers = tuple(map(int, version.split(".")))
