@@ -19,9 +19,10 @@ from backtest_mongo.dumps.reports import DumpProblem
 from backtest_mongo.errors import ConfigError, InputError
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, raise_translated
-from backtest_mongo.sqlite.layout import list_collections
 from backtest_mongo.sqlite.series import SQLiteSeries
+from backtest_mongo.sqlite.whole_layout import list_collections
 from backtest_mongo.sqlite.whole_rows import DamagedRow, WholeRow, WholeRows
+from backtest_mongo.sqlite.whole_series import WholeSeries
 from backtest_mongo.types import INTERVALS, PRICES
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class DatabaseReader:
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         self._spec = spec
         self._rows = WholeRows(database, spec) if spec.shape != "series" else None
-        self._series = SQLiteSeries(database, spec) if spec.shape == "series" else None
+        self._series = WholeSeries(database, spec) if spec.shape == "series" else None
+        self._database = database
         #: What is wrong besides the rows, and what is not a row; a database has neither.
         self.problems: list[DumpProblem] = []
         self.others: list[str] = []
@@ -122,20 +124,20 @@ class DatabaseReader:
         from backtest_mongo.core.arrays import CandleArrays, join_arrays
 
         assert self._series is not None
-        async for context in self._series.list_contexts():
+        for context in await self._series.list_contexts():
             after, shown = -(2**63), describe_row(self._spec, context)
             problem = self._explain_context(context)
             if problem is not None:
-                rows = (await self._series.coverage(context, GRIDS["1m"])).rows
+                rows = (await SQLiteSeries(self._database, self._spec).coverage(context, GRIDS["1m"])).rows
                 yield CandlePage(context, CandleArrays.empty(0), rows, [self._problem(shown, problem)])
                 continue
             while blocks := await self._series.read_page(context, after):
-                after = blocks[-1][0]
-                sound = [candles for _, candles in blocks if not isinstance(candles, str)]
+                after = blocks[-1].start
+                sound = [block.candles for block in blocks if not isinstance(block.candles, str)]
                 problems = [
-                    self._problem(f"{shown}, block {start}", problem)
-                    for start, problem in blocks
-                    if isinstance(problem, str)
+                    self._problem(f"{shown}, block {block.start}", block.candles)
+                    for block in blocks
+                    if isinstance(block.candles, str)
                 ]
                 candles = join_arrays(sound) if sound else CandleArrays.empty(0)
                 possible, impossible = self._split(shown, candles)

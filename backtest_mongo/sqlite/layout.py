@@ -11,15 +11,7 @@ from typing import Final
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import IndexConflictError
 
-__all__ = [
-    "RowTable",
-    "SeriesTable",
-    "count_rows",
-    "has_rows",
-    "list_collections",
-    "make_row_table",
-    "make_series_table",
-]
+__all__ = ["RowTable", "SeriesTable", "make_row_table", "make_series_table"]
 
 #: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
 _ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "rowid", "oid", "_rowid_")
@@ -32,10 +24,6 @@ class _Table:
     columns: tuple[str, ...]
     creation: tuple[str, ...]
 
-    def find_columns(self, connection: sqlite3.Connection) -> tuple[str, ...]:
-        """Return the columns that the table has; none if it is missing."""
-        return tuple(row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})"))
-
     def make(self, connection: sqlite3.Connection) -> None:
         """Make the table if it is missing, within the transaction of its first write.
 
@@ -44,7 +32,7 @@ class _Table:
         """
         for statement in self.creation:
             connection.execute(statement)
-        found = self.find_columns(connection)
+        found = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})"))
         if found != self.columns:
             raise IndexConflictError(
                 f"the table {self.name} has other columns than the slot: {', '.join(found)}",
@@ -66,20 +54,6 @@ class RowTable(_Table):
     pages: Mapping[tuple[bool, bool], str]
     newest: str
 
-    # Whole rows: number, key, payload, when, removed, created, written. Slots without one of these have no column.
-
-    #: So many rows from behind a number on.
-    whole: str
-    whole_by_key: str
-    #: Inserts a row without its number, unless there is one of its key.
-    insert_whole: str
-    #: Replaces payload, when, removed and written of a row, given by its key, its payload and when it was written.
-    replace_whole: str
-    #: Whether a row was created before one that is ahead of it.
-    is_unordered: str
-    #: Number all rows by their creation, those of one millisecond as they are. ``is_unordered`` holds no longer.
-    reorder: tuple[str, ...]
-
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesTable(_Table):
@@ -99,8 +73,6 @@ class SeriesTable(_Table):
     before: str
     after: str
     contexts: str
-    #: So many blocks from behind a start on.
-    pages: str
 
 
 @cache
@@ -124,8 +96,6 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         creation.append(f"CREATE INDEX IF NOT EXISTS {_quote(f'{name} newest')} ON {table} ({indexed})")
     until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
     listed = f"SELECT {_quote(item)}, {read} FROM {table} WHERE"
-    whole = f"SELECT {', '.join(map(_quote, ('number', *stored)))} FROM {table} WHERE"
-    unkeyed = ", ".join(f"{_quote(column)}=?" for column in (field, *extra, "written"))
     return RowTable(
         name=name,
         columns=("number", *stored),
@@ -142,21 +112,6 @@ def make_row_table(spec: SlotSpec) -> RowTable:
             for has_until in (True, False)
         },
         newest=f"{listed} {within} ORDER BY number DESC LIMIT ?",
-        whole=f"{whole} number>? ORDER BY number LIMIT ?",
-        whole_by_key=f"{whole} {match}",
-        insert_whole=f"INSERT INTO {table} ({', '.join(map(_quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
-        f"ON CONFLICT ({', '.join(map(_quote, key))}) DO NOTHING",
-        replace_whole=f"UPDATE {table} SET {unkeyed} WHERE {match} AND {_quote(field)}=? AND written=?",
-        is_unordered=f"SELECT 1 FROM (SELECT created<lag(created) OVER (ORDER BY number) AS is_late FROM {table}) "
-        "WHERE is_late LIMIT 1",
-        reorder=(
-            "CREATE TEMP TABLE reordered (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)",
-            f"INSERT INTO reordered SELECT number, row_number() OVER (ORDER BY created, number) FROM {table}",
-            # In two steps, as no two rows may have one number in between.
-            f"UPDATE {table} SET number=-(SELECT new FROM reordered WHERE old=number)",
-            f"UPDATE {table} SET number=-number",
-            "DROP TABLE reordered",
-        ),
     )
 
 
@@ -190,28 +145,7 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
         "ORDER BY [start] DESC LIMIT 1",
         after=f"SELECT [start], candles FROM {table} WHERE {within} AND [last]>=? ORDER BY [start] LIMIT 1",
         contexts=f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}",
-        pages=f"SELECT [start], candles FROM {table} WHERE {within} AND [start]>? ORDER BY [start] LIMIT ?",
     )
-
-
-def list_collections(connection: sqlite3.Connection) -> list[str]:
-    """Return the names of the tables that hold rows of slots, of slots that this process doesn't know, too."""
-    found = connection.execute("SELECT name FROM sqlite_master WHERE type='table' AND name LIKE '%-items' ORDER BY 1")
-    return [name for (name,) in found]
-
-
-def has_rows(connection: sqlite3.Connection) -> bool:
-    """Return whether there is a row of any slot."""
-    return any(
-        connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone() is not None
-        for name in list_collections(connection)
-    )
-
-
-def count_rows(connection: sqlite3.Connection, name: str) -> int:
-    """Return how many rows a table has."""
-    (count,) = connection.execute(f"SELECT count(*) FROM {_quote_any(name)}").fetchone()
-    return int(count)
 
 
 def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,11 +159,6 @@ def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str
         taken.add(column.lower())
         columns.append(column)
     return tuple(columns)
-
-
-def _quote_any(name: str) -> str:
-    """Quote the name of a table that this library may not have made."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _quote(name: str) -> str:

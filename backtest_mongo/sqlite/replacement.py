@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 from backtest_mongo.errors import ConfigError, InputError, StoreUnavailableError
 from backtest_mongo.sqlite.driver_errors import is_locked, raise_translated
 from backtest_mongo.sqlite.file_format import check_path, read_format
-from backtest_mongo.sqlite.layout import has_rows
+from backtest_mongo.sqlite.whole_layout import has_rows
 
 __all__ = ["UNFINISHED", "Existing", "make_database"]
 

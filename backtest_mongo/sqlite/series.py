@@ -16,7 +16,6 @@ Blocks that windows were read from stay in memory, as what was read from MongoDB
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -39,13 +38,10 @@ from backtest_mongo.types import PRICES, Candle, Coverage, Document, Gap
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["SQLiteSeries", "fetch_blocks", "fetch_contexts"]
+__all__ = ["SQLiteSeries"]
 
 #: A time and five numbers.
 _ROW_BYTES: Final = 8 * (1 + len(PRICES))
-
-#: Blocks that are read at a time where all are read.
-_PAGE: Final = 64
 
 #: Start, and content, of a block.
 Block: TypeAlias = tuple[int, bytes]
@@ -151,13 +147,6 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         """Yield the context of each stored series, in the order of the key."""
         for context in await self._read_in_thread("listing", self._list_contexts) or ():
             yield context
-
-    async def read_page(self, context: Key, after: int) -> list[tuple[int, CandleArrays | str]]:
-        """Return the next blocks behind the one that starts at ``after``, with their starts; none if there are none.
-
-        In the place of a damaged block there is what is wrong with it.
-        """
-        return await self._read_in_thread("reading", partial(fetch_blocks, self._spec), context, after) or []
 
     # What is called with a connection
 
@@ -279,13 +268,18 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         return before, after
 
     def _list_contexts(self, connection: Connection) -> list[Key]:
-        return fetch_contexts(self._spec, connection)
+        return [tuple(row) for row in connection.execute(self._table.contexts)]
 
     # The content of a block
 
     def _decode(self, context: Key, block: Block) -> CandleArrays:
-        self._count(context, block)
-        return _decode_columns(block[1])
+        import numpy as np
+
+        from backtest_mongo.core.arrays import CandleArrays
+
+        rows = self._count(context, block)
+        times, numbers = np.frombuffer(block[1], "<i8", rows), np.frombuffer(block[1], "<f8", offset=8 * rows)
+        return CandleArrays(times, *numbers.reshape(len(PRICES), rows))
 
     def _count(self, context: Key, block: Block) -> int:
         """Return how many candles a block has.
@@ -303,38 +297,6 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
                 hint="delete its candles and write them again",
             )
         return len(data) // _ROW_BYTES
-
-
-def fetch_contexts(spec: SlotSpec, connection: sqlite3.Connection) -> list[Key]:
-    """Return the context of each stored series, in the order of the key."""
-    return [tuple(row) for row in connection.execute(make_series_table(spec).contexts)]
-
-
-def fetch_blocks(
-    spec: SlotSpec, connection: sqlite3.Connection, context: Key, after: int
-) -> list[tuple[int, CandleArrays | str]]:
-    """Do what :meth:`SQLiteSeries.read_page` does, with a connection."""
-    found = connection.execute(make_series_table(spec).pages, (*context, after, _PAGE)).fetchall()
-    return [(start, _decode_checked(data)) for start, data in found]
-
-
-def _decode_checked(data: Any) -> CandleArrays | str:
-    """Return the candles of a block, or what is wrong with it."""
-    if not isinstance(data, bytes) or not data or len(data) % _ROW_BYTES:
-        return "it has the length of no number of candles"
-    candles = _decode_columns(data)
-    times = candles.timestamp
-    return candles if bool((times[1:] > times[:-1]).all()) else "its times are not ascending"
-
-
-def _decode_columns(data: bytes) -> CandleArrays:
-    import numpy as np
-
-    from backtest_mongo.core.arrays import CandleArrays
-
-    rows = len(data) // _ROW_BYTES
-    times, numbers = np.frombuffer(data, "<i8", rows), np.frombuffer(data, "<f8", offset=8 * rows)
-    return CandleArrays(times, *numbers.reshape(len(PRICES), rows))
 
 
 def _cut(blocks: Sequence[Columns], first: int, last: int) -> Columns:

@@ -13,6 +13,7 @@ from backtest_mongo.errors import InputError
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.layout import make_row_table
 from backtest_mongo.sqlite.store import Row, SQLiteRows, decode_text
+from backtest_mongo.sqlite.whole_layout import make_whole_table, reorder
 
 __all__ = ["DamagedRow", "RowReplacement", "WholeRow", "WholeRows", "fetch_page"]
 
@@ -70,8 +71,8 @@ class WholeRows(SQLiteRows):
     """The rows of a slot that is no series."""
 
     def __init__(self, database: Database, spec: SlotSpec) -> None:
-        self._table = table = make_row_table(spec)
-        super().__init__(database, spec, table)
+        self._table = make_whole_table(spec)
+        super().__init__(database, spec, make_row_table(spec))
 
     async def read_page(self, after: int) -> Page | None:
         """Return rows with numbers above ``after`` in the order of creation, decoded, and the last one's number.
@@ -98,19 +99,19 @@ class WholeRows(SQLiteRows):
 
     async def order_by_creation(self) -> None:
         """Make the order of first writes that of the times of creation, and of insertion within one millisecond."""
-        await self._write("writing", lambda: self._reorder)
+        await self._write("writing", lambda: partial(reorder, table=self._table))
 
     # What is called with a connection
 
     def _find(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, tuple[WholeRow, Any] | DamagedRow]:
         found = {}
         for key in keys:
-            for row in _fetch(connection, self._table.whole_by_key, key):
+            for row in _fetch(connection, self._table.find, key):
                 found[key] = _decode(self._spec, row)
         return found
 
     def _insert(self, rows: Sequence[WholeRow], connection: Connection) -> list[int]:
-        statement, taken = self._table.insert_whole, []
+        statement, taken = self._table.insert, []
         for at, row in enumerate(rows):
             parameters = (*row.key, row.text, *self._list_extra(row), row.created, row.written)
             if not connection.execute(statement, parameters).rowcount:
@@ -121,15 +122,8 @@ class WholeRows(SQLiteRows):
         done = 0
         for row, seen in rows:
             values = (row.text, *self._list_extra(row), row.written)
-            done += connection.execute(
-                self._table.replace_whole, (*values, *seen.key, seen.text, seen.written)
-            ).rowcount
+            done += connection.execute(self._table.replace, (*values, *seen.key, seen.text, seen.written)).rowcount
         return done
-
-    def _reorder(self, connection: Connection) -> None:
-        if connection.execute(self._table.is_unordered).fetchone() is not None:
-            for statement in self._table.reorder:
-                connection.execute(statement)
 
     def _list_extra(self, row: WholeRow) -> tuple[int, ...]:
         spec = self._spec
@@ -138,7 +132,7 @@ class WholeRows(SQLiteRows):
 
 def fetch_page(spec: SlotSpec, connection: sqlite3.Connection, after: int) -> Page | None:
     """Do what :meth:`WholeRows.read_page` does, with a connection."""
-    rows = _fetch(connection, make_row_table(spec).whole, (after, _PAGE))
+    rows = _fetch(connection, make_whole_table(spec).page, (after, _PAGE))
     return ([_decode(spec, row) for row in rows], rows[-1][0]) if rows else None
 
 

@@ -12,9 +12,10 @@ from backtest_mongo.core.candle_rules import find_impossible_rows
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.wording import format_count
-from backtest_mongo.sqlite.layout import count_rows, list_collections, make_row_table, make_series_table
-from backtest_mongo.sqlite.series import fetch_blocks, fetch_contexts
+from backtest_mongo.sqlite.layout import make_row_table, make_series_table
+from backtest_mongo.sqlite.whole_layout import count_rows, find_columns, list_collections
 from backtest_mongo.sqlite.whole_rows import DamagedRow, fetch_page
+from backtest_mongo.sqlite.whole_series import fetch_blocks, fetch_contexts
 from backtest_mongo.types import PRICES
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def check_rows(file: DatabaseFile) -> Iterator[Finding]:
     for spec in (spec for spec in SLOTS if spec.shape != "series"):
         if spec.collection not in collections:
             continue
-        if make_row_table(spec).find_columns(file.connection) != make_row_table(spec).columns:
+        if find_columns(file.connection, spec.collection) != make_row_table(spec).columns:
             is_sound = False
             yield _report_columns(spec)
             continue
@@ -94,8 +95,7 @@ def check_candles(file: DatabaseFile) -> Iterator[Finding]:
     """Decode all blocks of candles, and report damaged ones, impossible candles, and what each series has."""
     collections = set(list_collections(file.connection))
     for spec in (spec for spec in SLOTS if spec.shape == "series" and spec.collection in collections):
-        table = make_series_table(spec)
-        if table.find_columns(file.connection) != table.columns:
+        if find_columns(file.connection, spec.collection) != make_series_table(spec).columns:
             yield _report_columns(spec)
             continue
         damaged, impossible, sound = _Listed(_NAMED), _Listed(_NAMED), _Listed(_SERIES)
@@ -130,47 +130,24 @@ def _read_series(
     file: DatabaseFile, spec: SlotSpec, context: Key, damaged: _Listed, impossible: _Listed
 ) -> dict[str, Any]:
     """Return what a series has; note what is wrong with it."""
-    table, name = make_series_table(spec), " ".join(map(str, context))
-    count, first, last, bad, after = 0, None, None, 0, -(2**63)
+    name, after = " ".join(map(str, context)), -(2**63)
+    count, first, last, bad = 0, None, None, 0
     while blocks := fetch_blocks(spec, file.connection, context, after):
-        heads = {
-            start: head
-            for start, *head in file.connection.execute(table.heads, (*context, blocks[0][0], blocks[-1][0]))
-        }
-        for start, candles in blocks:
+        for start, candles, fits in blocks:
             if isinstance(candles, str):
                 damaged.add(f"{name}, from {format_iso_time(start)}: {candles}")
                 continue
-            times = candles.timestamp
-            # Another process may have written the block between the two statements, which makes it longer.
-            if start in heads and heads[start] != [len(candles), int(times[0]), int(times[-1])]:
-                problem = _recheck(file, spec, context, start)
-                if problem is not None:
-                    damaged.add(f"{name}, from {format_iso_time(start)}: {problem}")
+            if not fits:
+                damaged.add(f"{name}, from {format_iso_time(start)}: its columns don't fit its candles")
             count += len(candles)
-            first = int(times[0]) if first is None else first
-            last = int(times[-1])
+            first = int(candles.timestamp[0]) if first is None else first
+            last = int(candles.timestamp[-1])
             bad += _count_impossible(candles)
-        after = blocks[-1][0]
+        after = blocks[-1].start
     if bad:
         impossible.add(f"{name}: {bad:,}")
     fields = dict(zip(spec.key, context, strict=False))
     return {**fields, "rows": count, "first": first, "last": last}
-
-
-def _recheck(file: DatabaseFile, spec: SlotSpec, context: Key, start: int) -> str | None:
-    """Return whether the columns of a block are not those of its candles, both as of one moment."""
-    file.connection.execute("BEGIN")
-    try:
-        blocks = fetch_blocks(spec, file.connection, context, start - 1)
-        head = file.connection.execute(make_series_table(spec).heads, (*context, start, start)).fetchone()
-    finally:
-        file.connection.execute("ROLLBACK")
-    if head is None or isinstance(blocks[0][1], str):
-        return None
-    times = blocks[0][1].timestamp
-    fits = head[1:] == (len(times), int(times[0]), int(times[-1]))
-    return None if fits else "its columns don't fit its candles"
 
 
 def _count_impossible(candles: CandleArrays) -> int:
