@@ -95,6 +95,15 @@ async def test_damaged_file_says_how_to_restore_it(path: Path) -> None:
         assert found(diagnosis, area, "malformed").severity == "problem"
 
 
+async def test_file_whose_schema_is_damaged_says_how_to_restore_it(path: Path) -> None:
+    content = get(path)
+    put(path, content[:100] + b"U" * 3_000 + content[3_100:])  # behind the file's header
+    finding = found(diagnose_file(path), "file", "malformed")
+    assert finding.severity == "problem"
+    assert "restore a backup" in finding.advice
+    assert "sqlite3 FILE .recover" in finding.advice
+
+
 async def test_file_that_can_t_be_opened_is_a_problem(path: Path, tmp_path: Path) -> None:
     foreign, text, empty = (tmp_path / name for name in ("foreign.db", "text.db", "empty.db"))
     make_foreign(foreign)

@@ -43,10 +43,12 @@ def count(path: Path) -> int:
 
 
 def damage(path: Path) -> None:
-    """Overwrite all pages behind the first."""
+    """Overwrite the first page of each slot's table."""
+    pages = query(path, "SELECT rootpage FROM sqlite_master WHERE type='table' AND name LIKE '%-items'")
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"U" * (path.stat().st_size - 4096))
+        for (page,) in pages:
+            file.seek((page - 1) * 4096)
+            file.write(b"U" * 4096)
 
 
 async def test_copy_has_everything_while_the_database_is_open(path: Path, copy: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,13 +46,13 @@ async def test_pages_are_bounded_by_rows_and_bytes(path: Path, monkeypatch: pyte
     await persist.log().write_log_data([{"id": str(at), "text": "x" * (3_000 if at == 5 else 10)} for at in range(12)])
     await persist.log().write_log_data([{"id": str(at), "text": "x" * 3_000} for at in range(12, 15)])
     rows, last, sizes = WholeRows(database_of(path), LogAdapter.spec), -1, []
-    ids: list[str] = []
+    ids: list[Any] = []
     while (page := await rows.read_page(last)) is not None:
         found, last = page
         sizes.append(len(found))
         for row in found:
             assert not isinstance(row, DamagedRow)
-            _, payload = row
+            payload: Any = row[1]
             ids.append(payload["id"])
     assert ids == [str(at) for at in range(15)]
     assert sizes == [4, 4, 4, 2, 1]
