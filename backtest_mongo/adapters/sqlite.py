@@ -19,7 +19,7 @@ from backtest_mongo.sqlite.file_format import check_path
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
 
-__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite"]
+__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite", "resolve_path"]
 
 #: The file in the working directory that holds the database by default.
 DEFAULT_DATABASE: Final = "backtest.db"
@@ -80,7 +80,7 @@ def bind_to_sqlite(
     Raises:
         ConfigError: ``path`` can't name a database.
     """
-    database = get_database(_resolve(path))
+    database = get_database(resolve_path(path, "persist.use_sqlite"))
 
     def derive(adapter: type[Adapter]) -> type[Adapter]:
         store = SQLiteSeries if adapter.spec.shape == "series" else SQLiteStore
@@ -96,18 +96,26 @@ def bind_to_sqlite(
     return derive
 
 
-def _resolve(path: object) -> str:
-    """Return the absolute path of a database, or :data:`MEMORY`, after checking it."""
+def resolve_path(path: object, call: str) -> str:
+    """Return the absolute path of a database, or :data:`MEMORY`.
+
+    Args:
+        path: what the caller gave.
+        call: how messages begin.
+
+    Raises:
+        ConfigError: it can't name a database.
+    """
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str):
-        raise ConfigError(f"persist.use_sqlite: the path must be a str or a path, not {type(path).__name__}")
+        raise ConfigError(f"{call}: the path must be a str or a path, not {type(path).__name__}")
     if name == MEMORY:
         return name
     if not name or "\0" in name:
         problem = "is empty" if not name else "has a NUL character"
-        raise ConfigError(f"persist.use_sqlite: the path {problem}", hint=f"name a file, such as {DEFAULT_DATABASE}")
+        raise ConfigError(f"{call}: the path {problem}", hint=f"name a file, such as {DEFAULT_DATABASE}")
     if name.startswith("file:"):
-        raise ConfigError("persist.use_sqlite takes a path, not a URI", hint="leave out file: and the options")
+        raise ConfigError(f"{call} takes a path, not a URI", hint="leave out file: and the options")
     resolved = os.path.realpath(name)
     check_path(resolved)
     return resolved

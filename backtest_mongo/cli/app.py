@@ -11,6 +11,7 @@ import typer
 
 from backtest_mongo import __version__
 from backtest_mongo.cli.arguments import CommandGroup, add_command
+from backtest_mongo.cli.backup import backup
 from backtest_mongo.cli.candles.commands import build_candles_app
 from backtest_mongo.cli.command_runner import exit_cleanly, print_error, print_output, require
 from backtest_mongo.cli.doctor.command import doctor
@@ -36,6 +37,7 @@ def build_app() -> typer.Typer:
     add_command(app, migrate_rows, "migrate")
     add_command(app, import_dump, "import-dump")
     add_command(app, export_dump, "export-dump")
+    add_command(app, backup)
     app.add_typer(build_candles_app(), name="candles")
     return app
 

@@ -43,7 +43,11 @@ _Slots = Annotated[
 
 def import_dump(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The dump, or the directory that contains it as dump.")
+        Path,
+        typer.Argument(
+            metavar="DIR|FILE",
+            help="The dump, the directory that contains it as dump, or an SQLite file of this library.",
+        ),
     ],
     apply: Annotated[bool, typer.Option("--apply", help="Apply the changes instead of showing them.")] = False,
     conflicts: Annotated[
@@ -55,6 +59,12 @@ def import_dump(
             autocompletion=complete_from(CONFLICTS),
         ),
     ] = "newest",
+    sqlite: Annotated[
+        Path | None,
+        typer.Option(
+            "--sqlite", metavar="FILE", help="Import into this SQLite file, not into MongoDB; made if it is missing."
+        ),
+    ] = None,
     slot: _Slots = None,
     strategy: Annotated[
         list[str] | None,
@@ -67,17 +77,20 @@ def import_dump(
 ) -> None:
     """Import a dump of the Node package's default storage, of persist.use_files() or of export-dump into MongoDB.
 
+    Imports SQLite files of persist.use_sqlite() and of export-dump --sqlite too. With --sqlite, dumps go into an SQLite
+    file, and no server is needed.
+
     Without --apply nothing is written; the command shows what would be. Rows that are stored already with the same
     values are skipped, so it can be run again at any time. What is ambiguous or can't be read is listed and left out;
     the rest is imported.
 
-    Exits with status 1 if files were left out.
+    Exits with status 1 if files or rows were left out.
     """
     from backtest_mongo.dumps import importer
 
     check_choice(conflicts, CONFLICTS, "--conflicts")
     choice: Any = conflicts
-    with _show_progress("file", as_json) as progress:
+    with _show_progress("row" if directory.is_file() else "file", as_json) as progress:
         report = run_command(
             lambda: importer.import_dump(
                 directory,
@@ -87,6 +100,7 @@ def import_dump(
                 strategies=strategy or (),
                 exchanges=exchange or (),
                 progress=progress,
+                sqlite=sqlite,
             )
         )
     if as_json:
@@ -97,7 +111,13 @@ def import_dump(
 
 
 def export_dump(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; created if it is missing.")],
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to write files; created if it is missing.")
+    ] = None,
+    sqlite: Annotated[
+        Path | None,
+        typer.Option("--sqlite", metavar="FILE", help="Write an SQLite file instead; it must not exist, or be empty."),
+    ] = None,
     slot: _Slots = None,
     as_json: AsJson = False,
 ) -> None:
@@ -106,12 +126,19 @@ def export_dump(
     The Node package and persist.use_files() read them, and import-dump restores them as they were. Existing files are
     replaced where they differ. Each candle is a file: choose --slot if there are millions.
 
+    With --sqlite, it writes one SQLite file, which persist.use_sqlite() and import-dump read. The file appears once it
+    is complete.
+
     Exits with status 1 if rows were left out.
     """
     from backtest_mongo.dumps import exporter
 
+    if (directory is None) == (sqlite is None):
+        raise typer.BadParameter("name a directory, or a file with --sqlite", param_hint="'[DIR]'")
     with _show_progress("row", as_json) as progress:
-        report = run_command(lambda: exporter.export_dump(directory, slots=slot or None, progress=progress))
+        report = run_command(
+            lambda: exporter.export_dump(directory, sqlite=sqlite, slots=slot or None, progress=progress)
+        )
     if as_json:
         _print_json(asdict(report))
     else:
@@ -136,21 +163,22 @@ def _print_json(report: dict[str, Any]) -> None:
 def print_import(console: Console, report: ImportReport) -> None:
     """Print counts by slot, what was left out and why, and what to do next."""
     columns = [name for name in _COUNTS if name in ("added", "same") or any(getattr(one, name) for one in report.slots)]
+    unit = "rows" if os.path.isfile(report.directory) else "files"
     names = ("files", *columns)
     if report.slots:
         print_table(
             console,
-            ("slot", *(name if report.applied else _PLANNED.get(name, name) for name in names)),
+            ("slot", unit, *(name if report.applied else _PLANNED.get(name, name) for name in columns)),
             [(escape_text(one.slot), *(f"{getattr(one, name):,}" for name in names)) for one in report.slots],
             footer=("all", *(f"{_sum(report.slots, name):,}" for name in names)) if len(report.slots) > 1 else (),
         )
     else:
-        print_line(console, f"{report.directory} has no files of these slots.")
+        print_line(console, f"{report.directory} has no {unit} of these slots.")
     _print_conflicts(console, report)
     _print_problems(console, report.problems)
     if report.others:
         names_of_others = ", ".join(report.others[:_LISTED])
-        print_line(console, f"Skipped, not files of any slot: {names_of_others}{_count_more(report.others, ', ')}")
+        print_line(console, f"Skipped, not {unit} of any slot: {names_of_others}{_count_more(report.others, ', ')}")
     if not report.applied:
         print_line(console, "Nothing was written; --apply writes it.", "bold")
 
@@ -163,7 +191,8 @@ def print_export(console: Console, report: ExportReport) -> None:
     else:
         print_line(console, "Nothing is stored.")
     _print_problems(console, report.problems)
-    print_line(console, f"The dump is in {os.path.relpath(report.directory)}.")
+    what = "SQLite file is" if os.path.isfile(report.directory) else "dump is in"
+    print_line(console, f"The {what} {os.path.relpath(report.directory)}.")
 
 
 def _print_conflicts(console: Console, report: ImportReport) -> None:

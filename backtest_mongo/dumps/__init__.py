@@ -1,1 +1,1 @@
-"""Moving between MongoDB and a dump, a directory of files in the layout of the Node package's default storage."""
+"""Moving rows between MongoDB, SQLite files and dumps, directories of files in the layout of Node's default storage."""

@@ -1,24 +1,47 @@
-"""The rows of a slot in MongoDB as whole documents: an import compares and writes them."""
+"""The rows of a slot in MongoDB as whole documents: an import compares and writes them, an export reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bson
+from bson import DatetimeMS, ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.payload import CODEC
-from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.mongo.collection import SlotCollection
-from backtest_mongo.types import Document
+from backtest_mongo.core.specs import FLAG, Key, SlotSpec
+from backtest_mongo.dumps.reports import DumpProblem
+from backtest_mongo.mongo.collection import PAGE, SlotCollection
+from backtest_mongo.series.rows import CandleRows
+from backtest_mongo.series.store import MongoSeriesStore
+from backtest_mongo.types import PRICES, Document, to_millis
 
-__all__ = ["Replacement", "WholeDocuments", "encode_id", "has_same_values"]
+if TYPE_CHECKING:
+    from backtest_mongo.core.arrays import CandleArrays
+
+__all__ = [
+    "IncompleteDocumentError",
+    "Replacement",
+    "WholeDocuments",
+    "encode_id",
+    "explain_incomplete",
+    "find_key",
+    "get_millis",
+    "has_same_values",
+]
+
+
+class IncompleteDocumentError(Exception):
+    """A document that can't be a row of its slot; the message says why."""
 
 
 class Replacement(NamedTuple):
@@ -39,15 +62,43 @@ class WholeDocuments:
     """The documents of one slot."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._hub = hub
         self._spec = spec
         self._slot = SlotCollection(hub, spec)
         self._collection = self._slot.documents
+        self._series = MongoSeriesStore(hub, spec) if spec.shape == "series" else None
+
+    async def read_pages(self) -> AsyncIterator[list[RawBSONDocument]]:
+        """Yield all documents by id, a page at a time, as BSON."""
+        last: Any = None
+        while True:
+            page = await self._slot.read("reading", partial(self._fetch_page, last))
+            # Compared as BSON, in which a NaN equals itself.
+            if last is not None and page and encode_id(_get_id(page[0])) == encode_id(last):
+                page = page[1:]
+            if not page:
+                return
+            yield page
+            last = _get_id(page[-1])
+
+    async def _fetch_page(self, last: Any) -> list[Any]:
+        codec: Any = CODEC.with_options(document_class=RawBSONDocument)
+        cursor: Any = self._collection.with_options(codec_options=codec).find({}).sort("_id", 1).hint([("_id", 1)])
+        if last is not None:
+            # A bound of the index and not a condition, which would match ids of one type only.
+            cursor = cursor.min([("_id", last)])
+        found: list[Any] = await cursor.limit(PAGE + 1).to_list(PAGE + 1)
+        return found
 
     async def find_by_key(self, keys: Sequence[Key]) -> dict[Key, Document]:
         """Return the stored documents of these keys."""
         return await self._slot.read("reading", partial(self._slot.find_by_key, list(keys)))
 
-    async def find_used_ids(self, ids: Sequence[Any]) -> set[bytes]:
+    async def count(self) -> int:
+        """Return how many documents there are."""
+        return await self._slot.read("counting", lambda: self._collection.count_documents({}))
+
+    async def _find_used_ids(self, ids: Sequence[Any]) -> set[bytes]:
         """Return those of the ids that stored documents have, each encoded by :func:`encode_id`."""
 
         async def fetch() -> list[Document]:
@@ -58,8 +109,23 @@ class WholeDocuments:
         return {encode_id(row["_id"]) for row in await self._slot.read("reading", fetch)}
 
     async def insert_new(self, documents: Sequence[Document]) -> int:
-        """Insert the documents whose keys are free, and return how many were inserted."""
-        return (await self._write_documents([InsertOne(document) for document in documents]))["nInserted"]
+        """Insert the documents whose keys are free, and return how many were inserted.
+
+        A document without an id, or with one that is taken, gets another one.
+        """
+        free = await self._with_free_ids(documents)
+        return (await self._write_documents([InsertOne(document) for document in free]))["nInserted"]
+
+    async def _with_free_ids(self, documents: Sequence[Document]) -> list[Document]:
+        used = await self._find_used_ids([document["_id"] for document in documents if "_id" in document])
+        found = []
+        for document in documents:
+            free = {"_id": ObjectId(), **document}
+            if encode_id(free["_id"]) in used:
+                free["_id"] = ObjectId()
+            used.add(encode_id(free["_id"]))  # two rows of the dump may have the same id
+            found.append(free)
+        return found
 
     async def replace_unchanged(self, rows: Sequence[Replacement]) -> int:
         """Replace the rows that have not changed since they were read, and return how many were replaced."""
@@ -93,10 +159,82 @@ class WholeDocuments:
         fields = {*refused.get("keyPattern", self._spec.key)}
         return bool(refused["code"] == DUPLICATE_KEY) and fields in ({*self._spec.key}, {"_id"})
 
+    # Candles
+
+    async def restore_candles(self, context: Key, interval: IntervalGrid, documents: Sequence[Document]) -> int:
+        """Insert the documents of candles whose times are free, as they are, and return how many were inserted."""
+        assert self._series is not None
+        return await self._series.restore(context, interval, await self._with_free_ids(documents))
+
+    async def insert_candles(self, context: Key, interval: IntervalGrid, candles: CandleArrays) -> int:
+        """Insert the candles whose times are free, and return how many were inserted."""
+        assert self._series is not None
+        return await self._series.insert_arrays(context, interval, candles)
+
+    async def read_candles(self, context: Key, first: int, end: int) -> AsyncIterator[CandleArrays]:
+        """Yield the candles of a half-open range of times, by time.
+
+        Raises:
+            IncompleteDocumentError: a document has no number where a candle has one.
+        """
+        rows = CandleRows(self._hub, self._spec)
+        try:
+            async for candles in rows.fetch_arrays(context, first, end):
+                yield candles
+        except (KeyError, TypeError, ValueError) as error:
+            raise IncompleteDocumentError(f"a document lacks one of {', '.join(PRICES)}, or it is no number") from error
+
+    async def list_contexts(self) -> list[Key]:
+        """Return the contexts of all series."""
+        assert self._series is not None
+        return [context async for context in self._series.list_contexts()]
+
+
+def _get_id(document: RawBSONDocument) -> Any:
+    return bson.decode(document.raw, CODEC)["_id"]
+
+
+def find_key(spec: SlotSpec, document: Document) -> Key:
+    """Return the key of a document.
+
+    Raises:
+        IncompleteDocumentError: it lacks a part of its key, or its payload.
+    """
+    required = PRICES if spec.shape == "series" else (spec.field,)
+    try:
+        key = tuple(_check(spec, name, document[name]) for name in spec.key)
+        missing = [name for name in required if name not in document]
+    except (KeyError, TypeError, ValueError):
+        missing = [name for name in spec.key if name not in document] or ["a key of its slot"]
+    if missing:
+        raise IncompleteDocumentError(f"the document lacks {', '.join(missing)}")
+    return key
+
+
+def explain_incomplete(spec: SlotSpec, document: Document, error: IncompleteDocumentError) -> DumpProblem:
+    """Return the report of a document that can't be exported."""
+    shown = f"{spec.collection}: {document['_id']}"
+    return DumpProblem(shown, spec.name, str(error), "run `backtest-mongo migrate`, or repair it")
+
+
+def _check(spec: SlotSpec, name: str, value: Any) -> Any:
+    if name == FLAG:
+        return spec.check_flag(name, value)
+    if spec.shape == "series" and name == spec.key[-1]:
+        return int(value)
+    return spec.check_key(name, value)
+
 
 def encode_id(oid: Any) -> bytes:
     """Encode an id, which may be of any type, so that a set can hold it."""
     return bson.encode({"": oid}, codec_options=CODEC)
+
+
+def get_millis(date: Any) -> int | None:
+    """Return a document's date in milliseconds, also one that Python's dates can't hold, or ``None`` if it is none."""
+    if isinstance(date, DatetimeMS):
+        return int(date)
+    return to_millis(date) if isinstance(date, datetime) and date.tzinfo else None
 
 
 def has_same_values(document: Document, stored: Document, fields: Sequence[str]) -> bool:

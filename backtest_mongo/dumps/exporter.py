@@ -1,4 +1,4 @@
-"""Exporting MongoDB to a dump."""
+"""Exporting MongoDB to a dump of files, or to an SQLite file."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack
-from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import bson
-from bson.raw_bson import RawBSONDocument
 
+from backtest_mongo.adapters.sqlite import resolve_path
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.simulation_time import time_of
-from backtest_mongo.core.specs import FLAG, Key, SlotSpec
+from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.dumps.bson_sidecar import SidecarWriter, open_sidecar
-from backtest_mongo.dumps.documents import encode_id
+from backtest_mongo.dumps.database_exporter import export_to_database
+from backtest_mongo.dumps.documents import (
+    IncompleteDocumentError,
+    WholeDocuments,
+    explain_incomplete,
+    find_key,
+)
 from backtest_mongo.dumps.importer import Progress, select_slots
 from backtest_mongo.dumps.reports import DumpProblem, ExportReport, SlotExport
-from backtest_mongo.errors import StoreError
+from backtest_mongo.errors import InputError, StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.candles import encode_candle
 from backtest_mongo.files.directory import SUFFIX, Directory, RowToWrite
@@ -33,8 +38,7 @@ from backtest_mongo.files.paths import RowPath, compile_paths
 from backtest_mongo.files.row_owners import is_free
 from backtest_mongo.files.series import NAME_FILE, read_name
 from backtest_mongo.files.text import to_text
-from backtest_mongo.mongo.collection import PAGE, SlotCollection
-from backtest_mongo.types import PRICES, Document, to_millis
+from backtest_mongo.types import Document, to_millis
 
 __all__ = ["export_dump"]
 
@@ -42,50 +46,72 @@ _NANOSECONDS: Final = 1_000_000
 
 
 async def export_dump(
-    directory: str | os.PathLike[str], *, slots: Iterable[str] | None = None, progress: Progress | None = None
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    sqlite: str | os.PathLike[str] | None = None,
+    slots: Iterable[str] | None = None,
+    progress: Progress | None = None,
 ) -> ExportReport:
-    """Export MongoDB to files in the layout of the Node package's default storage, one file per row.
+    """Export MongoDB to files in the layout of the Node package's default storage, or to an SQLite file.
 
-    The Node package and ``persist.use_files(directory)`` read them. Hidden files next to them hold what a row's file
-    can't: ids, dates and types. With these, :func:`import_dump` into an empty database restores the same documents, bit
-    by bit. A candle is a file too, so choose ``slots`` if there are millions of candles.
+    **Files**, one per row: the Node package and ``persist.use_files(directory)`` read them. Hidden files next to them
+    hold what a row's file can't: ids, dates and types. With these, :func:`import_dump` into an empty database restores
+    the same documents, bit by bit. A candle is a file too, so choose ``slots`` if there are millions of candles.
+    Existing files are replaced, atomically, if they differ; files of other rows stay.
 
-    Existing files are replaced, atomically, if they differ; files of other rows stay. A row that another program writes
-    during the export is exported as it was before or after that write. On return everything that was written is
-    durable.
+    **SQLite**: ``persist.use_sqlite(sqlite)`` reads the file. It has each row's payload with its types, its simulation
+    time, whether it is removed, when it was created and written, and the order of newest rows; not the document's id,
+    nor fields of other programs. The file is made beside its place and takes it once it is complete, so an export that
+    was interrupted leaves nothing, and can be run again.
+
+    A row that another program writes during the export is exported as it was before or after that write. On return
+    everything that was written is durable.
 
     Args:
         directory: the dump; it is created if it is missing.
+        sqlite: the SQLite file, instead of a directory. It must not exist, or hold no rows.
         slots: names of the slots to export; by default all slots, registered ones included.
         progress: is called repeatedly with a slot's name and the number of its rows that have been written.
 
     Returns:
-        How many files of each slot were written or existed already, and which documents were left out, and why.
+        How many files or rows of each slot were written or existed already, and which documents were left out, and why.
 
     Raises:
-        InputError: there is no such slot.
-        StoreUnavailableError: MongoDB can't be reached or did not answer in time.
-        StoreError: MongoDB can't be read, or the directory can't be written.
+        InputError: there is no such slot; the SQLite file holds rows; or not exactly one of ``directory`` and
+            ``sqlite`` is given.
+        ConfigError: ``sqlite`` can't be a database, or is another program's.
+        StoreUnavailableError: MongoDB can't be reached or did not answer in time, or another process uses the file.
+        StoreError: MongoDB can't be read, or the directory or the file can't be written.
     """
+    if (directory is None) == (sqlite is None):
+        raise InputError("export_dump takes a directory, or sqlite= with a file")
     specs = select_slots(slots)
     hub = current_hub()
-    counted, problems = [], []
     try:
-        root, folds_case = await asyncio.to_thread(_make_root, os.fspath(directory))
-        for spec in specs:
-            one = _Export(hub, spec, root, folds_case)
-            async for rows in one.run():
-                if progress is not None:
-                    progress(spec.name, rows)
-            if one.written or one.same:
-                counted.append(SlotExport(spec.name, one.written, one.same))
-            problems += one.problems
-        await asyncio.to_thread(disk.sync_all)
+        if directory is None:
+            return await export_to_database(hub, resolve_path(sqlite, "export_dump"), specs, progress)
+        return await _export_to_files(hub, os.fspath(directory), specs, progress)
     except OSError as error:
         raise StoreError(
             f"exporting failed: {error.strerror or type(error).__name__}: {error.filename}",
             hint="check the directory, its permissions, and the space on its disk",
         ) from error
+
+
+async def _export_to_files(
+    hub: Hub, directory: str, specs: Iterable[SlotSpec], progress: Progress | None
+) -> ExportReport:
+    counted, problems = [], []
+    root, folds_case = await asyncio.to_thread(_make_root, directory)
+    for spec in specs:
+        one = _Export(hub, spec, root, folds_case)
+        async for rows in one.run():
+            if progress is not None:
+                progress(spec.name, rows)
+        if one.written or one.same:
+            counted.append(SlotExport(spec.name, one.written, one.same))
+        problems += one.problems
+    await asyncio.to_thread(disk.sync_all)
     return ExportReport(root, tuple(counted), tuple(problems))
 
 
@@ -108,10 +134,7 @@ class _Export:
 
     def __init__(self, hub: Hub, spec: SlotSpec, root: str, folds_case: bool) -> None:
         self._spec = spec
-        self._slot = SlotCollection(hub, spec)
-        self._encoded = self._slot.documents.with_options(
-            codec_options=CODEC.with_options(document_class=RawBSONDocument)
-        )
+        self._documents = WholeDocuments(hub, spec)
         self._root = root
         self._folds_case = folds_case
         self._engine_fields = get_engine_fields(spec)
@@ -127,30 +150,11 @@ class _Export:
         """Write all rows; after each page yield how many have been written so far."""
         sidecar: SidecarWriter | None = None
         with ExitStack() as stack:
-            async for page in self._read_pages():
+            async for page in self._documents.read_pages():
                 if sidecar is None:
                     sidecar = stack.enter_context(open_sidecar(self._root, self._spec))
                 await asyncio.to_thread(self._write, [bytes(row.raw) for row in page], sidecar)
                 yield self.written + self.same
-
-    async def _read_pages(self) -> AsyncIterator[list[RawBSONDocument]]:
-        last: Any = None
-        while True:
-            page = await self._slot.read("reading", partial(self._fetch_page, last))
-            # Compared as BSON, in which a NaN equals itself.
-            if last is not None and page and encode_id(_get_id(page[0])) == encode_id(last):
-                page = page[1:]
-            if not page:
-                return
-            yield page
-            last = _get_id(page[-1])
-
-    async def _fetch_page(self, last: Any) -> list[Any]:
-        cursor = self._encoded.find({}).sort("_id", 1).hint([("_id", 1)]).limit(PAGE + 1)
-        if last is not None:
-            # A bound of the index and not a condition, which would match ids of one type only.
-            cursor = cursor.min([("_id", last)])
-        return await cursor.to_list(PAGE + 1)
 
     # What blocks runs in threads.
 
@@ -169,16 +173,9 @@ class _Export:
     def _decode(self, raw: bytes) -> _Row | None:
         document = bson.decode(raw, CODEC)
         try:
-            key = tuple(self._check(name, document[name]) for name in self._spec.key)
-            missing = [name for name in self._required if name not in document]
-        except (KeyError, TypeError, ValueError):
-            missing = [name for name in self._spec.key if name not in document] or ["a key of its slot"]
-        if missing:
-            shown = f"{self._spec.collection}: {document['_id']}"
-            problem = f"the document lacks {', '.join(missing)}"
-            self.problems.append(
-                DumpProblem(shown, self._spec.name, problem, "run `backtest-mongo migrate`, or repair it")
-            )
+            key = find_key(self._spec, document)
+        except IncompleteDocumentError as error:
+            self.problems.append(explain_incomplete(self._spec, document, error))
             return None
         path = self._choose_path(key)
         if os.path.isdir(os.path.join(self._root, *path) + SUFFIX):
@@ -200,17 +197,6 @@ class _Export:
             self._owners[first.path] = key
             return first.path
         return next(place.path for place in others if not place.is_shared)
-
-    @property
-    def _required(self) -> tuple[str, ...]:
-        return PRICES if self._spec.shape == "series" else (self._spec.field,)
-
-    def _check(self, name: str, value: Any) -> Any:
-        if name == FLAG:
-            return self._spec.check_flag(name, value)
-        if self._spec.shape == "series" and name == self._spec.key[-1]:
-            return int(value)
-        return self._spec.check_key(name, value)
 
     def _write_rows(self, directory: Directory, rows: list[_Row], sidecar: SidecarWriter) -> None:
         spec = self._spec
@@ -286,7 +272,3 @@ def _read_present(path: str) -> bytes | None:
         return disk.read(path)
     except disk.UnfitError:
         return None
-
-
-def _get_id(document: RawBSONDocument) -> Any:
-    return bson.decode(document.raw, CODEC)["_id"]

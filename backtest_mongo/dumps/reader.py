@@ -1,9 +1,10 @@
-"""Reading a dump: which files there are, and the row of each: parsed, identified and built. It blocks."""
+"""Reading a dump: which files there are, and the row of each: parsed, identified and built. Reading blocks."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -27,10 +28,13 @@ from backtest_mongo.files.paths import RowPath, compile_paths
 from backtest_mongo.files.text import from_text
 from backtest_mongo.types import Document
 
-__all__ = ["DumpRow", "SlotReader", "find_root", "list_others"]
+__all__ = ["ID_BYTES", "DumpRow", "SlotReader", "find_root", "list_others"]
 
 #: The size of an ``_id``, for documents that have none yet.
-_ID_BYTES: Final = 17
+ID_BYTES: Final = 17
+#: How many files are read at a time, and how many bytes their documents may have.
+_PAGE: Final = 500
+_PAGE_BYTES: Final = 32 * 1024 * 1024
 _REPAIR: Final = "repair or remove the file"
 _EXPORT_AGAIN: Final = "its file is imported as if it had not been exported; export it again"
 
@@ -88,6 +92,9 @@ def list_others(root: str, specs: Sequence[SlotSpec]) -> Iterator[str]:
 class SlotReader:
     """Reads the files of one slot in a dump."""
 
+    #: Whether no two rows have one key. Both Node and this library may have written one.
+    has_distinct_keys: Final = False
+
     def __init__(self, root: str, spec: SlotSpec, known: KnownNames) -> None:
         self._root = root
         self._spec = spec
@@ -106,6 +113,21 @@ class SlotReader:
         if self._spec.newest is None:
             return self._walk.paths()
         return iter(sorted(self._walk.paths(), key=self._find_order))
+
+    async def read_pages(self) -> AsyncIterator[list[DumpRow | DumpProblem]]:
+        """Yield the rows of all files, or why they can't be imported, a page at a time."""
+        paths = self.paths()
+        while page := await asyncio.to_thread(self._read_page, paths):
+            yield page
+
+    def _read_page(self, paths: Iterator[RowPath]) -> list[DumpRow | DumpProblem]:
+        page: list[DumpRow | DumpProblem] = []
+        size = 0
+        while len(page) < _PAGE and size < _PAGE_BYTES and (path := next(paths, None)) is not None:
+            row = self.read(path)
+            size += row.size if isinstance(row, DumpRow) else 0
+            page.append(row)
+        return page
 
     def naming_payloads(self) -> Iterator[Any]:
         """Yield what may have names: all payloads, and the keys of paths that belong to one key alone."""
@@ -126,7 +148,7 @@ class SlotReader:
         try:
             file = self._parser.parse(path)
             key, document, is_exact = self._make_row(file)
-            size = len(bson.encode(document, codec_options=CODEC)) + _ID_BYTES * ("_id" not in document)
+            size = len(bson.encode(document, codec_options=CODEC)) + ID_BYTES * ("_id" not in document)
             if size > MAX_DOCUMENT_BYTES:
                 problem = f"the document would be {size:,} bytes, and MongoDB holds {MAX_DOCUMENT_BYTES:,} at most"
                 return self._problem(shown, problem, "split or remove the file")

@@ -1,4 +1,4 @@
-"""The reports of importing and exporting a dump."""
+"""The reports of importing and exporting a dump, a directory of files or an SQLite file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ CONFLICTS: Final[tuple[Conflicts, ...]] = ("newest", "file", "store")
 
 @dataclass(frozen=True, slots=True)
 class DumpProblem:
-    """A file, or a document, that was left out.
+    """A file, a row of an SQLite file, or a document that was left out.
 
     Attributes:
-        path: where it is below the dump.
+        path: where it is below the dump; of a row or document, its collection and its key or id.
         slot: its slot's name, if that is known.
         problem: why it was left out.
         hint: what to do about it.
@@ -44,7 +44,7 @@ class DumpConflict:
     """A key for which the dump and the store have different rows.
 
     Attributes:
-        path: where the file is below the dump.
+        path: where the file is below the dump; of a row of an SQLite file, its collection and its key.
         slot: the slot's name.
         kept: which of the rows stays.
     """
@@ -58,6 +58,8 @@ class DumpConflict:
 class SlotImport:
     """What happened, or would happen, to one slot's files, each of which is counted once.
 
+    In an SQLite file, each row and each candle is what a file is in a dump.
+
     Attributes:
         slot: the slot's name.
         files: the number of files.
@@ -66,7 +68,7 @@ class SlotImport:
         replaced: differing rows in which the file's version replaced the store's.
         kept: differing rows in which the store's version stayed; all candles that differ, as candles never change.
         open: candles that have not closed yet, which are not stored.
-        refused: files that were left out, as the report's ``problems`` say.
+        refused: files that were left out (a damaged block of candles counts as one), as the report's ``problems`` say.
     """
 
     slot: str
@@ -84,12 +86,12 @@ class ImportReport:
     """What :func:`~backtest_mongo.import_dump` did, or would do.
 
     Attributes:
-        directory: the dump.
+        directory: the dump, or the SQLite file.
         applied: whether anything was written.
         slots: what happened to the files of each slot that has some.
         conflicts: the rows that differ; of each slot the first thousand.
         problems: the files that were left out.
-        others: directories and files in the dump that belong to no slot.
+        others: directories and files in the dump, or tables in the SQLite file, that belong to no slot.
     """
 
     directory: str
@@ -111,7 +113,7 @@ class SlotExport:
 
     Attributes:
         slot: the slot's name.
-        written: how many files were written.
+        written: how many files, or rows of an SQLite file, were written.
         same: how many files existed already with the same content.
     """
 
@@ -125,7 +127,7 @@ class ExportReport:
     """What :func:`~backtest_mongo.export_dump` did.
 
     Attributes:
-        directory: the dump.
+        directory: the dump, or the SQLite file.
         slots: what happened to the rows of each slot that has some.
         problems: the documents that were left out, as they can't be rows of the slot.
     """

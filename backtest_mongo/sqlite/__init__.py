@@ -9,6 +9,7 @@
 * **Candles** are in blocks: :mod:`~backtest_mongo.sqlite.series` says why.
 * **Connections**, the writer's thread and what becomes of them at a fork:
   :mod:`~backtest_mongo.sqlite.database`.
+* **Copies** of a database in use: :mod:`~backtest_mongo.sqlite.backup`.
 * **Format**: ``application_id`` marks the file as this library's, and ``user_version`` is the version of its format.
   Older formats are upgraded when the file is opened, newer ones are refused: :mod:`~backtest_mongo.sqlite.file_format`.
 """

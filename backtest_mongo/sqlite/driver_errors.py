@@ -74,14 +74,14 @@ def is_undecodable(error: sqlite3.Error) -> bool:
     return _get_code(error) == 0 and str(error).startswith("Could not decode to UTF-8 column")
 
 
-def raise_translated(error: Exception, doing: str, path: str, slot: str) -> NoReturn:
+def raise_translated(error: Exception, doing: str, path: str, slot: str | None = None) -> NoReturn:
     """Raise this library's error for one of :data:`DRIVER_ERRORS`.
 
     Args:
         error: what a database raised. Several callers may get one, so what is raised is always another.
         doing: what failed, such as ``writing``.
         path: the database.
-        slot: whose rows it was about.
+        slot: whose rows it was about, if it was about those of one.
     """
     if isinstance(error, BacktestMongoError):
         same = copy(error)
@@ -90,7 +90,7 @@ def raise_translated(error: Exception, doing: str, path: str, slot: str) -> NoRe
     raise _translate(error, doing, path, slot) from error
 
 
-def _translate(error: Exception, doing: str, path: str, slot: str) -> BacktestMongoError:
+def _translate(error: Exception, doing: str, path: str, slot: str | None) -> BacktestMongoError:
     if isinstance(error, LockedError) or is_locked(error):
         is_write = doing not in ("reading", "listing", "watching")
         return StoreUnavailableError(

@@ -17,7 +17,7 @@ from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, l
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
 from backtest_mongo.types import Document
 
-__all__ = ["SQLiteRows", "SQLiteStore", "now"]
+__all__ = ["Row", "SQLiteRows", "SQLiteStore", "decode_text", "now"]
 
 #: Rows of a list that are read at a time.
 _PAGE: Final = 1_000
@@ -36,14 +36,15 @@ def now() -> int:
 
 def _fetch_undecodable(connection: Connection, statement: str, parameters: Row) -> list[Row]:
     """Return rows of which some hold text that is not UTF-8, which stays ``bytes``."""
-    connection.text_factory = _decode_text  # a call for each text, so not in general
+    connection.text_factory = decode_text  # a call for each text, so not in general
     try:
         return connection.execute(statement, parameters).fetchall()
     finally:
         connection.text_factory = str
 
 
-def _decode_text(text: bytes) -> str | bytes:
+def decode_text(text: bytes) -> str | bytes:
+    """Decode a column. Text that is not UTF-8 stays ``bytes``."""
     try:
         return text.decode()
     except UnicodeDecodeError:

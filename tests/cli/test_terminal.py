@@ -20,7 +20,17 @@ from pymongo import MongoClient
 from rich.console import Console
 
 import backtest_mongo
-from backtest_mongo import SLOTS, CandleAdapter, InputError, SessionAdapter, export_dump, set_logger, setup
+from backtest_mongo import (
+    SLOTS,
+    CandleAdapter,
+    InputError,
+    SessionAdapter,
+    close,
+    export_dump,
+    persist,
+    set_logger,
+    setup,
+)
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.cli import progress_bar
 from backtest_mongo.cli.command_runner import exit_cleanly
@@ -32,6 +42,7 @@ from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.control_characters import escape_controls
 from backtest_mongo.core.log import log
 from tests.conftest import on_database, tiny_blocks
+from tests.sqlite.support import change
 from tests.support import uniform
 from tests.support.commands import Done, commands, invoke
 from tests.support.uniform import WHEN, candles
@@ -175,12 +186,47 @@ def _files(directory: Path) -> list[Path]:
     return [directory]
 
 
+def _database(directory: Path) -> Path:
+    """Make an SQLite file whose name, rows and tables are hostile, some of them damaged."""
+    path = directory / f"database{NAME}.db"
+    if not path.exists():
+        asyncio.run(_store_in_sqlite(path))
+        change(
+            path,
+            "UPDATE [memory-items] SET payload='{'",
+            "UPDATE [candle-items] SET candles=x'00'",
+            'CREATE TABLE "other{}-items" (x)'.format(HOSTILE.replace('"', '""')),
+        )
+    return path
+
+
+async def _store_in_sqlite(path: Path) -> None:
+    persist.use_sqlite(path)
+    memory = persist.memory(HOSTILE, HOSTILE)
+    await memory.write_memory_data({HOSTILE: HOSTILE}, HOSTILE, WHEN)
+    await persist.storage(True).write_storage_data([{"id": f"more-{HOSTILE}"}])
+    await persist.candle(HOSTILE, "1m", HOSTILE).write_candles_data(candles(4))
+    await close()
+
+
 #: Arguments of each command, by the words that name it, and whether it shows a hostile name. ``None`` stands for one
 #: whose output is read elsewhere.
 CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] = {
     "serve": lambda path: [(True, ["--dir", _blocked(path)])],
     "demo": lambda path: [(True, ["--bars", 50, "--kills", 0, "--keep", path / NAME])],
-    "doctor": lambda path: [(True, []), (True, ["--json"])],
+    "doctor": lambda path: [
+        (True, []),
+        (True, ["--json"]),
+        (True, ["--sqlite", _database(path)]),
+        (True, ["--sqlite", _database(path), "--json"]),
+        (True, ["--sqlite", path / NAME]),
+    ],
+    "backup": lambda path: [
+        (True, ["--sqlite", _database(path), path / f"copy{NAME}.db"]),
+        (True, ["--sqlite", _database(path), path / f"copy{NAME}.db"]),
+        (True, ["--sqlite", path / NAME, path / "x.db"]),
+        (True, ["--sqlite", _database(path), _blocked(path)]),
+    ],
     "inspect": lambda path: (
         [(True, [spec.name, *more]) for spec in SLOTS for more in ([], ["--json"])]
         + [(True, [HOSTILE]), (False, ["state", "--", f"-{HOSTILE}"]), (True, ["candle", "-", "-", "-", HOSTILE])]
@@ -193,11 +239,19 @@ CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] =
         (True, [path / NAME]),
         (True, [path / "dump", "--slot", HOSTILE]),
         (True, [path / "dump", "--conflicts", HOSTILE]),
+        (True, [_database(path)]),
+        (True, [_database(path), "--json"]),
+        (True, [_database(path), "--conflicts", "file", "--apply"]),
+        (True, [path / "dump", "--sqlite", path / f"made{NAME}.db", "--apply"]),
+        (True, [path / "dump", "--sqlite", _blocked(path), "--apply"]),
     ],
     "export-dump": lambda path: [
         (True, [path / NAME]),
         (True, [path / NAME, "--json"]),
         (True, [_blocked(path)]),
+        (True, ["--sqlite", path / f"{NAME}.db"]),
+        (True, ["--sqlite", path / f"{NAME}.db"]),
+        (True, ["--sqlite", _blocked(path)]),
     ],
     "candles import": lambda path: [
         (True, [*_files(path), *SERIES]),

@@ -417,7 +417,7 @@ async def test_interrupted_import_is_completed_by_the_next(deployment: Deploymen
 async def test_ids_of_every_type_are_exported(
     deployment: Deployment, fresh: dict[str, Any], monkeypatch: pytest.MonkeyPatch, unique: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("backtest_mongo.dumps.exporter.PAGE", 2)
+    monkeypatch.setattr("backtest_mongo.dumps.documents.PAGE", 2)
     ids: list[Any] = [1, 2.5, "a", "b", ObjectId(), ObjectId(), datetime(2024, 1, 2, tzinfo=UTC), 3, {"a": 1}]
     for spec in (StateAdapter.spec, LogAdapter.spec):
         rows: Any = await deployment.collection(spec)

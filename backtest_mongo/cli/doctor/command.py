@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backtest_mongo.cli.arguments import AsJson
-from backtest_mongo.cli.command_runner import run_command
+from backtest_mongo.cli.command_runner import exit_cleanly, run_command
 from backtest_mongo.cli.terminal import Terminal, escape_text, print_json, print_table
 from backtest_mongo.core.wording import format_count
 
@@ -35,7 +36,18 @@ _BESIDE: Final = 60
 def doctor(
     as_json: AsJson = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Time no writes; they go to a collection and a key of the doctor's own.")
+        bool,
+        typer.Option(
+            "--read-only",
+            help="Time no writes, which go to a collection and a key of the doctor's own; leave an SQLite file's "
+            "write-ahead log as it is.",
+        ),
+    ] = False,
+    sqlite: Annotated[
+        Path | None, typer.Option("--sqlite", metavar="FILE", help="Examine this SQLite file, and no servers.")
+    ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="With --sqlite: compare indexes with their tables, which takes longer.")
     ] = False,
 ) -> None:
     """Examine the deployment that the environment names (CC_*), and say what to do about the findings.
@@ -43,11 +55,22 @@ def doctor(
     Looks at versions, topology, durability, clocks, indexes, stored data and Redis, and times each step. Samples are
     random, so another run may find more. It does not change stored data.
 
+    With --sqlite, it examines an SQLite file instead: versions, format, disk, write-ahead log, structure, rows and
+    candles.
+
     Exits with status 1 if there is a problem: something fails, or loses data, as it is.
     """
-    from backtest_mongo.cli.doctor.diagnose import diagnose
+    if sqlite is None:
+        from backtest_mongo.cli.doctor.diagnose import diagnose
 
-    diagnosis = run_command(lambda: diagnose(read_only))
+        if thorough:
+            raise typer.BadParameter("it needs --sqlite", param_hint="'--thorough'")
+        diagnosis = run_command(lambda: diagnose(read_only))
+    else:
+        from backtest_mongo.cli.doctor.diagnose_sqlite import diagnose_file
+
+        with exit_cleanly():
+            diagnosis = diagnose_file(sqlite, thorough=thorough, read_only=read_only)
     if as_json:
         print_json(json.dumps(diagnosis.to_json(), indent=2))
     else:

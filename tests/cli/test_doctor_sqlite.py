@@ -1,0 +1,309 @@
+"""The doctor on an SQLite file: what it finds on sound, damaged and badly placed ones, and how it says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import persist
+from backtest_mongo.cli.doctor import diagnose_sqlite, sqlite_checks
+from backtest_mongo.cli.doctor.diagnose_sqlite import diagnose_file
+from backtest_mongo.cli.doctor.sqlite_checks import check_versions, find_file_system
+from backtest_mongo.sqlite import backup
+from backtest_mongo.sqlite.file_format import STEPS
+from tests.cli.test_doctor import found, texts
+from tests.sqlite.support import change, get, locked_for_all, put, query
+from tests.sqlite.test_backup import damage, make_foreign
+from tests.support.commands import invoke
+from tests.support.uniform import WHEN, candles
+
+
+@pytest.fixture
+async def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+    """A sound database, and a doctor who sees no faults of this machine."""
+    monkeypatch.setattr(diagnose_sqlite, "_VERSION", "3.51.3")
+    monkeypatch.setattr(sqlite_checks, "find_file_system", lambda path: "ext4")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12))
+    path = tmp_path / "backtest.db"
+    persist.use_sqlite(path)
+    await persist.log().write_log_data([{"id": str(number)} for number in range(7)])
+    await persist.memory("s", "b").write_memory_data({"n": 1}, "m", WHEN)
+    await persist.candle("BTC", "1m", "x").write_candles_data(candles(600))
+    await persist.candle("ETH", "1h", "x").write_candles_data(candles(2, step=3_600_000))
+    await backtest_mongo.close()
+    yield path
+    await backtest_mongo.close()
+
+
+def usage(free: int) -> Any:
+    return shutil._ntuple_diskusage(10**12, 10**12 - free, free)
+
+
+async def test_sound_file_has_no_problem_and_is_not_changed(path: Path) -> None:
+    before = get(path)
+    diagnosis = diagnose_file(path)
+    assert texts(diagnosis, "problem", "warning", "note") == []
+    assert diagnosis.is_sound
+    assert found(diagnosis, "integrity", "").text == "quick_check: ok"
+    assert found(diagnosis, "rows", "").text == "8 rows of the library's slots, all of which can be decoded"
+    assert found(diagnosis, "candles", "").text == (
+        "candle-items: 602 candles in 2 series: x BTC 1m: 600 (1970-01-01T00:00:00Z to 1970-01-01T09:59:00Z); "
+        "x ETH 1h: 2 (1970-01-01T00:00:00Z to 1970-01-01T01:00:00Z)"
+    )
+    assert [(size.collection, size.rows) for size in diagnosis.sizes] == [
+        ("log-items", 7),
+        ("memory-items", 1),
+        ("candle-items", 602),
+    ]
+    assert diagnosis.facts["format"] == len(STEPS)
+    assert [one["rows"] for one in diagnosis.facts["series"]] == [600, 2]
+    assert get(path) == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+async def test_thorough_check_compares_indexes(path: Path) -> None:
+    change(
+        path,
+        "PRAGMA writable_schema=ON",
+        # The unique index then says nothing of the rows that are there.
+        "UPDATE sqlite_master SET sql=replace(sql, 'UNIQUE ([entryId])', 'UNIQUE ([payload])') WHERE name='log-items'",
+    )
+    assert found(diagnose_file(path), "integrity", "").severity == "ok"
+    found_all = [one for one in diagnose_file(path, thorough=True).findings if one.area == "integrity"]
+    assert {finding.severity for finding in found_all} == {"problem"}
+    assert found_all[-1].advice
+
+
+async def test_damaged_file_says_how_to_restore_it(path: Path) -> None:
+    damage(path)
+    diagnosis = diagnose_file(path)
+    assert not diagnosis.is_sound
+    (finding,) = [finding for finding in diagnosis.findings if finding.area == "integrity" and finding.advice]
+    assert finding.severity == "problem"
+    assert "backtest-mongo backup FILE --sqlite BACKUP --force" in finding.advice
+    assert "sqlite3 FILE .recover" in finding.advice
+    for area in ("rows", "candles"):
+        assert found(diagnosis, area, "malformed").severity == "problem"
+
+
+async def test_file_whose_schema_is_damaged_says_how_to_restore_it(path: Path) -> None:
+    content = get(path)
+    put(path, content[:100] + b"U" * 3_000 + content[3_100:])  # behind the file's header
+    finding = found(diagnose_file(path), "file", "malformed")
+    assert finding.severity == "problem"
+    assert "restore a backup" in finding.advice
+    assert "sqlite3 FILE .recover" in finding.advice
+
+
+async def test_file_that_can_t_be_opened_is_a_problem(path: Path, tmp_path: Path) -> None:
+    foreign, text, empty = (tmp_path / name for name in ("foreign.db", "text.db", "empty.db"))
+    make_foreign(foreign)
+    put(text, b"text" * 2_000)
+    put(empty, b"")
+    for file, message in (
+        (tmp_path / "missing.db", "there is no database at"),
+        (tmp_path, "is a directory"),
+        (foreign, "is a database of another program"),
+        (text, "file is not a database"),
+        (empty, "is not a database of backtest-mongo: it is empty"),
+    ):
+        diagnosis = diagnose_file(file)
+        finding = found(diagnosis, "file", message)
+        assert (finding.severity, diagnosis.is_sound) == ("problem", False)
+        assert finding.advice
+
+
+async def test_locked_file_is_a_problem(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "_LOCK_SECONDS", 0.05)
+    with locked_for_all(path):
+        assert found(diagnose_file(path), "file", "another process holds the lock").severity == "problem"
+
+
+async def test_older_and_newer_formats_are_named(path: Path) -> None:
+    STEPS.append(lambda connection: None)
+    try:
+        finding = found(diagnose_file(path), "file", f"this version of backtest-mongo writes format {len(STEPS)}")
+        assert finding.severity == "note"
+        assert query(path, "PRAGMA user_version") == [(len(STEPS) - 1,)]
+        assert found(diagnose_file(path), "rows", "8 rows").severity == "ok"
+    finally:
+        STEPS.pop()
+    change(path, f"PRAGMA user_version={len(STEPS) + 1}")
+    assert found(diagnose_file(path), "file", f"has format {len(STEPS) + 1}").severity == "problem"
+
+
+@pytest.mark.parametrize(
+    ("version", "is_affected"),
+    [
+        ("3.6.23", False), ("3.7.0", True), ("3.40.1", True), ("3.44.5", True), ("3.44.6", False), ("3.45.0", True),
+        ("3.50.6", True), ("3.50.7", False), ("3.51.2", True), ("3.51.3", False), ("3.52.0", False), ("4.0.0", False),
+    ],
+)  # fmt: skip
+def test_versions_with_the_wal_reset_bug_are_named(version: str, is_affected: bool) -> None:
+    first, *others = check_versions(version)
+    assert f"SQLite {version}" in first.text
+    assert [finding.severity for finding in others] == ["warning"] * is_affected
+
+
+MOUNTS = """\
+22 1 259:2 / / rw,relatime shared:1 - ext4 /dev/root rw
+23 22 0:21 / /proc rw - proc proc rw
+41 22 0:35 / /mnt/share rw,relatime shared:20 - nfs4 host:/export rw,vers=4.2
+42 41 0:36 / /mnt/share/local rw - tmpfs tmpfs rw
+43 22 0:37 / /mnt/with\\040space rw - fuse.sshfs host:/ rw
+44 22 0:38 / /over rw - ext4 /dev/sdb rw
+45 44 0:39 / /over rw master:1 - cifs //host/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("/home/user/backtest.db", "ext4"),
+        ("/mnt/share/backtest.db", "nfs4"),
+        ("/mnt/sharex/backtest.db", "ext4"),
+        ("/mnt/share/local/backtest.db", "tmpfs"),
+        ("/mnt/with space/a/backtest.db", "fuse.sshfs"),
+        ("/over/backtest.db", "cifs"),
+    ],
+)
+def test_file_system_is_that_of_the_nearest_mount(tmp_path: Path, file: str, kind: str) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert find_file_system(file, mounts) == kind
+    assert find_file_system(file, tmp_path / "missing") is None
+
+
+def test_file_system_of_this_machine_is_found() -> None:
+    if os.path.exists("/proc/self/mountinfo"):
+        assert find_file_system("/proc/self") == "proc"
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"])
+async def test_network_file_system_is_a_problem(path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(sqlite_checks, "find_file_system", lambda path: kind)
+    finding = found(diagnose_file(path), "disk", f"network file system ({kind})")
+    assert (finding.severity, bool(finding.advice)) == ("problem", True)
+
+
+@pytest.mark.parametrize(
+    ("free", "severity"), [(10**6, "problem"), (10**8, "warning"), (6 * 10**8, "ok"), (10**12, "ok")]
+)
+async def test_free_space_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch, free: int, severity: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free))
+    assert found(diagnose_file(path), "disk", "are free").severity == severity
+
+
+async def test_disk_without_room_for_a_backup_is_noted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_checks, "_NO_BYTES", 0)
+    monkeypatch.setattr(sqlite_checks, "_FEW_BYTES", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1_000))
+    assert found(diagnose_file(path), "disk", "less than a backup").severity == "note"
+
+
+async def test_log_that_a_reader_holds_is_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_checks, "_LONG_LOG", 10_000)
+    monkeypatch.setattr(sqlite_checks, "_PAUSE", 0.0)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM [log-items]").fetchone()
+        await persist.log().write_log_data([{"id": f"late-{number}", "x": "y" * 1_000} for number in range(100)])
+        assert found(diagnose_file(path, read_only=True), "log", "").severity == "note"
+        finding = found(diagnose_file(path), "log", "can't be moved into the file")
+        assert (finding.severity, bool(finding.advice)) == ("warning", True)
+        reader.execute("ROLLBACK")
+        assert found(diagnose_file(path), "log", "all of it moved").severity == "note"
+    await backtest_mongo.close()
+    assert found(diagnose_file(path), "log", "").text == "write-ahead log: 0 B"
+
+
+async def test_what_is_wrong_with_the_file_s_place_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.link(path, path.with_name("second.db"))
+    put(Path(f"{path}.unfinished"), b"")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    diagnosis = diagnose_file(path)
+    assert found(diagnosis, "file", "hard links").severity == "warning"
+    assert found(diagnosis, "file", "backtest.db.unfinished").severity == "note"
+    assert found(diagnosis, "file", "may not write the file").severity == "problem"
+    assert found(diagnosis, "file", "may not write the directory").severity == "problem"
+
+
+async def test_file_without_a_write_ahead_log_is_noted(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    assert found(diagnose_file(path), "file", "journal mode is delete").severity == "note"
+
+
+async def test_rows_that_can_t_be_decoded_are_named(path: Path) -> None:
+    change(
+        path,
+        "UPDATE [log-items] SET payload='{'",
+        "UPDATE [memory-items] SET payload=CAST(x'ff' AS TEXT)",
+        "CREATE TABLE [order-book-items] (x)",
+        "INSERT INTO [order-book-items] VALUES (1)",
+        "CREATE TABLE [state-items] (x)",
+    )
+    diagnosis = diagnose_file(path)
+    finding = found(diagnosis, "rows", "log-items")
+    assert finding.text == (
+        "log-items: 7 rows can't be decoded: 0: it holds no JSON; 1: it holds no JSON; 2: it holds no JSON; "
+        "3: it holds no JSON; 4: it holds no JSON; and 2 more"
+    )
+    assert finding.severity == "problem"
+    assert found(diagnosis, "rows", "memory-items: 1 row can't be decoded: s, b, m").advice
+    assert found(diagnosis, "rows", "order-book-items: 1 row of a slot of your own").severity == "note"
+    assert found(diagnosis, "rows", "state-items: the table has other columns").severity == "problem"
+    assert not [finding for finding in diagnosis.findings if finding.area == "rows" and finding.severity == "ok"]
+
+
+async def test_damaged_blocks_and_impossible_candles_are_named(path: Path) -> None:
+    ((data,),) = query(path, "SELECT candles FROM [candle-items] WHERE symbol='ETH'")
+    infinite = data[:16] + b"\0\0\0\0\0\0\xf0\x7f" + data[24:]
+    change(
+        path,
+        "UPDATE [candle-items] SET candles=x'00' WHERE symbol='BTC' AND start=0",
+        "UPDATE [candle-items] SET [rows]=3 WHERE symbol='BTC' AND start>0",
+        f"UPDATE [candle-items] SET candles=x'{infinite.hex()}' WHERE symbol='ETH'",
+    )
+    diagnosis = diagnose_file(path)
+    finding = found(diagnosis, "candles", "2 blocks can't be read")
+    assert finding.severity == "problem"
+    assert "x BTC 1m, from 1970-01-01T00:00:00Z: it has the length of no number of candles" in finding.text
+    assert "x BTC 1m, from 1970-01-01T08:32:00Z: its columns don't fit its candles" in finding.text
+    assert found(diagnosis, "candles", "1 series with impossible candles: x ETH 1h: 1").severity == "warning"
+
+
+async def test_check_that_fails_stops_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "disk_usage", refuse)
+    diagnosis = diagnose_file(path)
+    assert found(diagnosis, "disk", "space: could not be checked").severity == "warning"
+    assert found(diagnosis, "candles", "602 candles").severity == "ok"
+
+
+async def test_command_prints_findings_and_ends_with_their_status(path: Path) -> None:
+    done = invoke("doctor", "--sqlite", path)
+    assert done.code == 0
+    assert "quick_check: ok" in done.out
+    done = invoke("doctor", "--sqlite", path, "--thorough", "--json")
+    printed = json.loads(done.out)
+    assert (done.code, printed["ok"], printed["facts"]["path"]) == (0, True, str(path))
+    assert any(finding["text"] == "integrity_check: ok" for finding in printed["findings"])
+    change(path, "UPDATE [log-items] SET payload='{' WHERE entryId='1'")
+    done = invoke("doctor", "--sqlite", path)
+    assert done.code == 1
+    assert "can't be decoded" in done.out
+    done = invoke("doctor", "--thorough")
+    assert done.code == 2
+    assert "needs --sqlite" in done.error
