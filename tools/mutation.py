@@ -63,12 +63,7 @@ OWN_TESTS: Final = {
         "tests/core/test_connection_strings.py",
         "tests/telemetry/test_stats.py",
     ),
-    "connection.operation": (
-        "tests/mongo/test_batching.py",
-        "tests/mongo/test_retries.py",
-        "tests/connection/test_command_guard.py",
-        "tests/connection/test_id_cache.py",
-    ),
+    "connection.operation": ("tests/connection/test_operation.py",),
     "connection.readiness": ("tests/connection/test_wait_for_init.py", "tests/core/test_redis_url.py"),
     "connection.redis_clients": (
         "tests/core/test_redis_url.py",

@@ -123,5 +123,5 @@ def test_payload_s_own_object_in_one_of_these_forms_is_marked_as_literal(text: s
 
 @pytest.mark.parametrize("text", ["1e999", '{"v":[-1e999]}'])
 def test_number_that_is_too_large_for_a_double_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="^a number is too large for a double$"):
+    with pytest.raises(ValueError, match=r"^a number is too large for a double$"):
         decode_extended(text)
