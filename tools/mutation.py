@@ -64,7 +64,7 @@ OWN_TESTS: Final = {
         "tests/telemetry/test_stats.py",
     ),
     "connection.operation": ("tests/connection/test_operation.py",),
-    "connection.readiness": ("tests/connection/test_wait_for_init.py", "tests/core/test_redis_url.py"),
+    "connection.readiness": ("tests/connection/test_wait_for_init.py", "tests/connection/test_redis_outage.py"),
     "connection.redis_clients": (
         "tests/core/test_redis_url.py",
         "tests/connection/test_shared_redis.py",

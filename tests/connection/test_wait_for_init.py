@@ -47,7 +47,9 @@ async def test_wait_for_init_names_the_missing_servers_without_credentials(
         await wait_for_init()
     text = str(caught.value)
     assert "MongoDB at 127.0.0.1:1 did not answer within 0.3 s" in text
-    assert "Redis at 127.0.0.1:2 did not answer within 0.3 s" in text
+    assert "; Redis at 127.0.0.1:2 did not answer within 0.3 s: ConnectionError" in text
+    hint = "check that it runs, and its address, user and password; wait_for_init can be called again"
+    assert caught.value.hint == hint
     assert "s3cr3t" not in text + repr(caught.value)
     await close()
 
@@ -103,6 +105,22 @@ async def test_wait_for_init_ends_with_its_caller_s_timeout(on_failing: FailingS
         await wait_for_init()
     assert "did not answer within" in str(caught.value)
     assert "within 15 s" not in str(caught.value)
+
+
+async def test_server_that_denies_access_is_reported_at_once(on_failing: FailingServer) -> None:
+    on_failing.fail("ping", mode="alwaysOn", errorCode=13)
+    with pytest.raises(InitError, match=r"^wait_for_init: MongoDB at \S+ denies access: error 13"):
+        await wait_for_init()
+    on_failing.end()
+    await wait_for_init()
+
+
+async def test_servers_that_have_answered_are_not_asked_again(on_failing: FailingServer, unique: str) -> None:
+    await wait_for_init()
+    on_failing.fail("ping", mode="alwaysOn", errorCode=13)
+    await StateAdapter(unique, "b").wait_for_init()
+    with pytest.raises(InitError):
+        await wait_for_init()
 
 
 async def _free_port() -> int:
