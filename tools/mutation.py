@@ -49,7 +49,8 @@ OWN_TESTS: Final = {
     "connection.hub": (
         "tests/connection/test_hub.py",
         "tests/connection/test_close.py",
-        "tests/connection/test_hub_registry.py",
+        "tests/mongo/test_routing.py",
+        "tests/telemetry/test_stats.py",
     ),
     "connection.hub_registry": (
         "tests/connection/test_hub_registry.py",
