@@ -126,7 +126,7 @@ print(*mutate_file_contents(sys.argv[1], Path(sys.argv[1]).read_text()).mutant_n
 """
 #: Which tests are run at all.
 MARKS: Final = "not other_driver and not packages"
-PYTEST_ARGUMENTS: Final = ("--timeout", "120", "-p", "no:cacheprovider", "-p", "tools.mutation_plugin")
+PYTEST_ARGUMENTS: Final = ("--timeout", "60", "-p", "no:cacheprovider", "-p", "tools.mutation_plugin")
 #: How much longer than the unchanged code a mutant may take, in seconds and as a factor, before it is stopped.
 PAUSE: Final = 3.0
 SLOWDOWN: Final = 10.0
