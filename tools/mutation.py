@@ -52,11 +52,7 @@ OWN_TESTS: Final = {
         "tests/mongo/test_routing.py",
         "tests/telemetry/test_stats.py",
     ),
-    "connection.hub_registry": (
-        "tests/connection/test_hub_registry.py",
-        "tests/connection/test_close.py",
-        "tests/connection/test_hub.py",
-    ),
+    "connection.hub_registry": ("tests/connection/test_loop_guards.py", "tests/connection/test_hub.py"),
     "connection.id_cache": ("tests/connection/test_id_cache.py",),
     "connection.loop_clock": ("tests/connection/test_loop_clock.py",),
     "connection.mongo_clients": (
