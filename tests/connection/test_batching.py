@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -20,7 +22,7 @@ from backtest_mongo.connection.batching import (
     Lanes,
     Queue,
 )
-from backtest_mongo.connection.operation import Attempts, seconds_left
+from backtest_mongo.connection.operation import Attempts, attempt, seconds_left
 from backtest_mongo.core.counters import RoundTrips
 from backtest_mongo.core.observation import ObservedOperation, current_operation
 
@@ -437,6 +439,73 @@ async def test_steps_have_one_deadline_unless_they_are_long(requests: Requests, 
     await asyncio.gather(*tasks)
 
 
+async def test_steps_have_their_place_in_the_order_of_keys_and_their_error_its_name(requests: Requests) -> None:
+    queue = make_queue(Lanes(8), requests)
+
+    async def steps() -> None:
+        await requests.wait(["steps"])
+        raise OperationFailure("refused", 1)
+
+    async def work(attempts: Attempts) -> None:
+        await steps()
+
+    first = call(queue, 1, "a")
+    running = [
+        asyncio.ensure_future(queue.run_steps(steps, "sealing", "key", ["a", "b"])),
+        asyncio.ensure_future(queue.run(work, "deleting", "other", ["b"])),
+    ]
+    await turns()
+    last = call(queue, 2, "b")
+    await turns()
+    assert requests.sent == [[1]]
+    requests.end(0)
+    await turns()
+    assert requests.sent == [[1], ["steps"]]
+    await requests.end_all()
+    assert requests.sent == [[1], ["steps"], ["steps"], [2]]
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["sealing key: refused", "deleting other: refused"]
+    assert await asyncio.gather(first, last) == [10, 20]
+
+
+async def test_answers_are_counted_for_the_queue_and_for_its_lanes(requests: Requests) -> None:
+    lanes = Lanes(8)
+    one, two = make_queue(lanes, requests, LONG), make_queue(lanes, requests, LONG)
+
+    async def work(attempts: Attempts) -> None:
+        return None
+
+    async def steps() -> None:
+        for _ in range(2):
+            with one.bound_request():
+                await attempt(work)
+        one.note_answer()
+
+    await one.run_steps(steps, "sealing", is_long=True)
+    assert (one.answers, two.answers, lanes.answers) == (3, 0, 3)
+    await two.run(work, "sealing")
+    two.note_answer()
+    assert (one.answers, two.answers, lanes.answers, lanes.total_answers) == (3, 2, 5, 5)
+
+
+async def test_nothing_is_kept_of_calls_that_were_answered(requests: Requests) -> None:
+    class Item:
+        pass
+
+    async def send(calls: list[Call[Any, Any]], attempts: Attempts) -> None:
+        for each in calls:
+            each.answer(None)
+
+    queue = make_queue(Lanes(8), requests)
+    queue.send = send
+    items = [Item() for _ in range(3)]
+    kept = [weakref.ref(item) for item in items]
+    await asyncio.gather(*(call(queue, item, "a") for item in items))
+    del items
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * 3
+
+
 # Preparing and confirming
 
 
@@ -513,11 +582,25 @@ async def test_each_call_has_its_own_error_in_a_list(requests: Requests) -> None
                 one.answer(one.item)
 
     queue.send = send
-    calls = [Call[Any, Any](number, "writing", f"k{number}") for number in range(5)]
+    calls = [Call[Any, Any](number, "writing", f"k{number}") for number in range(6)]
     outcomes = await queue.call_all(calls)
     assert [outcomes[number] for number in (0, 2, 4)] == [0, 2, 4]
-    assert [str(outcomes[number]) for number in (1, 3)] == ["writing k1: lost", "writing k3: lost"]
-    assert (lanes.unknown, lanes.calls) == (1, 0)  # the other one is known not to be applied
+    assert [str(outcomes[number]) for number in (1, 3, 5)] == [f"writing k{number}: lost" for number in (1, 3, 5)]
+    assert (lanes.unknown, lanes.calls) == (2, 0)  # the first one is known not to be applied
+
+
+async def test_error_of_a_request_is_that_of_the_calls_that_have_no_outcome_of_their_own(requests: Requests) -> None:
+    queue = make_queue(Lanes(8), requests)
+
+    async def send(calls: list[Call[Any, Any]], attempts: Attempts) -> None:
+        calls[0].answer("fine")
+        calls[1].fail(StoreError("its own"))
+        raise OperationFailure("refused", 1)
+
+    queue.send = send
+    outcomes = await queue.call_all([Call[Any, Any](number, "writing", f"k{number}") for number in range(3)])
+    assert outcomes[0] == "fine"
+    assert [str(outcome) for outcome in outcomes[1:]] == ["its own", "writing k2: refused"]
 
 
 async def test_error_that_is_not_the_driver_s_is_raised_as_it_is(requests: Requests) -> None:
@@ -631,6 +714,54 @@ async def test_calls_behind_one_without_an_answer_fail_as_not_sent(requests: Req
     await turns()
     requests.end(1)
     assert await again == 30
+
+
+async def test_calls_wait_as_long_as_their_queue_gets_answers_and_not_longer(requests: Requests) -> None:
+    queue = make_queue(Lanes(1), requests, SHORT)
+    tasks = [call(queue, number, "a") for number in range(8)]
+    await turns()
+    for number in range(6):
+        # Half a deadline, by the clock of the loop: if that is held up, the calls wait longer too.
+        await asyncio.sleep(SHORT / 2)
+        requests.end(number)
+        await turns()
+    assert requests.sent == [[number] for number in range(7)]
+    with pytest.raises(StoreUnavailableError, match="writing k7: it answered nothing"):
+        await tasks[7]
+    requests.end(6)
+    assert await asyncio.gather(*tasks[:7]) == [10 * number for number in range(7)]
+
+
+async def test_calls_without_a_lane_fail_if_those_who_have_it_get_no_answer(requests: Requests) -> None:
+    lanes = Lanes(1)
+    one, two = make_queue(lanes, requests, SHORT), make_queue(lanes, requests, SHORT)
+    first = call(one, 0)
+    await turns()
+    with pytest.raises(StoreUnavailableError, match="writing k1: it answered nothing"):
+        await call(two, 1)
+    requests.end(0)
+    assert await first == 0
+    assert (requests.sent, lanes.is_idle) == ([[0]], True)
+
+
+async def test_answers_of_other_queues_help_none_that_waits_for_its_own(requests: Requests) -> None:
+    lanes = Lanes(2)
+    one, two = make_queue(lanes, requests, SHORT), make_queue(lanes, Requests(), SHORT)
+
+    async def answer(calls: list[Call[Any, Any]], attempts: Attempts) -> None:
+        for each in calls:
+            each.answer(None)
+
+    two.send = answer
+    first = call(one, 0, "a")
+    await turns()
+    behind = call(one, 1, "a")
+    while not behind.done():
+        await call(two, 2)
+    with pytest.raises(StoreUnavailableError, match="writing k1: it answered nothing"):
+        await behind
+    requests.end(0)
+    assert await first == 0
 
 
 # Observed operations
