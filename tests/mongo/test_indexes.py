@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from backtest_mongo import IndexConflictError, LogAdapter, SessionAdapter, SlotSpec, StateAdapter, StoreError
+from backtest_mongo import (
+    IndexConflictError,
+    LogAdapter,
+    NotificationAdapter,
+    SessionAdapter,
+    SlotSpec,
+    StateAdapter,
+    StoreError,
+)
 from backtest_mongo.mongo.indexes import indexes
 from tests.conftest import Deployment
 from tests.support import uniform
@@ -34,6 +42,15 @@ async def test_first_use_creates_our_indexes_and_no_others(deployment: Deploymen
     del found["_id_"]
     made = {tuple(index["key"]): bool(index.get("unique")) for index in found.values()}
     assert made == indexes(spec)
+
+
+def test_newest_rows_of_each_context_have_an_index() -> None:
+    assert indexes(NotificationAdapter.spec) == {
+        (("backtest", 1), ("notificationId", 1)): True,
+        (("backtest", 1), ("createDate", 1), ("_id", 1)): False,
+    }
+    assert indexes(LogAdapter.spec) == {(("entryId", 1),): True, (("createDate", 1), ("_id", 1)): False}
+    assert indexes(StateAdapter.spec) == {(("signalId", 1), ("bucketName", 1)): True}
 
 
 async def test_indexes_coexist_with_those_of_the_node_package(
