@@ -92,10 +92,9 @@ OWN_TESTS: Final = {
     "mongo.change_decoder": ("tests/mongo/test_change_decoder.py",),
     "mongo.change_stream": ("tests/mongo/test_watch.py", "tests/mongo/test_watch_outage.py"),
     "mongo.collection": (
+        "tests/mongo/test_collection.py",
         "tests/mongo/test_batching.py",
-        "tests/mongo/test_indexes.py",
         "tests/mongo/test_routing.py",
-        "tests/mongo/test_undecodable_rows.py",
     ),
     "mongo.indexes": ("tests/mongo/test_indexes.py",),
     "mongo.migrations": ("tests/mongo/test_migrate.py",),
