@@ -230,7 +230,7 @@ async def test_lanes_stay_shut_until_those_before_are_idle(requests: Requests) -
     await turns()
     assert requests.sent == [[1], [3], [2]]
     await requests.end_all()
-    assert await asyncio.gather(first, second, late) == [10, 20, 30]
+    assert [*await asyncio.gather(first, second, late)] == [10, 20, 30]
     # What is called on the former ones from now on is not waited for.
     tasks = [call(old, 4), call(queue, 5)]
     await turns()
@@ -465,7 +465,7 @@ async def test_steps_have_their_place_in_the_order_of_keys_and_their_error_its_n
     assert requests.sent == [[1], ["steps"], ["steps"], [2]]
     outcomes = await asyncio.gather(*running, return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["sealing key: refused", "deleting other: refused"]
-    assert await asyncio.gather(first, last) == [10, 20]
+    assert [*await asyncio.gather(first, last)] == [10, 20]
 
 
 async def test_answers_are_counted_for_the_queue_and_for_its_lanes(requests: Requests) -> None:

@@ -177,7 +177,7 @@ async def test_guard_that_was_closed_sends_nothing() -> None:
 
 async def test_command_whose_cancellation_gets_lost_is_aborted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_guard, "COMMAND_SECONDS", 0.06)
-    lost = []
+    lost: list[int] = []
 
     async def lose_two() -> Any:
         while len(lost) < 2:

@@ -98,10 +98,11 @@ def test_colors_are_for_terminals_that_want_them(
 ) -> None:
     structlog.reset_defaults()
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(sys, "stderr", stream())
+    shown = stream()
+    monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setenv("NO_COLOR", no_color)
     log().warning("event", field=1)
-    written = sys.stderr.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    written = shown.getvalue()
     assert "event" in written
     assert ("\x1b[" in written) is is_colored
 

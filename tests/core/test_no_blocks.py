@@ -22,7 +22,7 @@ async def test_nothing_is_sealed_and_nothing_is_damaged() -> None:
 
 async def test_adapter_reports_that_there_is_nothing_to_seal() -> None:
     persist.use_dummy()
-    candle: CandleAdapter = persist.candle(*CONTEXT)
+    candle: CandleAdapter = persist.candle("BTCUSDT", "1m", "binance")
     seen: list[Any] = []
     assert await candle.seal(seen.append) == SealReport(0, 0)
     assert await candle.verify(repair=True, progress=seen.append) == VerifyReport(0, 0, {}, 0)
