@@ -334,7 +334,7 @@ async def test_reservation_takes_its_place_in_the_order(requests: Requests) -> N
     async def use() -> None:
         async with place:
             entered.set()
-            assert await asyncio.gather(call(queue, 4), call(queue, 5)) == [40, 50]
+            assert [*await asyncio.gather(call(queue, 4), call(queue, 5))] == [40, 50]
 
     using = asyncio.ensure_future(use())
     await turns()

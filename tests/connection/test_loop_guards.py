@@ -123,6 +123,19 @@ async def test_hub_of_a_replaced_configuration_is_closed_and_another_one_made() 
     assert known_hubs() == {}
 
 
+async def test_writes_over_another_configuration_wait_for_those_before_on_the_same_loop(
+    elsewhere: asyncio.AbstractEventLoop,
+) -> None:
+    theirs = asyncio.run_coroutine_threadsafe(use(), elsewhere).result()
+    first = current_hub()
+    with first.writes.hold(), theirs.writes.hold():
+        first.writes.answers, theirs.writes.answers = 3, 40
+        set_config(CC_REDIS_PORT=2)
+        assert current_hub().writes.total_answers == 3
+    await close_hub()
+    asyncio.run_coroutine_threadsafe(close_hub(), elsewhere).result()
+
+
 async def test_hubs_of_other_loops_stay_open(elsewhere: asyncio.AbstractEventLoop) -> None:
     def there(work: object) -> Hub:
         return asyncio.run_coroutine_threadsafe(work, elsewhere).result()  # type: ignore[arg-type]
@@ -185,4 +198,14 @@ async def test_deleted_candles_are_dropped_on_every_loop(elsewhere: asyncio.Abst
     assert [await count(ours), await count(former)] == [0, 0]
     assert asyncio.run_coroutine_threadsafe(count(theirs), elsewhere).result() == 0
     asyncio.run_coroutine_threadsafe(close_hub(), elsewhere).result()
+    await close_hub()
+
+
+async def test_loop_that_has_ended_holds_up_no_deletion() -> None:
+    hub = current_hub()
+    ended = await asyncio.to_thread(asyncio.run, use())
+    assert ended.loop in known_hubs()
+    forget_candles(hub, CONTEXT)
+    with pytest.warns(ResourceWarning):
+        release_ended()
     await close_hub()
