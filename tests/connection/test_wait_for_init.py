@@ -7,6 +7,7 @@ from typing import Any
 
 import pymongo
 import pytest
+import structlog
 
 from backtest_mongo import InitError, SignalAdapter, StateAdapter, close, setup, wait_for_init
 from backtest_mongo.connection import hub_registry, readiness
@@ -37,6 +38,7 @@ async def test_wait_for_init_names_the_missing_servers_without_credentials(
     driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "INIT_SECONDS", 0.3)
+    monkeypatch.setattr(readiness, "COMMAND_SECONDS", 0.1)  # for a Redis that is not required
     await setup(
         CC_MONGO_CONNECTION_STRING="mongodb://user:s3cr3t@127.0.0.1:1/x",
         CC_REDIS_PORT=2,
@@ -97,6 +99,24 @@ async def test_wait_for_init_waits_for_a_server_that_starts_late(config: dict[st
 async def test_wait_for_init_waits_for_a_slow_server(on_failing: FailingServer) -> None:
     on_failing.fail("ping", mode={"times": 2}, errorCode=50)  # MaxTimeMSExpired
     await wait_for_init()
+
+
+async def test_server_that_stays_slow_is_reported_as_such(
+    on_failing: FailingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "INIT_SECONDS", 0.5)
+    on_failing.fail("ping", errorCode=50)  # MaxTimeMSExpired
+    with pytest.raises(InitError, match=r"MongoDB at \S+ did not answer within 0.5 s: (error 50|TimeoutError)"):
+        await wait_for_init()
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_nothing_is_logged_of_servers_that_answer(config: dict[str, Any], required: bool) -> None:
+    await setup({**config, "CC_REDIS_REQUIRED": required})
+    with structlog.testing.capture_logs() as lines:
+        await wait_for_init()
+    assert lines == []
+    await close()
 
 
 async def test_wait_for_init_ends_with_its_caller_s_timeout(on_failing: FailingServer) -> None:
