@@ -75,6 +75,23 @@ async def test_database_is_read_from_the_primary_with_the_configured_concern(dri
         assert database.write_concern.document == {"w": "majority"}
 
 
+@pytest.mark.parametrize(
+    ("options", "concern"),
+    [
+        ("w=1", {"w": 1}),
+        ("w=1&journal=false", {"w": 1, "j": False}),
+        ("w=2&wtimeoutMS=5", {"w": 2, "wtimeout": 5}),
+        ("journal=true", {"w": "majority", "j": True}),
+    ],
+)
+async def test_write_concern_of_the_uri_is_kept(
+    driver: str, clients: list[Any], options: str, concern: dict[str, Any]
+) -> None:
+    config = make_config(driver, f"mongodb://127.0.0.1:1/x?{options}")
+    clients.append(make_mongo_client(config))
+    assert open_database(clients[0], config).write_concern.document == concern
+
+
 BAD = [
     (
         "?w=0",

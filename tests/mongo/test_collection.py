@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
+import bson
 import pytest
+from pymongo.errors import OperationFailure
 
 from backtest_mongo import CandleAdapter, StateAdapter, StoreError, StoreUnavailableError
+from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.specs import Key
 from backtest_mongo.mongo import collection
-from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
+from backtest_mongo.mongo.collection import PAGE, SlotCollection, aggregate, aggregate_raw, split_keys
 from tests.conftest import Deployment
 from tests.support.failing_servers import FailingServer
 from tests.support.uniform import WHEN
@@ -105,6 +109,34 @@ async def test_error_without_an_answer_names_the_row(deployment: Deployment, uni
     assert current_hub().config.CC_MONGO_CONNECTION_STRING.hosts in str(error)
 
 
+async def test_server_that_is_not_the_primary_is_refused_by_its_address(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = SlotCollection(current_hub(), SPEC)
+    await slot.check_role("watching")  # of one that is
+    monkeypatch.setattr(Hub, "is_secondary", True)
+    hosts = re.escape(current_hub().config.CC_MONGO_CONNECTION_STRING.hosts)
+    with pytest.raises(StoreUnavailableError, match=f"^state: watching failed: MongoDB at {hosts} is unavailable"):
+        await slot.check_role("watching")
+    with pytest.raises(StoreUnavailableError, match=r"^state: reading failed: .* it is not the primary"):
+        slot.refuse_secondary()
+
+
+# Aggregations
+
+
+async def test_aggregation_gives_all_documents_decoded_or_as_they_are_sent(deployment: Deployment, unique: str) -> None:
+    contexts = [(unique, f"b{number}") for number in range(250)]  # more than the first reply
+    await StateAdapter.write_many([(context, {"n": n}) for n, context in enumerate(contexts)], WHEN)
+    documents = SlotCollection(current_hub(), SPEC).documents
+    pipeline: list[dict[str, Any]] = [{"$project": {"n": "$payload.n", "_id": 0}}, {"$sort": {"n": 1}}]
+    expected = [{"n": number} for number in range(250)]
+    assert await aggregate(documents, pipeline) == expected
+    replies = await aggregate_raw(documents, pipeline)
+    assert [row for reply in replies for row in bson.decode_all(reply)] == expected
+    assert await aggregate_raw(documents, [{"$match": {"n": 1}}]) == []
+
+
 # Indexes
 
 
@@ -154,6 +186,15 @@ async def test_indexes_that_could_not_be_created_are_tried_again(deployment: Dep
     assert not slot.is_indexed
     await slot.prepare()
     assert slot.is_indexed
+
+
+async def test_error_while_indexes_are_created_says_so(deployment: Deployment) -> None:
+    async def create() -> None:
+        raise OperationFailure("no", 20)
+
+    slot = SlotCollection(current_hub(), SPEC, create_indexes=create)
+    with pytest.raises(StoreError, match=r"^state: preparing the indexes failed: MongoDB answered with error 20"):
+        await slot.write("writing", _nothing)
 
 
 async def _nothing(_: Any) -> None:
