@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from bson import Binary, Code, Int64, ObjectId, Timestamp
 from hypothesis import HealthCheck, given, settings
 
-from backtest_mongo.core.extended_json import decode_extended, encode_extended, from_json, thaw, to_json
+from backtest_mongo.core.extended_json import decode_extended, encode_extended, from_json, thaw, to_iso, to_json
 from backtest_mongo.core.payload import CODEC, freeze
 from tests.core.test_payloads import payloads, same, stored
 
@@ -77,6 +78,17 @@ def test_value_has_its_form_and_comes_back(value: Any, text: str) -> None:
     assert same(from_json(f'{{"v":{text}}}'), {"v": value})
 
 
+def test_date_is_in_utc_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        text = to_iso(datetime(2024, 1, 2, 3, 4, 5, 678_900, timezone(timedelta(hours=-5))))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert text == "2024-01-02T08:04:05.678Z"
+
+
 def test_nan_of_other_bits_comes_back_as_itself() -> None:
     (value,) = struct.unpack("d", struct.pack("Q", 0x7FF8_0000_0000_0001))
     text = to_json({"v": value})
@@ -95,6 +107,11 @@ LOOKALIKES = [
     '{"$binary":{"base64":"YWI=","subType":"05"}}',
     '{"$binary":{"base64":"YWI=","subType":"00","more":1}}',
     '{"$binary":{"base64":"Y W I =","subType":"00"}}',
+    '{"$binary":{"base64":"YWI=","subType":5}}',
+    '{"$binary":{"base64":5,"subType":"00"}}',
+    '{"$binary":null}',
+    '{"$binary":["base64"]}',
+    '{"$bson":"D w A A"}',
     '{"$oid":5}',
     '{"$oid":"0123456789ABCDEF01234567"}',
     '{"$oid":"short"}',
