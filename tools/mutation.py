@@ -91,6 +91,7 @@ OWN_TESTS: Final = {
     "mongo.indexes": ("tests/mongo/test_indexes.py",),
     "mongo.migrations": ("tests/mongo/test_migrate.py",),
     "mongo.store": (
+        "tests/mongo/test_store.py",
         "tests/mongo/test_batching.py",
         "tests/mongo/test_retries.py",
         "tests/mongo/test_routing.py",

@@ -78,14 +78,12 @@ def test_value_has_its_form_and_comes_back(value: Any, text: str) -> None:
     assert same(from_json(f'{{"v":{text}}}'), {"v": value})
 
 
-def test_date_is_in_utc_wherever_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    time.tzset()
-    try:
-        text = to_iso(datetime(2024, 1, 2, 3, 4, 5, 678_900, timezone(timedelta(hours=-5))))
-    finally:
-        monkeypatch.undo()
+def test_date_is_in_utc_wherever_it_is_written() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
         time.tzset()
+        text = to_iso(datetime(2024, 1, 2, 3, 4, 5, 678_900, timezone(timedelta(hours=-5))))
+    time.tzset()
     assert text == "2024-01-02T08:04:05.678Z"
 
 
