@@ -41,12 +41,25 @@ LEFT_OUT: Final = (
 URL_TESTS: Final = ("connection_strings", "login_databases", "mongo_uri", "redis_url")
 #: Tests of a module that are enough to judge it, and take less time than all those of its room.
 OWN_TESTS: Final = {
+    "connection.batching": ("tests/connection/test_batching.py", "tests/mongo/test_batching.py"),
     "connection.breaker": ("tests/connection/test_breaker.py",),
     "connection.candle_cache": ("tests/connection/test_candle_cache.py",),
     "connection.command_guard": ("tests/connection/test_command_guard.py", "tests/connection/test_breaker.py"),
     "connection.driver_errors": ("tests/connection/test_driver_errors.py",),
+    "connection.hub": (
+        "tests/connection/test_hub.py",
+        "tests/connection/test_close.py",
+        "tests/mongo/test_routing.py",
+        "tests/telemetry/test_stats.py",
+    ),
+    "connection.hub_registry": ("tests/connection/test_loop_guards.py", "tests/connection/test_hub.py"),
     "connection.id_cache": ("tests/connection/test_id_cache.py",),
     "connection.loop_clock": ("tests/connection/test_loop_clock.py",),
+    "connection.mongo_clients": ("tests/connection/test_mongo_clients.py",),
+    "connection.operation": ("tests/connection/test_operation.py",),
+    "connection.readiness": ("tests/connection/test_wait_for_init.py", "tests/connection/test_redis_outage.py"),
+    "connection.redis_clients": ("tests/connection/test_redis_clients.py", "tests/core/test_redis_url.py"),
+    "connection.redis_cluster": ("tests/connection/test_redis_cluster.py",),
     "core.arrays": ("tests/core/test_arrays.py",),
     "core.cancellation": ("tests/core/test_cancellation.py",),
     "core.candle_headers": ("tests/core/test_candle_headers.py",),
@@ -54,11 +67,14 @@ OWN_TESTS: Final = {
     "core.config": ("tests/core/test_config.py", "tests/core/test_connection_strings.py"),
     "core.control_characters": ("tests/core/test_control_characters.py",),
     "core.counters": ("tests/core/test_counters.py",),
+    "core.extended_json": ("tests/core/test_extended_json.py",),
     "core.frame_input": ("tests/core/test_frame_input.py",),
     "core.frames": ("tests/core/test_frames.py",),
     "core.gaps": ("tests/core/test_gaps.py",),
     "core.interval_grid": ("tests/core/test_interval_grid.py", "tests/core/test_gaps.py"),
     "core.log": ("tests/core/test_log.py",),
+    "core.no_blocks": ("tests/core/test_no_blocks.py",),
+    "core.observation": ("tests/core/test_observation.py",),
     "core.payload": ("tests/core/test_payload_checks.py",),
     "core.simulation_time": ("tests/core/test_simulation_time.py",),
     "core.specs": ("tests/core/test_specs.py",),
@@ -66,7 +82,27 @@ OWN_TESTS: Final = {
     "core.time_zones": ("tests/core/test_time_zones.py",),
     "core.urls": tuple(f"tests/core/test_{name}.py" for name in URL_TESTS),
     "mongo.change_decoder": ("tests/mongo/test_change_decoder.py",),
+    "mongo.change_stream": ("tests/mongo/test_watch.py", "tests/mongo/test_watch_outage.py"),
+    "mongo.collection": (
+        "tests/mongo/test_collection.py",
+        "tests/mongo/test_batching.py",
+        "tests/mongo/test_routing.py",
+    ),
+    "mongo.indexes": ("tests/mongo/test_indexes.py",),
+    "mongo.migrations": ("tests/mongo/test_migrate.py",),
+    "mongo.store": (
+        "tests/mongo/test_store.py",
+        "tests/mongo/test_batching.py",
+        "tests/mongo/test_retries.py",
+        "tests/mongo/test_routing.py",
+        "tests/mongo/test_undecodable_rows.py",
+        "tests/contract/test_contract.py",
+    ),
+    "mongo.undecodable": ("tests/mongo/test_undecodable_rows.py",),
+    "mongo.watch": ("tests/mongo/test_watch.py",),
 }
+#: Modules that are judged by tests which are marked as heavy, too: without them hardly any test would be left.
+WITH_HEAVY: Final = frozenset({"connection.redis_cluster"})
 #: Tests of other modules that are not in the directory of their room.
 OTHER_TESTS: Final = {"core.store_protocols": ("tests/contract/test_contract.py",)}
 #: Prints the names that mutmut gives to the mutants of a file.
@@ -76,10 +112,9 @@ from pathlib import Path
 from mutmut.mutation.file_mutation import mutate_file_contents
 print(*mutate_file_contents(sys.argv[1], Path(sys.argv[1]).read_text()).mutant_names, sep="\\n")
 """
-PYTEST_ARGUMENTS: Final = (
-    *("-m", "not heavy and not other_driver and not packages", "--timeout", "120"),
-    *("-p", "no:cacheprovider", "-p", "tools.mutation_plugin"),
-)
+#: Which tests are run at all.
+MARKS: Final = "not other_driver and not packages"
+PYTEST_ARGUMENTS: Final = ("--timeout", "60", "-p", "no:cacheprovider", "-p", "tools.mutation_plugin")
 #: How much longer than the unchanged code a mutant may take, in seconds and as a factor, before it is stopped.
 PAUSE: Final = 3.0
 SLOWDOWN: Final = 10.0
@@ -170,9 +205,10 @@ def _groups(modules: list[str], tests: list[str] | None) -> list[list[str]]:
     """Return the modules whose mutants are tested in one run: starting one takes longer than testing some of them."""
     if tests is not None:
         return [modules]
-    groups: dict[tuple[str, bool], list[str]] = {}
+    groups: dict[tuple[str, bool, bool], list[str]] = {}
     for module in modules:
-        groups.setdefault((module.partition(".")[0], module in OWN_TESTS), []).append(module)
+        kind = (module.partition(".")[0], module in OWN_TESTS, module in WITH_HEAVY)
+        groups.setdefault(kind, []).append(module)
     return list(groups.values())
 
 
@@ -184,6 +220,7 @@ def _tests(module: str) -> tuple[str, ...]:
 def _test(modules: list[str], environment: dict[str, str], options: argparse.Namespace) -> list[Outcome]:
     sources = {module: f"backtest_mongo/{module.replace('.', '/')}.py" for module in modules}
     tests = options.tests or sorted({test for module in modules for test in _tests(module)})
+    marks = MARKS if WITH_HEAVY.intersection(modules) else f"not heavy and {MARKS}"
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
         project = Path(directory) / "project"
         shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*LEFT_OUT))
@@ -192,7 +229,7 @@ def _test(modules: list[str], environment: dict[str, str], options: argparse.Nam
             "source_paths": ["backtest_mongo"],
             "only_mutate": list(sources.values()),
             "also_copy": copied,
-            "pytest_add_cli_args": PYTEST_ARGUMENTS,
+            "pytest_add_cli_args": ("-m", marks, *PYTEST_ARGUMENTS),
             "pytest_add_cli_args_test_selection": tests,
             # Mutants are tested in forks of a process that has imported the tests and run none of them.
             "process_isolation": "forkserver",

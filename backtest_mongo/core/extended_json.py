@@ -151,7 +151,7 @@ def _decode(value: Any) -> Any:
         if decode is not None:
             with suppress(ValueError, TypeError, KeyError, ArithmeticError, BSONError):
                 decoded = decode(held)
-                if _encode(decoded) == value:
+                if _encode(decoded) == value:  # exactly as this library writes it
                     return decoded
             # Otherwise it is a payload's own object, which only looks like extended JSON.
     return _decode_items(value)
@@ -192,12 +192,6 @@ def parse_date(text: str) -> datetime:
     return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=utc)
 
 
-def _to_bytes(held: Any) -> bytes:
-    if set(held) != {"base64", "subType"} or held["subType"] != "00":
-        raise ValueError(held)
-    return b64decode(held["base64"], validate=True)
-
-
 def _to_literal(held: Any) -> None:
     raise ValueError(held)  # one of this library's has been decoded before
 
@@ -223,10 +217,10 @@ _ENCODERS: Final[dict[Any, Callable[[Any], Any]]] = {
 _DECODERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "$numberDouble": _decode_str(_NUMBERS.__getitem__),
     "$date": _decode_str(parse_date),
-    "$binary": _to_bytes,
+    "$binary": lambda held: b64decode(held["base64"]),
     "$uuid": _decode_str(UUID),
     "$numberDecimal": _decode_str(Decimal),
     "$oid": _decode_str(ObjectId),
-    _BSON: _decode_str(lambda held: bson.decode(b64decode(held, validate=True), CODEC)[""]),
+    _BSON: _decode_str(lambda held: bson.decode(b64decode(held), CODEC)[""]),
     _LITERAL: _to_literal,
 }

@@ -29,9 +29,8 @@ class ObservedOperation(ABC):
 
     __slots__ = ("hit",)
 
-    def __init__(self) -> None:
-        #: Whether what was read was in the cache; ``None`` where that has no meaning.
-        self.hit: bool | None = None
+    #: Whether what was read was in the cache; ``None`` where that has no meaning.
+    hit: bool | None
 
     @abstractmethod
     def mark_sent(self, batch: Sequence[ObservedOperation]) -> AbstractContextManager[object]:

@@ -13,13 +13,15 @@ from os import kill
 from typing import Any
 
 import pytest
+import structlog
 
 import backtest_mongo
 from backtest_mongo import CandleAdapter, StateAdapter, stats
+from backtest_mongo.connection import command_guard
 from backtest_mongo.connection.command_guard import CommandGuard
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.loop_clock import LoopClock
-from backtest_mongo.connection.operation import WaitBudget
+from backtest_mongo.connection.operation import WaitBudget, get_wait_budget
 from tests.conftest import Deployment
 from tests.support import redis_servers
 from tests.support.redis_servers import RedisNode
@@ -111,6 +113,86 @@ async def test_breaker_opens_with_the_fifth_operation_on_a_redis_that_is_frozen(
     assert found == ["closed"] * 4 + ["open"] * 3
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time by which a breaker waits for its next probe."""
+    now = [1_000.0]
+    monkeypatch.setattr("backtest_mongo.connection.breaker.monotonic", lambda: now[0])
+    return now
+
+
+async def test_probe_that_succeeds_closes_the_breaker_and_one_that_fails_does_not(clock: list[float]) -> None:
+    guard = CommandGuard("Redis")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(5):
+            await guard.run(refuse)
+        clock[0] += 5
+        assert await guard.run(refuse) is None  # the probe
+        assert await guard.run(answer) is None
+        assert guard.is_breaker_open
+        clock[0] += 5
+        assert await guard.run(answer) == 1
+        assert not guard.is_breaker_open
+    assert [(line["log_level"], line["server"], line.get("error")) for line in lines] == [
+        ("warning", "Redis", "ConnectionError"),
+        ("info", "Redis", None),
+    ]
+
+
+async def test_answer_to_a_command_from_before_the_failures_does_not_close_the_breaker() -> None:
+    released = asyncio.Event()
+
+    async def answer_when_released() -> int:
+        await released.wait()
+        return 1
+
+    guard = CommandGuard("Redis")
+    first = asyncio.ensure_future(guard.run(answer_when_released))
+    await asyncio.sleep(0)  # it is sent
+    for _ in range(5):
+        await guard.run(refuse)
+    assert guard.is_breaker_open
+    released.set()
+    await first
+    assert guard.is_breaker_open
+
+
+# Closing
+
+
+async def test_guard_that_was_closed_sends_nothing() -> None:
+    sent = []
+
+    async def work() -> int:
+        sent.append(1)
+        return 1
+
+    guard = CommandGuard("Redis")
+    assert await guard.run(work) == 1
+    await guard.close()
+    assert await guard.run(work) is None
+    assert sent == [1]
+    assert not guard.is_breaker_open
+
+
+async def test_command_whose_cancellation_gets_lost_is_aborted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_guard, "COMMAND_SECONDS", 0.06)
+    lost: list[int] = []
+
+    async def lose_two() -> Any:
+        while len(lost) < 2:
+            try:
+                await never()
+            except asyncio.CancelledError:
+                lost.append(1)
+        await never()
+
+    guard = CommandGuard("Redis")
+    assert await guard.run(lose_two) is None
+    await guard.settle()
+    assert len(lost) == 2
+
+
 # 50 ms for an operation
 
 
@@ -161,6 +243,27 @@ async def test_failed_commands_count_against_the_shared_wait_budget(waits: list[
             assert await guard.run(work) is None
     assert waits[0] == 0.05
     assert 0.05 > waits[1] > waits[2] > waits[3] == 0
+    await guard.close()
+
+
+async def test_command_that_fails_at_once_uses_next_to_none_of_the_wait_budget(waits: list[float]) -> None:
+    guard = CommandGuard("Redis")
+    await guard.run(never)  # the clock has counted something
+    with WaitBudget():
+        for work in (refuse, never):
+            assert await guard.run(work) is None
+    assert waits[2] > 0
+    await guard.close()
+
+
+async def test_command_that_had_less_than_50_ms_left_is_not_late_yet() -> None:
+    guard = CommandGuard("Redis")
+    for _ in range(4):
+        await guard.run(never)
+    with WaitBudget():
+        get_wait_budget().spend(0.045)
+        assert await guard.run(never) is None
+    assert not guard.is_breaker_open
     await guard.close()
 
 

@@ -16,6 +16,7 @@ import motor.motor_asyncio
 import pymongo
 import pytest
 import redis.asyncio
+import structlog
 
 import backtest_mongo
 from backtest_mongo import (
@@ -29,6 +30,8 @@ from backtest_mongo import (
     setup,
 )
 from backtest_mongo.connection import hub_registry
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.config import Config, MongoURI
 from tests.conftest import Deployment, drop_database, on_database
 from tests.support.deadlines import PROCESS_SECONDS
 
@@ -267,3 +270,94 @@ def test_fork_opens_its_own_connections(config: dict[str, Any], unique: str) -> 
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+# What a hub says of its connections, and how it closes them
+
+
+def make_hub(options: str = "", before: tuple[Hub, ...] = ()) -> Hub:
+    """Make a hub of the running loop, on servers that nobody needs."""
+    config = Config.model_validate({"CC_MONGO_CONNECTION_STRING": f"{NOBODY}{options}", "CC_REDIS_PORT": 1})
+    return Hub(config, asyncio.get_running_loop(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_direct"), [("?directConnection=true", True), ("", False), ("?replicaSet=r", False)]
+)
+async def test_direct_connection_is_one_that_the_uri_asks_for(options: str, is_direct: bool) -> None:
+    hub = make_hub(options)
+    assert (hub.is_direct, hub.is_sharded, hub.is_secondary, hub.is_initialized) == (is_direct, False, False, False)
+    await hub.close()
+
+
+async def test_role_of_a_direct_server_is_known_once_it_was_asked_for(config: dict[str, Any]) -> None:
+    uri = MongoURI(config["CC_MONGO_CONNECTION_STRING"]).get_secret_value()
+    direct = uri if "directConnection=true" in uri else f"{uri}{'&' if '?' in uri else '?'}directConnection=true"
+    await setup({**config, "CC_MONGO_CONNECTION_STRING": direct})
+    hub = hub_registry.current_hub()
+    await hub.discover_role()
+    (server,) = hub.mongo.topology_description.server_descriptions().values()
+    assert server.server_type_name == "RSPrimary"
+    assert not hub.is_secondary
+    await close()
+
+
+async def test_commands_to_the_id_cache_are_timed_by_the_guard_alone_and_sent_once() -> None:
+    hub = make_hub()
+    options = hub._cache_client.connection_pool.connection_kwargs  # type: ignore[union-attr]  # of one node
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (None, None)
+    assert options["retry"].get_retries() == 0
+    assert hub.redis is hub.redis
+    assert hub.redis is not hub._cache_client
+    await hub.close()
+
+
+async def test_writes_wait_for_those_of_the_hubs_before() -> None:
+    before = make_hub()
+    with before.writes.hold(), before.reads.hold():
+        before.writes.answers = before.reads.answers = 3
+        hub = make_hub("", (before,))
+        assert (hub.writes.total_answers, hub.reads.total_answers) == (3, 0)
+    await before.close()
+    await hub.close()
+
+
+@pytest.mark.parametrize(("options", "seconds"), [("?timeoutMS=0", float("inf")), ("?timeoutMS=100", 0.1), ("", 15.0)])
+async def test_deadline_of_operations_is_that_of_the_uri_or_of_the_configuration(options: str, seconds: float) -> None:
+    hub = make_hub(options)
+    assert hub.operation_seconds == seconds
+    await hub.close()
+
+
+@pytest.mark.parametrize("options", ["?timeoutMS=0", "?timeoutMS=100"])
+async def test_close_gives_up_on_writes_without_an_answer_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    monkeypatch.setattr("backtest_mongo.connection.hub._DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("backtest_mongo.connection.hub._GRACE_SECONDS", 0.1)
+    hub = make_hub(options)
+    hub.writes.unknown += 5  # before it was closed, and reported to their callers
+    with structlog.testing.capture_logs() as lines, hub.writes.hold(), hub.writes.hold():
+        await hub.close()
+    assert lines == [
+        {
+            "event": "connections were closed with the outcome of writes unknown: they may have been applied",
+            "log_level": "warning",
+            "writes": 2,
+        }
+    ]
+
+
+async def test_connection_that_can_t_be_closed_is_logged_and_the_others_are_closed() -> None:
+    class Stream:
+        async def close(self) -> None:
+            raise OSError("no matter")
+
+    hub = make_hub()
+    hub.streams.add(Stream())
+    with structlog.testing.capture_logs() as lines:
+        await hub.close()
+        await hub.close()
+    assert lines == [{"event": "closing a connection failed", "error": "OSError", "log_level": "warning"}]
+    assert await hub.id_cache.get(StateAdapter.spec, ("a", "b")) is None
+    assert not hub.is_breaker_open

@@ -60,7 +60,16 @@ def test_id_that_was_dropped_is_gone() -> None:
     assert len(ids) == 0
 
 
-@pytest.mark.parametrize("use", ["get", "entry", "put"])
+def test_known_ids_of_many_keys_are_found_at_once() -> None:
+    ids, (one, other) = LocalIds(), (ObjectId() for _ in range(2))
+    ids.put("state", ("a",), one, published=True)
+    ids.put("state", ("b",), other, published=False)
+    ids.put("risk", ("c",), other, published=False)
+    assert ids.get_many("state", [("b",), ("c",), ("a",)]) == {("b",): other, ("a",): one}
+    assert ids.get_many("state", []) == {}
+
+
+@pytest.mark.parametrize("use", ["get", "get_many", "entry", "put"])
 def test_least_recently_used_id_is_dropped_when_there_are_too_many(use: str) -> None:
     ids, oids = LocalIds(3), [ObjectId() for _ in range(4)]
     for number in range(3):
@@ -68,6 +77,8 @@ def test_least_recently_used_id_is_dropped_when_there_are_too_many(use: str) -> 
     assert len(ids) == 3
     if use == "put":
         ids.put("state", (0,), oids[0], published=True)
+    elif use == "get_many":
+        assert ids.get_many("state", [(0,)]) == {(0,): oids[0]}
     else:
         assert getattr(ids, use)("state", (0,)) is not None
     ids.put("state", (3,), oids[3], published=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pymongo
 import pytest
+import structlog
 
 from backtest_mongo import InitError, SignalAdapter, StateAdapter, close, setup, wait_for_init
 from backtest_mongo.connection import hub_registry, readiness
@@ -37,6 +38,7 @@ async def test_wait_for_init_names_the_missing_servers_without_credentials(
     driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "INIT_SECONDS", 0.3)
+    monkeypatch.setattr(readiness, "COMMAND_SECONDS", 0.1)  # for a Redis that is not required
     await setup(
         CC_MONGO_CONNECTION_STRING="mongodb://user:s3cr3t@127.0.0.1:1/x",
         CC_REDIS_PORT=2,
@@ -47,7 +49,9 @@ async def test_wait_for_init_names_the_missing_servers_without_credentials(
         await wait_for_init()
     text = str(caught.value)
     assert "MongoDB at 127.0.0.1:1 did not answer within 0.3 s" in text
-    assert "Redis at 127.0.0.1:2 did not answer within 0.3 s" in text
+    assert "; Redis at 127.0.0.1:2 did not answer within 0.3 s: ConnectionError" in text
+    hint = "check that it runs, and its address, user and password; wait_for_init can be called again"
+    assert caught.value.hint == hint
     assert "s3cr3t" not in text + repr(caught.value)
     await close()
 
@@ -97,12 +101,46 @@ async def test_wait_for_init_waits_for_a_slow_server(on_failing: FailingServer) 
     await wait_for_init()
 
 
+async def test_server_that_stays_slow_is_reported_as_such(
+    on_failing: FailingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "INIT_SECONDS", 0.5)
+    on_failing.fail("ping", errorCode=50)  # MaxTimeMSExpired
+    with pytest.raises(InitError, match=r"MongoDB at \S+ did not answer within 0.5 s: (error 50|TimeoutError)"):
+        await wait_for_init()
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_nothing_is_logged_of_servers_that_answer(config: dict[str, Any], required: bool) -> None:
+    await setup({**config, "CC_REDIS_REQUIRED": required})
+    with structlog.testing.capture_logs() as lines:
+        await wait_for_init()
+    assert lines == []
+    await close()
+
+
 async def test_wait_for_init_ends_with_its_caller_s_timeout(on_failing: FailingServer) -> None:
     on_failing.hold("ping", milliseconds=4_000, times=1)
     with pymongo.timeout(0.2), pytest.raises(InitError) as caught:
         await wait_for_init()
     assert "did not answer within" in str(caught.value)
     assert "within 15 s" not in str(caught.value)
+
+
+async def test_server_that_denies_access_is_reported_at_once(on_failing: FailingServer) -> None:
+    on_failing.fail("ping", mode="alwaysOn", errorCode=13)
+    with pytest.raises(InitError, match=r"^wait_for_init: MongoDB at \S+ denies access: error 13"):
+        await wait_for_init()
+    on_failing.end()
+    await wait_for_init()
+
+
+async def test_servers_that_have_answered_are_not_asked_again(on_failing: FailingServer, unique: str) -> None:
+    await wait_for_init()
+    on_failing.fail("ping", mode="alwaysOn", errorCode=13)
+    await StateAdapter(unique, "b").wait_for_init()
+    with pytest.raises(InitError):
+        await wait_for_init()
 
 
 async def _free_port() -> int:

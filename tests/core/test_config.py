@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import ConfigError, get_config, set_config
-from backtest_mongo.core.config import Config, MongoURI, Settings
+from backtest_mongo import ConfigError, InputTypeError, get_config, set_config
+from backtest_mongo.core.config import Config, MaskedDict, MongoURI, Settings
 from tests.support.secrets import SECRET, assert_no_secret
 
 URI = f"mongodb://user:{SECRET}@db.example:27018/trading?w=1"
@@ -88,6 +88,52 @@ def test_bad_value_is_named_and_changes_nothing(values: dict[str, Any], message:
     with pytest.raises(ConfigError, match=message):
         set_config({"CC_REDIS_HOST": "after", **values})
     assert get_config().CC_REDIS_HOST == "before"
+
+
+def test_unknown_field_brings_a_hint() -> None:
+    with pytest.raises(ConfigError) as caught:
+        set_config({"CC_REDIS_HSOT": "x"})
+    assert caught.value.hint == "did you mean CC_REDIS_HOST?"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"CC_MONGO_CONNECTION_STRING": "localhost"},
+            "CC_MONGO_CONNECTION_STRING (given, str): must start with mongodb:// or mongodb+srv://",
+        ),
+        ({"CC_REDIS_HOST": ""}, "CC_REDIS_HOST (given, str): must have at least 1 character"),
+    ],
+)
+def test_message_is_the_field_and_the_rule_and_nothing_else(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        set_config(values)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("call", "function"), [("set_config", set_config), ("setup", backtest_mongo.setup)])
+def test_configuration_that_is_no_mapping_is_refused_without_showing_it(call: str, function: Any) -> None:
+    with pytest.raises(InputTypeError) as caught:
+        function(URI)
+    assert str(caught.value).startswith(f"{call}: config must be a mapping of fields, not str")
+    assert caught.value.hint == f"give fields by name, as in {call}(CC_MONGO_CONNECTION_STRING=...)"
+    assert_no_secret(caught.value)
+
+
+def test_masked_values_show_their_names_alone() -> None:
+    assert repr(MaskedDict({"CC_REDIS_HOST": "a", "CC_REDIS_PASSWORD": SECRET})) == (
+        "MaskedDict(CC_REDIS_HOST, CC_REDIS_PASSWORD)"
+    )
+
+
+def test_setting_what_is_set_already_keeps_the_view() -> None:
+    set_config(CC_REDIS_HOST="one")
+    view = get_config()
+    set_config(CC_REDIS_HOST="one")
+    assert get_config() is view  # or connections would be made anew
+    set_config(CC_REDIS_HOST="two")
+    assert get_config() != view
 
 
 def test_bad_variable_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:

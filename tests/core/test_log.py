@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import subprocess
 import sys
 from typing import Any
@@ -75,3 +77,71 @@ def test_default_uses_the_current_standard_error(capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     assert out == ""
     assert "event" in err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("platform", "no_color", "stream", "is_colored"),
+    [
+        ("linux", "", Terminal, True),
+        ("linux", "1", Terminal, False),
+        ("win32", "", Terminal, False),
+        ("linux", "", io.StringIO, False),
+    ],
+)
+def test_colors_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, platform: str, no_color: str, stream: type[io.StringIO], is_colored: bool
+) -> None:
+    structlog.reset_defaults()
+    monkeypatch.setattr(sys, "platform", platform)
+    shown = stream()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    log().warning("event", field=1)
+    written = shown.getvalue()
+    assert "event" in written
+    assert ("\x1b[" in written) is is_colored
+
+
+def test_default_line_has_a_time_and_a_level(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()
+    log().warning("redis is down", server="Redis")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[warning *\] redis is down +server=Redis\n", capsys.readouterr().err
+    )
+
+
+def test_configured_application_gets_the_lines_by_the_library_s_name() -> None:
+    named: list[str] = []
+
+    def make(*names: str) -> structlog.testing.CapturingLogger:
+        named.extend(names)
+        return structlog.testing.CapturingLogger()
+
+    structlog.configure(logger_factory=make)
+    try:
+        log().warning("event")
+    finally:
+        structlog.reset_defaults()
+    assert named == ["backtest_mongo"]
+
+
+def test_standard_logger_gets_a_text_to_put_in_and_no_placeholder(caplog: pytest.LogCaptureFixture) -> None:
+    set_logger(logging.getLogger("trading"))
+    log().warning("100% of %s", share="5%d")
+    assert caplog.records[0].getMessage() == "100% of %s share=5%d"
+    assert caplog.records[0].msg == "%s"  # so that programs which collect errors group these lines
+
+
+def test_control_characters_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    set_logger(logging.getLogger("trading"))
+    log().warning("first\nline", series="a\x1b[2J", rows=3)
+    assert caplog.records[0].getMessage() == r"first\nline series=a\u001b[2J rows=3"
+    with structlog.testing.capture_logs() as lines:
+        set_logger(structlog.get_logger("mine"))
+        log().warning("first\nline", series="a\x1b[2J", rows=3)
+    assert lines == [{"event": r"first\nline", "series": r"a\u001b[2J", "rows": 3, "log_level": "warning"}]

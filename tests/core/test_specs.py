@@ -234,6 +234,14 @@ def test_redis_key_has_an_order_of_its_own() -> None:
     assert ADAPTERS["candle"].spec.redis_key(("e", "BTC", "1m", 5)) == "candle_cache:e:BTC:1m:5"
 
 
+def test_redis_key_of_an_own_slot_follows_its_row() -> None:
+    key = ("symbol", "backtest")
+    own = SlotSpec(name="own", shape="document", context=key, key=key, redis=("backtest", "symbol"))
+    assert [own.redis_key(("BTC", flag)) for flag in (True, False)] == ["own_cache:backtest:BTC", "own_cache:live:BTC"]
+    plain = SlotSpec(name="own", shape="document", context=("symbol",), key=("symbol",), redis=("symbol",))
+    assert plain.redis_key(("BTC",)) == "own_cache:BTC"
+
+
 class TestBinding:
     signal = ADAPTERS["signal"].spec
     session = ADAPTERS["session"].spec

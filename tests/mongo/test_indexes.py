@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from backtest_mongo import IndexConflictError, LogAdapter, SessionAdapter, SlotSpec, StateAdapter, StoreError
+from backtest_mongo import (
+    IndexConflictError,
+    LogAdapter,
+    NotificationAdapter,
+    SessionAdapter,
+    SlotSpec,
+    StateAdapter,
+    StoreError,
+)
 from backtest_mongo.mongo.indexes import indexes
 from tests.conftest import Deployment
 from tests.support import uniform
@@ -34,6 +42,15 @@ async def test_first_use_creates_our_indexes_and_no_others(deployment: Deploymen
     del found["_id_"]
     made = {tuple(index["key"]): bool(index.get("unique")) for index in found.values()}
     assert made == indexes(spec)
+
+
+def test_newest_rows_of_each_context_have_an_index() -> None:
+    assert indexes(NotificationAdapter.spec) == {
+        (("backtest", 1), ("notificationId", 1)): True,
+        (("backtest", 1), ("createDate", 1), ("_id", 1)): False,
+    }
+    assert indexes(LogAdapter.spec) == {(("entryId", 1),): True, (("createDate", 1), ("_id", 1)): False}
+    assert indexes(StateAdapter.spec) == {(("signalId", 1), ("bucketName", 1)): True}
 
 
 async def test_indexes_coexist_with_those_of_the_node_package(
@@ -91,9 +108,11 @@ async def test_index_that_is_not_unique_raises_a_conflict(deployment: Deployment
     collection = await deployment.collection(StateAdapter.spec)
     await collection.create_index([("signalId", 1), ("bucketName", 1)])
     with pytest.raises(
-        IndexConflictError, match=r"^state: an existing index conflicts with the unique index on signalId"
-    ):
+        IndexConflictError, match=r"^state: an existing index conflicts with the unique index on signalId, bucketName"
+    ) as caught:
         await StateAdapter(unique, "b").write_state_data({"n": 1}, WHEN)
+    assert caught.value.hint == "list the collection's indexes, and drop or rebuild the one that differs"
+    assert (caught.value.slot, caught.value.collection, caught.value.code) == ("state", "state-items", 86)
     await collection.drop_indexes()
     await StateAdapter(unique, "b").write_state_data({"n": 1}, WHEN)
 
@@ -105,6 +124,7 @@ async def test_rows_with_the_same_key_raise_a_conflict(deployment: Deployment, u
         await StateAdapter(unique, "b").read_state_data()
     hint = "group the rows by signalId, bucketName and delete all but one of each group; "
     assert caught.value.hint == f"{hint}the next operation creates the index"
+    assert (caught.value.slot, caught.value.collection, caught.value.code) == ("state", "state-items", 11000)
 
 
 async def test_unique_index_of_an_older_release_raises_an_error_that_says_so(
@@ -180,6 +200,32 @@ def _assert_indexed(plan: dict[str, Any]) -> None:
     assert '"IXSCAN"' in text
     assert '"COLLSCAN"' not in text
     assert '"SORT"' not in text
+
+
+async def test_user_without_the_right_to_create_indexes_needs_the_unique_one(
+    on_failing: FailingServer, unique: str
+) -> None:
+    logs = LogAdapter()
+    on_failing.fail("createIndexes", errorCode=13)
+    with pytest.raises(IndexConflictError) as caught:
+        await logs.write_log_data([{"id": unique}])
+    text = "log: the unique index on entryId is missing, and this user may not create it"
+    hint = "let a user with the right to create indexes create it"
+    assert (str(caught.value), caught.value.hint, caught.value.code) == (f"{text} ({hint})", hint, 13)
+    # The other one only makes the list of the newest faster.
+    on_failing.client[unique]["log-items"].create_index([("entryId", 1)], unique=True)
+    await logs.write_log_data([{"id": unique}])
+    assert await logs.read_log_data() == [{"id": unique}]
+
+
+async def test_other_failure_to_create_indexes_is_raised_and_they_are_created_by_the_next_operation(
+    on_failing: FailingServer, unique: str
+) -> None:
+    on_failing.fail("createIndexes", mode={"times": 1}, errorCode=50_000)
+    with pytest.raises(StoreError, match="preparing the indexes failed: MongoDB answered with error 50000"):
+        await StateAdapter(unique, "b").read_state_data()
+    assert await StateAdapter(unique, "b").read_state_data() is None
+    assert "signalId_1_bucketName_1" in on_failing.client[unique]["state-items"].index_information()
 
 
 async def test_server_s_refusal_is_a_store_error_with_its_code(on_failing: FailingServer, unique: str) -> None:

@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 from pymongo.errors import DuplicateKeyError
 
-from backtest_mongo import IndexConflictError, SessionAdapter, SlotError, SlotSpec, migrate
+from backtest_mongo import (
+    IndexConflictError,
+    SessionAdapter,
+    SlotError,
+    SlotSpec,
+    StoreError,
+    StoreUnavailableError,
+    migrate,
+)
 from backtest_mongo.mongo.indexes import indexes
 from backtest_mongo.mongo.migrations import MigrationReport
 from tests.conftest import Deployment
+from tests.support.failing_servers import FailingServer
 from tests.support.uniform import WHEN
 
 pytestmark = pytest.mark.either_driver
@@ -73,6 +82,7 @@ async def test_migration_makes_the_rows_readable_and_replaces_the_index(deployme
     report = await migrate(apply=True)
     (found,) = report.found
     assert (found.mended, found.left, found.conflicts, report.is_clean) == (1_500, 0, (), True)
+    assert (found.slot, found.collection, found.indexes, found.rows) == ("session", "session-items", (OLD,), 1_500)
     assert await session(unique, 1).read_session_data(when=WHEN) == {"n": 1}
     row = await collection.find_one({"strategyName": f"{unique}-7"}, {"_id": 0})
     assert row == old_row(unique, 7, symbol="", backtest=False)
@@ -185,6 +195,48 @@ async def test_row_whose_key_is_taken_is_left_and_reported(deployment: Deploymen
     assert not report.is_clean
     assert await session(unique, 1).read_session_data() == {"n": "ours"}
     assert await collection.count_documents({}) == 3
+
+
+@pytest.fixture
+async def old_on_failing(on_failing: FailingServer, unique: str) -> FailingServer:
+    """A failing server with what an older version left."""
+    collection = on_failing.client[unique]["session-items"]
+    collection.create_index([(name, 1) for name in SPEC.former], unique=True, name=OLD)
+    collection.insert_many([old_row(unique, number) for number in range(3)])
+    return on_failing
+
+
+@pytest.mark.parametrize(
+    ("command", "doing"),
+    [
+        ("listIndexes", "listing the indexes"),
+        ("aggregate", "counting"),
+        ("createIndexes", "preparing the indexes"),
+        ("find", "listing"),
+        ("update", "writing what rows lack"),
+        ("dropIndexes", "dropping an index"),
+    ],
+)
+async def test_step_that_the_server_refuses_is_named_and_the_next_run_ends_the_work(
+    old_on_failing: FailingServer, command: str, doing: str
+) -> None:
+    old_on_failing.fail(command, errorCode=20)
+    with pytest.raises(StoreError, match=f"^session: {doing} failed: MongoDB answered with error 20"):
+        await migrate(apply=True)
+    old_on_failing.end()
+    report = await migrate(apply=True)
+    assert report.is_clean
+    (found,) = report.found
+    assert found.rows == (0 if command == "dropIndexes" else 3)
+
+
+async def test_rows_that_may_not_be_durable_are_not_reported_as_mended(old_on_failing: FailingServer) -> None:
+    old_on_failing.fail("update", writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"})
+    with pytest.raises(StoreUnavailableError, match=r"^session: writing what rows lack failed") as caught:
+        await migrate(apply=True)
+    assert caught.value.may_be_applied
+    old_on_failing.end()
+    assert (await migrate(apply=True)).is_clean
 
 
 def test_former_key_that_leaves_out_other_than_optional_arguments_is_refused() -> None:

@@ -186,6 +186,7 @@ async def test_retried_write_does_not_bring_back_a_replaced_value(
     with pytest.raises(StoreUnavailableError, match="another writer has written the row since") as caught:
         await state.write_state_data({"n": 1}, WHEN)
     assert caught.value.may_be_applied
+    assert (caught.value.slot, caught.value.key) == ("state", {"signalId": unique, "bucketName": "s"})
     assert await state.read_state_data() == {"by": "another"}
     proxy.cut(b"update", after=0)
     outcomes = await asyncio.gather(

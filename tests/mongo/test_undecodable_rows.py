@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import bson
@@ -140,6 +141,14 @@ async def test_list_by_key_leaves_the_row_out_and_the_log_names_it(
     assert caught.value.key == {"signalId": unique, "bucketName": "notes", "memoryId": bad}
 
 
+async def test_rows_beside_it_have_the_types_that_they_were_written_with(deployment: Deployment) -> None:
+    written = [{"id": f"m{number}", "at": datetime(2024, 1, 2, 3, tzinfo=UTC)} for number in range(3)]
+    await StorageAdapter(True).write_storage_data(written)
+    assert await StorageAdapter(True).read_storage_data() == written
+    await spoil(deployment, StorageAdapter, {"signalId": "m1"})
+    assert await StorageAdapter(True).read_storage_data() == [written[0], written[2]]
+
+
 async def test_list_of_the_newest_leaves_the_row_out_and_the_log_names_it(
     deployment: Deployment, warnings_logged: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +170,8 @@ async def test_list_that_cannot_continue_after_the_row_fails(
         await interval.write_interval_data({"n": number}, f"i{number}", WHEN)
     await spoil(deployment, interval, {"entryKey": "i5"}, "entryKey")
     # Nothing comes after it.
+    assert [key async for key in interval.list_interval_data()] == [f"i{number}" for number in range(5)]
+    monkeypatch.setattr(store, "PAGE", 7)  # one more than there are
     assert [key async for key in interval.list_interval_data()] == [f"i{number}" for number in range(5)]
     monkeypatch.setattr(store, "PAGE", 6)  # so that something may
     with pytest.raises(StoreError, match="listing failed: a stored document can't be decoded"):

@@ -1,0 +1,84 @@
+"""Commands on many keys, and what is known of a client's connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis import exceptions
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from backtest_mongo.connection.redis_clients import (
+    count_redis_connections,
+    delete_all,
+    get_all,
+    make_redis_client,
+    ping_redis,
+    set_all,
+)
+from backtest_mongo.core.config import Config
+from backtest_mongo.embedded.server_process import HOST
+from tests.support import redis_servers
+from tests.support.secrets import SECRET
+
+
+@pytest.fixture
+async def client(servers: dict[str, Any]) -> AsyncIterator[Any]:
+    client = make_redis_client(Config(**servers))
+    yield client
+    await client.aclose()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+async def test_values_of_many_keys_are_set_found_and_deleted(client: Any, unique: str, count: int) -> None:
+    keys = [f"{unique}:{number}" for number in range(count)]
+    await set_all(client, {key: f"v{number}" for number, key in enumerate(keys)})
+    values = [f"v{number}".encode() for number in range(count)]
+    assert await get_all(client, keys) == values
+    assert await get_all(client, [*keys, f"{unique}:absent"]) == [*values, None]
+    await delete_all(client, [*keys[:2], f"{unique}:absent"])
+    assert await get_all(client, keys) == [None] * min(count, 2) + values[2:]
+
+
+async def test_nothing_is_sent_for_no_keys() -> None:
+    nobody = make_redis_client(Config(CC_REDIS_HOST="127.0.0.1", CC_REDIS_PORT=1))
+    assert await get_all(nobody, []) == []
+    await set_all(nobody, {})
+    await delete_all(nobody, [])
+    with pytest.raises(exceptions.ConnectionError):
+        await get_all(nobody, ["a"])
+    await nobody.aclose()
+
+
+async def test_open_connections_are_counted(client: Any, servers: dict[str, Any]) -> None:
+    other: Any = make_redis_client(Config(**servers))
+    assert count_redis_connections([client, other]) == 0
+    await ping_redis(client)
+    assert count_redis_connections([client, other]) == 1
+    await ping_redis(other)
+    assert count_redis_connections([client, other]) == 2
+    await other.aclose()
+    assert count_redis_connections([client, other]) == 1
+    elsewhere: Any = object()
+    assert count_redis_connections([client, elsewhere]) is None
+
+
+async def test_ping_that_is_refused_says_why_and_names_no_user() -> None:
+    with redis_servers.node(password=SECRET) as node:
+        observer = node.client()
+        observer.execute_command("ACL", "SETUSER", "trader-7", "on", f">{SECRET}", "~*", "+get")
+        login = {"CC_REDIS_HOST": HOST, "CC_REDIS_PORT": node.port, "CC_REDIS_PASSWORD": SECRET}
+
+        def make(user: str) -> Any:
+            return make_redis_client(Config.model_validate({**login, "CC_REDIS_USER": user}))
+
+        allowed, denied, stranger = make(""), make("trader-7"), make("nobody")
+        await ping_redis(allowed)
+        with pytest.raises(NoPermissionError, match=r"^th(e|is) user has no permissions to run the 'ping'") as caught:
+            await ping_redis(denied)
+        assert "trader-7" not in str(caught.value)
+        with pytest.raises(AuthenticationError):
+            await ping_redis(stranger)
+        for client in (allowed, denied, stranger):
+            await client.aclose()
