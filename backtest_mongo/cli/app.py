@@ -26,9 +26,11 @@ def build_app() -> typer.Typer:
     """Build the application."""
     app = typer.Typer(
         cls=CommandGroup,
-        help="State of a trading engine in MongoDB, with a Redis cache of ids in front.",
+        help="State of a trading engine, in SQLite or in MongoDB with a Redis cache of ids in front.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        # Drawing boxes takes longer than all else that help does.
+        rich_markup_mode=None,
     )
     app.callback()(take_options)
     for command in (serve, demo, doctor):

@@ -26,7 +26,8 @@ def add_command(app: typer.Typer, command: Callable[..., None], name: str | None
     Typer would keep the docstring's line breaks.
     """
     paragraphs = (inspect.getdoc(command) or "").split("\n\n")
-    app.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(command)
+    text, *rest = [" ".join(paragraph.split()) for paragraph in paragraphs]
+    app.command(name, help="\n\n".join((text, *rest)), short_help=text)(command)
 
 
 def complete_from(choices: Iterable[str]) -> Callable[[str], list[str]]:

@@ -1,34 +1,26 @@
-"""The commands ``import-dump`` and ``export-dump``: their options, progress and output."""
+"""The commands ``import-dump`` and ``export-dump``: their options and progress."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from backtest_mongo.cli.arguments import AsJson, check_choice, complete_from
 from backtest_mongo.cli.command_runner import run_command
-from backtest_mongo.cli.terminal import Terminal, can_redraw, escape_text, print_json, print_line, print_table
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.wording import format_count
-from backtest_mongo.dumps.reports import CONFLICTS, DumpProblem, ExportReport, ImportReport, SlotImport
+from backtest_mongo.dumps.reports import CONFLICTS
 
 if TYPE_CHECKING:
     from backtest_mongo.dumps.importer import Progress
 
-__all__ = ["export_dump", "import_dump", "print_export", "print_import"]
-
-#: Lines of a kind that are printed; a dump can have thousands of one kind.
-_LISTED: Final = 20
-_COUNTS: Final = ("added", "same", "replaced", "kept", "open", "refused")
-_PLANNED: Final = {"added": "to add", "replaced": "to replace", "kept": "to keep"}
+__all__ = ["export_dump", "import_dump"]
 
 _Slots = Annotated[
     list[str] | None,
@@ -86,6 +78,9 @@ def import_dump(
 
     Exits with status 1 if files or rows were left out.
     """
+    # Here, as help needs nothing of Rich.
+    from backtest_mongo.cli.dump_output import print_import
+    from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.dumps import importer
 
     check_choice(conflicts, CONFLICTS, "--conflicts")
@@ -131,6 +126,8 @@ def export_dump(
 
     Exits with status 1 if rows were left out.
     """
+    from backtest_mongo.cli.dump_output import print_export
+    from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.dumps import exporter
 
     if (directory is None) == (sqlite is None):
@@ -148,6 +145,8 @@ def export_dump(
 
 @contextmanager
 def _show_progress(unit: str, quiet: bool) -> Iterator[Progress | None]:
+    from backtest_mongo.cli.terminal import Terminal, can_redraw, escape_text
+
     console = Terminal(stderr=True)
     if quiet or not can_redraw(console):
         yield None
@@ -157,71 +156,6 @@ def _show_progress(unit: str, quiet: bool) -> Iterator[Progress | None]:
 
 
 def _print_json(report: dict[str, Any]) -> None:
+    from backtest_mongo.cli.terminal import print_json
+
     print_json(json.dumps(report, indent=2, ensure_ascii=False))
-
-
-def print_import(console: Console, report: ImportReport) -> None:
-    """Print counts by slot, what was left out and why, and what to do next."""
-    columns = [name for name in _COUNTS if name in ("added", "same") or any(getattr(one, name) for one in report.slots)]
-    unit = "rows" if os.path.isfile(report.directory) else "files"
-    names = ("files", *columns)
-    if report.slots:
-        print_table(
-            console,
-            ("slot", unit, *(name if report.applied else _PLANNED.get(name, name) for name in columns)),
-            [(escape_text(one.slot), *(f"{getattr(one, name):,}" for name in names)) for one in report.slots],
-            footer=("all", *(f"{_sum(report.slots, name):,}" for name in names)) if len(report.slots) > 1 else (),
-        )
-    else:
-        print_line(console, f"{report.directory} has no {unit} of these slots.")
-    _print_conflicts(console, report)
-    _print_problems(console, report.problems)
-    if report.others:
-        names_of_others = ", ".join(report.others[:_LISTED])
-        print_line(console, f"Skipped, not {unit} of any slot: {names_of_others}{_count_more(report.others, ', ')}")
-    if not report.applied:
-        print_line(console, "Nothing was written; --apply writes it.", "bold")
-
-
-def print_export(console: Console, report: ExportReport) -> None:
-    """Print counts by slot, and what was left out."""
-    if report.slots:
-        rows = [(escape_text(one.slot), f"{one.written:,}", f"{one.same:,}") for one in report.slots]
-        print_table(console, ("slot", "written", "same"), rows)
-    else:
-        print_line(console, "Nothing is stored.")
-    _print_problems(console, report.problems)
-    what = "SQLite file is" if os.path.isfile(report.directory) else "dump is in"
-    print_line(console, f"The {what} {os.path.relpath(report.directory)}.")
-
-
-def _print_conflicts(console: Console, report: ImportReport) -> None:
-    if not report.conflicts:
-        return
-    print_line(console, "Stored rows that differ:", "bold")
-    for conflict in report.conflicts[:_LISTED]:
-        outcome = "stays" if conflict.kept == "store" else "is taken"
-        print_line(console, f"  {conflict.path}: the {conflict.kept}'s {outcome}")
-    differing = _sum(report.slots, "replaced") + _sum(report.slots, "kept")
-    if differing > _LISTED:
-        print_line(console, f"  and {differing - _LISTED:,} more")
-
-
-def _print_problems(console: Console, problems: Sequence[DumpProblem]) -> None:
-    if not problems:
-        return
-    print_line(console, "Left out:", "bold")
-    for problem in problems[:_LISTED]:
-        print_line(console, f"  {problem.path}: {problem.problem}")
-    if more := _count_more(problems, "  "):
-        print_line(console, more)
-    for hint in dict.fromkeys(problem.hint for problem in problems):
-        print_line(console, f"  -> {hint}")
-
-
-def _count_more(listed: Sequence[object], before: str) -> str:
-    return f"{before}and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
-
-
-def _sum(slots: Sequence[SlotImport], name: str) -> int:
-    return sum(getattr(one, name) for one in slots)

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.highlighter import JSONHighlighter
-from rich.text import Text
 
 from backtest_mongo.cli.arguments import complete_from
 from backtest_mongo.cli.command_runner import run_command
-from backtest_mongo.cli.formatting import format_extended_json, format_iso_time, format_payload
-from backtest_mongo.cli.terminal import Terminal, escape_text, print_json, print_line, print_table
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
 from backtest_mongo.errors import InputError
-from backtest_mongo.types import PRICES, Document, to_millis
+from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
+    from backtest_mongo.cli.row_printer import RowPrinter
     from backtest_mongo.core.changes import Change
 
-__all__ = ["FoundRows", "RowFilter", "RowPrinter", "find_rows", "inspect_slot", "list_key_names"]
+__all__ = ["FoundRows", "RowFilter", "find_rows", "inspect_slot", "list_key_names"]
 
 #: Stands for any value of a part of the key.
 _ANY: Final = "-"
 _FLAGS: Final = {"backtest": True, "true": True, "live": False, "false": False}
-_STYLES: Final = {"written": "green", "removed": "yellow", "deleted": "red"}
 _SPECS: Final = {spec.name: spec for spec in SLOTS}
 
 
@@ -67,6 +61,10 @@ def inspect_slot(
         wanted = RowFilter.parse(spec, key or [])
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="'KEY'") from None
+    # Here, as help needs nothing of Rich.
+    from backtest_mongo.cli.row_printer import RowPrinter
+    from backtest_mongo.cli.terminal import Terminal
+
     printer = RowPrinter(Terminal(), spec, as_json)
     if watch:
         run_command(lambda: _watch_rows(wanted, limit, printer))
@@ -173,99 +171,3 @@ async def _watch_rows(wanted: RowFilter, limit: int, printer: RowPrinter) -> Non
         async for change in changes:
             if wanted.matches(change):
                 printer.print_change(change)
-
-
-class RowPrinter:
-    """Prints documents and changes, for people or as one JSON object per line."""
-
-    def __init__(self, console: Console, spec: SlotSpec, as_json: bool) -> None:
-        self._console = console
-        self._spec = spec
-        self._as_json = as_json
-        self._highlight = JSONHighlighter()
-
-    def print_rows(self, found: FoundRows) -> None:
-        if self._as_json:
-            for document in found.documents:
-                print_json(format_extended_json(document))
-            return
-        if not found.documents:
-            print_line(self._console, "Nothing is stored." if not found.count else "")
-        elif self._spec.shape == "series":
-            self._print_candles(found.documents)
-        else:
-            for document in found.documents:
-                self._print_document(document)
-        if len(found.documents) < found.count:
-            print_line(self._console, f"{len(found.documents):,} of {found.count:,}; --limit shows more", "dim")
-
-    def print_watching(self) -> None:
-        if not self._as_json:
-            print_line(self._console, "Watching for changes; Ctrl-C stops.", "dim")
-
-    def print_change(self, change: Change) -> None:
-        if self._as_json:
-            names = ("kind", "slot", "context", "key", "payload", "when", "time", "token")
-            print_json(format_extended_json({name: getattr(change, name) for name in names}))
-            return
-        heading = Text(format_iso_time(change.time), "dim")
-        heading.append(f"  {change.kind}  ", _STYLES[change.kind])
-        heading.append_text(escape_text(self._make_title(change.context, change.key)))
-        if change.when is not None:
-            heading.append(f"  when {format_iso_time(change.when)}", "dim")
-        self._console.print(heading, soft_wrap=True)
-        if change.kind == "written":
-            self._print_payload(change.payload)
-
-    def _print_document(self, document: Document) -> None:
-        from backtest_mongo.mongo.change_decoder import ChangeDecoder
-
-        # Decoded like a change, so that rows of older versions have the same key here as there.
-        row = ChangeDecoder(self._spec, None).row(document)
-        by_field = dict(zip(self._spec.key, row.key, strict=True))
-        context = {name: by_field[camel(name)] for name in self._spec.context}
-        heading = escape_text(self._make_title(context, row.key[-1] if self._spec.item else None), "bold")
-        if row.removed:
-            heading.append("  removed", "yellow")
-        self._console.print(heading, soft_wrap=True)
-        times = [
-            ("when", row.when),
-            ("written", _read_stamp(document, "updatedDate")),
-            ("first", _read_stamp(document, "createDate")),
-        ]
-        known = [f"{name} {format_iso_time(time)}" for name, time in times if time is not None]
-        if known:
-            print_line(self._console, "  " + "  ".join(known), "dim")
-        self._print_payload(document.get(self._spec.field))
-
-    def _print_candles(self, documents: list[Document]) -> None:
-        def series(document: Document) -> str:
-            return " ".join(str(document.get(name)) for name in self._spec.key[:-1])
-
-        for name, candles in groupby(documents, series):
-            rows: list[tuple[str | Text, ...]] = [
-                (format_iso_time(int(candle["timestamp"])), *(escape_text(str(candle.get(price))) for price in PRICES))
-                for candle in candles
-            ]
-            self._console.print(escape_text(name, "bold"), highlight=False, overflow="fold")
-            print_table(self._console, ("time (UTC)", *PRICES), rows, names=False)
-
-    def _print_payload(self, payload: Any) -> None:
-        text = Text("\n".join([f"  {line}" for line in format_payload(payload).splitlines()]))
-        self._highlight.highlight(text)
-        self._console.print(text, soft_wrap=True)
-
-    def _make_title(self, context: dict[str, Any] | None, key: Any) -> str:
-        if context is None:
-            return f"{self._spec.name}: all rows, or some whose keys are unknown"
-        values = [("backtest" if value else "live") if name == FLAG else value for name, value in context.items()]
-        words = [str(value) if value != "" else '""' for value in (*values, *(() if key is None else (key,)))]
-        return " ".join((self._spec.name, *words))
-
-
-def _read_stamp(document: Document, name: str) -> int | None:
-    value = document.get(name)
-    try:
-        return None if value is None else to_millis(value)
-    except (TypeError, ValueError):
-        return None

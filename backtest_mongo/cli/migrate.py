@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from backtest_mongo.cli.arguments import AsJson
 from backtest_mongo.cli.command_runner import run_command
 from backtest_mongo.cli.formatting import format_extended_json
-from backtest_mongo.cli.terminal import Terminal, print_json, print_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from backtest_mongo.mongo.migrations import MigrationReport
 
 __all__ = ["migrate_rows"]
@@ -36,6 +36,8 @@ def migrate_rows(
 
     Exits with status 1 if something is left to do.
     """
+    # Here, as help needs nothing of Rich.
+    from backtest_mongo.cli.terminal import Terminal, print_json
     from backtest_mongo.mongo.migrations import migrate
 
     report = run_command(lambda: migrate(apply))
@@ -55,6 +57,8 @@ def _to_json(report: MigrationReport) -> dict[str, Any]:
 
 
 def _print_report(console: Console, report: MigrationReport) -> None:
+    from backtest_mongo.cli.terminal import print_line
+
     if not report.found:
         print_line(console, "Nothing to migrate: no index or row of an older version of the Node package.")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_help_wraps_and_says_the_exit_status(command: str, words: str, monkeypat
     if command:
         assert words in text
         # A paragraph whose lines were kept would have short ones in its middle.
-        prose = done.out.partition("╭")[0].strip().split("\n")[2:]
+        prose = re.split(r"\n(?:Arguments|Options):\n", done.out)[0].strip().split("\n")[2:]
         for line, after in pairwise(prose):
             assert not line.strip() or not after.strip() or len(line.strip() + " " + after.split()[0]) > 67
     else:

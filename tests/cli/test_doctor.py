@@ -16,10 +16,10 @@ import backtest_mongo
 from backtest_mongo import CandleAdapter, LogAdapter, SessionAdapter, SignalAdapter, StateAdapter
 from backtest_mongo.cli.doctor import diagnose as doctor
 from backtest_mongo.cli.doctor import latency, mongo_checks
-from backtest_mongo.cli.doctor.command import print_diagnosis
 from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.findings import SEVERITIES, Diagnosis, Finding
 from backtest_mongo.cli.doctor.latency import PROBE
+from backtest_mongo.cli.doctor.output import print_diagnosis
 from faults.topology import Mongod, RedisNode, temporary_directory
 from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks

@@ -20,10 +20,11 @@ from backtest_mongo.cli.candles.import_report import print_import_report
 from backtest_mongo.cli.candles.maintenance import SealedSeries, VerifiedSeries, print_sealed, print_verified
 from backtest_mongo.cli.demo.report import print_result
 from backtest_mongo.cli.demo.results import Comparison, Result, Tally
-from backtest_mongo.cli.doctor.command import print_diagnosis
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding, Size, Step
-from backtest_mongo.cli.dumps import print_export, print_import
-from backtest_mongo.cli.inspect_slot import FoundRows, RowPrinter
+from backtest_mongo.cli.doctor.output import print_diagnosis
+from backtest_mongo.cli.dump_output import print_export, print_import
+from backtest_mongo.cli.inspect_slot import FoundRows
+from backtest_mongo.cli.row_printer import RowPrinter
 from backtest_mongo.cli.terminal import Terminal
 from backtest_mongo.dumps.reports import ExportReport, ImportReport, SlotExport, SlotImport
 from backtest_mongo.market_data import CandleImportReport
@@ -181,4 +182,4 @@ def test_tables_are_drawn_where_their_width_is_looked_at() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "rich.table":
                 found.add(path.relative_to(package).as_posix())
     # Those other than terminal.py have a column of prose, and look at the width themselves.
-    assert found == {"cli/terminal.py", "cli/doctor/command.py", "cli/candles/import_report.py"}
+    assert found == {"cli/terminal.py", "cli/doctor/output.py", "cli/candles/import_report.py"}

@@ -34,8 +34,8 @@ from backtest_mongo import (
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.cli import progress_bar
 from backtest_mongo.cli.command_runner import exit_cleanly
-from backtest_mongo.cli.inspect_slot import RowPrinter
 from backtest_mongo.cli.progress_bar import ProgressBar
+from backtest_mongo.cli.row_printer import RowPrinter
 from backtest_mongo.cli.terminal import Terminal
 from backtest_mongo.core.changes import Change
 from backtest_mongo.core.config import MaskedDict

@@ -31,8 +31,8 @@ from backtest_mongo import (
     set_config,
     set_logger,
 )
-from backtest_mongo.cli.doctor.command import print_diagnosis
 from backtest_mongo.cli.doctor.diagnose import diagnose
+from backtest_mongo.cli.doctor.output import print_diagnosis
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.config import Config, MongoURI, RedisURL
 from backtest_mongo.embedded.server_process import HOST

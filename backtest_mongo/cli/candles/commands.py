@@ -7,22 +7,21 @@ import sys
 from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
-from zoneinfo import ZoneInfo
 
 import typer
 
 from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
 from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
-from backtest_mongo.cli.terminal import Terminal, print_json, print_line
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import INTERVALS
 from backtest_mongo.types import Interval as KnownInterval
 
-# What needs NumPy is imported by the command that uses it: help and completion do without.
+# What needs NumPy or Rich is imported by the command that uses it: help and completion do without.
 
 __all__ = ["build_candles_app"]
 
+_SUMMARY: Final = "Move candles between files and the database, plot them, and maintain what is stored."
 _UNITS: Final = ("auto", "s", "ms", "us", "ns")
 _DECIMALS: Final = {"point": ".", "comma": ","}
 _FILLS: Final = ("null", "forward")
@@ -32,9 +31,10 @@ _INTERVAL_NAMES: Final = " ".join(INTERVALS)
 def build_candles_app() -> typer.Typer:
     """Build the application that ``backtest-mongo`` mounts as ``candles``."""
     app = typer.Typer(
-        help="Move candles between files and the database, plot them, and maintain what is stored.\n\n"
-        "MongoDB and Redis are those that the environment names (CC_*).",
+        help=f"{_SUMMARY}\n\nMongoDB and Redis are those that the environment names (CC_*).",
+        short_help=_SUMMARY,
         no_args_is_help=True,
+        rich_markup_mode=None,
     )
     add_command(app, import_files, "import")
     for command in (export, coverage, seal, verify, delete, plot):
@@ -95,6 +95,8 @@ def _parse_time(text: str | None, option: str) -> int | None:
 
 
 def _parse_time_zone(name: str | None) -> tzinfo | None:
+    from zoneinfo import ZoneInfo
+
     try:
         return None if name is None else ZoneInfo(name)
     except (ValueError, OSError, KeyError):
@@ -182,6 +184,7 @@ def import_files(
     """
     from backtest_mongo.cli.candles.import_report import print_import_report
     from backtest_mongo.cli.progress_bar import ProgressBar
+    from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.core.candle_headers import find_columns
     from backtest_mongo.market_data import CandleImportReport, ReadOptions, import_candles
 
@@ -247,6 +250,7 @@ def export(
     file appears when it is complete.
     """
     from backtest_mongo.cli.progress_bar import ProgressBar
+    from backtest_mongo.cli.terminal import Terminal, print_line
     from backtest_mongo.market_data import export_candles
     from backtest_mongo.market_data.exporter import FILE_ENDINGS
 
@@ -285,6 +289,7 @@ def coverage(
     """
     from backtest_mongo.cli.candles.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
+    from backtest_mongo.cli.terminal import Terminal, print_json
 
     found = run_command(lambda: measure_coverage(SeriesFilter(symbol, interval, exchange)))
     if as_json:
@@ -300,6 +305,7 @@ def seal(symbol: AnySymbol = None, interval: AnyInterval = None, exchange: AnyEx
     """
     from backtest_mongo.cli.candles.maintenance import print_sealed, seal_series
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
+    from backtest_mongo.cli.terminal import Terminal
 
     print_sealed(Terminal(), run_command(lambda: seal_series(SeriesFilter(symbol, interval, exchange))))
 
@@ -316,6 +322,7 @@ def verify(
     """
     from backtest_mongo.cli.candles.maintenance import print_verified, verify_series
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
+    from backtest_mongo.cli.terminal import Terminal
 
     done = run_command(lambda: verify_series(SeriesFilter(symbol, interval, exchange), repair))
     print_verified(Terminal(), done)
@@ -341,6 +348,7 @@ def delete(
     """
     from backtest_mongo import CandleAdapter
     from backtest_mongo.cli.candles.maintenance import DeletableRange, print_deletable, print_deleted, survey_range
+    from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.types import DeleteReport
 
     first, last = _parse_range(start, end)
