@@ -107,7 +107,7 @@ def import_dump(
 
 def export_dump(
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Where to write files; created if it is missing.")
+        Path | None, typer.Argument(metavar="DIR", help="Where to write files; created if it is missing.")
     ] = None,
     sqlite: Annotated[
         Path | None,
@@ -131,7 +131,7 @@ def export_dump(
     from backtest_mongo.dumps import exporter
 
     if (directory is None) == (sqlite is None):
-        raise typer.BadParameter("name a directory, or a file with --sqlite", param_hint="'[DIR]'")
+        raise typer.BadParameter("name a directory, or a file with --sqlite", param_hint="'DIR'")
     with _show_progress("row", as_json) as progress:
         report = run_command(
             lambda: exporter.export_dump(directory, sqlite=sqlite, slots=slot or None, progress=progress)
