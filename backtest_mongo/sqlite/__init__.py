@@ -7,6 +7,7 @@
   bytes, decoding takes 2.7 us, and 2.1 us from BSON. Encoding takes 5 us, which BSON would not save: it needs the text
   beside it to be readable, and twice the space.
 * **Candles** are in blocks: :mod:`~backtest_mongo.sqlite.series` says why.
+* **Changes** of every table are kept in one more, for watches: :mod:`~backtest_mongo.sqlite.change_log`.
 * **Connections**, the writer's thread and what becomes of them at a fork:
   :mod:`~backtest_mongo.sqlite.database`.
 * **Copies** of a database in use: :mod:`~backtest_mongo.sqlite.backup`.

@@ -147,6 +147,8 @@ class ChangeFeed(Watched):
         return self._loop
 
     def look(self, connection: Connection, newest: Place | None) -> Arrival:
+        if newest == self._place:
+            return Arrival(None)
         found = read_rows(connection, self._place, newest, self._filter)
         if found is None:
             return Arrival(None, error=self._make_lost_error())
