@@ -10,7 +10,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from backtest_mongo.cli.formatting import format_extended_json, format_iso_time, format_payload
-from backtest_mongo.cli.inspect_slot import FoundRows
+from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import escape_text, print_json, print_line, print_table
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
 from backtest_mongo.types import PRICES, Document, to_millis

@@ -34,9 +34,9 @@ class Arrival:
     __slots__ = ("changes", "error", "place")
 
     def __init__(self, place: Place | None, changes: Sequence[Change] = (), error: Exception | None = None) -> None:
-        self.place = place
-        self.changes = changes
-        self.error = error
+        self.place: Place | None = place
+        self.changes: Sequence[Change] = changes
+        self.error: Exception | None = error
 
 
 class Watched(ABC):

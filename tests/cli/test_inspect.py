@@ -27,8 +27,8 @@ from backtest_mongo import (
 )
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.cli.formatting import format_extended_json, format_iso_time, format_payload
-from backtest_mongo.cli.inspect_slot import RowFilter, find_rows, list_key_names
 from backtest_mongo.cli.row_printer import RowPrinter
+from backtest_mongo.cli.stored_rows import RowFilter, find_rows, list_key_names
 from tests.cli.test_cli import COMMAND, PROJECT, run
 from tests.conftest import Deployment
 from tests.support import uniform

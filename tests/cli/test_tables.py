@@ -23,8 +23,8 @@ from backtest_mongo.cli.demo.results import Comparison, Result, Tally
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding, Size, Step
 from backtest_mongo.cli.doctor.output import print_diagnosis
 from backtest_mongo.cli.dump_output import print_export, print_import
-from backtest_mongo.cli.inspect_slot import FoundRows
 from backtest_mongo.cli.row_printer import RowPrinter
+from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import Terminal
 from backtest_mongo.dumps.reports import ExportReport, ImportReport, SlotExport, SlotImport
 from backtest_mongo.market_data import CandleImportReport
