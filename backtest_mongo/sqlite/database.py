@@ -37,6 +37,7 @@ from backtest_mongo.core.config import get_config
 from backtest_mongo.core.log import log
 from backtest_mongo.sqlite.block_cache import BlockCache
 from backtest_mongo.sqlite.change_log import find_newest, trim
+from backtest_mongo.sqlite.checkpoints import Checkpoints, leave_log
 from backtest_mongo.sqlite.driver_errors import ForkedError, LockedError, is_locked, is_overtaken
 from backtest_mongo.sqlite.file_format import STEPS, check_path, prepare_file, read_format
 from backtest_mongo.sqlite.watcher import Arrival, Watched, Watcher
@@ -172,6 +173,7 @@ class Database:
         self._is_ending = False
         self._idle: list[Connection] = []
         self._writer: Connection | None = None
+        self._checkpoints = Checkpoints(self.path)
         #: How many times another file, or none, was found in its place.
         self._replaced = 0
         #: Connections in use: those of readers, and the writer's.
@@ -325,7 +327,7 @@ class Database:
         return None
 
     def _connect(self, mode: str, seconds: float) -> Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             MEMORY if self._is_memory else f"{self._uri}?mode={mode}",
             uri=not self._is_memory,
             timeout=seconds,
@@ -334,6 +336,8 @@ class Database:
             cached_statements=_STATEMENTS,
             factory=Connection,
         )
+        leave_log(connection)
+        return connection
 
     # Writing: the caller's part
 
@@ -368,10 +372,22 @@ class Database:
                 for write in group:
                     write.settle(None, error)
             self._deliver(group)
+            self._move_log()
             with self._lock:
                 self._in_use -= 1
                 self._finished += len(group)
                 self._lock.notify_all()
+
+    def _move_log(self) -> None:
+        """Move the write-ahead log into the file, now and then, once the callers have their outcomes."""
+        if self._writer is None or self._is_memory or not self._checkpoints.is_due(self._writer):
+            return
+        try:
+            self._checkpoints.move(self._writer)
+        except sqlite3.Error as error:
+            # What is in the log is stored. The next write meets what is wrong, and says so.
+            log().warning("the write-ahead log can't be moved into the file", database=self.path, error=str(error))
+            self._close_writer()
 
     def _take_group(self) -> list[Write[Any]]:
         """Wait for writes, and return those of the next transaction; none when the thread is to end."""

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,8 @@ from typing import Any, Final
 from backtest_mongo import __version__
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding
 from backtest_mongo.cli.formatting import format_bytes
+from backtest_mongo.sqlite.backup import connect_to_existing
+from backtest_mongo.sqlite.checkpoints import move_log
 from backtest_mongo.sqlite.file_format import STEPS, read_format
 from backtest_mongo.sqlite.replacement import UNFINISHED
 
@@ -89,11 +92,11 @@ def check_versions(version: str) -> Iterator[Finding]:
     if _RESET_BUG <= numbers < _RESET_FIXED and not is_corrected:
         yield Finding(
             "versions",
-            "warning",
-            f"SQLite {version} has the WAL-reset bug: very rarely, two processes that write at the same moment damage "
-            "the file",
-            "use a Python with SQLite 3.51.3 or later, 3.50.7 or 3.44.6 (https://sqlite.org/wal.html#walresetbug); "
-            "until then, write from one process and make backups",
+            "note",
+            f"SQLite {version} has the WAL-reset bug: very rarely, processes that write at the same moment damage the "
+            "file. Those of this library avoid it; other programs, such as the sqlite3 shell, may not",
+            "let no other program write while an engine runs, or use SQLite 3.51.3 or later, 3.50.7 or 3.44.6 "
+            "(https://sqlite.org/wal.html#walresetbug)",
         )
 
 
@@ -216,10 +219,13 @@ def check_log(file: DatabaseFile) -> Iterator[Finding]:
     waiting = 0
     for look in range(_LOOKS):
         # Moves what no reader needs any more, as every writer does from time to time, and waits for nobody.
-        is_busy, pages, moved = file.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        waiting = max(0, pages - moved) * page_bytes
-        if waiting <= _LONG_LOG and not is_busy:
-            break
+        with closing(connect_to_existing(file.path)) as other:
+            found = move_log(file.connection, other)
+        if found is not None:
+            pages, moved = found
+            waiting = max(0, pages - moved) * page_bytes
+            if waiting <= _LONG_LOG:
+                break
         if look < _LOOKS - 1:
             time.sleep(_PAUSE)  # a moment later a short read is over
     file.facts["log_waiting_bytes"] = waiting
