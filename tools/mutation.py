@@ -82,7 +82,11 @@ OWN_TESTS: Final = {
     "core.time_zones": ("tests/core/test_time_zones.py",),
     "core.urls": tuple(f"tests/core/test_{name}.py" for name in URL_TESTS),
     "mongo.change_decoder": ("tests/mongo/test_change_decoder.py",),
-    "mongo.change_stream": ("tests/mongo/test_watch.py", "tests/mongo/test_watch_outage.py"),
+    "mongo.change_stream": (
+        "tests/mongo/test_watch.py",
+        "tests/mongo/test_watch_outage.py",
+        "tests/mongo/test_undecodable_rows.py",
+    ),
     "mongo.collection": (
         "tests/mongo/test_collection.py",
         "tests/mongo/test_batching.py",

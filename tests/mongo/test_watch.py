@@ -24,6 +24,7 @@ from backtest_mongo import (
     SlotSpec,
     StateAdapter,
     StorageAdapter,
+    StoreError,
     StoreUnavailableError,
     persist,
 )
@@ -166,13 +167,46 @@ async def test_another_watch_resumes_after_a_token(deployment: Deployment, uniqu
     async with state.watch(after=first.token) as changes:
         assert [change.payload for change in await take_changes(changes, 2)] == [{"n": 1}, {"n": 2}]
     for bad in ("", "zz", "82"):
-        with pytest.raises(InputError, match="after is not a token"):
+        with pytest.raises(InputError, match="after is not a token") as caught:
             await take_change(state.watch(after=bad))
+        assert caught.value.slot == "state"
         with pytest.raises(InputError, match="after is not a token"):
             async with state.watch(after=bad):
                 pass
     with pytest.raises(InputTypeError, match="after must be a str, not dict"):
         state.watch(after={"_data": "x"})  # type: ignore[arg-type]  # which is the test
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        (13, StoreError, "MongoDB answered with error 13"),  # Unauthorized
+        (50, StoreUnavailableError, "is unavailable"),  # MaxTimeMSExpired
+    ],
+)
+async def test_error_that_has_nothing_to_do_with_the_token_is_raised_as_it_is(
+    on_failing: FailingServer, unique: str, code: int, error: type[StoreError], text: str
+) -> None:
+    state = StateAdapter(unique, "s")
+    async with state.watch() as changes:
+        await state.write_state_data({"n": 1}, WHEN)
+        token = (await take_change(changes)).token
+    on_failing.fail("aggregate", errorCode=code)
+    with pytest.raises(error, match=f"^state: watching failed: .*{text}"):
+        await take_change(state.watch(after=token))
+    on_failing.end()
+    async with state.watch(after=token) as changes:
+        await state.write_state_data({"n": 2}, WHEN)
+        assert (await take_change(changes)).payload == {"n": 2}
+
+
+async def test_watch_that_has_ended_stays_so(deployment: Deployment, unique: str) -> None:
+    changes = StateAdapter(unique, "s").watch()
+    async with changes:
+        await backtest_mongo.close()
+        for _ in range(2):
+            assert [change async for change in changes] == []
+    assert [change async for change in changes] == []
 
 
 async def test_token_is_the_start_and_then_the_last_returned_change(deployment: Deployment, unique: str) -> None:
