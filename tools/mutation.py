@@ -58,7 +58,12 @@ OWN_TESTS: Final = {
     "connection.mongo_clients": ("tests/connection/test_mongo_clients.py",),
     "connection.operation": ("tests/connection/test_operation.py",),
     "connection.readiness": ("tests/connection/test_wait_for_init.py", "tests/connection/test_redis_outage.py"),
-    "connection.redis_clients": ("tests/connection/test_redis_clients.py", "tests/core/test_redis_url.py"),
+    "connection.redis_clients": (
+        "tests/connection/test_redis_clients.py",
+        "tests/core/test_redis_url.py",
+        "tests/connection/test_redis_cluster.py",
+        "tests/connection/test_redis_sentinel.py",
+    ),
     "connection.redis_cluster": ("tests/connection/test_redis_cluster.py",),
     "core.arrays": ("tests/core/test_arrays.py",),
     "core.cancellation": ("tests/core/test_cancellation.py",),
@@ -82,7 +87,11 @@ OWN_TESTS: Final = {
     "core.time_zones": ("tests/core/test_time_zones.py",),
     "core.urls": tuple(f"tests/core/test_{name}.py" for name in URL_TESTS),
     "mongo.change_decoder": ("tests/mongo/test_change_decoder.py",),
-    "mongo.change_stream": ("tests/mongo/test_watch.py", "tests/mongo/test_watch_outage.py"),
+    "mongo.change_stream": (
+        "tests/mongo/test_watch.py",
+        "tests/mongo/test_watch_outage.py",
+        "tests/mongo/test_undecodable_rows.py",
+    ),
     "mongo.collection": (
         "tests/mongo/test_collection.py",
         "tests/mongo/test_batching.py",
@@ -102,7 +111,7 @@ OWN_TESTS: Final = {
     "mongo.watch": ("tests/mongo/test_watch.py",),
 }
 #: Modules that are judged by tests which are marked as heavy, too: without them hardly any test would be left.
-WITH_HEAVY: Final = frozenset({"connection.redis_cluster"})
+WITH_HEAVY: Final = frozenset({"connection.redis_clients", "connection.redis_cluster"})
 #: Tests of other modules that are not in the directory of their room.
 OTHER_TESTS: Final = {"core.store_protocols": ("tests/contract/test_contract.py",)}
 #: Prints the names that mutmut gives to the mutants of a file.

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from redis import exceptions
+from redis.asyncio import SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from backtest_mongo.connection.redis_clients import (
@@ -17,7 +20,7 @@ from backtest_mongo.connection.redis_clients import (
     ping_redis,
     set_all,
 )
-from backtest_mongo.core.config import Config
+from backtest_mongo.core.config import Config, RedisURL
 from backtest_mongo.embedded.server_process import HOST
 from tests.support import redis_servers
 from tests.support.secrets import SECRET
@@ -82,3 +85,28 @@ async def test_ping_that_is_refused_says_why_and_names_no_user() -> None:
             await ping_redis(stranger)
         for client in (allowed, denied, stranger):
             await client.aclose()
+
+
+@pytest.mark.parametrize(("scheme", "is_tls"), [("redis+sentinel", False), ("rediss+sentinel", True)])
+async def test_sentinels_are_dialled_with_what_concerns_the_connection_alone(scheme: str, is_tls: bool) -> None:
+    url = f"{scheme}://u:{SECRET}@one,two:7001/ids?client_name=trader&health_check_interval=9&socket_timeout=3"
+    client: Any = make_redis_client(Config(CC_REDIS_URL=RedisURL(url)), retry=Retry(NoBackoff(), 2))
+    sentinels = client.connection_pool.sentinel_manager.sentinels
+    assert len(sentinels) == 2
+    for sentinel in sentinels:
+        dialled = sentinel.connection_pool.connection_kwargs
+        assert (dialled["socket_timeout"], dialled["retry"].get_retries()) == (3, 2)
+        assert (dialled["client_name"], dialled["username"], dialled["password"]) == (None, None, None)
+        assert dialled["health_check_interval"] == 0
+        assert issubclass(sentinel.connection_pool.connection_class, SSLConnection) is is_tls
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/ids", "redis+cluster://127.0.0.1:1"]
+)
+async def test_ping_of_servers_that_are_down_says_so(url: str) -> None:
+    client = make_redis_client(Config(CC_REDIS_URL=RedisURL(url)), retry=Retry(NoBackoff(), 0))
+    with pytest.raises(exceptions.RedisError, match=r"127\.0\.0\.1|connect"):
+        await ping_redis(client)
+    await client.aclose()

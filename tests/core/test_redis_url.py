@@ -172,6 +172,7 @@ async def test_tls_options_that_can_t_be_used_are_an_error_at_once(form: str, op
         make_redis_client(get_config())
     assert SECRET not in str(caught.value)
     assert caught.value.__context__ is None
+    assert caught.value.hint == "check its options, and that the files which they name can be read and are valid"
 
 
 MASKED: list[tuple[str, str]] = [

@@ -236,3 +236,16 @@ async def test_watch_begins_over_a_row_whose_key_cannot_be_decoded(deployment: D
         ("deleted", None, None),
         ("deleted", interval.context, "good"),
     ]
+
+
+async def test_watch_remembers_the_rows_of_all_replies_beside_it(deployment: Deployment, unique: str) -> None:
+    interval = IntervalAdapter(unique)
+    keys = [f"i{number:03}" for number in range(150)]  # more than the first reply
+    await asyncio.gather(*(interval.write_interval_data({"n": 1}, key, WHEN) for key in keys))
+    await spoil(deployment, interval, {"entryKey": keys[-1]}, "entryKey")
+    collection = await deployment.collection(IntervalAdapter.spec)
+    async with interval.watch() as changes:
+        for key in (keys[0], keys[-2]):
+            await collection.delete_one({"entryKey": key})
+        changed = await take_changes(changes, 2)
+    assert [(change.kind, change.key) for change in changed] == [("deleted", keys[0]), ("deleted", keys[-2])]

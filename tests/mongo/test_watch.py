@@ -16,6 +16,7 @@ from backtest_mongo import (
     InputError,
     SessionAdapter,
     StateAdapter,
+    StoreError,
     StoreUnavailableError,
     persist,
 )
@@ -68,6 +69,38 @@ async def test_watch_survives_the_loss_of_its_collection(deployment: Deployment,
 async def test_token_of_sqlite_is_refused(deployment: Deployment, unique: str, after: str) -> None:
     with pytest.raises(InputError, match=r"after is not a token of a change .*one of SQLite is no position"):
         await take_change(StateAdapter(unique, "s").watch(after=after))
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        (13, StoreError, "MongoDB answered with error 13"),  # Unauthorized
+        (50, StoreUnavailableError, "is unavailable"),  # MaxTimeMSExpired
+    ],
+)
+async def test_error_that_has_nothing_to_do_with_the_token_is_raised_as_it_is(
+    on_failing: FailingServer, unique: str, code: int, error: type[StoreError], text: str
+) -> None:
+    state = StateAdapter(unique, "s")
+    async with state.watch() as changes:
+        await state.write_state_data({"n": 1}, WHEN)
+        token = (await take_change(changes)).token
+    on_failing.fail("aggregate", errorCode=code)
+    with pytest.raises(error, match=f"^state: watching failed: .*{text}"):
+        await take_change(state.watch(after=token))
+    on_failing.end()
+    async with state.watch(after=token) as changes:
+        await state.write_state_data({"n": 2}, WHEN)
+        assert (await take_change(changes)).payload == {"n": 2}
+
+
+async def test_watch_that_has_ended_stays_so(deployment: Deployment, unique: str) -> None:
+    changes = StateAdapter(unique, "s").watch()
+    async with changes:
+        await backtest_mongo.close()
+        for _ in range(2):
+            assert [change async for change in changes] == []
+    assert [change async for change in changes] == []
 
 
 async def test_token_is_the_start_and_then_the_last_returned_change(deployment: Deployment, unique: str) -> None:

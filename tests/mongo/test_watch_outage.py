@@ -131,8 +131,11 @@ async def test_standalone_is_an_error_that_says_what_to_do(
 ) -> None:
     config = {**servers, "CC_MONGO_CONNECTION_STRING": standalone.uri(unique), "CC_MONGO_DRIVER": driver}
     async with backtest_mongo.setup(config):
-        with pytest.raises(StoreError, match=r"standalone, which has no change streams .*--replSet.*rs.initiate"):
+        with pytest.raises(
+            StoreError, match=r"standalone, which has no change streams .*--replSet.*rs.initiate"
+        ) as caught:
             await take_change(StateAdapter(unique, "s").watch())
+        assert (caught.value.slot, caught.value.collection) == ("state", "state-items")
         with pytest.raises(StoreError, match="standalone"):
             async with StateAdapter.watch_all():
                 pass
