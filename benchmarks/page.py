@@ -106,7 +106,7 @@ kept for 65,536 rows at most.
   one query of blocks and one Redis command. A single candle is inserted without looking first whether it is stored.
 - Closed stretches of 4,096 candles are sealed: five columns, compressed by Pcodec, in addition to the rows. A frame is
   read from them; each is decompressed into its place while the server sends the next. Rows are read where there are
-  none.
+  none. A bulk write seals its own candles while the server inserts the next, without reading them back.
 - Candles that were read are cached as columns in bounded memory (`CC_CANDLE_CACHE_MB`), and a replay reads ahead, up to
   8,192 rows at a time.
 """
