@@ -64,7 +64,7 @@ OWN_TESTS: Final = {
         "tests/connection/test_redis_cluster.py",
         "tests/connection/test_redis_sentinel.py",
     ),
-    "connection.redis_cluster": ("tests/connection/test_redis_cluster.py",),
+    "connection.redis_cluster": ("tests/connection/test_cluster_map.py", "tests/connection/test_redis_cluster.py"),
     "core.arrays": ("tests/core/test_arrays.py",),
     "core.cancellation": ("tests/core/test_cancellation.py",),
     "core.candle_headers": ("tests/core/test_candle_headers.py",),

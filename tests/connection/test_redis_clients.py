@@ -20,6 +20,7 @@ from backtest_mongo.connection.redis_clients import (
     ping_redis,
     set_all,
 )
+from backtest_mongo.connection.redis_cluster import Cluster
 from backtest_mongo.core.config import Config, RedisURL
 from backtest_mongo.embedded.server_process import HOST
 from tests.support import redis_servers
@@ -108,5 +109,16 @@ async def test_sentinels_are_dialled_with_what_concerns_the_connection_alone(sch
 async def test_ping_of_servers_that_are_down_says_so(url: str) -> None:
     client = make_redis_client(Config(CC_REDIS_URL=RedisURL(url)), retry=Retry(NoBackoff(), 0))
     with pytest.raises(exceptions.RedisError, match=r"127\.0\.0\.1|connect"):
+        await ping_redis(client)
+    await client.aclose()
+
+
+async def test_error_of_a_cluster_that_nothing_caused_is_given_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read_map(cluster: Cluster) -> None:
+        raise exceptions.RedisClusterException("not all slots are covered")
+
+    monkeypatch.setattr(Cluster, "read_map", read_map)
+    client = make_redis_client(Config(CC_REDIS_URL=RedisURL("redis+cluster://127.0.0.1:1")))
+    with pytest.raises(exceptions.RedisError, match="not all slots are covered"):
         await ping_redis(client)
     await client.aclose()
