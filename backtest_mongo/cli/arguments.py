@@ -67,5 +67,6 @@ def _escape_mistakes() -> Iterator[None]:
         yield
     except _UsageError as error:
         mistake: Any = error
-        mistake.message = escape_controls(mistake.message)
+        if mistake.ctx is None or mistake.message != mistake.ctx.get_help():  # which is shown if nothing was given
+            mistake.message = escape_controls(mistake.message)
         raise

@@ -43,9 +43,10 @@ def inspect_slot(
         bool, typer.Option("--json", help="Print MongoDB's extended JSON, one row or change per line.")
     ] = False,
 ) -> None:
-    """Show what is stored of a slot: payload, simulation time, and when it was written.
+    """Show what MongoDB holds of a slot: payload, simulation time, and when it was written.
 
-    Rows are in the order of their keys, candles newest first. --watch needs a replica set.
+    Rows are in the order of their keys, candles newest first. --watch needs a replica set. An SQLite file is shown by
+    the sqlite3 shell, and examined by doctor --sqlite.
     """
     spec = _SPECS.get(slot)
     if spec is None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from backtest_mongo.errors import ConfigError, InputError, StoreError
 from backtest_mongo.sqlite.driver_errors import raise_translated
-from backtest_mongo.sqlite.file_format import check_path, read_format
+from backtest_mongo.sqlite.file_format import check_path, is_missing, read_format
 from backtest_mongo.sqlite.replacement import make_database
 
 __all__ = ["back_up", "connect_to_existing"]
@@ -70,7 +70,7 @@ def connect_to_existing(path: str) -> sqlite3.Connection:
         StoreUnavailableError: another process holds the lock.
     """
     check_path(path)
-    if not os.path.exists(path):
+    if is_missing(path):
         raise ConfigError(f"there is no database at {path}", hint="name the file that persist.use_sqlite() names")
     connection = None
     try:

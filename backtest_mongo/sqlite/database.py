@@ -39,7 +39,7 @@ from backtest_mongo.sqlite.block_cache import BlockCache
 from backtest_mongo.sqlite.change_log import find_newest, trim
 from backtest_mongo.sqlite.checkpoints import Checkpoints, leave_log
 from backtest_mongo.sqlite.driver_errors import ForkedError, LockedError, is_locked, is_overtaken
-from backtest_mongo.sqlite.file_format import STEPS, check_path, prepare_file, read_format
+from backtest_mongo.sqlite.file_format import STEPS, check_path, is_missing, prepare_file, read_format
 from backtest_mongo.sqlite.watcher import Arrival, Watched, Watcher
 
 __all__ = ["MEMORY", "Connection", "Database", "Write", "close_databases", "get_database"]
@@ -271,8 +271,13 @@ class Database:
                 self._in_use += 1
                 return self._writer
             self._in_use += 1
-            if self._idle:
-                return self._idle.pop()
+            idle, replaced = self._idle.pop() if self._idle else None, self._replaced
+        if idle is not None:
+            if idle.identity == _identify(self.path):
+                return idle
+            # The file was removed or replaced since.
+            idle.close()
+            self._forget_replaced()
             replaced = self._replaced
         try:
             connection = self._open_reader()
@@ -309,7 +314,7 @@ class Database:
         try:
             connection = self._connect("rw", 0.0)
         except sqlite3.OperationalError:
-            if not os.path.lexists(self.path):
+            if is_missing(self.path):
                 return None
             check_path(self.path)
             connection = self._connect("rw", 0.0)  # a writer may have made it meanwhile

@@ -14,7 +14,7 @@ from typing import Final
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.sqlite.change_log import add_change_log
 
-__all__ = ["APPLICATION_ID", "STEPS", "check_path", "prepare_file", "read_format"]
+__all__ = ["APPLICATION_ID", "STEPS", "check_path", "is_missing", "prepare_file", "read_format"]
 
 #: ``btmo``: the four bytes by which ``file`` and this library know the database.
 APPLICATION_ID: Final = int.from_bytes(b"btmo", "big")
@@ -93,6 +93,20 @@ def prepare_file(connection: sqlite3.Connection, path: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def is_missing(path: str) -> bool:
+    """Return whether there is no file at a path, in a directory that is there and that this user may search.
+
+    Otherwise a file that can't be seen would be taken for one that is yet to be made.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return os.path.isdir(os.path.dirname(path))
+    except OSError:
+        pass
+    return False
 
 
 def check_path(path: str) -> None:

@@ -50,6 +50,9 @@ def make_database(path: str, existing: Existing, mode: int = 0o644) -> Iterator[
         OSError: the directory or the disk refuses.
     """
     check_path(path)
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        raise ConfigError(f"{path} can't be written: there is no directory {directory}", hint="make it first")
     with _hold(path, existing):
         pass
     temporary = path + UNFINISHED
@@ -64,7 +67,7 @@ def make_database(path: str, existing: Existing, mode: int = 0o644) -> Iterator[
                     os.replace(temporary, path)
                 else:
                     _place(temporary, path)
-            _sync_directory(os.path.dirname(path))
+            _sync_directory(directory)
         finally:
             _drop(temporary, ("", *_BESIDE))
 

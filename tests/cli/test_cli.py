@@ -45,6 +45,13 @@ def test_help_names_the_commands() -> None:
     assert "demo" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [[], ["candles"]])
+def test_help_is_what_no_argument_prints(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == run(*arguments, "--help").stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["inspect", "--help"], ["candles", "import", "--help"]]
 )

@@ -206,7 +206,7 @@ async def test_database_is_not_replaced_by_itself(path: Path, copy: Path) -> Non
 async def test_copy_that_can_t_be_written_leaves_nothing(path: Path, copy: Path, tmp_path: Path) -> None:
     await fill(300)
     await backtest_mongo.close()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match=rf"there is no directory {tmp_path / 'missing'} \(make it first\)"):
         back_up(str(path), str(tmp_path / "missing" / "copy.db"))
     with pytest.raises(ConfigError, match="is a directory"):
         back_up(str(path), str(tmp_path), force=True)

@@ -64,14 +64,13 @@ async def test_directory_that_took_the_place_is_named(path: Path) -> None:
     await both_fail(ConfigError, rf"^state: {path} is a directory")
 
 
-async def test_missing_directory_is_named_by_writes(tmp_path: Path) -> None:
+async def test_missing_directory_is_no_empty_database(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "backtest.db"
     persist.use_sqlite(path)
     state = persist.state("s", "b")
-    assert await state.read_state_data() is None
-    with pytest.raises(ConfigError, match=rf"^state: writing failed: unable to open .*{path} \(check that"):
-        await state.write_state_data({"n": 1}, 1)
+    await both_fail(ConfigError, rf"^state: \w+ failed: unable to open .*{path} \(check that its directory exists")
     path.parent.mkdir()
+    assert await state.read_state_data() is None
     await state.write_state_data({"n": 1}, 1)
     assert await state.read_state_data() == {"n": 1}
     await backtest_mongo.close()
@@ -207,6 +206,17 @@ async def test_directory_without_rights_is_named(shared: Path) -> None:
         await persist.state("s", "b").write_state_data({"n": 1}, 1)
 
 
+async def test_file_that_this_user_cannot_see_is_not_taken_for_a_missing_one(shared: Path) -> None:
+    path = shared / "backtest.db"
+    persist.use_sqlite(path)
+    await persist.state("s", "b").write_state_data({"n": 1}, 1)
+    await backtest_mongo.close()
+    os.chmod(shared, 0o000)
+    with as_somebody():
+        await both_fail(ConfigError, rf"^state: \w+ failed: .*{path} \(.*directory exists and .* may write")
+        await backtest_mongo.close()
+
+
 @pytest.mark.parametrize("slot", [spec.name for spec in SLOTS])
 async def test_full_disk_is_named_and_what_was_stored_stays(path: Path, slot: str) -> None:
     spec = next(spec for spec in SLOTS if spec.name == slot)
@@ -280,6 +290,24 @@ async def test_replaced_file_is_the_one_that_is_written(path: Path, tmp_path: Pa
     assert await state.read_state_data() == {"n": 1}
     await backtest_mongo.close()
     assert query(path, 'SELECT count(*) FROM "state-items"') == [(2,)]
+
+
+async def test_replaced_file_is_the_one_that_is_read_next(path: Path, tmp_path: Path) -> None:
+    state, series = persist.state("s", "b"), persist.candle("BTCUSDT", "1m", "x")
+    await state.write_state_data({"n": 1}, 1)
+    await series.write_candles_data(candles(2))
+    await backtest_mongo.close()
+    shutil.copy(path, tmp_path / "backup.db")
+    await state.write_state_data({"n": 2}, 1)
+    await series.write_candles_data(candles(1, first=2 * 60_000))
+    assert await state.read_state_data() == {"n": 2}
+    assert await series.read_candles_data(3, 0) is not None
+    for name in (path, *path.parent.glob("backtest.db-*")):
+        name.unlink()
+    (tmp_path / "backup.db").rename(path)
+    assert await state.read_state_data() == {"n": 1}
+    assert await series.read_candles_data(3, 0) is None
+    assert await series.read_candles_data(2, 0) == candles(2)
 
 
 async def test_reader_of_a_file_that_was_removed_meanwhile_is_used_no_more(path: Path) -> None:
