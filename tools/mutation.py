@@ -41,7 +41,12 @@ LEFT_OUT: Final = (
 URL_TESTS: Final = ("connection_strings", "login_databases", "mongo_uri", "redis_url")
 #: Tests of a module that are enough to judge it, and take less time than all those of its room.
 OWN_TESTS: Final = {
-    "connection.batching": ("tests/connection/test_batching.py", "tests/mongo/test_batching.py"),
+    "connection.batching": (
+        "tests/connection/test_batching.py",
+        "tests/connection/test_call_order.py",
+        "tests/connection/test_call_outcomes.py",
+        "tests/mongo/test_batching.py",
+    ),
     "connection.breaker": ("tests/connection/test_breaker.py",),
     "connection.candle_cache": ("tests/connection/test_candle_cache.py",),
     "connection.command_guard": ("tests/connection/test_command_guard.py", "tests/connection/test_breaker.py"),
