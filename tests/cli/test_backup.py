@@ -43,4 +43,4 @@ def test_errors_are_one_line_with_what_to_do(path: Path) -> None:
     assert "there is no database at" in done.error
     done = invoke("backup", "missing/copy.db")
     assert done.code == 1
-    assert "No such file or directory" in done.error
+    assert "there is no directory" in done.error

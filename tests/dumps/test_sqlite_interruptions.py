@@ -125,7 +125,7 @@ async def test_arguments_that_contradict_each_other_are_refused(deployment: Depl
         await export_dump(sqlite=":memory:")
     with pytest.raises(ConfigError, match="is a directory"):
         await export_dump(sqlite=tmp_path)
-    with pytest.raises(ConfigError, match="there is no directory .*missing"):
+    with pytest.raises(ConfigError, match=r"there is no directory .*missing"):
         await export_dump(sqlite=tmp_path / "missing" / "a.db")
     with pytest.raises(InputError, match="no slot is named"):
         await export_dump(sqlite=tmp_path / "a.db", slots=["nothing"])
