@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -49,6 +50,15 @@ _EXTENDED: Final = '"$'
 JSON_TYPES: Final = frozenset({type(None), bool, int, float, str})
 
 
+#: Infinity as Python's encoder writes it, or a string, which may contain the word.
+_INFINITY: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity')
+
+
+def _write_infinity(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text[0] == '"' else f'{{"$numberDouble":"{text}"}}'
+
+
 class Plain(NamedTuple):
     """A value that is put into JSON unchanged."""
 
@@ -58,11 +68,13 @@ class Plain(NamedTuple):
 def to_json(value: Any) -> str:
     """Encode a payload, which may be encoded as BSON already, as extended JSON."""
     try:
-        # Nearly all payloads hold nothing but what JSON has, and C does these as a whole.
-        text = _dump(_thaw(value, _PLAIN_CODEC))
+        # Nearly all payloads hold nothing but what JSON has and, as open signals do, infinity: C does these as a whole.
+        text = _dump_numbers(_thaw(value, _PLAIN_CODEC))
     except (TypeError, ValueError, BSONError):
         text = _EXTENDED
-    return encode_extended(thaw(value)) if _EXTENDED in text else text
+    if _EXTENDED in text or "NaN" in text:  # there is more than one NaN
+        return encode_extended(thaw(value))
+    return _INFINITY.sub(_write_infinity, text) if "Infinity" in text else text
 
 
 def from_json(text: str) -> Any:
@@ -105,6 +117,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 _dump: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_dump_numbers: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _load: Final = json.JSONDecoder(parse_constant=_refuse).decode
 
 

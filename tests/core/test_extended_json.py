@@ -140,3 +140,19 @@ def test_payload_s_own_object_in_one_of_these_forms_is_marked_as_literal(text: s
 def test_number_that_is_too_large_for_a_double_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^a number is too large for a double$"):
         decode_extended(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": math.inf, "b": [-math.inf, "Infinity", 'say "-Infinity"', "\\", '\\"Infinity'], "Infinity": "-Infinity"},
+        {"a": math.inf, '"Infinity': {"-Infinity": -math.inf}},
+        {"a": math.inf, "b": math.nan},
+        {"a": math.inf, "b": {"$date": "Infinity"}},
+        {"a": "NaN"},
+    ],
+)
+def test_infinity_beside_words_like_it_comes_back(value: dict[str, Any]) -> None:
+    text = to_json(value)
+    assert text == encode_extended(thaw(value))
+    assert repr(from_json(text)) == repr(value)
