@@ -31,6 +31,7 @@ __all__ = [
     "Row",
     "add_change_log",
     "decode_row",
+    "fill_record",
     "find_newest",
     "make_filter",
     "make_lost_error",
@@ -124,12 +125,15 @@ def make_series_triggers(table: str, context: Sequence[str]) -> tuple[str, ...]:
 
 
 def make_record(table: str, context: Sequence[str]) -> str:
-    """Return the statement that adds what an update of a block has changed.
+    """Return the statement that adds what an update of a block has changed; :func:`fill_record` has its parameters."""
+    key = ", ".join(f":part{number}" for number in range(len(context)))
+    return _insert(":candles", f"'{table}'", ":kind", f"json_array({key})", "NULL", ":time")
 
-    Its parameters are the candles as the content of a block, the kind of change, the time, and then the context.
-    """
-    key = ", ".join(f"?{number}" for number in range(4, 4 + len(context)))
-    return _insert("?1", f"'{table}'", "?2", f"json_array({key})", "NULL", "?3")
+
+def fill_record(candles: bytes, kind: ChangeKind, time: int, context: Key) -> dict[str, Any]:
+    """Return the parameters of :func:`make_record`; the candles are the content of a block."""
+    parts = {f"part{number}": part for number, part in enumerate(context)}
+    return {"candles": candles, "kind": kind, "time": time, **parts}
 
 
 def _join_key(row: str, columns: Sequence[str]) -> str:

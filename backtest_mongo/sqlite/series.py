@@ -30,6 +30,7 @@ from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import StoreError
 from backtest_mongo.sqlite.block_cache import PLACES, BlockCache
 from backtest_mongo.sqlite.block_format import Columns, decode_arrays, decode_columns, encode_arrays
+from backtest_mongo.sqlite.change_log import fill_record
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.layout import make_series_table
 from backtest_mongo.sqlite.store import SQLiteRows, now
@@ -160,7 +161,7 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
             new = candles.take(~_are_in(candles, known))
             if len(new):
                 connection.execute(self._table.insert, self._make_row(context, start, _merge(known, new), at))
-                connection.execute(self._table.record, (encode_arrays(new), "written", at, *context))
+                connection.execute(self._table.record, fill_record(encode_arrays(new), "written", at, context))
                 count += len(new)
         return count
 
@@ -182,7 +183,7 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
                 continue
             deleted += len(gone)
             connection.execute(self._table.insert, self._make_row(context, start, candles.take(~are_gone), at))
-            connection.execute(self._table.record, (encode_arrays(gone), "deleted", at, *context))
+            connection.execute(self._table.record, fill_record(encode_arrays(gone), "deleted", at, context))
         return deleted
 
     def _make_row(self, context: Key, start: int, candles: CandleArrays, at: int) -> tuple[Any, ...]:

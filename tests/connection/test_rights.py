@@ -293,10 +293,11 @@ FUNCTIONS: Final[dict[str, Callable[[Role], Awaitable[None]] | None]] = {
     "stats": None,
 }
 SERIES: Final = ("--symbol", "symbol-x", "--interval", "1m", "--exchange", "exchange_name-x")
-#: Every command with its arguments. Those without have servers, or databases, of their own.
+#: Every command with its arguments. Those without have servers or databases of their own, or ask none.
 COMMANDS: Final[dict[str, list[list[str]] | None]] = {
     "serve": None,
     "demo": None,
+    "backup": None,
     "doctor": [[], ["--read-only", "--json"]],
     "inspect": [[name, *more] for name in ADAPTERS for more in ([], ["--json"])],
     "migrate": [[], ["--apply"]],
