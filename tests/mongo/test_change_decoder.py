@@ -203,3 +203,21 @@ def test_time_is_the_server_s_to_the_millisecond_or_else_to_the_second() -> None
     assert memory().decode(old) == change("written")
     del old["wallTime"]
     assert memory().decode(old) == change("written", time=1_600_000_000_000)
+
+
+def test_time_of_a_candle_whose_time_is_a_double_is_a_whole_number() -> None:
+    """The Node package stores it so."""
+    key = {"exchangeName": "x", "symbol": "BTCUSDT", "interval": "1m"}
+    found = ChangeDecoder(CANDLE, None)
+    prices = dict.fromkeys(PRICES, 1.0)
+    written = found.decode(event("insert", document={**key, "timestamp": 60_000.0, **prices}))
+    deleted = found.decode(event("delete"))
+    assert written is not None
+    assert deleted is not None
+    for one in (written, deleted):
+        assert (one.key, type(one.key)) == (60_000, int)
+
+
+def test_row_that_was_marked_before_it_is_first_seen_is_removed() -> None:
+    removed = memory().decode(update(1, note(removed=True), when=8))
+    assert removed == change("removed", token="token of update", payload=None, when=8)
