@@ -127,6 +127,9 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger, registry = log._logger, {name: copy.copy(value) for name, value in vars(persist).items()}
     yield
     log._logger = logger
+    structlog: Any = sys.modules.get("structlog")
+    if structlog is not None:
+        structlog.reset_defaults()  # as capturing log lines leaves it configured
     reset_config()
     vars(persist).clear()
     vars(persist).update(registry)

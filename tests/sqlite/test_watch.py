@@ -23,7 +23,7 @@ import backtest_mongo
 from backtest_mongo import SLOTS, ConfigError, InputError, StoreError, StoreUnavailableError, persist, set_config
 from backtest_mongo.core.watch import Watch
 from backtest_mongo.sqlite import change_log, watcher
-from tests.sqlite.support import change, database_of, list_names, locked, locked_for_all, query, until, worker
+from tests.sqlite.support import change, database_of, list_names, locked_for_all, query, until, worker
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes
 from tests.support.deadlines import PROCESS_SECONDS, SECONDS
@@ -239,11 +239,10 @@ async def test_log_is_trimmed_in_steps_and_what_is_kept_is_reported(path: Path, 
 
 async def test_one_transaction_larger_than_the_log_is_reported_whole(path: Path, short_log: None) -> None:
     await write(0)
-    async with watch() as changes:
-        with locked(path):
-            calls = [asyncio.ensure_future(write(number, pad="x" * 2_000)) for number in range(100)]
-            await until(lambda: not database_of(path)._queue or database_of(path)._called == 101)
-        await asyncio.gather(*calls)
+    states: Any = type(persist.state("s", "b"))
+    async with states.watch_all() as changes:
+        rows = [(("s", f"b-{number}"), {"n": number, "pad": "x" * 2_000}) for number in range(100)]
+        await states.write_many(rows, when=1)
         assert [found.payload["n"] for found in await take_changes(changes, 100)] == [*range(100)]
         await write(100)
         assert (await take_change(changes)).payload == {"n": 100}
