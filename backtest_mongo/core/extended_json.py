@@ -54,6 +54,10 @@ JSON_TYPES: Final = frozenset({type(None), bool, int, float, str})
 _INFINITY: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity')
 
 
+_PLUS_INFINITY: Final = '{"$numberDouble":"Infinity"}'
+_MINUS_INFINITY: Final = '{"$numberDouble":"-Infinity"}'
+
+
 def _write_infinity(found: re.Match[str]) -> str:
     text = found[0]
     return text if text[0] == '"' else f'{{"$numberDouble":"{text}"}}'
@@ -83,8 +87,11 @@ def from_json(text: str) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    payload = _load(text)
-    return _decode(payload) if _EXTENDED in text else payload
+    if _EXTENDED not in text:
+        return _load(text)
+    # Infinity is often all that isn't plain, and C reads it as such. No string has these quotes without backslashes.
+    plain = text.replace(_PLUS_INFINITY, "Infinity").replace(_MINUS_INFINITY, "-Infinity")
+    return _decode(_load(text)) if _EXTENDED in plain else _load_infinity(plain)
 
 
 def thaw(value: Any) -> Any:
@@ -119,6 +126,13 @@ def _refuse(name: str) -> NoReturn:
 _dump: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _dump_numbers: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _load: Final = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def _read_infinity(name: str) -> float:
+    return -math.inf if name == "-Infinity" else math.inf if name == "Infinity" else _refuse(name)
+
+
+_load_infinity: Final = json.JSONDecoder(parse_constant=_read_infinity).decode
 
 
 class _RefusedCode(TypeDecoder):
