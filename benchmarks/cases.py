@@ -399,7 +399,7 @@ CASES: Final = (
         "one `find` with `$in`",
         15,
         partial(_read_at_once, 500, many=True),
-        "an adapter per context, and comparing each row's key",
+        "checking each context, and comparing each row's key",
         {"plain": 1.3},
     ),
     Case(

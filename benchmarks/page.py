@@ -210,13 +210,17 @@ def _others(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(["", "ours", *(cell for name in _OTHERS.values() for cell in (name, "ratio"))], lines)
 
 
+def _format_micros(side: Mapping[str, float]) -> str:
+    return f"{side['median_us']:,.{1 if side['median_us'] >= 1 else 3}f}"
+
+
 def _serverless(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in rows:
-        cells = [row["name"], f"{row['sides']['sqlite']['median_us']:,.1f}"]
+        cells = [row["name"], _format_micros(row["sides"]["sqlite"])]
         for side in ("files", "mongo", "bare"):
             found = row["sides"].get(side)
-            cells.append(f"{found['median_us']:,.1f} (**{row['ratios'][side]:.2f}**)" if found else "")
+            cells.append(f"{_format_micros(found)} (**{row['ratios'][side]:.2f}**)" if found else "")
         lines.append([*cells, row["bare"]])
     return _table(["", "SQLite", "files", "MongoDB", "bare SQLite", "bare SQLite's way"], lines)
 

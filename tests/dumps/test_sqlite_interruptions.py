@@ -38,7 +38,7 @@ from tests.support.dumps import find_slot
 from tests.support.sqlite_moves import list_log, write_log
 from tests.support.uniform import WHEN
 
-pytestmark = [pytest.mark.either_driver, pytest.mark.one_python]
+pytestmark = [pytest.mark.heavy, pytest.mark.either_driver, pytest.mark.one_python]
 
 
 # Rows and files that can't be imported

@@ -39,7 +39,7 @@ from tests.support.dumps import find_slot, write_file
 from tests.support.sqlite_moves import as_text, list_log, read_documents, read_tables, write_log
 from tests.support.uniform import WHEN, candles
 
-pytestmark = [pytest.mark.either_driver, pytest.mark.one_python]
+pytestmark = [pytest.mark.heavy, pytest.mark.either_driver, pytest.mark.one_python]
 
 ROWS = [spec for spec in SLOTS if spec.shape != "series"]
 DRAWN = settings(
