@@ -33,6 +33,8 @@ from tests.support.batches import (
     turns,
 )
 
+pytestmark = pytest.mark.one_python
+
 # Batches and lanes
 
 

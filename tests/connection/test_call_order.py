@@ -18,6 +18,8 @@ from tests.support.batches import (
     turns,
 )
 
+pytestmark = pytest.mark.one_python
+
 # Order
 
 

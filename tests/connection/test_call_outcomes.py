@@ -25,6 +25,8 @@ from tests.support.batches import (
     turns,
 )
 
+pytestmark = pytest.mark.one_python
+
 # Errors of one, cancellation and timeouts
 
 

@@ -12,6 +12,8 @@ from redis.asyncio.cluster import ClusterNode
 from backtest_mongo.connection import redis_cluster
 from backtest_mongo.connection.redis_cluster import Cluster
 
+pytestmark = pytest.mark.one_python
+
 
 async def test_map_is_read_again_after_a_failure_and_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]

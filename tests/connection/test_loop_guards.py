@@ -25,7 +25,7 @@ from backtest_mongo.core.config import set_config
 from backtest_mongo.core.interval_grid import GRIDS
 from tests.support.uniform import candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 CONTEXT = ("BTCUSDT", "1m", "binance")
 

@@ -23,7 +23,7 @@ from backtest_mongo.core.payload import CODEC
 from tests.conftest import Deployment
 from tests.support.secrets import SECRET, assert_no_secret
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 
 def make_config(driver: str, uri: str = "mongodb://127.0.0.1:1/x", **values: Any) -> Config:

@@ -21,6 +21,8 @@ from backtest_mongo.connection.operation import (
     seconds_left,
 )
 
+pytestmark = pytest.mark.one_python
+
 #: A deadline that no test reaches.
 LONG = 3_600.0
 WAIT_SECONDS = 0.05

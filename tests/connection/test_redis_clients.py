@@ -26,6 +26,8 @@ from backtest_mongo.embedded.server_process import HOST
 from tests.support import redis_servers
 from tests.support.secrets import SECRET
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 async def client(servers: dict[str, Any]) -> AsyncIterator[Any]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from backtest_mongo import CandleAdapter, persist
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.types import Sealed, SealReport, VerifyReport
+
+pytestmark = pytest.mark.one_python
 
 CONTEXT = ("BTCUSDT", "1m", "binance")
 

@@ -12,6 +12,8 @@ from backtest_mongo.connection.hub_registry import known_hubs, sum_counts
 from backtest_mongo.core import observation
 from backtest_mongo.core.counters import SlotCounts
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:

@@ -20,7 +20,7 @@ from tests.conftest import Deployment
 from tests.support.failing_servers import FailingServer
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 SPEC = StateAdapter.spec
 

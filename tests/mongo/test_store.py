@@ -14,7 +14,7 @@ from tests.conftest import Deployment
 from tests.support.failing_servers import FailingServer
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 
 async def write_one(unique: str, count: int) -> Any:
