@@ -272,14 +272,14 @@ class Database:
                 return self._writer
             self._in_use += 1
             idle, replaced = self._idle.pop() if self._idle else None, self._replaced
-        if idle is not None:
-            if idle.identity == _identify(self.path):
-                return idle
-            # The file was removed or replaced since.
-            idle.close()
-            self._forget_replaced()
-            replaced = self._replaced
         try:
+            if idle is not None:
+                if idle.identity == _identify(self.path):
+                    return idle
+                # The file was removed or replaced since.
+                idle.close()
+                self._forget_replaced()
+                replaced = self._replaced
             connection = self._open_reader()
         except BaseException:
             self._release()
