@@ -18,7 +18,7 @@
 * Every error is a ``BacktestMongoError``; ``help(backtest_mongo.errors)`` draws the tree.
 * ``embedded.Servers()`` runs a MongoDB and a Redis for the length of a ``with`` block. ``market_data`` imports, exports
   and plots candles. ``contracts`` defines what an implementation of your own must have, and ``types`` the candles,
-  reports and times in signatures.
+  reports, times and versions in signatures.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from backtest_mongo.errors import (
         BacktestMongoError,
         ConfigError,
+        ConflictError,
         IndexConflictError,
         InitError,
         InputError,
@@ -79,6 +80,7 @@ __all__ = [
     "CandleAdapter",
     "Change",
     "ConfigError",
+    "ConflictError",
     "DictionaryAdapter",
     "IndexConflictError",
     "InitError",

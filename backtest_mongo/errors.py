@@ -7,6 +7,7 @@
     ├── SlotError (ValueError)              a row of a slot table contradicts itself or another row
     ├── InputError (ValueError)             the caller's mistake; nothing was sent
     │   └── InputTypeError (TypeError)      ... and the type is at fault
+    ├── ConflictError                       a conditional write found another row than it expects; nothing was written
     ├── StoreUnavailableError               MongoDB can't be reached or did not answer in time, or SQLite is locked
     │   └── InitError                       a server was still unreachable when ``wait_for_init`` gave up
     ├── StoreError                          MongoDB, SQLite, or the disk that holds files answered with an error
@@ -25,6 +26,7 @@ from typing import Any
 __all__ = [
     "BacktestMongoError",
     "ConfigError",
+    "ConflictError",
     "IndexConflictError",
     "InitError",
     "InputError",
@@ -94,6 +96,18 @@ class InputError(BacktestMongoError, ValueError):
 
 class InputTypeError(InputError, TypeError):
     """An argument has a type that can't be stored or queried. Nothing was sent to any server."""
+
+
+class ConflictError(BacktestMongoError):
+    """A write with ``if_absent`` or ``expect`` found another row than it expects. Nothing was written.
+
+    Attributes:
+        found: the payload that is there, or ``None`` where a read finds nothing.
+        version: the version of the row that is there, for ``expect`` of the next try.
+    """
+
+    found: Any = None
+    version: str = ""
 
 
 class StoreUnavailableError(BacktestMongoError):

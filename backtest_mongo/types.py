@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from numbers import Integral
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict, get_args
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypedDict, TypeVar, get_args
 
 __all__ = [
     "EARLIEST",
@@ -28,6 +28,8 @@ __all__ = [
     "Sealed",
     "SeriesTime",
     "VerifyReport",
+    "Version",
+    "Versioned",
     "When",
     "WriteReport",
     "now_ms",
@@ -76,6 +78,23 @@ Rows: TypeAlias = Sequence[Payload]
 Document: TypeAlias = dict[str, Any]
 #: The arguments of an adapter's constructor, in its order or by name.
 Context: TypeAlias = Sequence[Any] | Mapping[str, Any]
+#: A state of a row, as a text without further meaning. It may be stored, and be used in another process.
+Version: TypeAlias = str
+
+T = TypeVar("T")
+
+
+class Versioned(NamedTuple, Generic[T]):
+    """What a read with ``with_version=True`` returns.
+
+    Attributes:
+        value: what the read returns otherwise.
+        version: the version of the stored row, also where ``when`` hides the row from the read; a row that was never
+            stored has one too.
+    """
+
+    value: T
+    version: Version
 
 
 class Candle(TypedDict):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.adapters.contracts import list_contract_methods
+from backtest_mongo.adapters.contracts import CONTRACTS, list_contract_methods
 from backtest_mongo.adapters.expansion import make_signature
 from backtest_mongo.core.specs import FLAG, SlotSpec
 from backtest_mongo.files.layout import get_template
@@ -42,7 +42,8 @@ document. [slots.py](../backtest_mongo/core/slots.py) is the table that the adap
 is generated from it.
 
 Each slot has its own collection, with a unique index on the key. `when` is the simulation time in milliseconds since
-the epoch: a read with a time returns nothing that was stored for a later one. Every document has `createDate` and
+the epoch: a read with a time returns nothing that was stored for a later one. Methods that read or write one row also
+take the arguments of [compare and set](adapters.md#compare-and-set). Every document has `createDate` and
 `updatedDate` (dates, UTC), and `__v`, which mongoose expects. A Redis key holds the document's `_id` as 24 hex digits;
 `{backtest|live}` is the word for the flag `backtest`. With `persist.use_files("dump")`
 a row is a file that holds the payload; a bracketed part of its path is omitted if its field is empty. In SQLite the
@@ -66,10 +67,10 @@ def page() -> str:
 
 
 def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
-    adapter = ADAPTERS[spec.name]
+    adapter, contract = ADAPTERS[spec.name], CONTRACTS[spec.name]
     constructor = f"{spec.class_name}{_arguments(make_signature(spec, None))}"
     methods = [
-        f"{name}{_arguments(inspect.signature(getattr(adapter, name)))}" for name in list_contract_methods(adapter)
+        f"{name}{_arguments(inspect.signature(getattr(contract, name)))}" for name in list_contract_methods(adapter)
     ]
     rows = [
         ("constructor", f"`{constructor}`"),

@@ -19,6 +19,9 @@ from backtest_mongo.adapters.shapes import Adapter
 
 PACKAGE = Path(__file__).resolve().parent.parent / "backtest_mongo"
 
+#: The argument that decides what a read returns.
+VERSION_FLAG = "with_version"
+
 HEADER = '''\
 """{title}
 
@@ -27,7 +30,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, overload
 
 from backtest_mongo.adapters.shapes import (
     Adapter,
@@ -38,7 +41,17 @@ from backtest_mongo.adapters.shapes import (
     SeriesAdapter,
 )
 from backtest_mongo.core.specs import SlotSpec
-from backtest_mongo.types import Candle, Context, Interval, Payload, Rows, SeriesTime, When
+from backtest_mongo.types import (
+    Candle,
+    Context,
+    Interval,
+    Payload,
+    Rows,
+    SeriesTime,
+    Version,
+    Versioned,
+    When,
+)
 
 '''
 
@@ -47,6 +60,8 @@ def _format_signature(signature: inspect.Signature, first: str = "") -> str:
     parameters = [first] if first else []
     for parameter in signature.parameters.values():
         if parameter.name not in ("self", "cls"):
+            if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parameters:
+                parameters.append("*")
             default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
             parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
     return f"({', '.join(parameters)}) -> {signature.return_annotation}"
@@ -59,10 +74,36 @@ def _format_docstring(value: Any) -> str:
 
 def _format_method(name: str, method: Any, *, decorator: str = "") -> str:
     keyword = "async def" if inspect.iscoroutinefunction(method) else "def"
-    signature = _format_signature(inspect.signature(method), "cls" if decorator == "@classmethod" else "self")
-    lines = [decorator] if decorator else []
-    lines += [f"{keyword} {name}{signature}:", textwrap.indent(_format_docstring(method), "    ")]
+    docstring = textwrap.indent(_format_docstring(method), "    ")
+    lines = []
+    for signature in _list_overloads(inspect.signature(method)):
+        formatted = _format_signature(signature, "cls" if decorator == "@classmethod" else "self")
+        lines += [decorator] if decorator else []
+        if VERSION_FLAG not in signature.parameters:
+            lines += [f"{keyword} {name}{formatted}:", docstring]
+        elif signature.parameters[VERSION_FLAG].default is False:
+            lines += ["@overload", f"{keyword} {name}{formatted}:", docstring]
+        else:
+            lines += ["@overload", f"{keyword} {name}{formatted}: ..."]
     return textwrap.indent("\n".join(lines), "    ")
+
+
+def _list_overloads(signature: inspect.Signature) -> list[inspect.Signature]:
+    """Return what a method returns without a version, with one, and for a flag whose value is not known."""
+    flag = signature.parameters.get(VERSION_FLAG)
+    if flag is None:
+        return [signature]
+    both = signature.return_annotation
+    plain, versioned = both.split(" | Versioned[")
+    overloads = []
+    for annotation, default, returned in (
+        ("Literal[False]", False, plain),
+        ("Literal[True]", flag.empty, f"Versioned[{versioned}"),
+        ("bool", flag.empty, both),
+    ):
+        parameters = signature.parameters | {VERSION_FLAG: flag.replace(annotation=annotation, default=default)}
+        overloads.append(signature.replace(parameters=list(parameters.values()), return_annotation=returned))
+    return overloads
 
 
 def _format_adapter(adapter: type[Adapter]) -> str:
@@ -82,8 +123,11 @@ def _contract_name(adapter: type[Adapter]) -> str:
 
 
 def _format_contract(adapter: type[Adapter]) -> str:
-    methods = list_contract_methods(adapter).items()
-    parts = [_format_method(name, method, decorator="@abstractmethod") for name, method in methods]
+    contract = contracts.CONTRACTS[adapter.spec.name]
+    parts = [
+        _format_method(name, getattr(contract, name), decorator="@abstractmethod")
+        for name in list_contract_methods(adapter)
+    ]
     doc = f'    """What an implementation of the ``{adapter.spec.name}`` slot must have."""'
     return "\n".join([f"class {_contract_name(adapter)}(Protocol):", doc, "", *parts])
 

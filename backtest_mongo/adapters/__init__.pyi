@@ -4,7 +4,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from backtest_mongo.adapters.shapes import (
     Adapter,
@@ -14,7 +14,17 @@ from backtest_mongo.adapters.shapes import (
     EntryAdapter,
     SeriesAdapter,
 )
-from backtest_mongo.types import Candle, Context, Interval, Payload, Rows, SeriesTime, When
+from backtest_mongo.types import (
+    Candle,
+    Context,
+    Interval,
+    Payload,
+    Rows,
+    SeriesTime,
+    Version,
+    Versioned,
+    When,
+)
 
 __all__ = [
     "ADAPTERS",
@@ -130,28 +140,46 @@ class SignalAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_signal_data(self) -> dict[str, Any] | None:
+    @overload
+    async def read_signal_data(self, *, with_version: Literal[False] = False) -> dict[str, Any] | None:
         """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_signal_data(self, row: Payload | None) -> None:
+    @overload
+    async def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_signal_data(
+        self, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_signal_data(
+        self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``row`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
 
         Args:
             row: a dict of whatever BSON holds, or ``None`` to clear what is stored.
+            if_absent: write only where a read finds nothing: the row was never written, or is cleared.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``row`` can't be stored. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``row`` can't be stored.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -212,28 +240,46 @@ class ScheduleAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_schedule_data(self) -> dict[str, Any] | None:
+    @overload
+    async def read_schedule_data(self, *, with_version: Literal[False] = False) -> dict[str, Any] | None:
         """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_schedule_data(self, row: Payload | None) -> None:
+    @overload
+    async def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_schedule_data(
+        self, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_schedule_data(
+        self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``row`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
 
         Args:
             row: a dict of whatever BSON holds, or ``None`` to clear what is stored.
+            if_absent: write only where a read finds nothing: the row was never written, or is cleared.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``row`` can't be stored. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``row`` can't be stored.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -294,28 +340,46 @@ class StrategyAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_strategy_data(self) -> dict[str, Any] | None:
+    @overload
+    async def read_strategy_data(self, *, with_version: Literal[False] = False) -> dict[str, Any] | None:
         """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_strategy_data(self, row: Payload | None) -> None:
+    @overload
+    async def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_strategy_data(
+        self, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_strategy_data(
+        self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``row`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
 
         Args:
             row: a dict of whatever BSON holds, or ``None`` to clear what is stored.
+            if_absent: write only where a read finds nothing: the row was never written, or is cleared.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``row`` can't be stored. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``row`` can't be stored.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -376,22 +440,40 @@ class RiskAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_position_data(self, when: When | None = None) -> list[Any]:
+    @overload
+    async def read_position_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> list[Any]:
         """Return what is stored for this context.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or an empty list if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_position_data(self, positions: Sequence[Any], when: When) -> None:
+    @overload
+    async def read_position_data(
+        self, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[list[Any]]: ...
+    @overload
+    async def read_position_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> list[Any] | Versioned[list[Any]]: ...
+    async def write_position_data(
+        self,
+        positions: Sequence[Any],
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         """Store ``positions`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -399,11 +481,16 @@ class RiskAdapter(DocumentAdapter):
         Args:
             positions: a list of whatever BSON holds.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``positions`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``positions`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -424,7 +511,7 @@ class RiskAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, Sequence[Any]]], when: When) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, Sequence[Any]]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip.
 
         All are checked before any is sent. Each is one atomic upsert: one that the server refuses doesn't keep the
@@ -468,23 +555,44 @@ class PartialAdapter(EntryAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_partial_data(self, signal_id: str, when: When | None = None) -> dict[str, Any]:
+    @overload
+    async def read_partial_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any]:
         """Return what is stored for ``signal_id``.
 
         Args:
             signal_id: the entry's key.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or an empty dict if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``signal_id`` can't be a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_partial_data(self, data: Payload, signal_id: str, when: When) -> None:
+    @overload
+    async def read_partial_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any]]: ...
+    @overload
+    async def read_partial_data(
+        self, signal_id: str, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | Versioned[dict[str, Any]]: ...
+    async def write_partial_data(
+        self,
+        data: Payload,
+        signal_id: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         """Store ``data`` for ``signal_id``, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -493,11 +601,16 @@ class PartialAdapter(EntryAdapter):
             data: a dict of whatever BSON holds.
             signal_id: the entry's key.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``signal_id`` can't be a key, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``data`` can't be stored, or ``signal_id`` can't be a
+                key, or ``when`` is not a time. Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
 
@@ -527,23 +640,44 @@ class BreakevenAdapter(EntryAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_breakeven_data(self, signal_id: str, when: When | None = None) -> dict[str, Any]:
+    @overload
+    async def read_breakeven_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any]:
         """Return what is stored for ``signal_id``.
 
         Args:
             signal_id: the entry's key.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or an empty dict if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``signal_id`` can't be a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_breakeven_data(self, data: Payload, signal_id: str, when: When) -> None:
+    @overload
+    async def read_breakeven_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any]]: ...
+    @overload
+    async def read_breakeven_data(
+        self, signal_id: str, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | Versioned[dict[str, Any]]: ...
+    async def write_breakeven_data(
+        self,
+        data: Payload,
+        signal_id: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         """Store ``data`` for ``signal_id``, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -552,11 +686,16 @@ class BreakevenAdapter(EntryAdapter):
             data: a dict of whatever BSON holds.
             signal_id: the entry's key.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``signal_id`` can't be a key, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``data`` can't be stored, or ``signal_id`` can't be a
+                key, or ``when`` is not a time. Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
 
@@ -739,21 +878,38 @@ class MeasureAdapter(BucketAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_measure_data(self, key: str) -> dict[str, Any] | None:
+    @overload
+    async def read_measure_data(self, key: str, *, with_version: Literal[False] = False) -> dict[str, Any] | None:
         """Return what is stored for ``key``.
 
         Args:
             key: the row's key.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``key`` can't be a key.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_measure_data(self, data: Payload, key: str, when: When | None = None) -> None:
+    @overload
+    async def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_measure_data(
+        self, key: str, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_measure_data(
+        self,
+        data: Payload,
+        key: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         """Store ``data`` for ``key``, in place of what was stored; a removed row comes back.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -762,12 +918,16 @@ class MeasureAdapter(BucketAdapter):
             data: a dict of whatever BSON holds.
             key: the row's key.
             when: checked and not stored, as answers from outside have no simulation time.
+            if_absent: write only where a read finds nothing: the row was never written, or is removed.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, ``key`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
+            InputError: ``expect`` is not a version, ``data`` can't be stored, ``key`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     async def remove_measure_data(self, key: str) -> None:
@@ -818,23 +978,44 @@ class IntervalAdapter(BucketAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_interval_data(self, key: str, when: When | None = None) -> dict[str, Any] | None:
+    @overload
+    async def read_interval_data(
+        self, key: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any] | None:
         """Return what is stored for ``key``.
 
         Args:
             key: the row's key.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``key`` can't be a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_interval_data(self, data: Payload, key: str, when: When) -> None:
+    @overload
+    async def read_interval_data(
+        self, key: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_interval_data(
+        self, key: str, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_interval_data(
+        self,
+        data: Payload,
+        key: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         """Store ``data`` for ``key``, in place of what was stored; a removed row comes back.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -843,12 +1024,16 @@ class IntervalAdapter(BucketAdapter):
             data: a dict of whatever BSON holds.
             key: the row's key.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written, or is removed.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, ``key`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
+            InputError: ``expect`` is not a version, ``data`` can't be stored, ``key`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     async def remove_interval_data(self, key: str) -> None:
@@ -905,23 +1090,44 @@ class MemoryAdapter(BucketAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_memory_data(self, memory_id: str, when: When | None = None) -> dict[str, Any] | None:
+    @overload
+    async def read_memory_data(
+        self, memory_id: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any] | None:
         """Return what is stored for ``memory_id``.
 
         Args:
             memory_id: the row's key.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``memory_id`` can't be a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_memory_data(self, data: Payload, memory_id: str, when: When) -> None:
+    @overload
+    async def read_memory_data(
+        self, memory_id: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_memory_data(
+        self, memory_id: str, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_memory_data(
+        self,
+        data: Payload,
+        memory_id: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         """Store ``data`` for ``memory_id``, in place of what was stored; a removed row comes back.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -930,12 +1136,16 @@ class MemoryAdapter(BucketAdapter):
             data: a dict of whatever BSON holds.
             memory_id: the row's key.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written, or is removed.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, ``memory_id`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
+            InputError: ``expect`` is not a version, ``data`` can't be stored, ``memory_id`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     async def remove_memory_data(self, memory_id: str) -> None:
@@ -1010,22 +1220,37 @@ class RecentAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_recent_data(self, when: When | None = None) -> dict[str, Any] | None:
+    @overload
+    async def read_recent_data(
+        self, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_recent_data(self, row: Payload, when: When) -> None:
+    @overload
+    async def read_recent_data(
+        self, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_recent_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_recent_data(
+        self, row: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``row`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -1033,11 +1258,16 @@ class RecentAdapter(DocumentAdapter):
         Args:
             row: a dict of whatever BSON holds.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``row`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``row`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -1058,7 +1288,7 @@ class RecentAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip.
 
         All are checked before any is sent. Each is one atomic upsert: one that the server refuses doesn't keep the
@@ -1101,22 +1331,37 @@ class StateAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_state_data(self, when: When | None = None) -> dict[str, Any] | None:
+    @overload
+    async def read_state_data(
+        self, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_state_data(self, data: Payload, when: When) -> None:
+    @overload
+    async def read_state_data(
+        self, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_state_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_state_data(
+        self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``data`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -1124,11 +1369,16 @@ class StateAdapter(DocumentAdapter):
         Args:
             data: a dict of whatever BSON holds.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``data`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -1149,7 +1399,7 @@ class StateAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip.
 
         All are checked before any is sent. Each is one atomic upsert: one that the server refuses doesn't keep the
@@ -1194,22 +1444,37 @@ class DictionaryAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_dictionary_data(self, when: When | None = None) -> dict[str, Any] | None:
+    @overload
+    async def read_dictionary_data(
+        self, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_dictionary_data(self, data: Payload, when: When) -> None:
+    @overload
+    async def read_dictionary_data(
+        self, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_dictionary_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_dictionary_data(
+        self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``data`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -1217,11 +1482,16 @@ class DictionaryAdapter(DocumentAdapter):
         Args:
             data: a dict of whatever BSON holds.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``data`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -1242,7 +1512,7 @@ class DictionaryAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip.
 
         All are checked before any is sent. Each is one atomic upsert: one that the server refuses doesn't keep the
@@ -1292,22 +1562,37 @@ class SessionAdapter(DocumentAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_session_data(self, when: When | None = None) -> dict[str, Any] | None:
+    @overload
+    async def read_session_data(
+        self, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
 
         Returns:
             The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
 
         Raises:
             InputError: ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    async def write_session_data(self, data: Payload, when: When) -> None:
+    @overload
+    async def read_session_data(
+        self, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[dict[str, Any] | None]: ...
+    @overload
+    async def read_session_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
+    async def write_session_data(
+        self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``data`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -1315,11 +1600,16 @@ class SessionAdapter(DocumentAdapter):
         Args:
             data: a dict of whatever BSON holds.
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
+            if_absent: write only where a read finds nothing: the row was never written.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``expect`` is not a version, or ``data`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
-                the outcome is unknown; write the same again to settle it.
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
@@ -1340,7 +1630,7 @@ class SessionAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, Payload]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip.
 
         All are checked before any is sent. Each is one atomic upsert: one that the server refuses doesn't keep the

@@ -11,7 +11,7 @@ from types import FunctionType, new_class
 from typing import Any, Protocol, runtime_checkable
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.adapters.expansion import describe_context, make_signature
+from backtest_mongo.adapters.expansion import describe_context, expand_contract, make_signature
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import SlotSpec
@@ -42,15 +42,16 @@ def make_contract(adapter: type[Adapter]) -> type:
 
     Returns:
         A ``Protocol`` class that ``isinstance()`` can check, such as ``SignalContract``, with the methods of
-        :func:`list_contract_methods` as abstract methods: their signatures and docstrings are the adapter's.
+        :func:`list_contract_methods` as abstract methods. Their signatures and docstrings are the adapter's, but for
+        ``with_version``, ``if_absent`` and ``expect``, which an implementation need not take.
     """
     spec = adapter.spec
-    members: dict[str, Any] = {
-        name: _copy_as_abstract(method) for name, method in list_contract_methods(adapter).items()
-    }
-    members["__module__"] = "backtest_mongo.contracts"  # where people import it from
-    members["__doc__"] = f"What an implementation of the ``{spec.name}`` slot must have."
     name = spec.class_name.removesuffix("Adapter") + "Contract"
+    module = "backtest_mongo.contracts"  # where people import it from
+    methods = {"wait_for_init": Adapter.wait_for_init, **expand_contract(spec, name, module)}
+    members: dict[str, Any] = {name: _copy_as_abstract(method) for name, method in methods.items()}
+    members["__module__"] = module
+    members["__doc__"] = f"What an implementation of the ``{spec.name}`` slot must have."
     return runtime_checkable(new_class(name, (Protocol,), exec_body=lambda namespace: namespace.update(members)))
 
 

@@ -30,7 +30,14 @@ from backtest_mongo.adapters.shapes import (
     Adapter,
 )
 from backtest_mongo.core.specs import SlotSpec
-from backtest_mongo.types import Candle, Interval, Payload, Rows, SeriesTime, When
+from backtest_mongo.types import (
+    Candle,
+    Interval,
+    Payload,
+    Rows,
+    SeriesTime,
+    When,
+)
 
 __all__ = [
     "CONTRACTS",
@@ -154,7 +161,8 @@ class SignalContract(Protocol):
             row: a dict of whatever BSON holds, or ``None`` to clear what is stored.
 
         Raises:
-            InputError: ``row`` can't be stored. Nothing was sent.
+            InputError: ``row`` can't be stored.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -197,7 +205,8 @@ class ScheduleContract(Protocol):
             row: a dict of whatever BSON holds, or ``None`` to clear what is stored.
 
         Raises:
-            InputError: ``row`` can't be stored. Nothing was sent.
+            InputError: ``row`` can't be stored.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -240,7 +249,8 @@ class StrategyContract(Protocol):
             row: a dict of whatever BSON holds, or ``None`` to clear what is stored.
 
         Raises:
-            InputError: ``row`` can't be stored. Nothing was sent.
+            InputError: ``row`` can't be stored.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -289,7 +299,8 @@ class RiskContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``positions`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``positions`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -340,7 +351,8 @@ class PartialContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``signal_id`` can't be a key, or ``when`` is not a time. Nothing was sent.
+            InputError: ``data`` can't be stored, or ``signal_id`` can't be a
+                key, or ``when`` is not a time. Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -391,7 +403,8 @@ class BreakevenContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``signal_id`` can't be a key, or ``when`` is not a time. Nothing was sent.
+            InputError: ``data`` can't be stored, or ``signal_id`` can't be a
+                key, or ``when`` is not a time. Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -583,8 +596,8 @@ class MeasureContract(Protocol):
             when: checked and not stored, as answers from outside have no simulation time.
 
         Raises:
-            InputError: ``data`` can't be stored, ``key`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
+            InputError: ``data`` can't be stored, ``key`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -659,8 +672,8 @@ class IntervalContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, ``key`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
+            InputError: ``data`` can't be stored, ``key`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -740,8 +753,8 @@ class MemoryContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, ``memory_id`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
+            InputError: ``data`` can't be stored, ``memory_id`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -837,7 +850,8 @@ class RecentContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``row`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``row`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -886,7 +900,8 @@ class StateContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``data`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -938,7 +953,8 @@ class DictionaryContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``data`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
@@ -990,7 +1006,8 @@ class SessionContract(Protocol):
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 
         Raises:
-            InputError: ``data`` can't be stored, or ``when`` is not a time. Nothing was sent.
+            InputError: ``data`` can't be stored, or ``when`` is not a time.
+                Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.

@@ -9,9 +9,10 @@ from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
-from backtest_mongo.core.specs import Key
+from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
-from backtest_mongo.types import Candle, Coverage, Document, Gap
+from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict
+from backtest_mongo.types import Candle, Coverage, Document, Gap, Version
 
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
@@ -20,6 +21,9 @@ __all__ = ["make_dummy"]
 
 
 class _EmptyStore(NoBlocks):
+    def __init__(self, spec: SlotSpec) -> None:
+        self._spec = spec
+
     async def ready(self) -> None:
         return None
 
@@ -29,6 +33,9 @@ class _EmptyStore(NoBlocks):
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
         return [None for _ in keys]
 
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        return None, ABSENT
+
     async def upsert(self, key: Key, fields: Document) -> None:
         return None
 
@@ -37,6 +44,10 @@ class _EmptyStore(NoBlocks):
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
         return None
+
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        if not is_expected(self._spec, None, ABSENT, expected):
+            raise make_conflict(self._spec, key, None, ABSENT, expected)
 
     async def remove(self, key: Key) -> None:
         return None
@@ -91,16 +102,14 @@ class _EmptyStore(NoBlocks):
             yield context
 
 
-_EMPTY: SeriesStore = _EmptyStore()
-
-
 class _DummyAdapter(Adapter):
     async def _prepare(self) -> None:
         return None
 
     @classmethod
     def _store(cls) -> Store:
-        return _EMPTY
+        store: SeriesStore = _EmptyStore(cls.spec)
+        return store
 
     @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import linecache
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import FunctionType
 from typing import Any, Final
 
 from backtest_mongo.adapters.shapes import (
@@ -22,9 +23,9 @@ from backtest_mongo.adapters.shapes import (
     SeriesAdapter,
 )
 from backtest_mongo.core.specs import FLAG, PayloadKind, Shape, SlotSpec
-from backtest_mongo.types import Candle, Context, Payload, Rows, SeriesTime, When
+from backtest_mongo.types import Candle, Context, Payload, Rows, SeriesTime, Version, Versioned, When
 
-__all__ = ["describe_context", "expand", "make_signature"]
+__all__ = ["describe_context", "expand", "expand_contract", "make_signature"]
 
 _CLASS: Final = '''\
 class {class_name}({base}):
@@ -41,32 +42,33 @@ class {class_name}({base}):
 '''
 
 _DOCUMENT: Final = '''
-    async def read_{noun}_data(self{as_of}) -> {stored}:
+    async def read_{noun}_data(self{as_of}{version_flag}) -> {stored}{or_versioned}:
         """Return what is stored for this context.
 
         Args:
-{reader_time}
+{reader_time}{about_version_flag}
         Returns:
-            The payload that was written last, or {nothing} if nothing is stored.
+            The payload that was written last, or {nothing} if nothing is stored{as_versioned}.
 
         Raises:
 {bad_reader_time}{read_errors}
         """
-        return await self._read({when})
+        return await self._read({read_arguments})
 
-    async def write_{noun}_data(self, {value}: {payload}{at}) -> None:
+    async def write_{noun}_data(self, {value}: {payload}{at}{condition}) -> None:
         """Store ``{value}`` for this context, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
 
         Args:
             {value}: {payload_rule}
-{writer_time}
+{writer_time}{about_condition}
         Raises:
-            InputError: ``{value}`` can't be stored{or_bad_time}. Nothing was sent.
-{write_errors}
+            InputError: {bad_condition}``{value}`` can't be stored{or_bad_time}.
+                Nothing was sent.
+{conflict}{settled_errors}
         """
-        await self._write({value}{and_when})
+        await self._write({value}{and_when}{and_condition})
 
     @classmethod
     async def read_many(cls, contexts: Iterable[Context]{as_of}) -> list[{stored}]:
@@ -103,22 +105,22 @@ _DOCUMENT: Final = '''
 '''
 
 _ENTRY: Final = '''
-    async def read_{noun}_data(self, {argument}: str{as_of}) -> dict[str, Any]:
+    async def read_{noun}_data(self, {argument}: str{as_of}{version_flag}) -> {stored}{or_versioned}:
         """Return what is stored for ``{argument}``.
 
         Args:
             {argument}: the entry's key.
-{reader_time}
+{reader_time}{about_version_flag}
         Returns:
-            The payload that was written last, or an empty dict if nothing is stored.
+            The payload that was written last, or an empty dict if nothing is stored{as_versioned}.
 
         Raises:
             InputError: ``{argument}`` can't be a key{or_bad_time}.
 {read_errors}
         """
-        return await self._read({argument}{and_when})
+        return await self._read({argument}{and_when}{and_version_flag})
 
-    async def write_{noun}_data(self, {value}: Payload, {argument}: str{at}) -> None:
+    async def write_{noun}_data(self, {value}: Payload, {argument}: str{at}{condition}) -> None:
         """Store ``{value}`` for ``{argument}``, in place of what was stored.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -126,12 +128,13 @@ _ENTRY: Final = '''
         Args:
             {value}: {payload_rule}
             {argument}: the entry's key.
-{writer_time}
+{writer_time}{about_condition}
         Raises:
-            InputError: ``{value}`` can't be stored, or ``{argument}`` can't be a key{or_bad_time}. Nothing was sent.
-{write_errors}
+            InputError: {bad_condition}``{value}`` can't be stored, or ``{argument}`` can't be a
+                key{or_bad_time}. Nothing was sent.
+{conflict}{settled_errors}
         """
-        await self._write({value}, {argument}{and_when})
+        await self._write({value}, {argument}{and_when}{and_condition})
 '''
 
 _WHOLE_COLLECTION: Final = '''
@@ -183,22 +186,22 @@ _COLLECTION: Final = '''
 '''
 
 _BUCKET: Final = '''
-    async def read_{noun}_data(self, {argument}: str{as_of}) -> dict[str, Any] | None:
+    async def read_{noun}_data(self, {argument}: str{as_of}{version_flag}) -> {stored}{or_versioned}:
         """Return what is stored for ``{argument}``.
 
         Args:
             {argument}: the row's key.
-{reader_time}
+{reader_time}{about_version_flag}
         Returns:
-            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed{as_versioned}.
 
         Raises:
             InputError: ``{argument}`` can't be a key{or_bad_time}.
 {read_errors}
         """
-        return await self._read({argument}{and_when})
+        return await self._read({argument}{and_when}{and_version_flag})
 
-    async def write_{noun}_data(self, {value}: Payload, {argument}: str{at_or_ignored}) -> None:
+    async def write_{noun}_data(self, {value}: Payload, {argument}: str{at_or_ignored}{condition}) -> None:
         """Store ``{value}`` for ``{argument}``, in place of what was stored; a removed row comes back.
 
         It is one atomic upsert: once it returns, every reader in any process sees it.
@@ -206,13 +209,13 @@ _BUCKET: Final = '''
         Args:
             {value}: {payload_rule}
             {argument}: the row's key.
-{writer_time_or_ignored}
+{writer_time_or_ignored}{about_condition}
         Raises:
-            InputError: ``{value}`` can't be stored, ``{argument}`` can't be a key, or ``when`` is not a time. Nothing
-                was sent.
-{write_errors}
+            InputError: {bad_condition}``{value}`` can't be stored, ``{argument}`` can't be a key, or
+                ``when`` is not a time. Nothing was sent.
+{conflict}{settled_errors}
         """
-        await self._write({value}, {argument}, when)
+        await self._write({value}, {argument}, when{and_condition})
 
     async def remove_{noun}_data(self, {argument}: str) -> None:
         """Mark the row of ``{argument}`` as removed, and keep its document. Removing an absent row does nothing.
@@ -327,6 +330,16 @@ _READER_TIME: Final = """\
 _WRITER_TIME: Final = """\
             when: the simulation time of the write: milliseconds since the epoch (UTC), or an aware ``datetime``.
 """
+_VERSION_FLAG: Final = """\
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+"""
+_CONDITION: Final = """\
+            if_absent: write only where a read finds nothing: {absent}.
+            expect: write only if the row still has this version, which a read with ``with_version=True`` gave.
+"""
+_CONFLICT: Final = """\
+            ConflictError: there is another row than ``if_absent`` or ``expect`` says. Nothing was written.
+"""
 _IGNORED_TIME: Final = """\
             when: checked and not stored, as answers from outside have no simulation time.
 """
@@ -339,6 +352,11 @@ _READ_ERRORS: Final = """\
 _WRITE_ERRORS: Final = """\
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; write the same again to settle it.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error."""
+_CONDITIONAL_ERRORS: Final = """\
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
+                the outcome is unknown; write the same again to settle it or, after a write with ``if_absent`` or
+                ``expect``, read the row.
             StoreError: MongoDB, or the disk that holds the files, answered with an error."""
 
 #: By kind of payload: its type when read and when written, what a read returns without one, and what may be written.
@@ -381,15 +399,34 @@ _NAMES: Final[dict[str, Any]] = {
     "Rows": Rows,
     "Sequence": Sequence,
     "SeriesTime": SeriesTime,
+    "Version": Version,
+    "Versioned": Versioned,
     "When": When,
 }
 
 
 def expand(spec: SlotSpec, module: str) -> type[Adapter]:
     """Return the adapter class of a slot, as if it were written in ``module``."""
-    source = _write_source(spec)
+    adapter = _compile(spec.class_name, _write_source(spec, spec.class_name), module)
+    adapter.spec = spec
+    adapter.__doc__ = _describe(spec, adapter)
+    constructor: Any = adapter.__init__
+    constructor.__signature__ = make_signature(spec, returns=None)
+    return adapter
+
+
+def expand_contract(spec: SlotSpec, name: str, module: str) -> dict[str, FunctionType]:
+    """Return by name the methods that an implementation of a slot must have, as if written in a class of ``module``.
+
+    They are the adapter's without the arguments of conditional writes, which an implementation need not have.
+    """
+    contract = _compile(name, _write_source(spec, name, is_contract=True), module)
+    return {name: value for name, value in vars(contract).items() if isinstance(value, FunctionType) and name[0] != "_"}
+
+
+def _compile(name: str, source: str, module: str) -> type[Adapter]:
     # As attrs and IPython name what is not in a file: debuggers and linecache take such names as they are.
-    filename = f"<backtest_mongo expansion of {module}.{spec.class_name}>"
+    filename = f"<backtest_mongo expansion of {module}.{name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, type[Adapter]] = {}
     code = compile(source, filename, "exec")
@@ -398,14 +435,10 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
     if "__firstlineno__" in vars(adapter):
         # By it Python 3.13 and later would look for the class in the module's own file.
         delattr(adapter, "__firstlineno__")
-    adapter.spec = spec
-    adapter.__doc__ = _describe(spec, adapter)
-    constructor: Any = adapter.__init__
-    constructor.__signature__ = make_signature(spec, returns=None)
     return adapter
 
 
-def _write_source(spec: SlotSpec) -> str:
+def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False) -> str:
     """Return the source of a slot's class."""
     parts: dict[Shape, tuple[type[Adapter], tuple[str, ...]]] = {
         "document": (DocumentAdapter, (_DOCUMENT,)),
@@ -416,9 +449,15 @@ def _write_source(spec: SlotSpec) -> str:
     }
     base, methods = parts[spec.shape]
     stored, payload, nothing, payload_rule = _PAYLOADS[spec.payload]
+    if spec.shape == "entry":
+        stored = "dict[str, Any]"
     has_time = spec.when
+    time = "When" if is_contract else "When | None = None"
+    conditional = not is_contract
+    cleared = ["removed"] * spec.soft_delete + ["cleared"] * (spec.payload == "object|null")
+    absent = f"the row was never written, or is {cleared[0]}" if cleared else "the row was never written"
     source = "".join((_CLASS, *methods, _DISPOSE if spec.dispose else "")).format(
-        class_name=spec.class_name,
+        class_name=class_name,
         base=base.__name__,
         context=describe_context(spec),
         noun=spec.noun,
@@ -431,9 +470,22 @@ def _write_source(spec: SlotSpec) -> str:
         payload_rule=payload_rule,
         # A row without ``when`` has neither the parameter nor what is said of it.
         as_of=", when: When | None = None" if has_time else "",
-        at=", when: When" if has_time else "",
-        at_or_ignored=", when: When" if has_time else ", when: When | None = None",
+        at=f", when: {time}" if has_time else "",
+        at_or_ignored=f", when: {time}" if has_time else ", when: When | None = None",
         when="when" if has_time else "",
+        # A contract has neither versions nor conditions.
+        version_flag=", *, with_version: bool = False" if conditional else "",
+        or_versioned=f" | Versioned[{stored}]" if conditional else "",
+        about_version_flag=_VERSION_FLAG if conditional else "",
+        as_versioned=".\n            With ``with_version`` a ``Versioned`` of it" if conditional else "",
+        read_arguments=", ".join(["when"] * has_time + ["with_version=with_version"] * conditional),
+        and_version_flag=", with_version=with_version" if conditional else "",
+        condition=", *, if_absent: bool = False, expect: Version | None = None" if conditional else "",
+        about_condition=_CONDITION.format(absent=absent) if conditional else "",
+        bad_condition=f"``expect`` is not a version, {'' if spec.shape == 'bucket' else 'or '}" if conditional else "",
+        and_condition=", if_absent=if_absent, expect=expect" if conditional else "",
+        conflict=_CONFLICT if conditional else "",
+        settled_errors=_CONDITIONAL_ERRORS if conditional else _WRITE_ERRORS,
         and_when=", when" if has_time else "",
         or_bad_time=", or ``when`` is not a time" if has_time else "",
         reader_time=_READER_TIME if has_time else "",
@@ -483,7 +535,7 @@ def _describe(spec: SlotSpec, adapter: type[Adapter]) -> str:
         "::",
         "",
         f"    {spec.name} = {spec.class_name}({', '.join(spec.context)})",
-        f"    await {spec.name}.{write}({_list_required(getattr(adapter, write))})",
+        f"    await {spec.name}.{write}({_list_required(getattr(adapter, write))}{', when' * spec.when})",
         f"    {spec.value} = await {spec.name}.{read}({_list_required(getattr(adapter, read))})",
         "",
         f"Rows are in the collection ``{spec.collection}``,",

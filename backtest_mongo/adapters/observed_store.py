@@ -14,7 +14,7 @@ from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
-from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed
+from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
@@ -93,6 +93,9 @@ class _ObservedStore:
     async def find(self, key: Key) -> Document | None:
         return await self._batched("read", lambda: self._store.find(key), _count_found)
 
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        return await self._batched("read", lambda: self._store.find_version(key), lambda found: _count_found(found[0]))
+
     async def upsert(self, key: Key, fields: Document) -> None:
         await self._batched("write", lambda: self._store.upsert(key, fields))
 
@@ -111,6 +114,9 @@ class _ObservedStore:
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
         await self._alone("write", self._store.upsert_many(rows), batch=len(rows))
+
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        await self._batched("write", lambda: self._store.replace(key, fields, expected))
 
     async def remove(self, key: Key) -> None:
         await self._alone("remove", self._store.remove(key))

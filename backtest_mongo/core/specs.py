@@ -11,9 +11,11 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError, InputTypeError, SlotError
 
-__all__ = ["Key", "PayloadKind", "Shape", "SlotSpec", "camel", "check_table"]
+__all__ = ["POINTS", "Key", "PayloadKind", "Shape", "SlotSpec", "camel", "check_table"]
 
 Shape: TypeAlias = Literal["document", "entry", "collection", "bucket", "series"]
+#: The shapes whose rows are read and written one by one, and have versions.
+POINTS: Final[tuple[Shape, ...]] = ("document", "entry", "bucket")
 PayloadKind: TypeAlias = Literal["object", "object|null", "list"]
 
 #: The values of a natural key, in the order of ``SlotSpec.key``.
@@ -361,7 +363,8 @@ def _check_fields_have_one_meaning(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_parameters_have_one_meaning(row: SlotSpec) -> str | None:
-    if len({row.argument, row.value, "self", "when"}) < 4:
+    taken = {"self", "when"} | ({"with_version", "if_absent", "expect"} if row.shape in POINTS else set())
+    if row.argument == row.value or taken & {row.argument, row.value}:
         return "gives one parameter two meanings"
     return None
 

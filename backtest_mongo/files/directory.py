@@ -40,6 +40,8 @@ class FileRow(NamedTuple):
         removed: whether the row is removed.
         key: its key, if the metadata sidecar has it and belongs to this payload.
         noted_key: the key in the metadata sidecar, even if that belongs to a payload that has been replaced since.
+        content: what the payload's file holds.
+        written: when that was written, in nanoseconds since the epoch.
     """
 
     payload: Any
@@ -47,6 +49,8 @@ class FileRow(NamedTuple):
     removed: bool
     key: Key | None = None
     noted_key: Key | None = None
+    content: bytes = b""
+    written: int = 0
 
 
 class RowToWrite(NamedTuple):
@@ -118,19 +122,20 @@ class Directory:
             payload = self._decode(name, content)
             removed = self._spec.soft_delete and isinstance(payload, dict) and payload.get("removed") is True
             if not self._needs_metadata(name, payload):
-                return FileRow(payload, None, removed)
+                return FileRow(payload, None, removed, None, None, content, written)
             metadata = self._read_metadata(name)
             known = metadata.payloads.get(digest(content)) if metadata else None
             key = None if metadata is None or metadata.key is None else tuple(metadata.key)
             if known is not None:
-                return FileRow(payload, known[0], removed or known[1], key, key)
+                return FileRow(payload, known[0], removed or known[1], key, key, content, written)
             if content == before:  # otherwise its metadata may have been replaced since
                 break
             before = content
         if not self._spec.when:
-            return FileRow(payload, None, removed)
+            return FileRow(payload, None, removed, None, None, content, written)
         when = own_time(self._spec, payload)
-        return FileRow(payload, written // 1_000_000 if when is None else when, removed, noted_key=key)
+        time = written // 1_000_000 if when is None else when
+        return FileRow(payload, time, removed, None, key, content, written)
 
     def list_items(self) -> set[str]:
         """Return the fields that the rows' files are named by."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.directory import SUFFIX, Directory, FileRow, RowToWrite, list_nested
@@ -19,7 +20,7 @@ from backtest_mongo.files.layout import may_have_slash
 from backtest_mongo.files.ordered_threads import Turns
 from backtest_mongo.files.paths import Place, RowPath, compile_paths
 from backtest_mongo.files.row_owners import is_free, is_row_of
-from backtest_mongo.types import Document
+from backtest_mongo.types import Document, Version
 
 __all__ = ["FileStore"]
 
@@ -47,6 +48,9 @@ class FileStore:
     async def find(self, key: Key) -> Document | None:
         return await self._run_in_thread("reading", partial(self._find, key))
 
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        return await self._run_in_thread("reading", partial(self._find_version, key))
+
     async def upsert(self, key: Key, fields: Document) -> None:
         await self._run_in_turn("writing", key, partial(self._write, [(key, fields)]))
 
@@ -64,6 +68,16 @@ class FileStore:
         """Write rows with different keys in their order, which is also their order among the newest rows."""
         if rows:
             await self._run_in_turn("writing", rows[0][0], partial(self._write_pages, rows))
+
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        """Upsert a row if it has the expected version or, with ``None``, if a read finds nothing.
+
+        The directory's lock keeps all writers of this library away in between; Node does not ask for it.
+
+        Raises:
+            ConflictError: it has not.
+        """
+        await self._run_in_turn("writing", key, partial(self._replace, key, fields, expected))
 
     async def remove(self, key: Key) -> None:
         await self._run_in_turn("removing", key, partial(self._remove, key))
@@ -90,9 +104,22 @@ class FileStore:
 
     def _find(self, key: Key) -> Document | None:
         found = self._locate(key)
+        return None if found is None else self._make_document(key, found[2])
+
+    def _find_version(self, key: Key) -> tuple[Document | None, Version]:
+        found = self._locate(key)
         if found is None:
-            return None
+            return None, ABSENT
         row = found[2]
+        state = {
+            self._spec.field: row.content,
+            "when": row.when,
+            "removed": row.removed,
+            "updatedDate": row.written,
+        }
+        return self._make_document(key, row), make_version(self._spec, state)
+
+    def _make_document(self, key: Key, row: FileRow) -> Document:
         spec = self._spec
         document: Document = {**dict(zip(spec.key, key, strict=True)), spec.field: row.payload}
         if spec.when:
@@ -135,13 +162,33 @@ class FileStore:
             directory = Directory(self._spec, os.path.join(self._root, *path))
             with lock_directory(directory.path):
                 self._sweep(directory)
-                free: list[tuple[Place, Key, Document]] = []
-                taken: list[tuple[Place, Key, Document]] = []
-                for place, key, row in some:
-                    (free if is_free(self._paths, directory, place, key) else taken).append((place, key, row))
-                directory.write(self._make_row(*row) for row in free)
-                for _, key, row in taken:
-                    self._write_exclusive(key, row)
+                self._write_locked(directory, some)
+
+    def _write_locked(self, directory: Directory, rows: Iterable[tuple[Place, Key, Document]]) -> None:
+        """Write rows of one directory, on which the caller holds the lock."""
+        free: list[tuple[Place, Key, Document]] = []
+        taken: list[tuple[Place, Key, Document]] = []
+        for place, key, row in rows:
+            (free if is_free(self._paths, directory, place, key) else taken).append((place, key, row))
+        directory.write(self._make_row(*row) for row in free)
+        for _, key, row in taken:
+            self._write_exclusive(key, row)
+
+    def _replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        if expected is not None and expected != ABSENT:
+            self._check_state(key, expected)  # which makes no directory where there is none
+        disk.make_directory(self._top)
+        place = self._find_places(key)[0]
+        directory = self._directory(place)
+        with lock_directory(directory.path):
+            self._sweep(directory)
+            self._check_state(key, expected)
+            self._write_locked(directory, [(place, key, fields)])
+
+    def _check_state(self, key: Key, expected: Version | None) -> None:
+        document, version = self._find_version(key)
+        if not is_expected(self._spec, document, version, expected):
+            raise make_conflict(self._spec, key, document, version, expected)
 
     def _write_exclusive(self, key: Key, row: Document) -> None:
         """Write a row to the place of its key alone, as another row has the shared one. The caller locks that one."""

@@ -8,6 +8,9 @@ A write whose answer was lost is sent again until its deadline, unless the row s
 retry must not bring back a value that another writer has replaced in the meantime. So the server stamps each row, and a
 retry skips a row that was stamped after the first attempt began, by the server's own clock; the caller then learns that
 the outcome is unknown.
+
+A conditional write is one atomic command that compares what is stored with what was read. It is not sent again once its
+answer was lost, as nothing would show which of two equal writes was applied.
 """
 
 from __future__ import annotations
@@ -23,7 +26,14 @@ from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError, WriteConcernError, WriteError
+from pymongo.errors import (
+    BulkWriteError,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+    WriteError,
+)
 
 from backtest_mongo.connection.batching import MAX_BATCH_BYTES, MAX_BATCH_CALLS, Call
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient, strip_frames
@@ -34,10 +44,11 @@ from backtest_mongo.core.observation import ObservedOperation
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
+from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
+from backtest_mongo.errors import BacktestMongoError, ConflictError, InputError, StoreUnavailableError
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
 from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
-from backtest_mongo.types import Document
+from backtest_mongo.types import Document, Version
 
 __all__ = ["MongoStore"]
 
@@ -47,6 +58,12 @@ _STAMP: Final = {"updatedDate": 1}
 _NOW: Final = {"updatedDate": True}
 #: Keys whose last stamp is remembered.
 _STAMPS: Final = 4_096
+#: The fields by which a conditional write recognises a row, besides its payload.
+_STATE: Final = ("updatedDate", "when", "removed")
+#: The most bytes of the two payloads of a conditional write, which are sent in one command of MongoDB's 16 MiB.
+_LARGEST_PAIR: Final = 16 * 1024 * 1024 - 16 * 1024
+#: The server's code of a command that it does not carry out in its role.
+_ILLEGAL: Final = 20
 #: The largest number of rows that the server takes.
 _LARGEST: Final = 2**31 - 1
 
@@ -340,6 +357,22 @@ class MongoStore:
         except BSONError as error:
             found.errors[key] = error
 
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        """Find a row and its version, by the natural key alone."""
+        row = await self._reads.run(lambda _: self._find_raw(key), "reading", key)
+        self._counts.reads.add(1)
+        try:
+            document = None if row is None else bson.decode(row.raw, CODEC)
+        except BSONError as error:
+            raise self._slot.translate("reading", error, key) from error
+        return document, make_version(self._spec, row)
+
+    async def _find_raw(self, key: Key) -> RawBSONDocument | None:
+        """Return the row of a key as the server sends it."""
+        command = {"find": self._spec.collection, "filter": self._slot.key_filter(key), **self._reading}
+        reply = await self._hub.database.command(command, codec_options=RAW_CODEC)
+        return next(iter(reply["cursor"]["firstBatch"]), None)
+
     def _has_key(self, document: Document, key: Key) -> bool:
         return (*map(document.get, self._spec.key),) == key
 
@@ -514,6 +547,10 @@ class MongoStore:
         document: Any = await self._upserts.find_one_and_update(
             self._query(key, since), update, projection=_STAMP, upsert=True, return_document=ReturnDocument.AFTER
         )
+        return self._note_written(key, document)
+
+    def _note_written(self, key: Key, document: Document) -> ObjectId:
+        """Remember the stamp of a row that has just been written, and return its id."""
         if len(self._stamps) >= _STAMPS:
             self._stamps.clear()
         self._stamps[key] = document["updatedDate"]
@@ -560,6 +597,85 @@ class MongoStore:
         refusal = self._slot.translate(writing.doing, error, key) if since is None else self._make_replaced_error(key)
         refusal.__cause__ = strip_frames(error)
         writing.refuse(key, refusal)
+
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        """Upsert a row if it has the expected version or, with ``None``, if a read finds nothing.
+
+        Raises:
+            ConflictError: it has not.
+            InputError: what is stored is too large to be compared in one command.
+        """
+        work = partial(self._replace, key, fields, expected)
+        conflict = await self._slot.write("writing", work, (key,), key)
+        self._counts.writes.add(1)
+        if conflict is not None:
+            raise conflict
+
+    async def _replace(
+        self, key: Key, fields: Document, expected: Version | None, attempts: Attempts
+    ) -> ConflictError | None:
+        if attempts.progress == "sent":
+            raise self._make_undecided_error(key)
+        spec, update = self._spec, _update(fields)
+        is_upsert = expected is None or expected == ABSENT
+        row = None if is_upsert else await self._find_current(key)
+        for _ in range(_RACE_TRIES):
+            refusal: DuplicateKeyError | None = None
+            version = make_version(spec, row)
+            if not is_expected(spec, row, version, expected):
+                break
+            query = self._slot.key_filter(key) | self._make_condition(fields, row, expected)
+            try:
+                attempts.progress = "sent"
+                document: Any = await self._upserts.find_one_and_update(
+                    query, update, projection=_STAMP, upsert=is_upsert, return_document=ReturnDocument.AFTER
+                )
+            except DuplicateKeyError as error:
+                # The condition does not hold, or an index that is not ours refuses the row.
+                document, refusal = None, error
+            except OperationFailure as error:
+                if error.code == _ILLEGAL:  # see is_transient: it was not carried out
+                    attempts.progress = None
+                raise
+            attempts.progress = None
+            if document is not None:
+                await self._cache.put(spec, key, self._note_written(key, document))
+                return None
+            row = await self._find_current(key)
+        else:
+            if refusal is not None:
+                raise refusal
+        found = None if row is None else bson.decode(row.raw, CODEC)
+        return make_conflict(spec, key, found, make_version(spec, row), expected)
+
+    async def _find_current(self, key: Key) -> RawBSONDocument | None:
+        """Return a row within a request that writes, as it is on the primary."""
+        if self._hub.is_direct:
+            await self._slot.check_role("writing")
+        row = await self._find_raw(key)
+        self._slot.refuse_secondary("writing")
+        return row
+
+    def _make_condition(self, fields: Document, row: RawBSONDocument | None, expected: Version | None) -> Document:
+        """Return what a conditional write adds to the filter by the natural key."""
+        field = self._spec.field
+        if expected is None:
+            # A list that holds null matches null as well, but has a first element.
+            cleared = {field: None, f"{field}.0": {"$exists": False}}
+            return {"$or": [cleared, {"removed": True}]}
+        if row is None:
+            return {"_id": {"$exists": False}}  # no stored row matches, so it is inserted or a duplicate key
+        size = _size(row.get(field)) + _size(fields[field])
+        if size > _LARGEST_PAIR:
+            raise InputError(
+                f"{field} is {size:,} bytes with the one that it replaces; a write with expect takes {_LARGEST_PAIR:,}",
+                slot=self._spec.name,
+                collection=self._spec.collection,
+                hint="nothing was written; split the row, or write it without expect",
+            )
+        # As an expression, by which a list equals nothing but itself, and a field that is missing is null.
+        state = [row.get(name) for name in (*_STATE, field)]
+        return {"$expr": {"$eq": [[f"${name}" for name in (*_STATE, field)], {"$literal": state}]}}
 
     async def remove(self, key: Key) -> None:
         await self._slot.write("removing", partial(self._mark_removed, key), (key,), key)
@@ -621,6 +737,18 @@ class MongoStore:
         hello = await self._collection.database.command("hello")
         began: datetime = hello["localTime"] - timedelta(seconds=attempts.elapsed_seconds, milliseconds=2)
         return began
+
+    def _make_undecided_error(self, key: Key) -> BacktestMongoError:
+        """Return the error of a conditional write whose answer was lost."""
+        unknown = StoreUnavailableError(
+            "writing failed: the connection was lost, and nothing shows whether the condition held",
+            slot=self._spec.name,
+            collection=self._spec.collection,
+            key=self._slot.key_filter(key),
+            hint="it may or may not have been applied; read the row with its version before writing it again",
+        )
+        unknown.may_be_applied = True
+        return unknown
 
     def _make_replaced_error(self, key: Key) -> BacktestMongoError:
         """Return the error of a write after which another writer may have written."""

@@ -47,6 +47,8 @@ class RowTable(_Table):
     """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
 
     find: str
+    #: What ``find`` returns, and when the row was last written.
+    find_written: str
     upsert: str
     find_removable: str
     mark_removed: str
@@ -105,6 +107,7 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         columns=("number", *stored),
         creation=tuple(creation),
         find=f"SELECT {read} FROM {table} WHERE {match}",
+        find_written=f"SELECT {read}, written FROM {table} WHERE {match}",
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
         find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",

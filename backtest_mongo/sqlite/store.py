@@ -11,11 +11,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 from backtest_mongo.core.extended_json import from_json, to_json
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.errors import StoreError
+from backtest_mongo.core.versions import is_expected, make_conflict, make_version
+from backtest_mongo.errors import ConflictError, StoreError
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
-from backtest_mongo.types import Document
+from backtest_mongo.types import Document, Version
 
 __all__ = ["Row", "SQLiteRows", "SQLiteStore", "decode_text", "now"]
 
@@ -119,6 +120,10 @@ class SQLiteStore(SQLiteRows):
         read = self._read_here if len(keys) <= _FEW else self._read_in_thread
         return await read("reading", self._find_all, keys) or [None] * len(keys)
 
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        row = await self._read_here("reading", self._fetch_written, key)
+        return (None if row is None else self._decode(key, row[:-1])), make_version(self._spec, self._name_state(row))
+
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
         """Yield the rows of a context by key, without those that are removed or later than ``until``."""
         times = () if until is None or not self._spec.when else (until,)
@@ -147,6 +152,22 @@ class SQLiteStore(SQLiteRows):
     def _fetch(self, connection: Connection, key: Key) -> Row | None:
         row: Row | None = connection.execute(self._table.find, key).fetchone()
         return row
+
+    def _fetch_written(self, connection: Connection, key: Key) -> Row | None:
+        row: Row | None = connection.execute(self._table.find_written, key).fetchone()
+        return row
+
+    def _name_state(self, row: Row | None) -> Document | None:
+        """Return what a version is made of, with the payload as it is stored."""
+        if row is None:
+            return None
+        spec = self._spec
+        return {
+            spec.field: row[0],
+            "when": row[1] if spec.when else None,
+            "removed": spec.soft_delete and bool(row[-2]),
+            "updatedDate": row[-1],
+        }
 
     def _find_all(self, connection: Connection, keys: Sequence[Key]) -> list[Document | None]:
         found = (connection.execute(self._table.find, key).fetchone() for key in keys)
@@ -210,20 +231,48 @@ class SQLiteStore(SQLiteRows):
         """Write rows with different keys in one transaction; their order is that among the newest rows."""
         await self.upsert_each(rows)
 
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        """Upsert a row if it has the expected version or, with ``None``, if a read finds nothing.
+
+        Raises:
+            ConflictError: it has not.
+        """
+
+        def prepare() -> Callable[[Connection], ConflictError | None]:
+            return partial(self._replace, key, self._encode(key, fields, now()), expected)
+
+        conflict = await self._write("writing", prepare)
+        if conflict is not None:
+            raise conflict
+
     async def remove(self, key: Key) -> None:
         await self._write("removing", lambda: partial(self._remove, key))
 
     def _prepare_rows(self, rows: Sequence[tuple[Key, Document]]) -> Callable[[Connection], None]:
-        spec, at = self._spec, now()
-        parameters = []
-        for key, fields in rows:
-            when = (fields["when"],) if spec.when else ()
-            removed = (fields.get("removed", False),) if spec.soft_delete else ()
-            parameters.append((*key, to_json(fields[spec.field]), *when, *removed, at, at))
-        return partial(self._upsert, parameters)
+        at = now()
+        return partial(self._upsert, [self._encode(key, fields, at) for key, fields in rows])
+
+    def _encode(self, key: Key, fields: Document, at: int) -> Row:
+        """Return the parameters of an upsert."""
+        spec = self._spec
+        when = (fields["when"],) if spec.when else ()
+        removed = (fields.get("removed", False),) if spec.soft_delete else ()
+        return (*key, to_json(fields[spec.field]), *when, *removed, at, at)
 
     def _upsert(self, parameters: Sequence[Row], connection: Connection) -> None:
         connection.executemany(self._table.upsert, parameters)
+
+    def _replace(
+        self, key: Key, parameters: Row, expected: Version | None, connection: Connection
+    ) -> ConflictError | None:
+        """Upsert a row, or return why not: an error that is raised would undo the writes of others with its own."""
+        row = self._fetch_written(connection, key)
+        document = None if row is None else self._decode(key, row[:-1])
+        version = make_version(self._spec, self._name_state(row))
+        if not is_expected(self._spec, document, version, expected):
+            return make_conflict(self._spec, key, document, version, expected)
+        connection.execute(self._table.upsert, parameters)
+        return None
 
     def _remove(self, key: Key, connection: Connection) -> None:
         row = connection.execute(self._table.find_removable, key).fetchone()

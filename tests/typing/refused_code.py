@@ -64,7 +64,6 @@ async def contexts() -> None:
     await SignalAdapter.read_many("BTCUSDT", "my_strategy", "binance")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await SignalAdapter.read_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     await SignalAdapter.write_many([{"id": "s-1"}])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-    await StateAdapter.write_many([(("a", "b"), {})])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def methods() -> None:
@@ -72,14 +71,23 @@ async def methods() -> None:
     await signal.write_signal_data("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await signal.write_signal_data([{"id": "s-1"}])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await signal.read_state_data()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    await signal.write_signal_data({}, 0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await StateAdapter("a", "b").write_state_data({})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await signal.write_signal_data({}, 0)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
     await StateAdapter("a", "b").write_state_data(None, 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await StateAdapter("a", "b").read_state_data("2024-01-01")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await StateAdapter("a", "b").read_state_data("2024-01-01")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     await RiskAdapter("a", "b").write_position_data([], "today")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await MemoryAdapter("a", "b").read_memory_data(memory="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await MemoryAdapter("a", "b").read_memory_data(memory="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     await persist.signal("a", "b", "c").write_signal_data(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     signal.dispose()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def versions() -> None:
+    state = StateAdapter("a", "b")
+    count, version = await state.read_state_data(with_version=True)
+    await state.write_state_data({}, 0, False, version)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    await state.write_state_data({}, 0, expect=count)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await state.write_state_data({}, 0, expect=await state.read_state_data(with_version=True))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await StateAdapter.read_many([("a", "b")], with_version=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    (await state.read_state_data()).version  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
 
 
 async def awaits() -> None:

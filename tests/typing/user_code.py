@@ -21,6 +21,7 @@ from backtest_mongo import (
     BreakevenAdapter,
     CandleAdapter,
     Change,
+    ConflictError,
     InitError,
     InputError,
     LogAdapter,
@@ -50,7 +51,18 @@ from backtest_mongo.contracts import (
     StateContract,
 )
 from backtest_mongo.telemetry.stats import SlotStats
-from backtest_mongo.types import Candle, Coverage, DeleteReport, Gap, Interval, SealReport, VerifyReport, WriteReport
+from backtest_mongo.types import (
+    Candle,
+    Coverage,
+    DeleteReport,
+    Gap,
+    Interval,
+    SealReport,
+    VerifyReport,
+    Version,
+    Versioned,
+    WriteReport,
+)
 
 WHEN = 1_700_000_000_000
 
@@ -114,6 +126,26 @@ async def adapters(when: datetime) -> None:
     async for memory_id, note in memory.list_memory_data():
         assert_type(memory_id, str)
         assert_type(note, dict[str, Any])
+
+
+async def versions(flag: bool) -> None:
+    signal = SignalAdapter("a", "b", "c")
+    assert_type(await signal.read_signal_data(with_version=False), dict[str, Any] | None)
+    read = await signal.read_signal_data(with_version=True)
+    assert_type(read, Versioned[dict[str, Any] | None])
+    either = await signal.read_signal_data(with_version=flag)
+    assert_type(either, dict[str, Any] | None | Versioned[dict[str, Any] | None])
+    value, version = await PartialAdapter("a", "b", "c").read_partial_data("s-1", with_version=True)
+    assert_type(value, dict[str, Any])
+    assert_type(version, Version)
+    positions = (await RiskAdapter("a", "b").read_position_data(WHEN, with_version=True)).value
+    assert_type(positions, list[Any])
+    try:
+        await signal.write_signal_data(read.value, expect=read.version)
+        await StateAdapter("a", "b").write_state_data({}, WHEN, if_absent=True)
+        await persist.measure("answers").write_measure_data({}, "key", expect="v1-absent")
+    except ConflictError as error:
+        await signal.write_signal_data(error.found, expect=error.version)
 
 
 async def many(symbols: Sequence[str]) -> None:

@@ -14,11 +14,12 @@ from backtest_mongo.core.payload import check_payload, freeze, suggest_conversio
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.versions import check_version
 from backtest_mongo.core.watch import ChangeSource, Watch
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.mongo.change_stream import ChangeStream
 from backtest_mongo.mongo.store import MongoStore
-from backtest_mongo.types import Context, Document, When, to_millis
+from backtest_mongo.types import Context, Document, Version, Versioned, When, to_millis
 
 __all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
 
@@ -141,6 +142,17 @@ class Adapter:
             raise InputError(f"{name} {error}", slot=cls.spec.name) from None
 
     @classmethod
+    def _resolve_when(cls, when: When | None) -> int:
+        """Return the simulation time of a write in milliseconds."""
+        if when is None:
+            raise InputTypeError(
+                "when must be milliseconds (int) or an aware datetime, not NoneType",
+                slot=cls.spec.name,
+                hint="pass when=, or write inside `transaction(when=...)`",
+            )
+        return cls._millis(when)
+
+    @classmethod
     def _check_list(cls, value: object, path: str, hint: str | None = None) -> None:
         if not isinstance(value, list | tuple):
             raise InputTypeError(f"{path} must be a list, not {type(value).__name__}", slot=cls.spec.name, hint=hint)
@@ -163,7 +175,7 @@ class Adapter:
             kind = type(value).__name__
             raise InputTypeError(f"{path} must be a dict, not {kind}{suggest_conversion(value)}", slot=spec.name)
         check_payload(value, path, spec.name)
-        millis = cls._millis(when) if spec.when else None
+        millis = cls._resolve_when(when) if spec.when else None
         fields: Document = {spec.field: freeze(dict(zip(spec.key, key, strict=True)), spec.field, value, spec.name)}
         if spec.when:
             fields["when"] = millis
@@ -181,18 +193,48 @@ class Adapter:
         value = document.get(cls.spec.field)
         return nothing if value is None else value
 
+    async def _read_version(self, key: Key, until: int | None, with_version: object, nothing: Any = None) -> Any:
+        """Return what a read finds, and the version of the stored row."""
+        self._check_flag("with_version", with_version)
+        document, version = await self._store().find_version(key)
+        return Versioned(self._get_payload(document, until, nothing), version)
+
+    async def _replace(self, key: Key, fields: Document, if_absent: object, expect: object) -> None:
+        """Write a row under a condition."""
+        self._check_flag("if_absent", if_absent)
+        if if_absent and expect is not None:
+            raise InputError(
+                "if_absent and expect contradict each other",
+                slot=self.spec.name,
+                hint="expect takes the version of a row that is not stored, too",
+            )
+        expected = None if expect is None else check_version(expect, self.spec.name)
+        await self._store().replace(key, fields, expected)
+
+    @classmethod
+    def _check_flag(cls, name: str, value: object) -> None:
+        if not isinstance(value, bool):
+            raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=cls.spec.name)
+
 
 class DocumentAdapter(Adapter):
     """One document per context."""
 
-    async def _read(self, when: When | None = None) -> Any:
+    async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
         until = None if when is None else self._millis(when)
-        document = await self._store().find(self._context)
-        return self._get_payload(document, until, [] if self.spec.payload == "list" else None)
+        nothing: Any = [] if self.spec.payload == "list" else None
+        if with_version is not False:
+            return await self._read_version(self._context, until, with_version, nothing)
+        return self._get_payload(await self._store().find(self._context), until, nothing)
 
-    async def _write(self, value: object, when: When | None = None) -> None:
+    async def _write(
+        self, value: object, when: When | None = None, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         fields = self._make_fields(self._context, value, when, self.spec.value)
-        await self._store().upsert(self._context, fields)
+        if if_absent is False and expect is None:
+            await self._store().upsert(self._context, fields)
+        else:
+            await self._replace(self._context, fields, if_absent, expect)
 
     @classmethod
     async def _read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[Any]:
@@ -248,15 +290,27 @@ class DocumentAdapter(Adapter):
 class EntryAdapter(Adapter):
     """One document per context and one more key, usually a signal's id."""
 
-    async def _read(self, entry: str, when: When | None = None) -> Any:
+    async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
         until = None if when is None else self._millis(when)
+        if with_version is not False:
+            return await self._read_version(key, until, with_version, {})
         return self._get_payload(await self._store().find(key), until, {})
 
-    async def _write(self, value: object, entry: str, when: When | None = None) -> None:
+    async def _write(
+        self,
+        value: object,
+        entry: str,
+        when: When | None = None,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         key = self._make_key(entry)
         fields = self._make_fields(key, value, when, self.spec.value)
-        await self._store().upsert(key, fields)
+        if if_absent is False and expect is None:
+            await self._store().upsert(key, fields)
+        else:
+            await self._replace(key, fields, if_absent, expect)
 
 
 class CollectionAdapter(Adapter):
@@ -296,22 +350,34 @@ class CollectionAdapter(Adapter):
 class BucketAdapter(Adapter):
     """Keys and values with soft delete, read one at a time or listed."""
 
-    async def _read(self, entry: str, when: When | None = None) -> Any:
+    async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
         until = None if when is None else self._millis(when)
+        if with_version is not False:
+            return await self._read_version(key, until, with_version)
         return self._get_payload(await self._store().find(key), until)
 
     async def _has(self, entry: str) -> bool:
         return await self._store().find(self._make_key(entry)) is not None
 
-    async def _write(self, value: Mapping[str, Any], entry: str, when: When | None = None) -> None:
+    async def _write(
+        self,
+        value: Mapping[str, Any],
+        entry: str,
+        when: When | None = None,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
         key = self._make_key(entry)
         fields = self._make_fields(key, value, when, self.spec.value)
         if when is not None and not self.spec.when:
             self._millis(when)  # it isn't stored, but a bad one is still a mistake
         # Writing brings a removed key back, unless the payload itself says that it is removed.
         fields["removed"] = value.get("removed") is True
-        await self._store().upsert(key, fields)
+        if if_absent is False and expect is None:
+            await self._store().upsert(key, fields)
+        else:
+            await self._replace(key, fields, if_absent, expect)
 
     async def _remove(self, entry: str) -> None:
         await self._store().remove(self._make_key(entry))
