@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
     from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
     from backtest_mongo.core.config import get_config, set_config
     from backtest_mongo.core.log import set_logger
@@ -57,12 +58,16 @@ if TYPE_CHECKING:
     from backtest_mongo.dumps.importer import import_dump
     from backtest_mongo.errors import (
         BacktestMongoError,
+        CommitUnknownError,
         ConfigError,
         ConflictError,
         IndexConflictError,
         InitError,
         InputError,
         InputTypeError,
+        LeaseError,
+        LeaseHeldError,
+        LeaseLostError,
         ServerError,
         SlotError,
         StoreError,
@@ -79,6 +84,7 @@ __all__ = [
     "BreakevenAdapter",
     "CandleAdapter",
     "Change",
+    "CommitUnknownError",
     "ConfigError",
     "ConflictError",
     "DictionaryAdapter",
@@ -87,6 +93,9 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "IntervalAdapter",
+    "LeaseError",
+    "LeaseHeldError",
+    "LeaseLostError",
     "LogAdapter",
     "MeasureAdapter",
     "MemoryAdapter",
@@ -112,12 +121,14 @@ __all__ = [
     "get_redis",
     "import_dump",
     "install",
+    "lease",
     "migrate",
     "persist",
     "set_config",
     "set_logger",
     "setup",
     "stats",
+    "transaction",
     "wait_for_init",
 ]
 
@@ -129,6 +140,7 @@ _HOMES: Final = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
     **dict.fromkeys(("close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"), "adapters.lifecycle"),
     **dict.fromkeys(("get_config", "set_config"), "core.config"),
+    **dict.fromkeys(("lease", "transaction"), "adapters.scopes"),
     "Change": "core.changes",
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",

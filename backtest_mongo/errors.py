@@ -9,7 +9,11 @@
     │   └── InputTypeError (TypeError)      ... and the type is at fault
     ├── ConflictError                       a conditional write found another row than it expects; nothing was written
     ├── StoreUnavailableError               MongoDB can't be reached or did not answer in time, or SQLite is locked
-    │   └── InitError                       a server was still unreachable when ``wait_for_init`` gave up
+    │   ├── InitError                       a server was still unreachable when ``wait_for_init`` gave up
+    │   └── CommitUnknownError              whether a transaction was committed is unknown; it can find out
+    ├── LeaseError                          a lease can't be had, or can't be used
+    │   ├── LeaseHeldError                  another owner has it
+    │   └── LeaseLostError                  it has ended, or somebody else has written its rows
     ├── StoreError                          MongoDB, SQLite, or the disk that holds files answered with an error
     │   └── IndexConflictError              an existing index or table conflicts with what a slot needs
     ├── ServerError                         an embedded server can't be found, started or kept running
@@ -20,17 +24,21 @@ Redis has no error here. It is a cache: a failure costs time and one warning, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 __all__ = [
     "BacktestMongoError",
+    "CommitUnknownError",
     "ConfigError",
     "ConflictError",
     "IndexConflictError",
     "InitError",
     "InputError",
     "InputTypeError",
+    "LeaseError",
+    "LeaseHeldError",
+    "LeaseLostError",
     "ServerError",
     "SlotError",
     "StoreError",
@@ -124,6 +132,67 @@ class StoreUnavailableError(BacktestMongoError):
 
 class InitError(StoreUnavailableError):
     """A server was still unreachable, or refused the connection, when ``wait_for_init`` gave up. It can be retried."""
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """Whether a transaction was committed is unknown: the answer was lost, and the time was up.
+
+    ``may_be_applied`` is true. Either all of its writes are stored, or none, or they will be in a moment.
+    """
+
+    _again: Callable[[], Awaitable[None]] | None = None
+
+    async def commit_again(self) -> None:
+        """Find out whether the transaction was committed, and commit it if it was not.
+
+        Once it returns, all of its writes are stored. It can be called any number of times, on the same event loop.
+
+        Raises:
+            CommitUnknownError: it is still unknown.
+            LeaseLostError: it was not committed, and can't be any more.
+            BacktestMongoError: it was not committed, for another reason; nothing of it is stored.
+        """
+        if self._again is None:
+            raise InputError(
+                "commit_again() works in the process in which the error was raised",
+                hint="read what is stored: all writes of the transaction are there, or none",
+            )
+        await self._again()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The connection stays in its process.
+        return _rebuild, (type(self), self.message, {**self.__dict__, "_again": None})
+
+
+class LeaseError(BacktestMongoError):
+    """A lease can't be had, or can't be used."""
+
+
+class LeaseHeldError(LeaseError):
+    """Another owner has the lease of a context.
+
+    Attributes:
+        host: the name of the owner's machine.
+        process: the number of the owner's process.
+        since: when the owner took it, in milliseconds since the epoch, by the database's clock.
+        until: when it ends unless the owner renews it, likewise.
+    """
+
+    host: str = ""
+    process: int = 0
+    since: int = 0
+    until: int = 0
+
+
+class LeaseLostError(LeaseError):
+    """A lease has ended before its block has, or somebody else has written a row that it covers.
+
+    Nothing of the transaction that met it is stored, and nothing can be written under the lease any more. Leave the
+    block, take the lease anew, and go on from what is stored.
+    """
+
+    #: The owner whose lease it is; empty where that is not known.
+    owner: str = ""
 
 
 class StoreError(BacktestMongoError):

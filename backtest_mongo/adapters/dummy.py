@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, State
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
@@ -20,9 +21,53 @@ if TYPE_CHECKING:
 __all__ = ["make_dummy"]
 
 
+class _EmptyCommitter:
+    """Commits nothing, and gives every lease to everybody."""
+
+    name = "no database"
+    seconds = float("inf")
+
+    async def check(self) -> None:
+        return None
+
+    async def commit(self, commit: Commit) -> Sequence[State]:
+        for row in commit.rows:
+            if row.is_conditional and not is_expected(row.spec, None, ABSENT, row.expected):
+                raise make_conflict(row.spec, row.key, None, ABSENT, row.expected)
+        return [UNKNOWN_ROW for _ in commit.rows]
+
+    async def settle(self, commit: Commit) -> Sequence[State] | None:
+        return None
+
+    async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:
+        return None, ABSENT_ROW
+
+    async def acquire(self, claim: Claim, ids: Sequence[str]) -> None:
+        return None
+
+    async def renew(self, claim: Claim) -> bool:
+        return True
+
+    async def release(self, claim: Claim) -> None:
+        return None
+
+    async def list_leases(self) -> list[Holder]:
+        return []
+
+    async def release_by_force(self, name: str) -> bool:
+        return False
+
+
+_COMMITTER: Final[Committer] = _EmptyCommitter()
+
+
 class _EmptyStore(NoBlocks):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+
+    @property
+    def committer(self) -> Committer:
+        return _COMMITTER
 
     async def ready(self) -> None:
         return None
@@ -107,7 +152,7 @@ class _DummyAdapter(Adapter):
         return None
 
     @classmethod
-    def _store(cls) -> Store:
+    def _base_store(cls) -> Store:
         store: SeriesStore = _EmptyStore(cls.spec)
         return store
 

@@ -23,10 +23,10 @@ class _FileAdapter(Adapter):
     _file_store: ClassVar[Store]
 
     async def _prepare(self) -> None:
-        await self._store().ready()
+        await self._base_store().ready()
 
     @classmethod
-    def _store(cls) -> Store:
+    def _base_store(cls) -> Store:
         return cls._file_store
 
     @classmethod

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
@@ -86,6 +87,10 @@ class _ObservedStore:
             operation.end(error, count, spent)
             raise
         operation.end(rows=count, seconds=spent)
+
+    @property
+    def committer(self) -> Committer:
+        return self._store.committer
 
     async def ready(self) -> None:
         await self._store.ready()

@@ -18,6 +18,7 @@ from backtest_mongo.adapters.expansion import expand
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY, bind_to_files
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.adapters.sqlite import DEFAULT_DATABASE, bind_to_default, bind_to_sqlite
+from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec, check_table
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import ConfigError, InputTypeError, SlotError
@@ -70,6 +71,8 @@ class Registry(SlotFactories):
         # Turns MongoDB's adapter into the implementation of each slot that has none of its own. It is None until the
         # first is asked for: only then does the working directory count.
         self._choose: Callable[[type[Adapter]], Implementation] | None = None
+        #: Whether no slot has an implementation of its own.
+        self._are_alike = True
         # One bound method for all objects, of which there may be thousands.
         self._forget_instance = self._forget
         for adapter in ADAPTERS.values():
@@ -95,6 +98,7 @@ class Registry(SlotFactories):
                         hint=f"help({adapter.__name__}) shows what they are",
                     )
         with _lock:
+            self._are_alike = False
             for name, implementation in implementations.items():
                 self._implementations[name] = implementation
                 self._instances[name] = {}
@@ -167,6 +171,19 @@ class Registry(SlotFactories):
         """
         self._use_for("use_dummy", slots, make_dummy)
 
+    async def check_transactions(self) -> None:
+        """Make sure, where all slots are stored in MongoDB, that it has transactions.
+
+        Raises:
+            StoreError: it is a standalone.
+            StoreUnavailableError: it does not answer.
+        """
+        if self._choose is None or not self._are_alike:
+            return
+        adapter = self._get_implementation(SLOTS[-1])
+        if adapter is self._adapters[SLOTS[-1].name]:
+            await adapter._base_store().committer.check()
+
     def register(self, spec: SlotSpec) -> Any:
         """Add a slot of your own, and return its adapter class, made like those of this library.
 
@@ -233,7 +250,7 @@ class Registry(SlotFactories):
 
     def _use_all(self, choose: Callable[[type[Adapter]], Implementation]) -> None:
         with _lock:
-            self._choose = choose
+            self._choose, self._are_alike = choose, True
             self._implementations.clear()
             self._instances = {name: WeakValueDictionary() for name in self._adapters}
 

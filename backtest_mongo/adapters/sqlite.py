@@ -33,10 +33,10 @@ class _SQLiteAdapter(Adapter):
     _is_explicit: ClassVar[bool]
 
     async def _prepare(self) -> None:
-        await self._store().ready()
+        await self._base_store().ready()
 
     @classmethod
-    def _store(cls) -> Store:
+    def _base_store(cls) -> Store:
         if refuse_default_database and not cls._is_explicit:
             raise ConfigError(
                 f"a test that uses the fixtures of backtest_mongo would use the default database {DEFAULT_DATABASE}",

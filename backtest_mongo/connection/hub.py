@@ -78,6 +78,13 @@ class Hub:
         self._raw_redis: RedisClient | None = None
         #: The store of each slot on this event loop, filled by the adapters.
         self.stores: dict[str, Any] = {}
+        #: The collection of each of these slots.
+        self.collections: dict[str, Any] = {}
+        #: What commits transactions, once it is asked for.
+        self.committer: Any = None
+        #: Whether the database needs nothing that this version does not know, and whether leases are noted in it.
+        self.is_format_checked: bool = False
+        self.has_noted_leases: bool = False
         #: What was done, by slot, since these connections were made.
         self.counts: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
         #: The change streams that are open.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["RoundTrips", "SlotCounts"]
+import asyncio
+from weakref import WeakKeyDictionary, finalize
+
+__all__ = ["CommitCounts", "RoundTrips", "SlotCounts", "get_commit_counts", "sum_commit_counts"]
 
 
 class RoundTrips:
@@ -51,3 +54,52 @@ class SlotCounts:
     @property
     def _round_trips(self) -> tuple[RoundTrips, RoundTrips, RoundTrips]:
         return self.reads, self.lists, self.writes
+
+
+class CommitCounts:
+    """What became of transactions and leases on one event loop.
+
+    Commits are those that were applied, with their rows. Conflicts are the times that one was sent again as others were
+    writing the same rows. Unknown are those whose outcome was unknown when their time was up. Queued are the
+    transactions that are acknowledged and not committed yet.
+    """
+
+    __slots__ = ("commits", "conflicts", "held", "lost", "queued", "renewals", "rows", "unknown")
+
+    def __init__(self) -> None:
+        self.commits: int = 0
+        self.rows: int = 0
+        self.conflicts: int = 0
+        self.unknown: int = 0
+        self.held: int = 0
+        self.renewals: int = 0
+        self.lost: int = 0
+        self.queued: int = 0
+
+    def add(self, others: CommitCounts) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
+
+
+_commit_counts: WeakKeyDictionary[asyncio.AbstractEventLoop, CommitCounts] = WeakKeyDictionary()
+#: Of event loops that are gone.
+_past_commit_counts = CommitCounts()
+
+
+def get_commit_counts(loop: asyncio.AbstractEventLoop | None = None) -> CommitCounts:
+    """Return the counts of an event loop, the running one if it is left out."""
+    loop = loop or asyncio.get_running_loop()
+    counts = _commit_counts.get(loop)
+    if counts is None:
+        counts = _commit_counts[loop] = CommitCounts()
+        finalize(loop, _past_commit_counts.add, counts)
+    return counts
+
+
+def sum_commit_counts() -> CommitCounts:
+    """Return the counts of all event loops of this process."""
+    total = CommitCounts()
+    total.add(_past_commit_counts)
+    for counts in list(_commit_counts.values()):
+        total.add(counts)
+    return total

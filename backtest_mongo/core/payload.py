@@ -32,6 +32,7 @@ __all__ = [
     "freeze",
     "make_plain",
     "suggest_conversion",
+    "thaw",
 ]
 
 #: MongoDB refuses documents nested deeper than 180 levels, the document itself included.
@@ -322,3 +323,16 @@ def freeze(key: Mapping[str, Any], field: str, value: object, slot: str) -> obje
         return RawBSONDocument(encoded, _RAW)[field]
     begin = 4 + 1 + len(field.encode()) + 1
     return RawBSONDocument(encoded[begin : begin + int.from_bytes(encoded[begin : begin + 4], "little")], _RAW)
+
+
+def thaw(frozen: Any) -> Any:
+    """Decode what :func:`freeze` has returned, for each caller a payload of its own."""
+    if type(frozen) is RawBSONDocument:
+        raw = frozen.raw
+        try:
+            return make_plain(bson.decode(raw, WRITE_CODEC))
+        except TypeError:  # it holds a type whose parts can't be replaced
+            return bson.decode(raw, CODEC)
+    if frozen is None:
+        return None
+    return bson.decode(bson.encode({"": frozen}, codec_options=CODEC), CODEC)[""]

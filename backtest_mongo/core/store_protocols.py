@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.specs import Key
@@ -21,6 +22,11 @@ Counts: TypeAlias = tuple[int, int]
 
 class Store(Protocol):
     """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
+
+    @property
+    def committer(self) -> Committer:
+        """What commits rows of this database as a whole; without transactions there it raises ``StoreError``."""
+        ...
 
     async def ready(self) -> None: ...
     async def find(self, key: Key) -> Document | None: ...

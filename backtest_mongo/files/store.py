@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby, islice
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -41,6 +41,14 @@ class FileStore:
         self._folds_case: bool | None = None
         self._swept: set[str] = set()
         self._warned: set[str] = set()
+
+    @property
+    def committer(self) -> NoReturn:
+        raise StoreError(
+            f"JSON files have no transactions and no leases, and {self._spec.name} is stored in them",
+            slot=self._spec.name,
+            hint="persist.use_sqlite() has both without a server, and MongoDB has them after `await setup()`",
+        )
 
     async def ready(self) -> None:
         """Do nothing: the first write creates the directories."""

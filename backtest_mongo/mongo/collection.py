@@ -24,6 +24,7 @@ from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
+from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.indexes import ensure_indexes
 from backtest_mongo.types import Document
 
@@ -161,12 +162,14 @@ class SlotCollection:
     async def _prepare_read(self) -> bool:
         if self.hub.is_direct:
             await self.check_role()
+        await check_format(self.hub)
         if self._reads_need_indexes:
             await self.ensure_indexes()
         self.is_sharded = self.hub.is_sharded
         return not self.hub.is_direct  # whose server's role may change
 
     async def _prepare_write(self) -> bool:
+        await check_format(self.hub)
         await self.ensure_indexes()
         return True
 

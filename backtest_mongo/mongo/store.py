@@ -39,6 +39,7 @@ from backtest_mongo.connection.batching import MAX_BATCH_BYTES, MAX_BATCH_CALLS,
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient, strip_frames
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.log import log
 from backtest_mongo.core.observation import ObservedOperation
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
@@ -47,7 +48,9 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import BacktestMongoError, ConflictError, InputError, StoreUnavailableError
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
+from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
+from backtest_mongo.mongo.updates import make_removal
 from backtest_mongo.types import Document, Version
 
 __all__ = ["MongoStore"]
@@ -135,7 +138,7 @@ class MongoStore:
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         self._hub = hub
         self._spec = spec
-        self._slot = slot = SlotCollection(hub, spec, reads_need_indexes=True)
+        self._slot = slot = hub.collections[spec.name] = SlotCollection(hub, spec, reads_need_indexes=True)
         self._collection = slot.documents
         self._raw = self._collection.with_options(codec_options=RAW_CODEC)
         self._upserts = self._collection.with_options(codec_options=WRITE_CODEC)
@@ -153,6 +156,10 @@ class MongoStore:
         #: When keys were last written by this process alone, by the server's clock.
         self._stamps: dict[Key, datetime] = {}
         self._undecodable = UndecodableRows(spec, "a list lacks a row that can't be decoded")
+
+    @property
+    def committer(self) -> Committer:
+        return get_committer(self._hub)
 
     async def ready(self) -> None:
         """Make sure, once, that the collection has its indexes. After a failure the next operation tries again."""
@@ -682,16 +689,7 @@ class MongoStore:
         self._counts.writes.add(1)
 
     async def _mark_removed(self, key: Key, attempts: Attempts) -> None:
-        # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it.
-        payload = f"${self._spec.field}"
-        marked = {
-            "$cond": [
-                {"$eq": [{"$type": payload}, "object"]},
-                {"$mergeObjects": [payload, {"removed": True}]},
-                payload,
-            ]
-        }
-        update = [{"$set": {"removed": True, self._spec.field: marked, "updatedDate": "$$NOW"}}]
+        update = make_removal(self._spec.field)
         query = self._query(key, await self._find_start(attempts) if attempts.is_retry else None)
         found = (await self._collection.update_one({**query, "removed": {"$ne": True}}, update)).matched_count
         if attempts.is_retry and not found:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from backtest_mongo.core.cancellation import retrieve_exception, shield
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.log import log
 from backtest_mongo.sqlite.block_cache import BlockCache
@@ -159,6 +160,8 @@ class Database:
         self._reads = 0
         #: What was read of candles.
         self.blocks: BlockCache = BlockCache()
+        #: What commits transactions, once it is asked for.
+        self.committer: Committer | None = None
         self._start_afresh()
 
     def _start_afresh(self) -> None:

@@ -33,7 +33,8 @@ from backtest_mongo.sqlite.block_format import Columns, decode_arrays, decode_co
 from backtest_mongo.sqlite.change_log import fill_record
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.layout import make_series_table
-from backtest_mongo.sqlite.store import SQLiteRows, now
+from backtest_mongo.sqlite.row_codec import now
+from backtest_mongo.sqlite.store import SQLiteRows
 from backtest_mongo.types import Candle, Coverage, Document, Gap
 
 if TYPE_CHECKING:

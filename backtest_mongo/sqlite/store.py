@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
-from backtest_mongo.core.extended_json import from_json, to_json
+from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.extended_json import to_json
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.errors import ConflictError, StoreError
+from backtest_mongo.sqlite.committer import SQLiteCommitter
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
+from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document, Version
 
-__all__ = ["Row", "SQLiteRows", "SQLiteStore", "decode_text", "now"]
+__all__ = ["SQLiteRows", "SQLiteStore", "decode_text"]
 
 #: Rows of a list that are read at a time.
 _PAGE: Final = 1_000
 #: Rows by key that are read on the event loop at most.
 _FEW: Final = 32
 
-#: What a statement returns of a row: its payload, and its ``when`` and ``removed`` if the slot has them.
-Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
-
-
-def now() -> int:
-    """Return the time that is noted in rows, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def _fetch_undecodable(connection: Connection, statement: str, parameters: Row) -> list[Row]:
@@ -110,6 +105,12 @@ class SQLiteStore(SQLiteRows):
         super().__init__(database, spec, table)
         self._warned: set[str] = set()
 
+    @property
+    def committer(self) -> Committer:
+        if self._database.committer is None:
+            self._database.committer = SQLiteCommitter(self._database)
+        return self._database.committer
+
     # Reading
 
     async def find(self, key: Key) -> Document | None:
@@ -122,7 +123,9 @@ class SQLiteStore(SQLiteRows):
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         row = await self._read_here("reading", self._fetch_written, key)
-        return (None if row is None else self._decode(key, row[:-1])), make_version(self._spec, self._name_state(row))
+        return (None if row is None else self._decode(key, row[:-1])), make_version(
+            self._spec, name_state(self._spec, row)
+        )
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
         """Yield the rows of a context by key, without those that are removed or later than ``until``."""
@@ -157,18 +160,6 @@ class SQLiteStore(SQLiteRows):
         row: Row | None = connection.execute(self._table.find_written, key).fetchone()
         return row
 
-    def _name_state(self, row: Row | None) -> Document | None:
-        """Return what a version is made of, with the payload as it is stored."""
-        if row is None:
-            return None
-        spec = self._spec
-        return {
-            spec.field: row[0],
-            "when": row[1] if spec.when else None,
-            "removed": spec.soft_delete and bool(row[-2]),
-            "updatedDate": row[-1],
-        }
-
     def _find_all(self, connection: Connection, keys: Sequence[Key]) -> list[Document | None]:
         found = (connection.execute(self._table.find, key).fetchone() for key in keys)
         return [None if row is None else self._decode(key, row) for key, row in zip(keys, found, strict=True)]
@@ -187,24 +178,7 @@ class SQLiteStore(SQLiteRows):
         return [document for document in documents if document is not None], len(rows), rows[-1][0] if rows else ""
 
     def _decode(self, key: Key, row: Sequence[Any]) -> Document:
-        spec = self._spec
-        try:
-            payload = from_json(row[0])
-        except (ValueError, RecursionError, TypeError):
-            raise StoreError(
-                f"reading failed: the row holds no JSON: {self._database.path}",
-                slot=spec.name,
-                collection=spec.collection,
-                key=dict(zip(spec.key, key, strict=True)),
-                hint="repair the row's payload with the sqlite3 shell, or write the row again",
-            ) from None
-        document: Document = dict(zip(spec.key, key, strict=True))
-        document[spec.field] = payload
-        if spec.when:
-            document["when"] = row[1]
-        if spec.soft_delete:
-            document["removed"] = bool(row[-1])
-        return document
+        return decode_row(self._spec, key, row, self._database.path)
 
     def _decode_sound(self, key: Key, row: Sequence[Any]) -> Document | None:
         """Return a row for a list, or ``None`` if it holds no JSON: a bad row must not hide all others."""
@@ -254,10 +228,7 @@ class SQLiteStore(SQLiteRows):
 
     def _encode(self, key: Key, fields: Document, at: int) -> Row:
         """Return the parameters of an upsert."""
-        spec = self._spec
-        when = (fields["when"],) if spec.when else ()
-        removed = (fields.get("removed", False),) if spec.soft_delete else ()
-        return (*key, to_json(fields[spec.field]), *when, *removed, at, at)
+        return (*key, *encode_row(self._spec, fields), at, at)
 
     def _upsert(self, parameters: Sequence[Row], connection: Connection) -> None:
         connection.executemany(self._table.upsert, parameters)
@@ -268,7 +239,7 @@ class SQLiteStore(SQLiteRows):
         """Upsert a row, or return why not: an error that is raised would undo the writes of others with its own."""
         row = self._fetch_written(connection, key)
         document = None if row is None else self._decode(key, row[:-1])
-        version = make_version(self._spec, self._name_state(row))
+        version = make_version(self._spec, name_state(self._spec, row))
         if not is_expected(self._spec, document, version, expected):
             return make_conflict(self._spec, key, document, version, expected)
         connection.execute(self._table.upsert, parameters)

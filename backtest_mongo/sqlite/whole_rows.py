@@ -12,7 +12,8 @@ from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.errors import InputError
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.layout import make_row_table
-from backtest_mongo.sqlite.store import Row, SQLiteRows, decode_text
+from backtest_mongo.sqlite.row_codec import Row
+from backtest_mongo.sqlite.store import SQLiteRows, decode_text
 from backtest_mongo.sqlite.whole_layout import make_whole_table, reorder
 
 __all__ = ["DamagedRow", "RowReplacement", "WholeRow", "WholeRows", "fetch_page"]

@@ -7,6 +7,9 @@ from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
+from backtest_mongo.commit.scope import current_scope
+from backtest_mongo.commit.scoped_store import ScopedStore
+from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
@@ -113,10 +116,22 @@ class Adapter:
 
     async def _prepare(self) -> None:
         await ensure_init(current_hub())
-        await self._store().ready()
+        await self._base_store().ready()
 
     @classmethod
     def _store(cls) -> Store:
+        """Return the store within the transactions and leases that are current."""
+        scope = current_scope.get()
+        if scope is None:
+            return cls._base_store()
+        store = scope.stores.get(cls)
+        if store is None:
+            store = scope.stores[cls] = ScopedStore(scope, cls.spec, cls._base_store())
+        return store
+
+    @classmethod
+    def _base_store(cls) -> Store:
+        """Return the store of the running event loop."""
         hub = current_hub()
         store: Store | None = hub.stores.get(cls.spec.name)
         if store is None:
@@ -145,12 +160,21 @@ class Adapter:
     def _resolve_when(cls, when: When | None) -> int:
         """Return the simulation time of a write in milliseconds."""
         if when is None:
+            when = get_default_time()
+        if when is None:
             raise InputTypeError(
                 "when must be milliseconds (int) or an aware datetime, not NoneType",
                 slot=cls.spec.name,
                 hint="pass when=, or write inside `transaction(when=...)`",
             )
         return cls._millis(when)
+
+    @classmethod
+    def _get_limit(cls, when: When | None) -> int | None:
+        """Return the latest time of what a read may find, ``None`` for no limit."""
+        if when is not None:
+            return cls._millis(when)
+        return get_default_time() if cls.spec.when else None
 
     @classmethod
     def _check_list(cls, value: object, path: str, hint: str | None = None) -> None:
@@ -221,7 +245,7 @@ class DocumentAdapter(Adapter):
     """One document per context."""
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
-        until = None if when is None else self._millis(when)
+        until = self._get_limit(when)
         nothing: Any = [] if self.spec.payload == "list" else None
         if with_version is not False:
             return await self._read_version(self._context, until, with_version, nothing)
@@ -241,7 +265,7 @@ class DocumentAdapter(Adapter):
         keys = [cls._bind(context) for context in contexts]
         if not keys:
             return []
-        until = None if when is None else cls._millis(when)
+        until = cls._get_limit(when)
         found = await cls._store().find_many(keys)
         holds_list = cls.spec.payload == "list"
         return [cls._get_payload(document, until, [] if holds_list else None) for document in found]
@@ -292,7 +316,7 @@ class EntryAdapter(Adapter):
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
-        until = None if when is None else self._millis(when)
+        until = self._get_limit(when)
         if with_version is not False:
             return await self._read_version(key, until, with_version, {})
         return self._get_payload(await self._store().find(key), until, {})
@@ -352,7 +376,7 @@ class BucketAdapter(Adapter):
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
-        until = None if when is None else self._millis(when)
+        until = self._get_limit(when)
         if with_version is not False:
             return await self._read_version(key, until, with_version)
         return self._get_payload(await self._store().find(key), until)
@@ -385,7 +409,7 @@ class BucketAdapter(Adapter):
     # What is wrong with an argument is raised by the call, not by the first step of the iteration.
 
     def _list_keys(self, when: When | None = None) -> AsyncIterator[str]:
-        return self._scan_keys(None if when is None else self._millis(when))
+        return self._scan_keys(self._get_limit(when))
 
     async def _scan_keys(self, until: int | None) -> AsyncIterator[str]:
         name = self.spec.key[-1]
@@ -393,7 +417,7 @@ class BucketAdapter(Adapter):
             yield document[name]
 
     def _list_items(self, when: When | None = None) -> AsyncIterator[tuple[str, Any]]:
-        return self._scan_items(None if when is None else self._millis(when))
+        return self._scan_items(self._get_limit(when))
 
     async def _scan_items(self, until: int | None) -> AsyncIterator[tuple[str, Any]]:
         name, field = self.spec.key[-1], self.spec.field

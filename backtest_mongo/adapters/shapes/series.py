@@ -64,7 +64,7 @@ class SeriesAdapter(Adapter):
         return cast("Store", MongoSeriesStore(hub, cls.spec))
 
     def _rows(self) -> SeriesStore:
-        return cast("SeriesStore", self._store())
+        return cast("SeriesStore", self._base_store())
 
     async def _read(self, limit: int, since: SeriesTime, until: SeriesTime | None = None) -> list[Candle] | None:
         if type(limit) is not int:
@@ -448,7 +448,7 @@ class SeriesAdapter(Adapter):
             StoreError: MongoDB answers with an error.
         """
         spec = cls.spec
-        async for context in cast("SeriesStore", cls._store()).list_contexts():
+        async for context in cast("SeriesStore", cls._base_store()).list_contexts():
             by_field = dict(zip(spec.key, context, strict=False))
             # Another program may have written series with an interval of its own, or without a name.
             if by_field["interval"] in GRIDS and all(context):

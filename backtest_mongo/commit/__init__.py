@@ -1,0 +1,1 @@
+"""Transactions and leases: many writes in one commit, and one owner of a context."""

@@ -1,0 +1,198 @@
+"""The store that an adapter gets within a transaction or a lease.
+
+Reads see what is yet to be written, in every form; writes are kept until they are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+from backtest_mongo.commit.scope import Scope
+from backtest_mongo.core.commits import Committer, RowWrite
+from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.simulation_time import time_of
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.errors import InputError
+from backtest_mongo.types import Document, Version
+
+__all__ = ["ScopedStore"]
+
+
+class ScopedStore:
+    """A slot's rows as a transaction or a lease sees them."""
+
+    __slots__ = ("_base", "_length", "_scope", "_slot", "_spec")
+
+    def __init__(self, scope: Scope, spec: SlotSpec, base: Store) -> None:
+        self._scope = scope
+        self._spec = spec
+        self._base = base
+        self._slot = spec.name
+        self._length = len(spec.context)
+
+    @property
+    def committer(self) -> Committer:
+        return self._base.committer
+
+    async def ready(self) -> None:
+        await self._base.ready()
+
+    # Reading
+
+    async def find(self, key: Key) -> Document | None:
+        scope = self._scope
+        scope.check_usable()
+        row = scope.find_write(self._slot, key)
+        if row is not None:
+            return row.copy_document()
+        lease = scope.find_lease(self._slot, key[: self._length])
+        if lease is None:
+            return await self._base.find(key)
+        known = lease.get_known(self._slot, key) or await lease.learn(self._spec, key)
+        return known.copy_document(self._spec, key)
+
+    async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        scope = self._scope
+        scope.check_usable()
+        found: list[Document | None] = []
+        missing: dict[Key, list[int]] = {}
+        for place, key in enumerate(keys):
+            row = scope.find_write(self._slot, key)
+            found.append(None if row is None else row.copy_document())
+            if row is None:
+                lease = scope.find_lease(self._slot, key[: self._length])
+                known = None if lease is None else lease.get_known(self._slot, key)
+                if known is not None:
+                    found[place] = known.copy_document(self._spec, key)
+                else:
+                    missing.setdefault(key, []).append(place)
+        if missing:
+            for key, document in zip(missing, await self._base.find_many(list(missing)), strict=True):
+                first, *others = missing[key]
+                found[first] = document
+                for place in others:  # to each caller one of its own
+                    found[place] = await self.find(key)
+        return found
+
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        self._scope.check_usable()
+        if self._scope.find_write(self._slot, key) is not None:
+            raise InputError(
+                "a row has no version before it is committed",
+                slot=self._slot,
+                hint="read with_version before the row is written, or after the transaction",
+            )
+        return await self._base.find_version(key)
+
+    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+        self._scope.check_usable()
+        spec, item = self._spec, self._spec.key[-1]
+        written = sorted(self._scope.list_writes(spec, context).items(), key=lambda row: row[0][-1])
+        place = 0
+        async with aclosing(cast("Any", self._base.scan(context, until))) as stored:
+            async for document in stored:
+                name = document[item]
+                while place < len(written) and written[place][0][-1] < name:
+                    if self._is_listed(written[place][1], until):
+                        yield written[place][1].copy_document()
+                    place += 1
+                if place < len(written) and written[place][0][-1] == name:
+                    if self._is_listed(written[place][1], until):
+                        yield written[place][1].copy_document()
+                    place += 1
+                else:
+                    yield document
+        for _, row in written[place:]:
+            if self._is_listed(row, until):
+                yield row.copy_document()
+
+    def _is_listed(self, row: RowWrite, until: int | None) -> bool:
+        if row.fields.get("removed") is True:
+            return False
+        when = None if until is None else time_of(self._spec, row.copy_document())
+        return until is None or when is None or when <= until
+
+    async def newest(self, context: Key, limit: int) -> list[Document]:
+        """Return the ``limit`` newest rows of a context, oldest first; those that are yet to be written are newest."""
+        self._scope.check_usable()
+        written = self._scope.list_writes(self._spec, context)
+        rows = await self._base.newest(context, limit)
+        if not written:
+            return rows
+        item = self._spec.key[-1]
+        listed = {(*context, document[item]) for document in rows}
+        rows = [
+            written[key].copy_document() if (key := (*context, document[item])) in written else document
+            for document in rows
+        ]
+        others = [key for key in written if key not in listed]
+        # A row that is stored is as old as its first write, and it is not among the newest.
+        stored = await self._base.find_many(others) if others else []
+        rows += [written[key].copy_document() for key, document in zip(others, stored, strict=True) if document is None]
+        return rows[-limit:]
+
+    # Writing
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        if self._takes((key,)):
+            await self._write([RowWrite(self._spec, key, fields)])
+        else:
+            await self._base.upsert(key, fields)
+
+    async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        """Write rows of any keys; of those of one key the last one counts."""
+        if self._takes([key for key, _ in rows]):
+            await self._write([RowWrite(self._spec, key, fields) for key, fields in dict(rows).items()])
+        else:
+            await self._base.upsert_each(rows)
+
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        if self._takes([key for key, _ in rows]):
+            await self._write([RowWrite(self._spec, key, fields) for key, fields in rows])
+        else:
+            await self._base.upsert_many(rows)
+
+    async def remove(self, key: Key) -> None:
+        """Mark a row as removed, if there is one that is not."""
+        if not self._takes((key,)):
+            await self._base.remove(key)
+            return
+        spec = self._spec
+        document = await self.find(key)
+        if document is None or document.get("removed") is True:
+            return
+        is_pending = self._scope.find_write(self._slot, key) is not None
+        payload = document.get(spec.field)
+        if isinstance(payload, dict):
+            payload["removed"] = True
+        named = dict(zip(spec.key, key, strict=True))
+        fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
+        if spec.when:
+            fields["when"] = document.get("when")
+        await self._write([RowWrite(spec, key, fields, is_removal=not is_pending)])
+
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        """Write a row if it is what a compare-and-set expects when the transaction is committed."""
+        if not self._takes((key,)):
+            await self._base.replace(key, fields, expected)
+            return
+        if self._scope.find_write(self._slot, key) is not None:
+            raise InputError(
+                "the row is already written by this transaction, so there is nothing to compare",
+                slot=self._slot,
+                key=dict(zip(self._spec.key, key, strict=True)),
+                hint="give if_absent or expect to the first write of the row",
+            )
+        await self._write([RowWrite(self._spec, key, fields, expected=expected, is_conditional=True)])
+
+    def _takes(self, keys: Sequence[Key]) -> bool:
+        scope = self._scope
+        scope.check_usable()
+        return any(scope.takes(self._slot, key) for key in keys)
+
+    async def _write(self, rows: list[RowWrite]) -> None:
+        await self._scope.write(rows, self._base.committer)

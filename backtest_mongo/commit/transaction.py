@@ -1,0 +1,110 @@
+"""Transactions: many writes that are committed together, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from backtest_mongo.commit.committing import commit_rows
+from backtest_mongo.commit.scope import Rows, Scope, current_scope, make_two_stores_error
+from backtest_mongo.core.commits import Committer, RowWrite
+from backtest_mongo.core.specs import Key
+from backtest_mongo.errors import InputError
+
+__all__ = ["Transaction", "get_default_time"]
+
+
+class Transaction(Scope):
+    """A block whose writes are committed together at its end: see :func:`backtest_mongo.transaction`."""
+
+    title = "transaction"
+
+    def __init__(self, when: int | None, check: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._when = when
+        self._check = check
+        self._rows: Rows = {}
+        self._root: Transaction = self
+        self._committer: Committer | None = None
+        #: The slot that was written first, for messages.
+        self._first_slot = ""
+
+    @property
+    def when(self) -> int | None:
+        """The time of writes and reads within it that name none, in milliseconds since the epoch."""
+        scope: Scope | None = self
+        while isinstance(scope, Transaction):
+            if scope._when is not None:
+                return scope._when
+            scope = scope.outer
+        return None
+
+    async def __aenter__(self) -> Self:
+        if self.loop is not None:
+            raise InputError("a transaction is one block", hint="call transaction() for each")
+        self.loop = asyncio.get_running_loop()
+        outer = current_scope.get()
+        if outer is not None:
+            outer.check_usable()
+            if isinstance(outer, Transaction):
+                self._root = outer._root
+        self.outer = outer
+        if self._root is self:
+            await self._check()
+        current_scope.set(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        current_scope.set(self.outer)
+        self.is_over = True
+        if error is not None:
+            return
+        if self._root is not self:
+            assert isinstance(self.outer, Transaction)
+            self.outer._take(self._rows)
+        elif self._committer is not None and self._rows:
+            await commit_rows(
+                self._committer, [row for rows in self._rows.values() for row in rows.values()], self.outer
+            )
+
+    def _take(self, rows: Rows) -> None:
+        for slot, some in rows.items():
+            self._rows.setdefault(slot, {}).update(some)
+
+    def get_own(self, slot: str, key: Key) -> RowWrite | None:
+        rows = self._rows.get(slot)
+        return None if rows is None else rows.get(key)
+
+    def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
+        if slot in self._rows:
+            yield self._rows[slot]
+
+    async def write(self, rows: list[RowWrite], committer: Committer) -> None:
+        root = self._root
+        slot = rows[0].spec.name
+        if root._committer is None:
+            await committer.check()
+            # Concurrent first calls wait for the same check.
+            if root._committer is None:
+                root._committer, root._first_slot = committer, slot
+        if root._committer is not committer:
+            raise make_two_stores_error("transaction", root._first_slot, root._committer.name, slot, committer.name)
+        kept = self._rows.setdefault(slot, {})
+        for row in rows:
+            if row.is_removal and row.key in kept:
+                row.is_removal = False
+            before = self.find_write(slot, row.key) if not row.is_conditional else None
+            if before is not None and before.is_conditional:
+                # What the first write expects is still to be found at the commit.
+                row.is_conditional, row.expected = True, before.expected
+            kept[row.key] = row
+
+
+def get_default_time() -> int | None:
+    """Return the time of the current transaction, ``None`` where there is none or it has none."""
+    scope: Any = current_scope.get()
+    return scope.when if isinstance(scope, Transaction) else None

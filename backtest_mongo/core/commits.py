@@ -1,0 +1,220 @@
+"""What is committed as a whole, what a lease is, and what a database needs to have for both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+from uuid import uuid4
+
+from bson.raw_bson import RawBSONDocument
+
+from backtest_mongo.core.payload import thaw
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.types import Document
+
+__all__ = [
+    "ABSENT_ROW",
+    "UNKNOWN_ROW",
+    "Claim",
+    "Commit",
+    "Committer",
+    "Holder",
+    "RowWrite",
+    "State",
+    "name_lease",
+]
+
+#: What a database knows a stored row by: whatever tells it from every other state of the row.
+State: TypeAlias = Any
+
+
+class _NoState:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+#: The state of a row of which nothing is known: it is written over.
+UNKNOWN_ROW: Final[State] = _NoState("UNKNOWN_ROW")
+#: The state of a row that is known not to exist.
+ABSENT_ROW: Final[State] = _NoState("ABSENT_ROW")
+
+
+class RowWrite:
+    """One row to be written.
+
+    Args:
+        spec: its slot.
+        key: its natural key.
+        fields: what is stored: the payload, encoded, and ``when`` and ``removed`` if the slot has them.
+        is_removal: whether the row is only marked as removed, whatever payload it has.
+        expected: what a compare-and-set was given: a version, or ``None`` for a row that no read finds.
+        is_conditional: whether it is a compare-and-set.
+    """
+
+    __slots__ = ("expected", "fields", "is_conditional", "is_removal", "key", "known", "size", "spec")
+
+    def __init__(
+        self,
+        spec: SlotSpec,
+        key: Key,
+        fields: Document,
+        *,
+        is_removal: bool = False,
+        expected: str | None = None,
+        is_conditional: bool = False,
+    ) -> None:
+        self.spec: SlotSpec = spec
+        self.key: Key = key
+        self.fields: Document = fields
+        self.is_removal: bool = is_removal
+        self.expected: str | None = expected
+        self.is_conditional: bool = is_conditional
+        #: The state that the row must have for the commit to go through.
+        self.known: State = UNKNOWN_ROW
+        payload = fields[spec.field]
+        #: Bytes of the payload, about.
+        self.size: int = len(payload.raw) if type(payload) is RawBSONDocument else 64
+
+    def copy_document(self) -> Document:
+        """Return the row as a read finds it, a copy of its own for each caller."""
+        return copy_document(self.spec, self.key, self.fields)
+
+
+def copy_document(spec: SlotSpec, key: Key, fields: Document) -> Document:
+    """Return the document of encoded ``fields``, whose payload is the caller's own."""
+    document = dict(zip(spec.key, key, strict=True))
+    document.update(fields)
+    document[spec.field] = thaw(fields[spec.field])
+    return document
+
+
+def name_lease(spec: SlotSpec, context: Key) -> str:
+    """Return the id of the lease of a context: its slot, and the values of its key, in the order of the key."""
+    return f"{spec.name}{json.dumps(context, ensure_ascii=False)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Claim:
+    """The leases of one owner in one database.
+
+    Attributes:
+        owner: the owner's id, of which there is one for each time that leases are taken.
+        ttl: seconds until a lease that is not renewed may be taken by others.
+        contexts: slot and context of each lease, by its id.
+        handle: what the database keeps for the owner.
+    """
+
+    owner: str
+    ttl: float
+    contexts: dict[str, tuple[SlotSpec, Key]]
+    handle: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A lease that is held.
+
+    Attributes:
+        id: the lease's id: the slot, and the values of the context in the order of the unique key.
+        slot: the slot's name.
+        context: the fields of the natural key that are the context, by name.
+        host: the name of the owner's machine.
+        process: the number of the owner's process.
+        since: when the owner took it, in milliseconds since the epoch, by the database's clock.
+        until: when it ends unless it is renewed, likewise.
+        is_expired: whether that time is over, by the database's clock.
+    """
+
+    id: str
+    slot: str
+    context: dict[str, Any]
+    host: str
+    process: int
+    since: int
+    until: int
+    is_expired: bool
+
+
+class Commit:
+    """Rows that are written together, under the leases of their contexts.
+
+    Args:
+        rows: the rows, with different keys, in the order in which they were first written.
+        claims: whose leases are fenced, with the ids of those that are touched.
+        seconds: how long it may take.
+    """
+
+    def __init__(self, rows: Sequence[RowWrite], claims: Sequence[tuple[Claim, Sequence[str]]], seconds: float) -> None:
+        self.id: str = uuid4().hex
+        self.rows: Sequence[RowWrite] = rows
+        self.claims: Sequence[tuple[Claim, Sequence[str]]] = claims
+        self.seconds: float = seconds
+        #: What the database keeps of a commit whose outcome is unknown.
+        self.in_doubt: Any = None
+        #: How many times it was sent again because others wrote the same rows.
+        self.conflicts: int = 0
+
+
+class Committer(Protocol):
+    """A database on one event loop that can commit many rows as a whole, and has leases."""
+
+    @property
+    def name(self) -> str:
+        """What messages call the database."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long an operation may take."""
+        ...
+
+    async def check(self) -> None:
+        """Make sure that the database can do this at all."""
+        ...
+
+    async def commit(self, commit: Commit) -> Sequence[State]:
+        """Write all rows or none, and return the states that they have then, in their order.
+
+        Raises:
+            CommitUnknownError: whether it was applied is unknown. Calling this again finds out, and applies it.
+            LeaseLostError: one of the leases is no longer the owner's, or another writer has written a leased row.
+            ConflictError: a compare-and-set has found something else.
+        """
+        ...
+
+    async def settle(self, commit: Commit) -> Sequence[State] | None:
+        """Find out whether a commit was applied whose outcome was unknown: ``None`` if it was not and never will be."""
+        ...
+
+    async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:
+        """Return a stored row and its state."""
+        ...
+
+    async def acquire(self, claim: Claim, ids: Sequence[str]) -> None:
+        """Take leases, all or none.
+
+        Raises:
+            LeaseHeldError: one of them is held by another owner.
+        """
+        ...
+
+    async def renew(self, claim: Claim) -> bool:
+        """Renew all leases of an owner, and return whether they are still its own."""
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Give back all leases of an owner."""
+        ...
+
+    async def list_leases(self) -> list[Holder]:
+        """Return all leases that are held, by id."""
+        ...
+
+    async def release_by_force(self, name: str) -> bool:
+        """Take a lease from its owner, and return whether it was held."""
+        ...

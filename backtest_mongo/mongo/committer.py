@@ -1,0 +1,511 @@
+"""Commits of many rows in one transaction of MongoDB, fenced by leases.
+
+A commit first changes the leases that it touches, then writes one bulk a collection, and then commits with
+``w: "majority"``. Its answer may be lost: then the commit alone is sent again, on the same session, until it is known.
+What tells afterwards whether it was applied is its id, in the documents of the leases or, where there are none, in a
+document of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
+
+import bson
+from bson import ObjectId
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo import InsertOne, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+
+from backtest_mongo.connection.batching import Queue
+from backtest_mongo.connection.driver_errors import (
+    DRIVER_ERRORS,
+    DUPLICATE_KEY,
+    make_unanswered_error,
+    strip_frames,
+    translate_error,
+)
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.operation import Deadline, seconds_left
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.payload import CODEC, RAW_CODEC
+from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.versions import is_expected, make_conflict, make_version
+from backtest_mongo.errors import (
+    BacktestMongoError,
+    CommitUnknownError,
+    LeaseLostError,
+    StoreError,
+    StoreUnavailableError,
+)
+from backtest_mongo.mongo.collection import SlotCollection
+from backtest_mongo.mongo.lease_documents import LeaseDocuments, make_fenced_error
+from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
+from backtest_mongo.mongo.updates import make_removal
+from backtest_mongo.types import Document
+
+__all__ = ["MongoCommitter", "get_committer"]
+
+#: Where commits without leases note their ids, for a day.
+_COMMITS: Final = "commits"
+_KEPT_SECONDS: Final = 24 * 3_600
+#: Payloads up to this size are compared by the server, larger ones here.
+_COMPARED_BYTES: Final = 256 << 10
+#: A race for a fresh key that a plain upsert has won.
+_RACE_TRIES: Final = 3
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.25
+_MAJORITY: Final = ReadConcern("majority")
+
+T = TypeVar("T")
+
+
+class _State(NamedTuple):
+    """What tells a stored row from every other: its stamp, and what it holds."""
+
+    stamp: Any
+    payload: Any
+    when: Any
+    removed: Any
+
+    @classmethod
+    def of_document(cls, spec: SlotSpec, document: Any) -> _State:
+        """Return the state of a document that is not decoded."""
+        return cls(*map(document.get, ("updatedDate", spec.field, "when", "removed")))
+
+    @classmethod
+    def of_fields(cls, spec: SlotSpec, fields: Document, stamp: datetime) -> _State:
+        """Return the state of a row that was written with a stamp."""
+        return cls(stamp, *map(fields.get, (spec.field, "when", "removed")))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the payload is compared here, and not by the server."""
+        return type(self.payload) is RawBSONDocument and len(self.payload.raw) > _COMPARED_BYTES
+
+    def make_filter(self, spec: SlotSpec) -> Document:
+        """Return a query for a row in this state, besides its key."""
+        query: Document = {"updatedDate": self.stamp}
+        if not self.is_large:
+            query[spec.field] = {"$eq": self.payload}
+        if spec.when:
+            query["when"] = self.when
+        if spec.soft_delete:
+            query["removed"] = self.removed
+        return query
+
+    def is_of(self, spec: SlotSpec, document: Any) -> bool:
+        """Return whether a document that is not decoded is in this state."""
+        other = self.of_document(spec, document)
+        return other.stamp == self.stamp and _encode([*other[1:]]) == _encode([*self[1:]])
+
+
+class _Written:
+    """What an attempt has written, to be known once it is committed."""
+
+    def __init__(self, session: Any, states: list[State]) -> None:
+        self.session: Any = session
+        self.states: list[State] = states
+        #: Ids of rows by slot, with their keys.
+        self.ids: dict[str, list[tuple[Key, ObjectId]]] = {}
+
+    def note_id(self, slot: str, key: Key, oid: ObjectId) -> None:
+        self.ids.setdefault(slot, []).append((key, oid))
+
+
+class _ForeignRowError(Exception):
+    """A row is not in the state that it is known to have: the one of this index, or one of all."""
+
+    def __init__(self, index: int | None = None) -> None:
+        super().__init__()
+        self.index: int | None = index
+
+
+class MongoCommitter:
+    """The transactions and leases of one event loop's connections."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._leases = LeaseDocuments(hub)
+        self._commits = hub.database[_COMMITS]
+        self._is_checked = False
+        self._keeps_commits = False
+        self._queue: Queue[Any, Any] = Queue(
+            hub.writes, hub.operation_seconds, _do_nothing, self._make_unanswered, self._translate, is_write=True
+        )
+
+    @property
+    def name(self) -> str:
+        return f"the database {self._hub.database.name} of MongoDB at {self._hosts}"
+
+    @property
+    def seconds(self) -> float:
+        return self._hub.operation_seconds
+
+    @property
+    def _hosts(self) -> str:
+        return self._hub.config.CC_MONGO_CONNECTION_STRING.hosts
+
+    async def check(self) -> None:
+        """Make sure that the server has transactions.
+
+        Raises:
+            StoreError: it is a standalone.
+        """
+        if not self._is_checked:
+            await self._run("asking for transactions", self._check)
+
+    async def _check(self) -> None:
+        reply = await self._hub.database.command("hello")
+        if "setName" not in reply and reply.get("msg") != "isdbgrid":
+            raise StoreError(
+                f"MongoDB at {self._hosts} is a standalone, which has no transactions and no leases",
+                hint="make it a replica set of one: start mongod with --replSet rs0, and call rs.initiate() once in "
+                "mongosh; nothing else changes, and what is stored stays",
+            )
+        self._is_checked = True
+
+    # Committing
+
+    async def commit(self, commit: Commit) -> Sequence[State]:
+        return await self._run("committing", partial(self._commit, commit), commit.rows[0].spec, commit.seconds)
+
+    async def settle(self, commit: Commit) -> Sequence[State] | None:
+        return await self._run("committing", partial(self._settle, commit), commit.rows[0].spec)
+
+    async def _commit(self, commit: Commit) -> Sequence[State]:
+        if commit.in_doubt is not None:
+            states = await self._settle(commit)
+            if states is not None:
+                return states
+        await self._prepare(commit)
+        pause, races = _FIRST_PAUSE, 0
+        while True:
+            try:
+                states = await self._attempt(commit)
+            except _ForeignRowError as error:
+                lost = await self._find_foreign(commit, error.index)
+                if lost is not None:
+                    raise lost from None
+            except DuplicateKeyError:
+                races += 1
+                if races == _RACE_TRIES:
+                    raise
+            except DRIVER_ERRORS as error:
+                if not is_conflict(error) or pause >= seconds_left():
+                    raise
+            else:
+                if states is not None:
+                    return states
+            commit.conflicts += 1
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _prepare(self, commit: Commit) -> None:
+        """Make sure that all collections and indexes exist: to create them waits for transactions, and fails in one."""
+        for name in {row.spec.name for row in commit.rows}:
+            await self._slot(name).ensure_indexes()
+        if not commit.claims and not self._keeps_commits:
+            await self._commits.create_index("at", expireAfterSeconds=_KEPT_SECONDS)
+            self._keeps_commits = True
+
+    async def _attempt(self, commit: Commit) -> Sequence[State] | None:
+        """Send everything, and commit it: return the states of the rows, ``None`` if it has to be sent again.
+
+        Raises:
+            PyMongoError, BSONError: nothing of it is applied.
+            CommitUnknownError: that is not known.
+        """
+        session = commit.claims[0][0].handle if commit.claims else await open_session(self._hub)
+        written = _Written(session, [UNKNOWN_ROW] * len(commit.rows))
+        await begin(session)
+        try:
+            stamp = None
+            for claim, touched in commit.claims:
+                stamp = await self._leases.fence(claim, touched, commit.id, session)
+                if stamp is None:
+                    raise make_fenced_error(claim)
+            for name, rows in _group_by_slot(commit.rows).items():
+                await self._write_rows(name, rows, stamp, written)
+            if not commit.claims:
+                await self._commits.insert_one({"_id": commit.id, "at": datetime.now(UTC)}, session=session)
+        except BaseException:
+            await abort(session)
+            raise
+        commit.in_doubt = written
+        return await self._finish(commit)
+
+    async def _finish(self, commit: Commit) -> Sequence[State] | None:
+        """Commit the transaction of the last attempt, again until the outcome is known.
+
+        Returns:
+            The states of the rows; ``None`` if it is not applied and never will be.
+
+        Raises:
+            CommitUnknownError: the time is up, and it is not known.
+        """
+        written: _Written = commit.in_doubt
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await written.session.commit_transaction()
+            except DRIVER_ERRORS as error:
+                if not is_uncertain(error):
+                    # It lost against another one, or a failover has lost it, unless an attempt before was heard.
+                    if is_conflict(error) and not await self._has_landed(commit):
+                        commit.in_doubt = None
+                        return None
+                    if not is_conflict(error):
+                        commit.in_doubt = None
+                        await abort(written.session)
+                        raise
+                    break
+                if pause >= seconds_left():
+                    raise self._make_unknown_error(error) from strip_frames(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                break
+        commit.in_doubt = None
+        for name, ids in written.ids.items():
+            slot = self._slot(name)
+            await self._hub.id_cache.put_many(slot.spec, ids)
+        for name, rows in _group_by_slot(commit.rows).items():
+            self._slot(name).counts.writes.add(len(rows))
+        return written.states
+
+    async def _settle(self, commit: Commit) -> Sequence[State] | None:
+        return await self._finish(commit)
+
+    async def _has_landed(self, commit: Commit) -> bool:
+        """Return whether a commit is applied, by its id where the majority has it."""
+        if commit.claims:
+            claim, touched = commit.claims[0]
+            return await self._leases.has_commit(claim, touched[0], commit.id)
+        durable = self._commits.with_options(read_concern=_MAJORITY)
+        return await durable.find_one({"_id": commit.id}) is not None
+
+    def _make_unknown_error(self, error: Exception) -> CommitUnknownError:
+        unknown = CommitUnknownError(
+            f"committing failed: MongoDB at {self._hosts} is unavailable ({type(error).__name__})",
+            hint="all of it may be applied, or nothing; `await error.commit_again()` settles it",
+        )
+        unknown.may_be_applied = True
+        return unknown
+
+    # Rows
+
+    async def _write_rows(
+        self, name: str, rows: Sequence[tuple[int, RowWrite]], stamp: datetime | None, written: _Written
+    ) -> None:
+        """Write the rows of one slot, and note their states and ids.
+
+        Raises:
+            _ForeignRowError: one of them is not in the state that it is known to have.
+            ConflictError: a compare-and-set has found something else.
+        """
+        slot, session = self._slot(name), written.session
+        operations: list[InsertOne[Document] | UpdateOne] = []
+        indexes: list[int] = []
+        now = stamp or datetime.now(UTC)
+        for index, row in rows:
+            if row.is_conditional:
+                await self._compare(slot, row, session)
+            query, stored = slot.key_filter(row.key), {**row.fields}
+            known = row.known
+            if row.is_removal and known is UNKNOWN_ROW:
+                unremoved = {**query, "removed": {"$ne": True}}
+                await slot.documents.update_one(unremoved, make_removal(slot.spec.field), session=session)
+                continue
+            indexes.append(index)
+            if stamp is not None:
+                written.states[index] = _State.of_fields(slot.spec, row.fields, stamp)
+            if known is ABSENT_ROW:
+                document = {**query, **stored, "createDate": now, "updatedDate": now, "__v": 0, "_id": ObjectId()}
+                written.note_id(name, row.key, document["_id"])
+                operations.append(InsertOne(document))
+                continue
+            update: Document = {"$set": stored}
+            if stamp is not None:
+                stored["updatedDate"] = stamp
+            else:
+                update["$currentDate"] = {"updatedDate": True}
+            if known is UNKNOWN_ROW:
+                update["$setOnInsert"] = {"createDate": now, "__v": 0}
+                operations.append(UpdateOne(query, update, upsert=True))
+            else:
+                if known.is_large:
+                    await self._compare_large(slot, index, row, session)
+                operations.append(UpdateOne({**query, **known.make_filter(slot.spec)}, update))
+        if not operations:
+            return
+        try:
+            result = await slot.documents.bulk_write(operations, session=session)
+        except BulkWriteError as error:
+            failed = ((error.details or {}).get("writeErrors") or [{}])[0]
+            if failed.get("code") != DUPLICATE_KEY:
+                raise
+            index = indexes[failed["index"]]
+            pattern = failed.get("keyPattern")
+            if pattern is not None and [*pattern] != [*slot.spec.key]:
+                raise
+            row = next(row for at, row in rows if at == index)
+            if row.known is ABSENT_ROW:
+                raise _ForeignRowError(index) from None
+            raise DuplicateKeyError(str(failed.get("errmsg")), DUPLICATE_KEY, failed) from None
+        upserted = result.upserted_ids or {}
+        if result.matched_count + result.inserted_count + len(upserted) != len(operations):
+            raise _ForeignRowError
+        by_index = dict(rows)
+        for place, oid in upserted.items():
+            written.note_id(name, by_index[indexes[place]].key, oid)
+
+    async def _compare(self, slot: SlotCollection, row: RowWrite, session: Any) -> None:
+        """Refuse a compare-and-set that does not find what it expects.
+
+        Raises:
+            ConflictError: it does not. What is read is part of the transaction, which fails if it changes.
+        """
+        spec = slot.spec
+        raw = slot.documents.with_options(codec_options=RAW_CODEC)
+        found: Any = await raw.find_one(slot.key_filter(row.key), session=session)
+        version = make_version(spec, found)
+        if not is_expected(spec, found, version, row.expected):
+            document = None if found is None else bson.decode(found.raw, CODEC)
+            raise make_conflict(spec, row.key, document, version, row.expected)
+
+    async def _compare_large(self, slot: SlotCollection, index: int, row: RowWrite, session: Any) -> None:
+        """Compare a payload that is too large to be sent for comparison."""
+        raw = slot.documents.with_options(codec_options=RAW_CODEC)
+        document = await raw.find_one(slot.key_filter(row.key), session=session)
+        if document is None or not row.known.is_of(slot.spec, document):
+            raise _ForeignRowError(index)
+
+    async def _find_foreign(self, commit: Commit, index: int | None) -> LeaseLostError | None:
+        """Return the error of a leased row that somebody else has written, ``None`` if there is none."""
+        for at, row in enumerate(commit.rows):
+            if row.known is UNKNOWN_ROW or (index is not None and at != index):
+                continue
+            slot = self._slot(row.spec.name)
+            raw = slot.documents.with_options(codec_options=RAW_CODEC)
+            document = await raw.find_one(slot.key_filter(row.key))
+            if row.known is ABSENT_ROW:
+                if document is None:
+                    continue
+            elif document is not None and row.known.is_of(row.spec, document):
+                continue
+            return _make_foreign_error(commit, row, document)
+        return None
+
+    async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:
+        slot = self._slot(spec.name)
+        raw = slot.documents.with_options(codec_options=RAW_CODEC)
+        document: Any = await slot.read("reading", lambda: raw.find_one(slot.key_filter(key)))
+        slot.counts.reads.add(1)
+        if document is None:
+            return None, ABSENT_ROW
+        try:
+            decoded = bson.decode(document.raw, CODEC)
+        except BSONError as error:
+            raise slot.translate("reading", error, key) from None
+        await self._hub.id_cache.put(spec, key, document["_id"])
+        return decoded, _State.of_document(spec, document)
+
+    def _slot(self, name: str) -> SlotCollection:
+        return self._hub.collections[name]  # type: ignore[no-any-return]  # of the store that the rows came from
+
+    # Leases
+
+    async def acquire(self, claim: Claim, ids: Sequence[str]) -> None:
+        await self._run("taking a lease", partial(self._leases.acquire, claim, ids), _spec_of(claim))
+
+    async def renew(self, claim: Claim) -> bool:
+        seconds = claim.ttl / 3
+        return await self._run("renewing a lease", partial(self._leases.renew, claim), _spec_of(claim), seconds)
+
+    async def release(self, claim: Claim) -> None:
+        await self._run("giving a lease back", partial(self._leases.release, claim), _spec_of(claim), claim.ttl / 3)
+
+    async def list_leases(self) -> list[Holder]:
+        return await self._run("listing the leases", self._leases.list_held)
+
+    async def release_by_force(self, name: str) -> bool:
+        return await self._run("releasing a lease", partial(self._leases.release_by_force, name))
+
+    # Requests
+
+    async def _run(
+        self, doing: str, work: Callable[[], Awaitable[T]], spec: SlotSpec | None = None, seconds: float | None = None
+    ) -> T:
+        """Carry out steps within one deadline, as a request of its own that is not cancelled."""
+
+        async def steps() -> T:
+            with Deadline(min(self.seconds, seconds or self.seconds), (self._queue, self._hub.writes)):
+                try:
+                    result = await work()
+                except DRIVER_ERRORS as error:
+                    raise self._translate(doing, error, spec) from strip_frames(error)
+                self._queue.note_answer()
+                return result
+
+        return await self._queue.run_steps(steps, doing, spec, is_long=True)
+
+    def _translate(self, doing: str, error: Exception, spec: SlotSpec | None) -> BacktestMongoError:
+        translated = translate_error(error, doing, spec or SLOTS[0], None, self._hosts)
+        if spec is None:
+            translated.slot = translated.collection = None
+        return translated
+
+    def _make_unanswered(self, doing: str, spec: SlotSpec | None, reason: str, was_sent: bool) -> StoreUnavailableError:
+        return make_unanswered_error(doing, spec or SLOTS[0], None, self._hosts, reason, was_sent)
+
+
+def get_committer(hub: Hub) -> MongoCommitter:
+    """Return the committer of an event loop's connections."""
+    if hub.committer is None:
+        hub.committer = MongoCommitter(hub)
+    return hub.committer  # type: ignore[no-any-return]
+
+
+async def _do_nothing() -> bool:
+    return True
+
+
+def _spec_of(claim: Claim) -> SlotSpec:
+    return next(iter(claim.contexts.values()))[0]
+
+
+def _group_by_slot(rows: Sequence[RowWrite]) -> dict[str, list[tuple[int, RowWrite]]]:
+    groups: dict[str, list[tuple[int, RowWrite]]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.spec.name, []).append((index, row))
+    return groups
+
+
+def _encode(value: Any) -> bytes:
+    return bson.encode({"": value}, codec_options=CODEC)
+
+
+def _make_foreign_error(commit: Commit, row: RowWrite, found: Any) -> LeaseLostError:
+    known = "no row" if row.known is ABSENT_ROW else f"the row of {row.known.stamp:%Y-%m-%d %H:%M:%S.%f}"
+    stamp = None if found is None else found.get("updatedDate")
+    there = "none is there" if found is None else f"one of {stamp} is there"
+    lost = LeaseLostError(
+        f"somebody without the lease has written a row that it covers: {known} was known, and {there}",
+        slot=row.spec.name,
+        collection=row.spec.collection,
+        key=dict(zip(row.spec.key, row.key, strict=True)),
+        hint="nothing of the transaction is stored; leave the block, and take the lease again",
+    )
+    context = row.key[: len(row.spec.context)]
+    for claim, _ in commit.claims:
+        if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
+            lost.owner = claim.owner
+    return lost

@@ -1,0 +1,145 @@
+"""The table of leases, a row for each context that was ever leased: see :mod:`~backtest_mongo.mongo.lease_documents`.
+
+All times are the machine's, in milliseconds since the epoch: every process that has the file open runs on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from backtest_mongo.core.commits import Claim, Holder
+from backtest_mongo.errors import LeaseHeldError, LeaseLostError
+
+__all__ = ["acquire", "add_leases", "fence", "has_commit", "list_held", "release", "release_by_force", "renew"]
+
+
+def add_leases(connection: sqlite3.Connection) -> None:
+    """Make the table: format 3."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS leases (id TEXT PRIMARY KEY, slot TEXT NOT NULL, context TEXT NOT NULL, "
+        "owner TEXT, token INTEGER NOT NULL, seq INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, "
+        "ttl REAL NOT NULL, host TEXT NOT NULL, process INTEGER NOT NULL, [commit] TEXT)"
+    )
+
+
+def acquire(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], at: int) -> None:
+    """Take leases, all or none.
+
+    Raises:
+        LeaseHeldError: another owner has one of them.
+    """
+    for name in ids:
+        spec, context = claim.contexts[name]
+        named = dict(zip(spec.key, context, strict=False))
+        connection.execute(
+            "INSERT OR IGNORE INTO leases VALUES (:id, :slot, :context, NULL, 0, 0, 0, 0, 0, '', 0, NULL)",
+            {"id": name, "slot": spec.name, "context": json.dumps(named, ensure_ascii=False)},
+        )
+        held = connection.execute(
+            "SELECT host, process, since, until FROM leases WHERE id=? AND owner IS NOT NULL AND until>?", (name, at)
+        ).fetchone()
+        if held is not None:
+            raise _make_held_error(claim, name, *held)
+        connection.execute(
+            "UPDATE leases SET owner=:owner, token=token+1, seq=seq+1, since=:at, until=:until, ttl=:ttl, host=:host, "
+            "process=:process WHERE id=:id",
+            {
+                "id": name,
+                "owner": claim.owner,
+                "at": at,
+                "until": at + int(claim.ttl * 1000),
+                "ttl": claim.ttl,
+                "host": socket.gethostname(),
+                "process": os.getpid(),
+            },
+        )
+
+
+def _make_held_error(claim: Claim, name: str, host: str, process: int, since: int, until: int) -> LeaseHeldError:
+    spec, context = claim.contexts[name]
+    error = LeaseHeldError(
+        f"the lease of {name} is held by process {process} on {host} since {_show(since)}, until {_show(until)} "
+        "unless it is renewed",
+        slot=spec.name,
+        key=dict(zip(spec.key, context, strict=False)),
+        hint="stop that process, or pass wait=seconds; once it is dead, its lease ends by itself",
+    )
+    error.host, error.process, error.since, error.until = host, process, since, until
+    return error
+
+
+def fence(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], commit: str, at: int) -> None:
+    """Change the leases that a commit touches, within its transaction, which renews them.
+
+    Raises:
+        LeaseLostError: one of them is not the owner's.
+    """
+    until = at + int(claim.ttl * 1000)
+    changed = connection.executemany(
+        "UPDATE leases SET seq=seq+1, until=?, [commit]=? WHERE id=? AND owner=?",
+        [(until, commit, name, claim.owner) for name in ids],
+    ).rowcount
+    if changed != len(ids):
+        error = LeaseLostError(
+            "the lease was lost: another owner has taken it, or it was released by force",
+            hint="nothing of the transaction is stored; leave the block, and take the lease again",
+        )
+        error.owner = claim.owner
+        raise error
+
+
+def renew(connection: sqlite3.Connection, claim: Claim, at: int) -> bool:
+    """Renew all leases of an owner, and return whether they are still its own."""
+    until = at + int(claim.ttl * 1000)
+    changed = connection.executemany(
+        "UPDATE leases SET until=? WHERE id=? AND owner=?", [(until, name, claim.owner) for name in claim.contexts]
+    ).rowcount
+    return changed == len(claim.contexts)
+
+
+def release(connection: sqlite3.Connection, claim: Claim, at: int) -> None:
+    """Give back all leases of an owner."""
+    connection.executemany(
+        "UPDATE leases SET owner=NULL, seq=seq+1, until=? WHERE id=? AND owner=?",
+        [(at, name, claim.owner) for name in claim.contexts],
+    )
+
+
+def release_by_force(connection: sqlite3.Connection, name: str, at: int) -> bool:
+    """Take a lease from its owner, and return whether it was held."""
+    statement = "UPDATE leases SET owner=NULL, seq=seq+1, until=? WHERE id=? AND owner IS NOT NULL"
+    return connection.execute(statement, (at, name)).rowcount == 1
+
+
+def has_commit(connection: sqlite3.Connection, name: str, commit: str) -> bool:
+    """Return whether the last commit under a lease is this one."""
+    return connection.execute("SELECT 1 FROM leases WHERE id=? AND [commit]=?", (name, commit)).fetchone() is not None
+
+
+def list_held(connection: sqlite3.Connection, at: int) -> list[Holder]:
+    """Return the leases that are held, by id."""
+    rows = connection.execute(
+        "SELECT id, slot, context, host, process, since, until FROM leases WHERE owner IS NOT NULL ORDER BY id"
+    )
+    return [
+        Holder(
+            id=name,
+            slot=slot,
+            context=json.loads(context),
+            host=host,
+            process=process,
+            since=since,
+            until=until,
+            is_expired=until <= at,
+        )
+        for name, slot, context, host, process, since, until in rows
+    ]
+
+
+def _show(millis: int) -> str:
+    return f"{datetime.fromtimestamp(millis / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
