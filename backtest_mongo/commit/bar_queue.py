@@ -21,6 +21,8 @@ __all__ = ["BarQueue"]
 
 #: Bytes of payloads that wait at most.
 _MOST_BYTES: Final = 8 << 20
+#: Transactions between two turns of the event loop, so that a commit goes on beside a caller who awaits nothing else.
+_BARS_PER_TURN: Final = 4
 
 
 class BarQueue:
@@ -97,6 +99,8 @@ class BarQueue:
                 row.is_removal = row.is_removal and before.is_removal
             self._bytes += row.size
             slot[row.key] = row
+        if self._task is not None and not self._bars % _BARS_PER_TURN:
+            await asyncio.sleep(0)
         if self._bars >= self._every or self._bytes >= _MOST_BYTES:
             self._begin()
         elif self._timer is None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -137,7 +138,7 @@ class Lease(LeaseScope):
             if self._queue is not None and self._lost is None:
                 await self._queue.flush()
         finally:
-            self.is_over = True
+            self.is_over = self.is_closed = True
             if self._queue is not None:
                 self._queue.drop()
             _leases.discard(self)
@@ -264,7 +265,7 @@ class Lease(LeaseScope):
         """End all of it: nothing is written any more, and the block is cancelled."""
         if self._lost is not None:
             return
-        self._lost = error
+        self._lost, self.is_closed = error, True
         self._counts.lost += len(self.claim.contexts)
         self.memory.clear()
         self.doubt = None
@@ -306,6 +307,10 @@ class Lease(LeaseScope):
     def as_queue_of(self, committer: Committer) -> LeaseScope | None:
         return self if self._queue is not None and committer is self._committer else None
 
+    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | KnownRow | None]]:
+        known = self.memory.get_rows(slot).get
+        return (known,) if self._queue is None else (partial(self._queue.get, slot), known)
+
     def get_own(self, slot: str, key: Key) -> RowWrite | None:
         return None if self._queue is None else self._queue.get(slot, key)
 
@@ -314,7 +319,7 @@ class Lease(LeaseScope):
 
     def get_known(self, slot: str, key: Key) -> KnownRow | None:
         """Return what is known of a row of a leased context."""
-        return self.memory.get(slot, key)
+        return self.memory.get_rows(slot).get(key)
 
     async def learn(self, spec: SlotSpec, key: Key) -> KnownRow:
         """Read a row of a leased context, and remember it."""
@@ -324,7 +329,7 @@ class Lease(LeaseScope):
         while True:
             changes = self.memory.changes
             document, state = await self._committer.read(spec, key)
-            known = self.memory.get(spec.name, key)
+            known = self.get_known(spec.name, key)
             if known is not None:
                 return known
             if self.memory.changes == changes:
@@ -402,6 +407,7 @@ _leases: WeakSet[Lease] = WeakSet()
 
 def _lose_in_child() -> None:
     for lease in list(_leases):
+        lease.is_closed = True
         lease._lost = _make_lost_error("it belongs to the process that this one was forked from")
     _leases.clear()
 

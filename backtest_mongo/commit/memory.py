@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from bson.raw_bson import RawBSONDocument
-
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, RowWrite, State, copy_document
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, RowWrite, State
 from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.types import Document
@@ -23,16 +21,20 @@ _ROW_BYTES: Final = 512
 class KnownRow:
     """A row as it is stored: what reads find, and the state by which the database knows it."""
 
-    __slots__ = ("fields", "size", "state")
+    __slots__ = ("_row", "state")
 
-    def __init__(self, fields: Document | None, state: State, size: int) -> None:
-        self.fields: Document | None = fields
+    def __init__(self, row: RowWrite | None, state: State) -> None:
+        self._row = row
         self.state: State = state
-        self.size: int = size
 
-    def copy_document(self, spec: SlotSpec, key: Key) -> Document | None:
-        """Return the row as a read finds it, a copy of its own for each caller."""
-        return None if self.fields is None else copy_document(spec, key, self.fields)
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return _ROW_BYTES + (0 if self._row is None else 2 * self._row.size)
+
+    def copy_document(self) -> Document | None:
+        """Return the row as a read finds it, without its key; the payload is the caller's own."""
+        return None if self._row is None else self._row.copy_document()
 
 
 class Memory:
@@ -44,13 +46,13 @@ class Memory:
         #: How many times rows were written or forgotten: what was read before is not taken afterwards.
         self.changes: int = 0
 
-    def get(self, slot: str, key: Key) -> KnownRow | None:
-        rows = self._rows.get(slot)
-        return None if rows is None else rows.get(key)
+    def get_rows(self, slot: str) -> dict[Key, KnownRow]:
+        """Return the rows of a slot that are known, always the same dict."""
+        return self._rows.setdefault(slot, {})
 
     def take_read(self, spec: SlotSpec, key: Key, document: Document | None, state: State) -> KnownRow:
         """Remember a row that was read."""
-        known = make_known(spec, key, document, state)
+        known = _make_known(spec, key, document, state)
         self._put(spec.name, key, known)
         return known
 
@@ -61,7 +63,7 @@ class Memory:
             if state is UNKNOWN_ROW:
                 self._drop(row.spec.name, row.key)
             else:
-                self._put(row.spec.name, row.key, KnownRow(row.fields, state, row.size + _ROW_BYTES))
+                self._put(row.spec.name, row.key, KnownRow(row, state))
 
     def forget(self, rows: Iterable[RowWrite]) -> None:
         """Forget rows of which nothing is known any more."""
@@ -71,28 +73,28 @@ class Memory:
 
     def clear(self) -> None:
         self.changes += 1
-        self._rows.clear()
+        for rows in self._rows.values():
+            rows.clear()
         self._bytes = 0
 
     def _put(self, slot: str, key: Key, known: KnownRow) -> None:
         self._drop(slot, key)
         if self._bytes + known.size > _MOST_BYTES:
             self.clear()
-        self._rows.setdefault(slot, {})[key] = known
+        self.get_rows(slot)[key] = known
         self._bytes += known.size
 
     def _drop(self, slot: str, key: Key) -> None:
-        known = self._rows.get(slot, {}).pop(key, None)
+        known = self.get_rows(slot).pop(key, None)
         if known is not None:
             self._bytes -= known.size
 
 
-def make_known(spec: SlotSpec, key: Key, document: Document | None, state: State) -> KnownRow:
+def _make_known(spec: SlotSpec, key: Key, document: Document | None, state: State) -> KnownRow:
     """Return what is to be remembered of a stored row."""
     if document is None:
-        return KnownRow(None, ABSENT_ROW, _ROW_BYTES)
-    payload = document.get(spec.field)
-    frozen = freeze(dict(zip(spec.key, key, strict=True)), spec.field, payload, spec.name)
-    fields: Document = {spec.field: frozen}
+        return KnownRow(None, ABSENT_ROW)
+    named = dict(zip(spec.key, key, strict=True))
+    fields: Document = {spec.field: freeze(named, spec.field, document.get(spec.field), spec.name)}
     fields |= {name: document[name] for name in ("when", "removed") if name in document}
-    return KnownRow(fields, state, (len(frozen.raw) if isinstance(frozen, RawBSONDocument) else 64) + _ROW_BYTES)
+    return KnownRow(RowWrite(spec, key, fields), state)

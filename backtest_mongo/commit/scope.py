@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from backtest_mongo.commit.memory import KnownRow
 from backtest_mongo.core.commits import Claim, Committer, RowWrite, State
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import InputError, LeaseLostError
 
 __all__ = ["LeaseScope", "Rows", "Scope", "current_scope", "make_two_stores_error"]
@@ -37,8 +36,10 @@ class Scope(ABC):
         self.outer: Scope | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_over: bool = False
+        #: Whether :meth:`check_usable` has something to say.
+        self.is_closed: bool = False
         #: The stores of this scope, by the adapter classes that use them.
-        self.stores: dict[object, Store] = {}
+        self.stores: dict[object, Any] = {}
 
     def check_usable(self) -> None:
         """Refuse what is called after the end of the block, or on another event loop.
@@ -65,6 +66,10 @@ class Scope(ABC):
         while scope is not None:
             yield scope
             scope = scope.outer
+
+    @abstractmethod
+    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | KnownRow | None]]:
+        """Return what finds the rows of a slot that this scope itself is yet to write, or knows."""
 
     @abstractmethod
     def get_own(self, slot: str, key: Key) -> RowWrite | None:

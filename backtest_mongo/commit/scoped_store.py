@@ -5,10 +5,13 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from copy import deepcopy
 from typing import Any, cast
 
+from backtest_mongo.commit.memory import KnownRow
 from backtest_mongo.commit.scope import Scope
 from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.payload import freeze
@@ -22,16 +25,26 @@ __all__ = ["ScopedStore"]
 
 
 class ScopedStore:
-    """A slot's rows as a transaction or a lease sees them."""
+    """A slot's rows as a transaction or a lease sees them.
 
-    __slots__ = ("_base", "_length", "_scope", "_slot", "_spec")
+    Args:
+        scope: the transaction or lease.
+        spec: the slot.
+        base: the slot's own store.
+        outer: its rows as the transaction or lease around this one sees them.
+    """
 
-    def __init__(self, scope: Scope, spec: SlotSpec, base: Store) -> None:
+    __slots__ = ("_base", "_length", "_outer", "_scope", "_slot", "_sources", "_spec")
+
+    def __init__(self, scope: Scope, spec: SlotSpec, base: Store, outer: ScopedStore | None) -> None:
         self._scope = scope
         self._spec = spec
         self._base = base
+        self._outer = outer
         self._slot = spec.name
         self._length = len(spec.context)
+        #: Where rows are that this scope is yet to write, or knows.
+        self._sources = scope.get_sources(spec.name)
 
     @property
     def committer(self) -> Committer:
@@ -42,39 +55,38 @@ class ScopedStore:
 
     # Reading
 
-    async def find(self, key: Key) -> Document | None:
+    def peek(self, key: Key) -> RowWrite | KnownRow | None:
+        """Return a row that is yet to be written, or is known, without asking the database."""
         scope = self._scope
-        scope.check_usable()
-        row = scope.find_write(self._slot, key)
+        if scope.is_closed or get_running_loop() is not scope.loop:
+            scope.check_usable()
+        for get in self._sources:
+            row = get(key)
+            if row is not None:
+                return row
+        return None if self._outer is None else self._outer.peek(key)
+
+    async def find(self, key: Key) -> Document | None:
+        row = self.peek(key)
         if row is not None:
             return row.copy_document()
-        lease = scope.find_lease(self._slot, key[: self._length])
+        lease = self._scope.find_lease(self._slot, key[: self._length])
         if lease is None:
             return await self._base.find(key)
-        known = lease.get_known(self._slot, key) or await lease.learn(self._spec, key)
-        return known.copy_document(self._spec, key)
+        return (await lease.learn(self._spec, key)).copy_document()
 
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
-        scope = self._scope
-        scope.check_usable()
         found: list[Document | None] = []
         missing: dict[Key, list[int]] = {}
         for place, key in enumerate(keys):
-            row = scope.find_write(self._slot, key)
+            row = self.peek(key)
             found.append(None if row is None else row.copy_document())
             if row is None:
-                lease = scope.find_lease(self._slot, key[: self._length])
-                known = None if lease is None else lease.get_known(self._slot, key)
-                if known is not None:
-                    found[place] = known.copy_document(self._spec, key)
-                else:
-                    missing.setdefault(key, []).append(place)
+                missing.setdefault(key, []).append(place)
         if missing:
             for key, document in zip(missing, await self._base.find_many(list(missing)), strict=True):
-                first, *others = missing[key]
-                found[first] = document
-                for place in others:  # to each caller one of its own
-                    found[place] = await self.find(key)
+                for place in missing[key]:  # to each caller one of its own
+                    found[place] = document if place == missing[key][0] else deepcopy(document)
         return found
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
@@ -98,17 +110,17 @@ class ScopedStore:
                 name = document[item]
                 while place < len(written) and written[place][0][-1] < name:
                     if self._is_listed(written[place][1], until):
-                        yield written[place][1].copy_document()
+                        yield _name(written[place][1])
                     place += 1
                 if place < len(written) and written[place][0][-1] == name:
                     if self._is_listed(written[place][1], until):
-                        yield written[place][1].copy_document()
+                        yield _name(written[place][1])
                     place += 1
                 else:
                     yield document
         for _, row in written[place:]:
             if self._is_listed(row, until):
-                yield row.copy_document()
+                yield _name(row)
 
     def _is_listed(self, row: RowWrite, until: int | None) -> bool:
         if row.fields.get("removed") is True:
@@ -196,3 +208,8 @@ class ScopedStore:
 
     async def _write(self, rows: list[RowWrite]) -> None:
         await self._scope.write(rows, self._base.committer)
+
+
+def _name(row: RowWrite) -> Document:
+    """Return a row of a list, which has its key."""
+    return {**dict(zip(row.spec.key, row.key, strict=True)), **row.copy_document()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,7 +60,7 @@ class Transaction(Scope):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         current_scope.set(self.outer)
-        self.is_over = True
+        self.is_over = self.is_closed = True
         if error is not None:
             return
         if self._root is not self:
@@ -74,6 +74,9 @@ class Transaction(Scope):
     def _take(self, rows: Rows) -> None:
         for slot, some in rows.items():
             self._rows.setdefault(slot, {}).update(some)
+
+    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | None]]:
+        return (self._rows.setdefault(slot, {}).get,)
 
     def get_own(self, slot: str, key: Key) -> RowWrite | None:
         rows = self._rows.get(slot)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import uuid4
 
 from bson.raw_bson import RawBSONDocument
 
-from backtest_mongo.core.payload import thaw
+from backtest_mongo.core.payload import make_copier
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.types import Document
 
@@ -56,7 +56,18 @@ class RowWrite:
         is_conditional: whether it is a compare-and-set.
     """
 
-    __slots__ = ("expected", "fields", "is_conditional", "is_removal", "key", "known", "size", "spec")
+    __slots__ = (
+        "_image",
+        "_load",
+        "expected",
+        "fields",
+        "is_conditional",
+        "is_removal",
+        "key",
+        "known",
+        "size",
+        "spec",
+    )
 
     def __init__(
         self,
@@ -79,18 +90,16 @@ class RowWrite:
         payload = fields[spec.field]
         #: Bytes of the payload, about.
         self.size: int = len(payload.raw) if type(payload) is RawBSONDocument else 64
+        self._load: Callable[[bytes], Any] | None = None
+        self._image = b""
 
     def copy_document(self) -> Document:
-        """Return the row as a read finds it, a copy of its own for each caller."""
-        return copy_document(self.spec, self.key, self.fields)
-
-
-def copy_document(spec: SlotSpec, key: Key, fields: Document) -> Document:
-    """Return the document of encoded ``fields``, whose payload is the caller's own."""
-    document = dict(zip(spec.key, key, strict=True))
-    document.update(fields)
-    document[spec.field] = thaw(fields[spec.field])
-    return document
+        """Return the row as a read finds it, without its key; the payload is the caller's own."""
+        if self._load is None:
+            self._load, self._image = make_copier(self.fields[self.spec.field])
+        document = self.fields.copy()
+        document[self.spec.field] = self._load(self._image)
+        return document
 
 
 def name_lease(spec: SlotSpec, context: Key) -> str:

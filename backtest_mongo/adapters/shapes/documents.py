@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
-from backtest_mongo.commit.scope import current_scope
+from backtest_mongo.commit.scope import Scope, current_scope
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
@@ -124,9 +124,14 @@ class Adapter:
         scope = current_scope.get()
         if scope is None:
             return cls._base_store()
-        store = scope.stores.get(cls)
-        if store is None:
-            store = scope.stores[cls] = ScopedStore(scope, cls.spec, cls._base_store())
+        return scope.stores.get(cls) or cls._open_scoped(scope)
+
+    @classmethod
+    def _open_scoped(cls, scope: Scope) -> ScopedStore:
+        outer = None
+        if scope.outer is not None:
+            outer = scope.outer.stores.get(cls) or cls._open_scoped(scope.outer)
+        store = scope.stores[cls] = ScopedStore(scope, cls.spec, cls._base_store(), outer)
         return store
 
     @classmethod
