@@ -43,6 +43,7 @@ from benchmarks.profiles import profile
 from benchmarks.scale import draw, measure_scale
 from benchmarks.serverless import measure_serverless
 from benchmarks.timing import Times, interleave
+from benchmarks.transactions import MONTH, measure_month, measure_transactions
 
 #: Rounds by default, and with ``--quick``.
 ROUNDS: Final = 5
@@ -244,6 +245,7 @@ def main() -> None:
     if not (arguments.candles or arguments.operations or arguments.only):
         run_growth(arguments)
         run_serverless(arguments)
+        run_transactions(arguments)
     if not (arguments.quick or arguments.operations or arguments.only):
         run_candles(arguments)
 
@@ -317,6 +319,41 @@ def run_serverless(arguments: argparse.Namespace) -> None:
         ratios = [f"{ratio:.2f} of {side}" for side, ratio in row["ratios"].items() if side != "sqlite"]
         print(f"{row['name']}: {row['sides']['sqlite']['median_us']:,.1f} µs, {', '.join(ratios)}")
         print_goals(row["goals"], row["name"])
+
+
+def run_transactions(arguments: argparse.Namespace) -> None:
+    """Measure transactions and leases with both drivers, and print the ratios."""
+    console = Console(stderr=True)
+
+    async def measure_all(servers: embedded.Servers, driver: str) -> dict[str, Any]:
+        def say(what: str) -> None:
+            console.print(f"[dim]transactions, {driver}: {what}[/]", highlight=False)
+
+        uri = f"{servers.config['CC_MONGO_CONNECTION_STRING']}&w=majority"
+        async with setup(configure(servers), CC_MONGO_DRIVER=driver):
+            own = current_hub().database
+            async with open_plain(driver, uri, own.name) as plain:
+                rows = await measure_transactions(plain, arguments.rounds, say)
+                say("a month of bars")
+                return {"driver": driver, "rows": rows, "month": await measure_month(plain, bars)}
+
+    bars = MONTH // 100 if arguments.quick else MONTH
+    found = []
+    for driver in DRIVERS:
+        with embedded.Servers() as servers:
+            found.append(asyncio.run(measure_all(servers, driver)))
+    figures = {"machine": describe_machine(arguments.rounds), "drivers": found}
+    (arguments.out / "transactions.json").write_text(json.dumps(figures, indent=1))
+    for one in found:
+        for row in one["rows"]:
+            ratios = [f"{ratio:.3f} of {side}" for side, ratio in row["ratios"].items() if side != "ours"]
+            print(f"{one['driver']}, {row['name']}: {row['sides']['ours']['median_us']:,.1f} µs, {', '.join(ratios)}")
+            print_goals(row["goals"], row["name"])
+        month = one["month"]
+        print(
+            f"{one['driver']}, {month['bars']:,} bars: {month['many']:.1f} s, committed alone {month['alone']:.1f} s, "
+            f"plain {month['plain']:.1f} s"
+        )
 
 
 def run_candles(arguments: argparse.Namespace) -> None:

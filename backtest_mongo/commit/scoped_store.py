@@ -61,15 +61,22 @@ class ScopedStore:
 
     # Reading
 
-    async def find(self, key: Key) -> Document | None:
+    def peek(self, key: Key) -> RowWrite | AbsentRow | None:
+        """Return a row that is yet to be written, or is known, without asking the database."""
         scope = self._scope
         if scope.is_closed or get_running_loop() is not scope.loop:
             scope.check_usable()
         for find in self._finders:
             row = find(key)
             if row is not None:
-                return row.copy_document()
-        lease = scope.find_lease(self._slot, key[: self._length])
+                return row
+        return None
+
+    async def find(self, key: Key) -> Document | None:
+        row = self.peek(key)
+        if row is not None:
+            return row.copy_document()
+        lease = self._scope.find_lease(self._slot, key[: self._length])
         if lease is None:
             return await self._base.find(key)
         return (await lease.learn(self._spec, key)).copy_document()
