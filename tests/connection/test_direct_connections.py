@@ -124,6 +124,7 @@ def reads(unique: str) -> dict[str, Callable[[], Awaitable[Any]]]:
 
     return {
         "point": state.read_state_data,
+        "version": lambda: state.read_state_data(with_version=True),
         "another point": SignalAdapter(unique, "s", "binance").read_signal_data,
         "batch": lambda: StateAdapter.read_many([(unique, "s"), (unique, "t"), (unique, "u")]),
         "has": lambda: memory.has_memory_data("m"),
