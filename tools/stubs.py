@@ -78,13 +78,9 @@ def _format_method(name: str, method: Any, *, decorator: str = "") -> str:
     lines = []
     for signature in _list_overloads(inspect.signature(method)):
         formatted = _format_signature(signature, "cls" if decorator == "@classmethod" else "self")
+        lines += ["@overload"] if VERSION_FLAG in signature.parameters else []
         lines += [decorator] if decorator else []
-        if VERSION_FLAG not in signature.parameters:
-            lines += [f"{keyword} {name}{formatted}:", docstring]
-        elif signature.parameters[VERSION_FLAG].default is False:
-            lines += ["@overload", f"{keyword} {name}{formatted}:", docstring]
-        else:
-            lines += ["@overload", f"{keyword} {name}{formatted}: ..."]
+        lines += [f"{keyword} {name}{formatted}:", docstring]
     return textwrap.indent("\n".join(lines), "    ")
 
 
