@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -90,11 +91,13 @@ def _list_overloads(signature: inspect.Signature) -> list[inspect.Signature]:
     if flag is None:
         return [signature]
     both = signature.return_annotation
-    plain, versioned = both.split(" | Versioned[")
+    found = re.fullmatch(r"(Versioned\[(.+)\]) \| \2", both)
+    assert found is not None, both
+    versioned, plain = found.groups()
     overloads = []
     for annotation, default, returned in (
         ("Literal[False]", False, plain),
-        ("Literal[True]", flag.empty, f"Versioned[{versioned}"),
+        ("Literal[True]", flag.empty, versioned),
         ("bool", flag.empty, both),
     ):
         parameters = signature.parameters | {VERSION_FLAG: flag.replace(annotation=annotation, default=default)}

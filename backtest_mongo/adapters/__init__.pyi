@@ -171,7 +171,7 @@ class SignalAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @overload
-    async def read_signal_data(self, *, with_version: bool) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    async def read_signal_data(self, *, with_version: bool) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
@@ -297,7 +297,7 @@ class ScheduleAdapter(DocumentAdapter):
     @overload
     async def read_schedule_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
@@ -423,7 +423,7 @@ class StrategyAdapter(DocumentAdapter):
     @overload
     async def read_strategy_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
@@ -557,7 +557,7 @@ class RiskAdapter(DocumentAdapter):
     @overload
     async def read_position_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> list[Any] | Versioned[list[Any]]:
+    ) -> Versioned[list[Any]] | list[Any]:
         """Return what is stored for this context.
 
         Args:
@@ -708,7 +708,7 @@ class PartialAdapter(EntryAdapter):
     @overload
     async def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any]]:
+    ) -> Versioned[dict[str, Any]] | dict[str, Any]:
         """Return what is stored for ``signal_id``.
 
         Args:
@@ -827,7 +827,7 @@ class BreakevenAdapter(EntryAdapter):
     @overload
     async def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any]]:
+    ) -> Versioned[dict[str, Any]] | dict[str, Any]:
         """Return what is stored for ``signal_id``.
 
         Args:
@@ -1091,7 +1091,7 @@ class MeasureAdapter(BucketAdapter):
     @overload
     async def read_measure_data(
         self, key: str, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for ``key``.
 
         Args:
@@ -1229,7 +1229,7 @@ class IntervalAdapter(BucketAdapter):
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for ``key``.
 
         Args:
@@ -1375,7 +1375,7 @@ class MemoryAdapter(BucketAdapter):
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for ``memory_id``.
 
         Args:
@@ -1537,7 +1537,7 @@ class RecentAdapter(DocumentAdapter):
     @overload
     async def read_recent_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
@@ -1680,7 +1680,7 @@ class StateAdapter(DocumentAdapter):
     @overload
     async def read_state_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
@@ -1825,7 +1825,7 @@ class DictionaryAdapter(DocumentAdapter):
     @overload
     async def read_dictionary_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:
@@ -1975,7 +1975,7 @@ class SessionAdapter(DocumentAdapter):
     @overload
     async def read_session_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None:
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
         """Return what is stored for this context.
 
         Args:

@@ -103,7 +103,7 @@ def test_parameters_have_the_names_of_the_row() -> None:
     assert str(signature) == f"(self, {written} | None' = None, {condition}) -> 'None'"
     found = "dict[str, Any] | None"
     signature = inspect.signature(SignalAdapter.read_signal_data)
-    assert str(signature) == f"(self, *, with_version: 'bool' = False) -> '{found} | Versioned[{found}]'"
+    assert str(signature) == f"(self, *, with_version: 'bool' = False) -> 'Versioned[{found}] | {found}'"
     # An implementation of one's own needs neither versions nor conditions.
     assert str(inspect.signature(MemoryContract.write_memory_data)) == f"(self, {written}') -> 'None'"
     assert str(inspect.signature(SignalContract.read_signal_data)) == f"(self) -> '{found}'"

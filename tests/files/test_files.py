@@ -335,7 +335,7 @@ async def test_two_keys_of_one_path_have_versions_of_their_own(root: Path) -> No
         assert version != absent
         for condition in ({"if_absent": True}, {"expect": absent}):
             with pytest.raises(ConflictError) as caught:
-                await adapter.write_signal_data({"n": 9}, **condition)  # type: ignore[arg-type]  # either of them
+                await adapter.write_signal_data({"n": 9}, **condition)
             assert (caught.value.found, caught.value.version) == (value, version)
         await adapter.write_signal_data({"n": number + 10}, expect=version)
     assert await one.read_signal_data() == {"n": 11}
@@ -355,7 +355,7 @@ async def test_file_that_holds_no_json_is_an_error_for_a_conditional_write(root:
     file.write_text("{", encoding="utf-8")
     for condition in ({"if_absent": True}, {"expect": version}):
         with pytest.raises(StoreError, match="holds no JSON"):
-            await adapter.write_signal_data({"n": 2}, **condition)  # type: ignore[arg-type]  # either of them
+            await adapter.write_signal_data({"n": 2}, **condition)
     assert file.read_text(encoding="utf-8") == "{"
 
 
