@@ -65,11 +65,12 @@ class Transaction(Scope):
             return
         if self._root is not self:
             assert isinstance(self.outer, Transaction)
+            self.outer.check_usable()
             self.outer._take(self._rows)
-        elif self._committer is not None and self._rows:
-            await commit_rows(
-                self._committer, [row for rows in self._rows.values() for row in rows.values()], self.outer
-            )
+        elif self._committer is not None:
+            rows = [row for some in self._rows.values() for row in some.values()]
+            if rows:  # an inner block that has failed may have written the only ones
+                await commit_rows(self._committer, rows, self.outer)
 
     def _take(self, rows: Rows) -> None:
         for slot, some in rows.items():
