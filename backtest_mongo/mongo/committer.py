@@ -238,6 +238,7 @@ class MongoCommitter:
                 await self._commits.insert_one({"_id": commit.id, "at": datetime.now(UTC)}, session=session)
         except BaseException:
             await abort(session)
+            await _give_back(commit, session)
             raise
         commit.in_doubt = written
         return await self._finish(commit)
@@ -261,10 +262,12 @@ class MongoCommitter:
                     # It lost against another one, or a failover has lost it, unless an attempt before was heard.
                     if is_conflict(error) and not await self._has_landed(commit):
                         commit.in_doubt = None
+                        await _give_back(commit, written.session)
                         return None
                     if not is_conflict(error):
                         commit.in_doubt = None
                         await abort(written.session)
+                        await _give_back(commit, written.session)
                         raise
                     break
                 if pause >= seconds_left():
@@ -274,6 +277,7 @@ class MongoCommitter:
             else:
                 break
         commit.in_doubt = None
+        await _give_back(commit, written.session)
         for name, ids in written.ids.items():
             slot = self._slot(name)
             await self._hub.id_cache.put_many(slot.spec, ids)
@@ -472,6 +476,12 @@ def get_committer(hub: Hub) -> MongoCommitter:
     if hub.committer is None:
         hub.committer = MongoCommitter(hub)
     return hub.committer  # type: ignore[no-any-return]
+
+
+async def _give_back(commit: Commit, session: Any) -> None:
+    """Give the session of a commit without leases back to the driver: those of owners serve all of their commits."""
+    if not commit.claims:
+        await session.end_session()
 
 
 async def _do_nothing() -> bool:
