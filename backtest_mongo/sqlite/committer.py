@@ -54,9 +54,7 @@ class SQLiteCommitter:
     def _prepare(self, commit: Commit) -> Callable[[Connection], Sequence[State]]:
         """Encode the rows, outside of the transaction."""
         at = now()
-        states = [
-            UNKNOWN_ROW if _is_mark(row) else (*encode_row(row.spec, row.fields), at) for row in commit.rows
-        ]
+        states = [UNKNOWN_ROW if _is_mark(row) else (*encode_row(row.spec, row.fields), at) for row in commit.rows]
         return partial(self._apply, commit, states, at)
 
     def _apply(self, commit: Commit, states: Sequence[State], at: int, connection: Connection) -> Sequence[State]:
