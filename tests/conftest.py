@@ -67,6 +67,7 @@ SERVERLESS_TOO = {
     "tests.contract.test_watch": (SQLITE,),
     "tests.commit.test_transactions": (SQLITE,),
     "tests.commit.test_leases": (SQLITE,),
+    "tests.commit.test_lease_processes": (SQLITE,),
     "tests.commit.test_bar_queue": (SQLITE,),
     "tests.commit.test_foreign_implementations": (SQLITE,),
 }

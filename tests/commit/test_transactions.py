@@ -17,6 +17,7 @@ from backtest_mongo import InputError, InputTypeError, SlotSpec, StoreError, per
 from backtest_mongo.commit.scope import current_scope
 from backtest_mongo.mongo.collection import aggregate
 from tests.conftest import Deployment, operations
+from tests.sqlite.support import list_names
 from tests.support import uniform
 from tests.support.scopes import look, outside
 from tests.support.uniform import WHEN, candles, entry, payload, redis_key, write
@@ -73,10 +74,14 @@ async def test_exception_drops_all_writes(deployment: Deployment, unique: str, s
     adapter = uniform.adapter(spec, unique)
     keys = await fill(adapter, unique)
     before = await look(adapter, *keys)
-    with pytest.raises(Stop):
+
+    async def work() -> None:
         async with transaction():
             await change(adapter, keys)
             raise Stop
+
+    with pytest.raises(Stop):
+        await work()
     assert await look(adapter, *keys) == before
 
 
@@ -117,7 +122,7 @@ async def test_nothing_is_sent_before_the_end_of_the_block(
         await memory.write_memory_data({"n": 1}, "a")
         await storage.write_storage_data([{"id": "a"}, {"id": "b"}])
         if driver == "sqlite":
-            assert not list(tmp_path.iterdir())
+            assert list_names(tmp_path) == []
         else:
             sent = await operations() - before
             assert not sent.keys() & {"insert", "update", "delete"}
@@ -133,7 +138,7 @@ async def test_block_without_writes_and_one_that_only_reads_commit_nothing(
     async with transaction():
         assert await state.read_state_data() is None
     if driver == "sqlite":
-        assert not list(tmp_path.iterdir())
+        assert list_names(tmp_path) == []
 
 
 async def test_bad_payload_is_refused_by_its_call_and_the_others_are_committed(
@@ -319,13 +324,21 @@ async def test_error_of_an_inner_block_that_is_caught_drops_its_writes_alone(
     deployment: Deployment, unique: str
 ) -> None:
     one, other = persist.state(unique, "one"), persist.state(unique, "other")
+
+    async def work() -> None:
+        async with transaction():
+            await one.write_state_data({"n": 2})
+            await other.write_state_data({"n": 2})
+            raise Stop
+
+    async with transaction(when=WHEN):
+        with pytest.raises(Stop):
+            await work()
+    assert await one.read_state_data() is None
     async with transaction(when=WHEN):
         await one.write_state_data({"n": 1})
         with pytest.raises(Stop):
-            async with transaction():
-                await one.write_state_data({"n": 2})
-                await other.write_state_data({"n": 2})
-                raise Stop
+            await work()
         assert [await one.read_state_data(), await other.read_state_data()] == [{"n": 1}, None]
     assert [await one.read_state_data(), await other.read_state_data()] == [{"n": 1}, None]
 
@@ -334,11 +347,15 @@ async def test_error_of_the_outer_block_drops_what_the_inner_one_has_written(
     deployment: Deployment, unique: str
 ) -> None:
     state = persist.state(unique, "s")
-    with pytest.raises(Stop):
+
+    async def work() -> None:
         async with transaction(when=WHEN):
             async with transaction():
                 await state.write_state_data({"n": 1})
             raise Stop
+
+    with pytest.raises(Stop):
+        await work()
     assert await state.read_state_data() is None
 
 
@@ -389,7 +406,7 @@ async def test_write_without_a_time_is_refused_where_the_block_has_none(deployme
         await state.write_state_data({"n": 1})
 
 
-@pytest.mark.parametrize("when", ["now", 1.5, True, datetime(2024, 1, 1), 2**70])  # noqa: DTZ001
+@pytest.mark.parametrize("when", ["now", 1.5, True, datetime(2024, 1, 1), 2**70])
 def test_time_that_is_none_is_refused_at_once(when: Any) -> None:
     with pytest.raises(InputError, match="transaction: when"):
         transaction(when=when)
@@ -400,12 +417,16 @@ def test_time_that_is_none_is_refused_at_once(when: Any) -> None:
 
 async def test_candles_are_stored_at_once_and_stay(deployment: Deployment, unique: str) -> None:
     candle, state = uniform.adapter(backtest_mongo.SLOTS[0], unique), persist.state(unique, "s")
-    with pytest.raises(Stop):
+
+    async def work() -> None:
         async with transaction(when=WHEN):
             await state.write_state_data({"n": 1})
             assert await candle.write_candles_data(candles(3)) == 3
             assert await outside(candle.read_candles_data(3, 0)) == candles(3)
             raise Stop
+
+    with pytest.raises(Stop):
+        await work()
     assert await candle.read_candles_data(3, 0) == candles(3)
     assert await state.read_state_data() is None
 
@@ -520,7 +541,7 @@ async def test_files_refuse_the_first_write_by_an_error_that_names_sqlite(
     with pytest.raises(StoreError, match="use_sqlite"):
         async with transaction():
             await write(adapter, payload(spec))
-    assert not list(tmp_path.iterdir())
+    assert list_names(tmp_path) == []
 
 
 async def test_dummy_takes_transactions(unique: str) -> None:
