@@ -66,6 +66,11 @@ SERVERLESS_TOO = {
     "tests.contract.test_candles": SERVERLESS,
     "tests.contract.test_versions": SERVERLESS,
     "tests.contract.test_watch": (SQLITE,),
+    "tests.commit.test_transactions": (SQLITE,),
+    "tests.commit.test_leases": (SQLITE,),
+    "tests.commit.test_lease_processes": (SQLITE,),
+    "tests.commit.test_bar_queue": (SQLITE,),
+    "tests.commit.test_foreign_implementations": (SQLITE,),
 }
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")

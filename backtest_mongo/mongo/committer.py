@@ -300,7 +300,13 @@ class MongoCommitter:
         return written.states
 
     async def _settle(self, commit: Commit) -> Sequence[State] | None:
-        return await self._finish(commit)
+        written: _Written | None = commit.in_doubt
+        if written is None:
+            return None
+        states = await self._finish(commit)
+        if not commit.claims:
+            await written.session.end_session()
+        return states
 
     async def _has_landed(self, commit: Commit) -> bool | None:
         """Return whether a commit is applied, by its id where the majority has it; ``None`` without an answer."""

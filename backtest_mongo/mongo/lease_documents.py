@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from bson import Binary
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
@@ -107,11 +108,11 @@ class LeaseDocuments:
         """End the sessions of owners whose leases have expired."""
         expired = {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
         found: list[Document] = await self._documents.find(expired, {"session": 1}).to_list(None)
-        sessions = {bytes(row["session"].bytes): row["session"] for row in found if row.get("session") is not None}
+        sessions = {row["session"] for row in found if row.get("session") is not None}
         if not sessions:
             return
         try:
-            await self._hub.database.command("killSessions", [{"id": one} for one in sessions.values()])
+            await self._hub.database.command("killSessions", [{"id": Binary.from_uuid(one)} for one in sessions])
         except OperationFailure as error:
             # Its transaction, if there is one, ends by itself.
             log().warning("the session of a lease's last owner could not be ended", code=error.code)

@@ -128,6 +128,7 @@ class Adapter:
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
+        scope.check_usable()
         outer = None
         if scope.outer is not None:
             outer = scope.outer.stores.get(cls) or cls._open_scoped(scope.outer)
