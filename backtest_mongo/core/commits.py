@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import uuid4
@@ -167,6 +168,8 @@ class Commit:
         self.in_doubt: Any = None
         #: How many times it was sent again because others wrote the same rows.
         self.conflicts: int = 0
+        #: The context of who waits for it, as telemetry knows it.
+        self.caller: Context = Context()
 
 
 class Committer(Protocol):

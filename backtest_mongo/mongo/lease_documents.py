@@ -32,7 +32,7 @@ from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.core.log import log
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 from backtest_mongo.mongo.collection import aggregate
-from backtest_mongo.mongo.format import note_leases
+from backtest_mongo.mongo.format import check_format, note_leases
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, open_session
 from backtest_mongo.types import Document
 
@@ -60,9 +60,13 @@ class LeaseDocuments:
         Raises:
             LeaseHeldError: another owner has one of them.
         """
+        await check_format(self._hub)
         await note_leases(self._hub)
         await self._make_documents(claim, ids)
-        await self._end_sessions(ids)
+        # Of owners whose leases have expired.
+        await self._end_sessions(
+            {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
+        )
         session = claim.handle if claim.handle is not None else await open_session(self._hub)
         try:
             await self._take(claim, ids, session)
@@ -90,10 +94,9 @@ class LeaseDocuments:
                 raise
         self._made.update(missing)
 
-    async def _end_sessions(self, ids: Sequence[str]) -> None:
-        """End the sessions of owners whose leases have expired."""
-        expired = {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
-        found: list[Document] = await self._documents.find(expired, {"session": 1}).to_list(None)
+    async def _end_sessions(self, query: Document) -> None:
+        """End the sessions of the owners of leases."""
+        found: list[Document] = await self._documents.find(query, {"session": 1}).to_list(None)
         sessions = {bytes(row["session"].bytes): row["session"] for row in found if row.get("session") is not None}
         if not sessions:
             return
@@ -197,10 +200,19 @@ class LeaseDocuments:
             await claim.handle.end_session()
 
     async def list_held(self) -> list[Holder]:
-        """Return the leases that are held, by id."""
+        """Return the leases that are held, by id. Documents of other programs are left out."""
+        await check_format(self._hub)
         pipeline: list[Document] = [
-            {"$match": {"owner": {"$ne": None}}},
-            {"$set": {"is_expired": {"$lte": ["$until", "$$NOW"]}}},
+            {"$match": {name: {"$type": kind} for name, kind in _HELD.items()}},
+            {
+                "$project": {
+                    **dict.fromkeys(("slot", "context", "host", "process"), 1),
+                    # A driver's dates end with the year 9999.
+                    "since": {"$toLong": "$since"},
+                    "until": {"$toLong": "$until"},
+                    "is_expired": {"$lte": ["$until", "$$NOW"]},
+                }
+            },
             {"$sort": {"_id": 1}},
         ]
         return [
@@ -210,18 +222,29 @@ class LeaseDocuments:
                 context=row["context"],
                 host=row["host"],
                 process=row["process"],
-                since=_to_millis(row["since"]),
-                until=_to_millis(row["until"]),
+                since=row["since"],
+                until=row["until"],
                 is_expired=row["is_expired"],
             )
             for row in await aggregate(self._documents, pipeline)
         ]
 
     async def release_by_force(self, name: str) -> bool:
-        result = await self._documents.update_one({"_id": name, "owner": {"$ne": None}}, _RELEASE)
+        await check_format(self._hub)
+        held = {"_id": name, "owner": {"$ne": None}}
+        # The transaction that its owner has left open would keep the document locked.
+        await self._end_sessions(held)
+        result = await self._documents.update_one(held, _RELEASE)
         return result.matched_count == 1
 
 
+#: The types of what the document of a lease has that is held.
+_HELD: Final[dict[str, Any]] = {
+    **dict.fromkeys(("_id", "slot", "owner", "host"), "string"),
+    "context": "object",
+    "process": ["int", "long"],
+    **dict.fromkeys(("since", "until"), "date"),
+}
 #: What gives a lease back. An owner that does not know of it meets another owner, or none, at its next commit.
 _RELEASE: Final[list[Document]] = [
     {"$set": {"owner": None, "session": None, "until": "$$NOW", "seq": {"$add": ["$seq", 1]}}}
