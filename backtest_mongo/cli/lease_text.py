@@ -95,4 +95,5 @@ def holder_to_json(holder: Holder) -> dict[str, Any]:
         "since": holder.since,
         "until": holder.until,
         "expired": holder.is_expired,
+        "owner": holder.owner,
     }

@@ -91,11 +91,10 @@ def release(
     force: Annotated[bool, typer.Option("--force", help="Take the lease from its owner.")] = False,
     sqlite: SQLite = None,
 ) -> None:
-    """Show who holds a lease, and with --force take it away.
+    """Show who holds a lease, and with --force take it away, with all others of the same owner.
 
-    It is for an owner that is stuck or out of reach, and whose lease goes on being renewed. The lease of a process that
-    has died ends by itself. An owner that still runs can't write the context any more: its next commit fails with
-    LeaseLostError.
+    The leases of a process that has died end by themselves. An owner that still runs can't write their contexts any
+    more: its next commit fails with LeaseLostError.
 
     Exits with status 1 if the lease was not released.
     """
@@ -127,11 +126,11 @@ async def _release_on_server(name: str, force: bool) -> bool:
     from backtest_mongo.mongo.committer import get_committer
 
     committer = get_committer(current_hub())
-    holder = _find_holder(await committer.list_leases(), name)
+    taken = _find_leases(await committer.list_leases(), name)
     if not force:
-        _print_holder(holder, "")
+        _print_holder(taken, "")
         return False
-    return _print_released(holder, await committer.release_by_force(name))
+    return _print_released(taken, await committer.release_by_force(name))
 
 
 # SQLite
@@ -155,46 +154,50 @@ async def _release_in_file(path: str, option: str, name: str, force: bool) -> bo
     from backtest_mongo.sqlite.committer import SQLiteCommitter
     from backtest_mongo.sqlite.database import close_databases, get_database
 
-    holder = _find_holder(_list_in_file(path), name)
+    taken = _find_leases(_list_in_file(path), name)
     if not force:
-        _print_holder(holder, option)
+        _print_holder(taken, option)
         return False
     try:
         was_held = await SQLiteCommitter(get_database(path)).release_by_force(name)
     finally:
         await close_databases()
-    return _print_released(holder, was_held)
+    return _print_released(taken, was_held)
 
 
 # Output
 
 
-def _find_holder(held: Sequence[Holder], name: str) -> Holder:
+def _find_leases(held: Sequence[Holder], name: str) -> list[Holder]:
+    """Return a lease, and after it the others of its owner.
+
+    Raises:
+        InputError: nobody holds it.
+    """
     for holder in held:
         if holder.id == name:
-            return holder
+            return [holder, *(one for one in held if one.owner == holder.owner and one is not holder)]
     raise InputError(f"nobody holds the lease {name}", hint="`backtest-mongo leases` lists those that are held")
 
 
-def _print_holder(holder: Holder, option: str) -> None:
+def _print_holder(taken: Sequence[Holder], option: str) -> None:
+    holder, *others = taken
     lease = format_lease(holder)
-    print_output(f"{lease}: held by {describe_holder(holder)}, {_describe_end(holder)}")
+    until = describe_until(holder)
+    end = f"{until}: the next owner just takes it" if holder.is_expired else f"until {until} unless it is renewed"
+    print_output(f"{lease}: held by {describe_holder(holder)}, {end}")
+    for other in others:
+        print_output(f"{format_lease(other)}: held by the same owner, and would be released with it")
     print_output(
-        "Nothing was changed. Make sure that this process has ended or will not be needed, then release its lease: "
+        "Nothing was changed. See what that process does, and stop it if you can. Then release the lease: "
         f"backtest-mongo leases release {lease}{option} --force"
     )
 
 
-def _describe_end(holder: Holder) -> str:
-    until = describe_until(holder)
-    return f"{until}: the next owner just takes it" if holder.is_expired else f"until {until} unless it is renewed"
-
-
-def _print_released(holder: Holder, was_held: bool) -> bool:
-    if was_held:
-        print_output(f"{format_lease(holder)}: released; it was held by {describe_holder(holder)}")
-    else:
-        print_output(f"{format_lease(holder)}: {describe_holder(holder)} has given it back meanwhile")
+def _print_released(taken: Sequence[Holder], was_held: bool) -> bool:
+    for one in taken:
+        done = "released; it was held" if was_held else "given back meanwhile; it was held"
+        print_output(f"{format_lease(one)}: {done} by {describe_holder(one)}")
     return True
 
 

@@ -8,7 +8,7 @@ from contextvars import Context, copy_context
 
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.cancellation import shield
-from backtest_mongo.core.commits import UNKNOWN_ROW, Commit, Committer, RowWrite, name_lease
+from backtest_mongo.core.commits import UNKNOWN_ROW, Commit, Committer, RowWrite
 from backtest_mongo.core.counters import get_commit_counts
 from backtest_mongo.errors import CommitUnknownError, LeaseLostError
 
@@ -72,25 +72,25 @@ class Doubt:
 
 async def commit_rows(committer: Committer, rows: list[RowWrite], scope: Scope | None) -> None:
     """Commit rows as a whole, under the leases of ``scope`` and those around it."""
-    leases: dict[LeaseScope, None] = {}
-    queued: LeaseScope | None = None
-    if scope is not None:
-        scope.check_usable()
-        for row in rows:
-            lease = scope.find_lease(row.spec.name, row.key[: len(row.spec.context)])
-            if lease is not None:
-                leases[lease] = None
-        for around in scope.walk():
-            lease = around.as_queue_of(committer)
-            if lease is not None:
-                queued = lease
-                break
+    if not rows:
+        return
+    around = [] if scope is None else [outer for outer in scope.walk() if isinstance(outer, LeaseScope)]
+    if not around:
+        await send(committer, rows, ())
+        return
+    around[0].check_usable()
+    queued = next((lease for lease in around if lease.as_queue_of(committer) is not None), None)
+    if len(around) == 1:
+        leases: list[LeaseScope] = around
+    else:
+        found = (around[0].find_lease(row.spec.name, row.key[: len(row.spec.context)]) for row in rows)
+        leases = list({lease: None for lease in found if lease is not None})
     if queued is not None:
-        if leases.keys() <= {queued} and not any(row.is_conditional for row in rows):
+        if {*leases} <= {queued} and not any(row.is_conditional for row in rows):
             await queued.put(rows)
             return
         await queued.flush()
-    await send(committer, rows, list(leases))
+    await send(committer, rows, leases)
 
 
 async def send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope]) -> None:
@@ -124,20 +124,19 @@ async def run_in_turn(leases: Sequence[LeaseScope], work: Callable[[], Awaitable
 
 
 async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope], caller: Context) -> None:
-    touched: dict[LeaseScope, dict[str, None]] = {lease: {} for lease in leases}
+    fenced: dict[LeaseScope, None] = {}
     for lease in leases:
         lease.check_held()
         if lease.doubt is not None:
             await lease.doubt.settle()
     for row in rows:
-        name, context = row.spec.name, row.key[: len(row.spec.context)]
         row.known = UNKNOWN_ROW
+        name, context = row.spec.name, row.key[: len(row.spec.context)]
         for lease in leases:
             if lease.as_lease_of(name, context) is not None:
-                known = lease.get_known(name, row.key)
-                row.known = UNKNOWN_ROW if known is None else known.state
-                touched[lease][name_lease(row.spec, context)] = None
-    claims = [(lease.claim, list(ids)) for lease, ids in touched.items()]
+                row.known = lease.get_state(name, row.key)
+                fenced[lease] = None
+    claims = [lease.claim for lease in fenced]
     commit = Commit(rows, claims, find_seconds(committer, leases))
     commit.caller = caller
     counts = get_commit_counts()

@@ -6,12 +6,12 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from copy import deepcopy
 from typing import Any, cast
 
-from backtest_mongo.commit.memory import KnownRow
+from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.commit.scope import Scope
 from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.payload import freeze
@@ -34,52 +34,52 @@ class ScopedStore:
         outer: its rows as the transaction or lease around this one sees them.
     """
 
-    __slots__ = ("_base", "_length", "_outer", "_scope", "_slot", "_sources", "_spec")
+    __slots__ = ("_base", "_committer", "_finders", "_length", "_scope", "_slot", "_spec")
 
     def __init__(self, scope: Scope, spec: SlotSpec, base: Store, outer: ScopedStore | None) -> None:
         self._scope = scope
         self._spec = spec
         self._base = base
-        self._outer = outer
         self._slot = spec.name
         self._length = len(spec.context)
-        #: Where rows are that this scope is yet to write, or knows.
-        self._sources = scope.get_sources(spec.name)
+        #: What finds rows that are yet to be written, or are known: of this scope and those around it.
+        self._finders: tuple[Callable[[Key], RowWrite | AbsentRow | None], ...] = (
+            scope.get_finder(spec.name),
+            *(() if outer is None else outer._finders),
+        )
+        self._committer: Committer | None = None if outer is None else outer._committer
 
     @property
     def committer(self) -> Committer:
-        return self._base.committer
+        committer = self._committer
+        if committer is None:
+            committer = self._committer = self._base.committer
+        return committer
 
     async def ready(self) -> None:
         await self._base.ready()
 
     # Reading
 
-    def peek(self, key: Key) -> RowWrite | KnownRow | None:
-        """Return a row that is yet to be written, or is known, without asking the database."""
+    async def find(self, key: Key) -> Document | None:
         scope = self._scope
         if scope.is_closed or get_running_loop() is not scope.loop:
             scope.check_usable()
-        for get in self._sources:
-            row = get(key)
+        for find in self._finders:
+            row = find(key)
             if row is not None:
-                return row
-        return None if self._outer is None else self._outer.peek(key)
-
-    async def find(self, key: Key) -> Document | None:
-        row = self.peek(key)
-        if row is not None:
-            return row.copy_document()
-        lease = self._scope.find_lease(self._slot, key[: self._length])
+                return row.copy_document()
+        lease = scope.find_lease(self._slot, key[: self._length])
         if lease is None:
             return await self._base.find(key)
         return (await lease.learn(self._spec, key)).copy_document()
 
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        self._scope.check_usable()
         found: list[Document | None] = []
         missing: dict[Key, list[int]] = {}
         for place, key in enumerate(keys):
-            row = self.peek(key)
+            row = next((row for find in self._finders if (row := find(key)) is not None), None)
             found.append(None if row is None else row.copy_document())
             if row is None:
                 missing.setdefault(key, []).append(place)
@@ -150,10 +150,12 @@ class ScopedStore:
     # Writing
 
     async def upsert(self, key: Key, fields: Document) -> None:
-        if self._takes((key,)):
-            await self._write([RowWrite(self._spec, key, fields)])
-        else:
+        if not self._takes((key,)):
             await self._base.upsert(key, fields)
+            return
+        row = RowWrite(self._spec, key, fields)
+        if not self._scope.take(row, self.committer):
+            await self._write([row])
 
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
         """Write rows of any keys; of those of one key the last one counts."""
@@ -204,10 +206,10 @@ class ScopedStore:
     def _takes(self, keys: Sequence[Key]) -> bool:
         scope = self._scope
         scope.check_usable()
-        return any(scope.takes(self._slot, key) for key in keys)
+        return scope.takes_all or any(scope.takes(self._slot, key) for key in keys)
 
     async def _write(self, rows: list[RowWrite]) -> None:
-        await self._scope.write(rows, self._base.committer)
+        await self._scope.write(rows, self.committer)
 
 
 def _name(row: RowWrite) -> Document:

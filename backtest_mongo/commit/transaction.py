@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ class Transaction(Scope):
         self._rows: Rows = {}
         self._root: Transaction = self
         self._committer: Committer | None = None
+        self._has_conditions = False
         #: The slot that was written first, for messages.
         self._first_slot = ""
 
@@ -65,6 +66,7 @@ class Transaction(Scope):
             return
         if self._root is not self:
             assert isinstance(self.outer, Transaction)
+            self.outer.check_usable()
             self.outer._take(self._rows)
         elif self._committer is not None and self._rows:
             await commit_rows(
@@ -75,8 +77,8 @@ class Transaction(Scope):
         for slot, some in rows.items():
             self._rows.setdefault(slot, {}).update(some)
 
-    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | None]]:
-        return (self._rows.setdefault(slot, {}).get,)
+    def get_finder(self, slot: str) -> Callable[[Key], RowWrite | None]:
+        return self._rows.setdefault(slot, {}).get
 
     def get_own(self, slot: str, key: Key) -> RowWrite | None:
         rows = self._rows.get(slot)
@@ -85,6 +87,13 @@ class Transaction(Scope):
     def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
         if slot in self._rows:
             yield self._rows[slot]
+
+    def take(self, row: RowWrite, committer: Committer) -> bool:
+        root = self._root
+        if root._committer is not committer or root._has_conditions or row.is_conditional or row.is_removal:
+            return False
+        self._rows[row.spec.name][row.key] = row
+        return True
 
     async def write(self, rows: list[RowWrite], committer: Committer) -> None:
         root = self._root
@@ -98,13 +107,24 @@ class Transaction(Scope):
             raise make_two_stores_error("transaction", root._first_slot, root._committer.name, slot, committer.name)
         kept = self._rows.setdefault(slot, {})
         for row in rows:
-            if row.is_removal and row.key in kept:
-                row.is_removal = False
-            before = self.find_write(slot, row.key) if not row.is_conditional else None
-            if before is not None and before.is_conditional:
-                # What the first write expects is still to be found at the commit.
-                row.is_conditional, row.expected = True, before.expected
+            before = self._find_pending(slot, row.key)
+            if before is not None:
+                row.is_removal = row.is_removal and before.is_removal
+                if before.is_conditional:
+                    # What the first write expects is still to be found at the commit.
+                    row.is_conditional, row.expected = True, before.expected
+            root._has_conditions |= row.is_conditional
             kept[row.key] = row
+
+    def _find_pending(self, slot: str, key: Key) -> RowWrite | None:
+        """Return what this transaction is yet to write of a row, in this block or in one around it."""
+        scope: Scope | None = self
+        while isinstance(scope, Transaction):
+            row = scope.get_own(slot, key)
+            if row is not None:
+                return row
+            scope = scope.outer
+        return None
 
 
 def get_default_time() -> int | None:

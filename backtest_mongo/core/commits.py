@@ -64,6 +64,7 @@ class RowWrite:
         "fields",
         "is_conditional",
         "is_removal",
+        "is_waiting",
         "key",
         "known",
         "size",
@@ -86,6 +87,8 @@ class RowWrite:
         self.is_removal: bool = is_removal
         self.expected: str | None = expected
         self.is_conditional: bool = is_conditional
+        #: Whether it is acknowledged and not committed yet.
+        self.is_waiting: bool = False
         #: The state that the row must have for the commit to go through.
         self.known: State = UNKNOWN_ROW
         payload = fields[spec.field]
@@ -115,7 +118,8 @@ class Claim:
     Attributes:
         owner: the owner's id, of which there is one for each time that leases are taken.
         ttl: seconds until a lease that is not renewed may be taken by others.
-        contexts: slot and context of each lease, by its id.
+        contexts: slot and context of each lease, by its id. The first one is the head: it is changed by every commit,
+            and whoever takes one of the leases from the owner takes them all.
         handle: what the database keeps for the owner.
     """
 
@@ -123,6 +127,11 @@ class Claim:
     ttl: float
     contexts: dict[str, tuple[SlotSpec, Key]]
     handle: Any = None
+
+    @property
+    def head(self) -> str:
+        """The id of the lease that commits change."""
+        return next(iter(self.contexts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +147,7 @@ class Holder:
         since: when the owner took it, in milliseconds since the epoch, by the database's clock.
         until: when it ends unless it is renewed, likewise.
         is_expired: whether that time is over, by the database's clock.
+        owner: the owner's id. All leases of one owner are lost together.
     """
 
     id: str
@@ -148,6 +158,7 @@ class Holder:
     since: int
     until: int
     is_expired: bool
+    owner: str
 
 
 class Commit:
@@ -155,14 +166,14 @@ class Commit:
 
     Args:
         rows: the rows, with different keys, in the order in which they were first written.
-        claims: whose leases are fenced, with the ids of those that are touched.
+        claims: whose leases cover them, which are fenced.
         seconds: how long it may take.
     """
 
-    def __init__(self, rows: Sequence[RowWrite], claims: Sequence[tuple[Claim, Sequence[str]]], seconds: float) -> None:
+    def __init__(self, rows: Sequence[RowWrite], claims: Sequence[Claim], seconds: float) -> None:
         self.id: str = uuid4().hex
         self.rows: Sequence[RowWrite] = rows
-        self.claims: Sequence[tuple[Claim, Sequence[str]]] = claims
+        self.claims: Sequence[Claim] = claims
         self.seconds: float = seconds
         #: What the database keeps of a commit whose outcome is unknown.
         self.in_doubt: Any = None

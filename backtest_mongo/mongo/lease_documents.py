@@ -7,9 +7,10 @@
      commit: "d2a9..."}
 
 ``owner`` is an id that is made for each time that leases are taken, ``null`` where nobody has it. All times are the
-server's. ``token`` counts the owners and ``seq`` the commits; a commit notes its id. A commit fences itself by changing
-the documents of the leases that it touches: a check that only reads takes no lock, and a takeover would go through
-beside it.
+server's. ``token`` counts the owners and ``seq`` the changes; a commit notes its id. A commit fences itself by changing
+the first lease of its owner: a check that only reads takes no lock, and a takeover would go through beside it. Whoever
+takes one lease of an owner takes all of them, so the first one stands for the others, and a commit needs one round trip
+for them however many there are.
 
 An owner that has died, or stands still, may have left a transaction open, which keeps its rows locked for up to 86
 seconds. So its successor ends the session that it has noted, which it may if both are the same user.
@@ -23,13 +24,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.core.log import log
+from backtest_mongo.core.payload import CODEC
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.format import check_format, note_leases
@@ -119,12 +121,10 @@ class LeaseDocuments:
             "token": {"$add": ["$token", 1]},
             "seq": {"$add": ["$seq", 1]},
         }
-        free = {
-            "_id": {"$in": list(ids)},
-            "$expr": {"$or": [{"$eq": ["$owner", None]}, {"$lte": ["$until", "$$NOW"]}]},
-        }
+        free = {"_id": {"$in": list(ids)}, "owner": None}
         await begin(session)
         try:
+            await self._evict_expired(ids, session)
             result = await self._documents.update_many(free, [{"$set": _as_literals(taken)}], session=session)
             if result.modified_count != len(ids):
                 raise await self._make_held_error(claim, ids)
@@ -132,6 +132,15 @@ class LeaseDocuments:
             await abort(session)
             raise
         await session.commit_transaction()
+
+    async def _evict_expired(self, ids: Sequence[str], session: Any) -> None:
+        """Take all leases from the owners of these that have expired: one of them fences all commits of an owner."""
+        expired = {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
+        rows: list[Document] = await self._documents.find(expired, {"owner": 1}, session=session).to_list(None)
+        if rows:
+            await self._documents.update_many(
+                {"owner": {"$in": [row["owner"] for row in rows]}}, _RELEASE, session=session
+            )
 
     async def _make_held_error(self, claim: Claim, ids: Sequence[str]) -> LeaseHeldError:
         held = {"_id": {"$in": list(ids)}, "owner": {"$nin": [None, claim.owner]}}
@@ -152,40 +161,35 @@ class LeaseDocuments:
         error.since, error.until = _to_millis(since), _to_millis(until)
         return error
 
-    async def fence(self, claim: Claim, ids: Sequence[str], commit: str, session: Any) -> datetime | None:
-        """Change the documents of leases within a transaction, which renews them.
+    async def fence(self, claim: Claim, commit: str, session: Any) -> datetime | None:
+        """Change the head of an owner's leases within a transaction, which renews it.
 
         Returns:
-            The server's time, which is the stamp of the rows; ``None`` if one of them is not the owner's.
+            The server's time, which is the stamp of the rows; ``None`` if it is not the owner's.
         """
         changed = {
             "seq": {"$add": ["$seq", 1]},
             "renewed": "$$NOW",
             "until": _add_seconds(claim.ttl),
-            "commit": commit,
+            "commit": {"$literal": commit},
         }
-        first, *others = ids
-        update = [{"$set": _as_literals(changed)}]
-        document: Any = await self._documents.find_one_and_update(
-            {"_id": first, "owner": claim.owner},
-            update,
-            projection={"renewed": 1},
-            return_document=ReturnDocument.AFTER,
+        reply = await self._hub.database.command(
+            {
+                "findAndModify": _COLLECTION,
+                "query": {"_id": claim.head, "owner": claim.owner},
+                "update": [{"$set": changed}],
+                "fields": {"renewed": 1},
+                "new": True,
+            },
             session=session,
+            codec_options=CODEC,
         )
-        if document is None:
-            return None
-        if others:
-            query = {"_id": {"$in": others}, "owner": claim.owner}
-            result = await self._documents.update_many(query, update, session=session)
-            if result.modified_count != len(others):
-                return None
-        stamp: datetime = document["renewed"]
+        stamp: datetime | None = reply["value"] and reply["value"]["renewed"]
         return stamp
 
-    async def has_commit(self, claim: Claim, name: str, commit: str) -> bool:
-        """Return whether the last commit under a lease is this one, and the majority has it."""
-        return await self._durable.find_one({"_id": name, "commit": commit}, {"_id": 1}) is not None
+    async def has_commit(self, claim: Claim, commit: str) -> bool:
+        """Return whether the last commit under an owner's leases is this one, and the majority has it."""
+        return await self._durable.find_one({"_id": claim.head, "commit": commit}, {"_id": 1}) is not None
 
     async def renew(self, claim: Claim) -> bool:
         query = {"_id": {"$in": list(claim.contexts)}, "owner": claim.owner}
@@ -206,7 +210,7 @@ class LeaseDocuments:
             {"$match": {name: {"$type": kind} for name, kind in _HELD.items()}},
             {
                 "$project": {
-                    **dict.fromkeys(("slot", "context", "host", "process"), 1),
+                    **dict.fromkeys(("slot", "context", "host", "process", "owner"), 1),
                     # A driver's dates end with the year 9999.
                     "since": {"$toLong": "$since"},
                     "until": {"$toLong": "$until"},
@@ -225,17 +229,20 @@ class LeaseDocuments:
                 since=row["since"],
                 until=row["until"],
                 is_expired=row["is_expired"],
+                owner=row["owner"],
             )
             for row in await aggregate(self._documents, pipeline)
         ]
 
     async def release_by_force(self, name: str) -> bool:
+        """Take a lease from its owner, with all others that it has, and return whether it was held."""
         await check_format(self._hub)
-        held = {"_id": name, "owner": {"$ne": None}}
-        # The transaction that its owner has left open would keep the document locked.
-        await self._end_sessions(held)
-        result = await self._documents.update_one(held, _RELEASE)
-        return result.matched_count == 1
+        row: Document | None = await self._documents.find_one({"_id": name, "owner": {"$ne": None}}, {"owner": 1})
+        if row is None:
+            return False
+        # The transaction that its owner has left open would keep the documents locked.
+        await self._end_sessions({"owner": row["owner"]})
+        return (await self._documents.update_many({"owner": row["owner"]}, _RELEASE)).matched_count > 0
 
 
 #: The types of what the document of a lease has that is held.

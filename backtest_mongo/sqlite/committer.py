@@ -14,6 +14,7 @@ from backtest_mongo.errors import LeaseLostError
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
+from backtest_mongo.sqlite.removal import remove_row
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document
 
@@ -57,8 +58,8 @@ class SQLiteCommitter:
         return partial(self._apply, commit, states, at)
 
     def _apply(self, commit: Commit, states: Sequence[Row], at: int, connection: Connection) -> Sequence[State]:
-        for claim, touched in commit.claims:
-            lease_rows.fence(connection, claim, touched, commit.id, at)
+        for claim in commit.claims:
+            lease_rows.fence(connection, claim, commit.id, at)
         inserts: dict[str, tuple[RowTable, list[Row]]] = {}
         for row, state in zip(commit.rows, states, strict=True):
             table = make_row_table(row.spec)
@@ -66,10 +67,16 @@ class SQLiteCommitter:
                 table.make(connection)
                 connection.tables.add(table.name)
             self._check_row(commit, row, table, connection)
+            if row.is_removal and row.known is UNKNOWN_ROW:
+                remove_row(row.spec, table, row.key, at, self._database.path, connection)
+                continue
             inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1]))
         for table, rows in inserts.values():
             connection.executemany(table.upsert, rows)
-        return states
+        return [
+            UNKNOWN_ROW if row.is_removal and row.known is UNKNOWN_ROW else state
+            for row, state in zip(commit.rows, states, strict=True)
+        ]
 
     def _check_row(self, commit: Commit, row: RowWrite, table: RowTable, connection: Connection) -> None:
         """Compare a row with what is known or expected of it.
@@ -145,7 +152,7 @@ def _make_foreign_error(commit: Commit, row: RowWrite) -> LeaseLostError:
         hint="nothing of the transaction is stored; leave the block, and take the lease again",
     )
     context = row.key[: len(row.spec.context)]
-    for claim, _ in commit.claims:
+    for claim in commit.claims:
         if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
             lost.owner = claim.owner
     return lost
