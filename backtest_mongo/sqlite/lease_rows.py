@@ -128,8 +128,8 @@ def list_held(connection: sqlite3.Connection, at: int) -> list[Holder]:
     if connection.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='leases'").fetchone() is None:
         return []
     rows = connection.execute(
-        "SELECT id, slot, context, host, CAST(process AS INTEGER), CAST(since AS INTEGER), CAST(until AS INTEGER), owner "
-        "FROM leases WHERE owner IS NOT NULL ORDER BY id"
+        "SELECT id, slot, context, host, CAST(process AS INTEGER), CAST(since AS INTEGER), CAST(until AS INTEGER), "
+        "owner FROM leases WHERE owner IS NOT NULL ORDER BY id"
     )
     return [
         Holder(

@@ -77,7 +77,6 @@ def test_database_without_leases_has_none(stored: StoredLeases) -> None:
     if isinstance(stored, LeasesInFile):
         stored.take(two)
         invoke("leases", "release", SIGNAL, "--force", *stored.options)
-        invoke("leases", "release", SESSION, "--force", *stored.options)
     assert invoke("leases", *stored.options).out == "Nobody holds a lease.\n"
     assert json.loads(invoke("leases", *stored.options, "--json").out) == {"leases": []}
 
@@ -91,8 +90,9 @@ def test_database_without_leases_has_none(stored: StoredLeases) -> None:
     ],
 )
 def test_lease_is_released_when_it_is_asked_for_twice(stored: StoredLeases, words: list[str]) -> None:
-    stored.take(two)
-    owner = stored.find_owner(SIGNAL)
+    stored.take(lambda registry: two(registry)[:1])
+    stored.take(lambda registry: two(registry)[1:])
+    owner, other = map(stored.find_owner, (SIGNAL, SESSION))
     done = invoke("leases", "release", *words, *stored.options)
     assert done.code == 1
     assert done.out.startswith(
@@ -108,17 +108,28 @@ def test_lease_is_released_when_it_is_asked_for_twice(stored: StoredLeases, word
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("signal BTCUSDT s binance: released; it was held by process ")
     assert stored.find_owner(SIGNAL) is None
-    assert stored.find_owner(SESSION) == owner
+    assert stored.find_owner(SESSION) == other != owner
     done = invoke(*printed)
     assert (done.code, done.out) == (1, "")
     assert "nobody holds the lease signal" in done.error
     assert "`backtest-mongo leases` lists those that are held" in done.error
 
 
+def test_all_leases_of_an_owner_are_released_together(stored: StoredLeases) -> None:
+    stored.take(two)
+    done = invoke("leases", "release", SIGNAL, *stored.options)
+    assert "session s binance '' BTCUSDT live: held by the same owner, and would be released with it" in done.out
+    done = invoke("leases", "release", SIGNAL, "--force", *stored.options)
+    assert done.out.count("released; it was held by process") == 2
+    assert [stored.find_owner(name) for name in (SIGNAL, SESSION)] == [None, None]
+
+
 def test_values_that_have_a_default_may_be_left_out(stored: StoredLeases) -> None:
     stored.take(lambda registry: [registry.session("s", "binance", "f", "BTC", True), registry.log()])
     for words in (["session", "s", "binance", "f", "BTC", "backtest"], ["log"]):
-        assert invoke("leases", "release", *words, "--force", *stored.options).code == 0
+        done = invoke("leases", "release", *words, *stored.options)
+        assert done.out.startswith(" ".join(words))
+    assert invoke("leases", "release", "log", "--force", *stored.options).code == 0
     stored.take(lambda registry: [registry.session("s", "binance", "f")])
     assert "session s binance f '' live" in invoke("leases", *stored.options).out
     assert invoke("leases", "release", "session", "s", "binance", "f", "--force", *stored.options).code == 0
@@ -279,7 +290,7 @@ async def test_open_transaction_of_the_owner_does_not_hold_up_a_release(deployme
     committer: Any = signal._base_store().committer
     claim = await take_leases(signal)
     await begin(claim.handle)
-    assert await committer._leases.fence(claim, [SIGNAL], "commit", claim.handle) is not None
+    assert await committer._leases.fence(claim, "commit", claim.handle) is not None
     # Within the deadline of an operation, long before the server ends the transaction by itself.
     assert await asyncio.wait_for(committer.release_by_force(SIGNAL), SECONDS)
     assert await committer.list_leases() == []
