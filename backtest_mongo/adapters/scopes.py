@@ -14,6 +14,7 @@ from backtest_mongo.commit.transaction import Transaction
 from backtest_mongo.core.commits import Committer, name_lease
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.telemetry.instruments import get_telemetry
 from backtest_mongo.types import When, to_millis
 
 __all__ = ["lease", "transaction"]
@@ -57,6 +58,7 @@ def transaction(*, when: When | None = None) -> Transaction:
     Raises:
         InputError: ``when`` is not a time.
     """
+    get_telemetry()  # SQLite's stores observe nothing, and their commits are counted all the same
     return Transaction(None if when is None else _to_millis(when), persist.check_transactions)
 
 
@@ -111,6 +113,7 @@ def lease(
             f"lease: commit_every must be 1 or more, not {commit_every}",
             hint="1 commits each transaction before its block ends, 64 is fast for a backtest",
         )
+    get_telemetry()  # as for a transaction
     return Lease(
         _find_members(adapters),
         _find_members,

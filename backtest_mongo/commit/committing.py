@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.cancellation import shield
@@ -36,12 +36,17 @@ class Doubt:
     def _close(self, states: Sequence[object] | None) -> None:
         self._is_settled = True
         self._was_applied = states is not None
+        if self._was_applied:
+            counts = get_commit_counts()
+            counts.commits += 1
+            counts.rows += len(self._commit.rows)
         for lease in self._leases:
             lease.doubt = None
         remember(self._leases, self._commit.rows, states)
 
     async def commit_again(self) -> None:
         """Find out what became of it, and commit it if it was not applied."""
+        self._commit.caller = copy_context()
         await run_in_turn(self._leases, self._commit_again)
 
     async def _commit_again(self) -> None:
@@ -98,7 +103,8 @@ async def commit_rows(committer: Committer, rows: list[RowWrite], scope: Scope |
 async def send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope]) -> None:
     """Commit rows at once, when it is the turn of their leases. Once it is sent, it is not cancelled."""
     ordered = sorted(leases, key=lambda lease: lease.number)
-    await run_in_turn(ordered, lambda: _send(committer, rows, ordered))
+    caller = copy_context()
+    await run_in_turn(ordered, lambda: _send(committer, rows, ordered, caller))
 
 
 async def run_in_turn(leases: Sequence[LeaseScope], work: Callable[[], Awaitable[None]]) -> None:
@@ -124,7 +130,7 @@ async def run_in_turn(leases: Sequence[LeaseScope], work: Callable[[], Awaitable
     await shield(asyncio.get_running_loop().create_task(work_and_release(), context=Context()))
 
 
-async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope]) -> None:
+async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope], caller: Context) -> None:
     fenced: dict[LeaseScope, None] = {}
     for lease in leases:
         lease.check_held()
@@ -139,6 +145,7 @@ async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[Lea
                 fenced[lease] = None
     claims = [lease.claim for lease in fenced]
     commit = Commit(rows, claims, find_seconds(committer, leases))
+    commit.caller = caller
     counts = get_commit_counts()
     try:
         states = await committer.commit(commit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import uuid4
@@ -160,6 +161,7 @@ class Holder:
         since: when the owner took it, in milliseconds since the epoch, by the database's clock.
         until: when it ends unless it is renewed, likewise.
         is_expired: whether that time is over, by the database's clock.
+        owner: the owner's id. All leases of one owner are lost together.
     """
 
     id: str
@@ -170,6 +172,7 @@ class Holder:
     since: int
     until: int
     is_expired: bool
+    owner: str
 
 
 class Commit:
@@ -190,6 +193,8 @@ class Commit:
         self.in_doubt: Any = None
         #: How many times it was sent again because others wrote the same rows.
         self.conflicts: int = 0
+        #: The context of who waits for it, as telemetry knows it.
+        self.caller: Context = Context()
 
 
 class Committer(Protocol):

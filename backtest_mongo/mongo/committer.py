@@ -182,7 +182,10 @@ class MongoCommitter:
     # Committing
 
     async def commit(self, commit: Commit) -> Sequence[State]:
-        return await self._run("committing", partial(self._commit, commit), commit.rows[0].spec, commit.seconds)
+        steps = partial(self._commit, commit)
+        work = partial(self._run, "committing", steps, commit.rows[0].spec, commit.seconds)
+        observe = self._hub.observe_commit
+        return await (work() if observe is None else observe(commit, work))
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         return await self._run("committing", partial(self._settle, commit), commit.rows[0].spec)

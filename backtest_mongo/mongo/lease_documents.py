@@ -38,7 +38,7 @@ from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 from backtest_mongo.mongo.collection import aggregate
-from backtest_mongo.mongo.format import note_leases
+from backtest_mongo.mongo.format import check_format, note_leases
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, open_session
 from backtest_mongo.types import Document
 
@@ -68,9 +68,13 @@ class LeaseDocuments:
         Raises:
             LeaseHeldError: another owner has one of them.
         """
+        await check_format(self._hub)
         await note_leases(self._hub)
         await self._make_documents(claim, ids)
-        await self._end_sessions(ids)
+        # Of owners whose leases have expired.
+        await self._end_sessions(
+            {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
+        )
         session = claim.handle if claim.handle is not None else await open_session(self._hub)
         pause = _FIRST_PAUSE
         while True:
@@ -104,14 +108,14 @@ class LeaseDocuments:
                 raise
         self._made.update(missing)
 
-    async def _end_sessions(self, ids: Sequence[str]) -> None:
-        """End the sessions of owners whose leases have expired."""
-        expired = {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
-        found: list[Document] = await self._documents.find(expired, {"session": 1}).to_list(None)
+    async def _end_sessions(self, query: Document) -> None:
+        """End the sessions of the owners of leases."""
+        found: list[Document] = await self._documents.find(query, {"session": 1}).to_list(None)
         sessions = {row["session"] for row in found if row.get("session") is not None}
         if not sessions:
             return
         try:
+            # Commands don't take the database's representation of UUIDs.
             await self._hub.database.command("killSessions", [{"id": Binary.from_uuid(one)} for one in sessions])
         except OperationFailure as error:
             # Its transaction, if there is one, ends by itself.
@@ -213,10 +217,19 @@ class LeaseDocuments:
             await claim.handle.end_session()
 
     async def list_held(self) -> list[Holder]:
-        """Return the leases that are held, by id."""
+        """Return the leases that are held, by id. Documents of other programs are left out."""
+        await check_format(self._hub)
         pipeline: list[Document] = [
-            {"$match": {"owner": {"$ne": None}}},
-            {"$set": {"is_expired": {"$lte": ["$until", "$$NOW"]}}},
+            {"$match": {name: {"$type": kind} for name, kind in _HELD.items()}},
+            {
+                "$project": {
+                    **dict.fromkeys(("slot", "context", "host", "process", "owner"), 1),
+                    # A driver's dates end with the year 9999.
+                    "since": {"$toLong": "$since"},
+                    "until": {"$toLong": "$until"},
+                    "is_expired": {"$lte": ["$until", "$$NOW"]},
+                }
+            },
             {"$sort": {"_id": 1}},
         ]
         return [
@@ -226,21 +239,32 @@ class LeaseDocuments:
                 context=row["context"],
                 host=row["host"],
                 process=row["process"],
-                since=_to_millis(row["since"]),
-                until=_to_millis(row["until"]),
+                since=row["since"],
+                until=row["until"],
                 is_expired=row["is_expired"],
+                owner=row["owner"],
             )
             for row in await aggregate(self._documents, pipeline)
         ]
 
     async def release_by_force(self, name: str) -> bool:
         """Take a lease from its owner, with all others that it has, and return whether it was held."""
+        await check_format(self._hub)
         row: Document | None = await self._documents.find_one({"_id": name, "owner": {"$ne": None}}, {"owner": 1})
         if row is None:
             return False
+        # The transaction that its owner has left open would keep the documents locked.
+        await self._end_sessions({"owner": row["owner"]})
         return (await self._documents.update_many({"owner": row["owner"]}, _RELEASE)).matched_count > 0
 
 
+#: The types of what the document of a lease has that is held.
+_HELD: Final[dict[str, Any]] = {
+    **dict.fromkeys(("_id", "slot", "owner", "host"), "string"),
+    "context": "object",
+    "process": ["int", "long"],
+    **dict.fromkeys(("since", "until"), "date"),
+}
 #: What gives a lease back. An owner that does not know of it meets another owner, or none, at its next commit.
 _RELEASE: Final[list[Document]] = [
     {"$set": {"owner": None, "session": None, "until": "$$NOW", "seq": {"$add": ["$seq", 1]}}}

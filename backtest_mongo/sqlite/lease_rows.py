@@ -11,7 +11,7 @@ import socket
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
@@ -124,23 +124,35 @@ def release_by_force(connection: sqlite3.Connection, name: str, at: int) -> bool
 
 
 def list_held(connection: sqlite3.Connection, at: int) -> list[Holder]:
-    """Return the leases that are held, by id."""
+    """Return the leases that are held, by id; none in a file of a format that has no leases."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='leases'").fetchone() is None:
+        return []
     rows = connection.execute(
-        "SELECT id, slot, context, host, process, since, until FROM leases WHERE owner IS NOT NULL ORDER BY id"
+        "SELECT id, slot, context, host, CAST(process AS INTEGER), CAST(since AS INTEGER), CAST(until AS INTEGER), "
+        "owner FROM leases WHERE owner IS NOT NULL ORDER BY id"
     )
     return [
         Holder(
             id=name,
             slot=slot,
-            context=json.loads(context),
+            context=_read_context(context),
             host=host,
             process=process,
             since=since,
             until=until,
             is_expired=until <= at,
+            owner=owner,
         )
-        for name, slot, context, host, process, since, until in rows
+        for name, slot, context, host, process, since, until, owner in rows
     ]
+
+
+def _read_context(text: str) -> dict[str, Any]:
+    try:
+        context = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}  # whatever another program has put there: the lease has its id
+    return context if isinstance(context, dict) else {}
 
 
 def _show(millis: int) -> str:
