@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from bson import Binary
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
@@ -98,7 +99,10 @@ class LeaseDocuments:
         if not sessions:
             return
         try:
-            await self._hub.database.command("killSessions", [{"id": one} for one in sessions.values()])
+            # Commands don't take the database's representation of UUIDs.
+            await self._hub.database.command(
+                "killSessions", [{"id": Binary.from_uuid(one)} for one in sessions.values()]
+            )
         except OperationFailure as error:
             # Its transaction, if there is one, ends by itself.
             log().warning("the session of a lease's last owner could not be ended", code=error.code)
