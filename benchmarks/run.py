@@ -24,6 +24,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from backtest_mongo import close, embedded, setup
+from backtest_mongo.adapters.sqlite import bind_to_sqlite
 from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import CASES, Bench, Case, open_plain
 from benchmarks.fast_code import make_loop_factory, measure_codes, measure_foundations
@@ -321,6 +323,14 @@ def run_serverless(arguments: argparse.Namespace) -> None:
         print_goals(row["goals"], row["name"])
 
 
+async def measure_sqlite_month(bars: int, path: Path) -> dict[str, Any]:
+    """Return the seconds of a month of bars in a fresh file."""
+    try:
+        return await measure_month(bars, bind=bind_to_sqlite(path))
+    finally:
+        await close()
+
+
 def run_transactions(arguments: argparse.Namespace) -> None:
     """Measure transactions and leases with both drivers, and print the ratios."""
     console = Console(stderr=True)
@@ -335,15 +345,19 @@ def run_transactions(arguments: argparse.Namespace) -> None:
             async with open_plain(driver, uri, own.name) as plain:
                 rows = await measure_transactions(plain, arguments.rounds, say)
                 say("a month of bars")
-                return {"driver": driver, "rows": rows, "month": await measure_month(plain, bars)}
+                return {"driver": driver, "rows": rows, "month": await measure_month(bars, plain)}
 
     bars = MONTH // 100 if arguments.quick else MONTH
     found = []
     for driver in DRIVERS:
         with embedded.Servers() as servers:
             found.append(asyncio.run(measure_all(servers, driver)))
-    figures = {"machine": describe_machine(arguments.rounds), "drivers": found}
+    console.print("[dim]transactions, SQLite: a month of bars[/]", highlight=False)
+    with tempfile.TemporaryDirectory(prefix="backtest-mongo-bench-") as name:
+        month = asyncio.run(measure_sqlite_month(bars, Path(name) / "backtest.db"))
+    figures = {"machine": describe_machine(arguments.rounds), "drivers": found, "sqlite": month}
     (arguments.out / "transactions.json").write_text(json.dumps(figures, indent=1))
+    print(f"SQLite, {bars:,} bars: {month['many']:.1f} s, committed alone {month['alone']:.1f} s")
     for one in found:
         for row in one["rows"]:
             ratios = [f"{ratio:.3f} of {side}" for side, ratio in row["ratios"].items() if side != "ours"]

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pymongo import ReturnDocument
 
@@ -69,6 +69,9 @@ _SIGNAL: Final = {
     "pnl": {"pnlPercentage": 1.25, "priceOpen": 50_000.5, "priceClose": 50_625.5},
 }
 
+#: How an adapter class becomes one that stores in another database.
+Bind: TypeAlias = Callable[[Any], Any]
+
 _bars = count()
 
 
@@ -78,17 +81,20 @@ def make_payload() -> dict[str, Any]:
 
 
 class Strategy:
-    """The adapters of one strategy: six contexts, of which a bar writes four."""
+    """The adapters of one strategy: six contexts, of which a bar writes four.
 
-    def __init__(self) -> None:
+    ``bind`` makes adapter classes that store elsewhere than in MongoDB.
+    """
+
+    def __init__(self, bind: Bind = lambda adapter: adapter) -> None:
         exchange = make_exchange()
         context = ("BTCUSDT", "strategy", exchange)
-        self.signal = SignalAdapter(*context)
-        self.schedule = ScheduleAdapter(*context)
-        self.strategy = StrategyAdapter(*context)
-        self.recent = RecentAdapter(*context, "1m", True)
-        self.state = StateAdapter(exchange, "bars")
-        self.session = SessionAdapter("strategy", exchange, "1m", "BTCUSDT", True)
+        self.signal = bind(SignalAdapter)(*context)
+        self.schedule = bind(ScheduleAdapter)(*context)
+        self.strategy = bind(StrategyAdapter)(*context)
+        self.recent = bind(RecentAdapter)(*context, "1m", True)
+        self.state = bind(StateAdapter)(exchange, "bars")
+        self.session = bind(SessionAdapter)("strategy", exchange, "1m", "BTCUSDT", True)
         self.adapters: tuple[Any, ...] = (
             self.signal,
             self.schedule,
@@ -267,11 +273,11 @@ async def _copy_again(payload: Any) -> None:
         copy.deepcopy(payload)
 
 
-async def measure_month(plain: Any, bars: int) -> dict[str, Any]:
-    """Return the seconds of a month of bars: ours, committed alone and many at a time, and the plain client's."""
+async def measure_month(bars: int, plain: Any = None, bind: Bind = lambda adapter: adapter) -> dict[str, Any]:
+    """Return the seconds of a month of bars: ours, committed alone and many at a time, and those of a plain client."""
 
     async def run(every: int) -> None:
-        strategy = Strategy()
+        strategy = Strategy(bind)
         async with lease(*strategy.adapters, commit_every=every):
             for _ in range(bars):
                 await strategy.run_bar(_make_four(), _next_time())
@@ -281,11 +287,9 @@ async def measure_month(plain: Any, bars: int) -> dict[str, Any]:
         for _ in range(bars):
             await strategy.run_bar(_make_four())
 
-    works: dict[str, Callable[[], Awaitable[None]]] = {
-        "many": partial(run, MANY),
-        "alone": partial(run, 1),
-        "plain": run_plain,
-    }
+    works: dict[str, Callable[[], Awaitable[None]]] = {"many": partial(run, MANY), "alone": partial(run, 1)}
+    if plain is not None:
+        works["plain"] = run_plain
     found: dict[str, Any] = {"bars": bars}
     for name, work in works.items():
         start = time.perf_counter()
