@@ -96,7 +96,9 @@ class _State(NamedTuple):
     def make_filter(self, spec: SlotSpec) -> Document:
         """Return a query for a row in this state, besides its key."""
         query: Document = {"updatedDate": self.stamp}
-        if not self.is_large:
+        if isinstance(self.payload, list):  # as an expression, by which a list equals nothing but itself
+            query["$expr"] = {"$eq": [f"${spec.field}", {"$literal": self.payload}]}
+        elif not self.is_large:
             query[spec.field] = {"$eq": self.payload}
         if spec.when:
             query["when"] = self.when
