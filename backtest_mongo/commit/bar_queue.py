@@ -16,7 +16,7 @@ from backtest_mongo.commit.scope import Rows
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.counters import CommitCounts
 from backtest_mongo.core.specs import Key
-from backtest_mongo.errors import BacktestMongoError, LeaseLostError
+from backtest_mongo.errors import LeaseLostError
 
 __all__ = ["BarQueue"]
 
@@ -58,7 +58,7 @@ class BarQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         #: Why the last commit failed, until somebody was told.
-        self._failure: BacktestMongoError | None = None
+        self._failure: Exception | None = None
 
     def list_rows(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
         """Yield what waits to be written of a slot, what was written first first."""
@@ -151,7 +151,7 @@ class BarQueue:
             await self._commit(rows)
         except LeaseLostError as error:
             self._failure = error
-        except BacktestMongoError as error:
+        except Exception as error:
             self._failure = error
             self._put_back(size)
         finally:

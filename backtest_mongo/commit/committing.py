@@ -10,7 +10,7 @@ from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.commits import UNKNOWN_ROW, Commit, Committer, RowWrite
 from backtest_mongo.core.counters import get_commit_counts
-from backtest_mongo.errors import CommitUnknownError, LeaseLostError
+from backtest_mongo.errors import CommitUnknownError, LeaseLostError, StoreUnavailableError
 
 __all__ = ["Doubt", "commit_rows", "send"]
 
@@ -56,11 +56,18 @@ class Doubt:
     async def _commit_in_turn(self) -> None:
         if self._was_applied:
             return
-        for lease in self._leases:
-            lease.check_held()
-        self._commit.seconds = find_seconds(self._committer, self._leases)
+        if self._is_settled:
+            raise StoreUnavailableError(
+                "the transaction was not committed, and its rows may have been written since",
+                hint="nothing of it is stored; read what is, and write again what is missing",
+            )
         try:
-            states = await self._committer.commit(self._commit)
+            states = await self._committer.settle(self._commit)
+            if states is None:
+                for lease in self._leases:
+                    lease.check_held()
+                self._commit.seconds = find_seconds(self._committer, self._leases)
+                states = await self._committer.commit(self._commit)
         except CommitUnknownError as error:
             error._again = self.commit_again
             raise
@@ -80,10 +87,10 @@ async def commit_rows(committer: Committer, rows: list[RowWrite], scope: Scope |
         return
     around[0].check_usable()
     queued = next((lease for lease in around if lease.as_queue_of(committer) is not None), None)
-    if len(around) == 1:
+    if queued is not None and len(around) == 1:
         leases: list[LeaseScope] = around
     else:
-        found = (around[0].find_lease(row.spec.name, row.key[: len(row.spec.context)]) for row in rows)
+        found = (around[0].find_lease(committer, row.spec.name, row.key[: len(row.spec.context)]) for row in rows)
         leases = list({lease: None for lease in found if lease is not None})
     if queued is not None:
         if {*leases} <= {queued} and not any(row.is_conditional for row in rows):
@@ -133,7 +140,7 @@ async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[Lea
         row.known = UNKNOWN_ROW
         name, context = row.spec.name, row.key[: len(row.spec.context)]
         for lease in leases:
-            if lease.as_lease_of(name, context) is not None:
+            if lease.as_lease_of(committer, name, context) is not None:
                 row.known = lease.get_state(name, row.key)
                 fenced[lease] = None
     claims = [lease.claim for lease in fenced]

@@ -318,21 +318,24 @@ class Lease(LeaseScope):
 
     # Rows
 
-    def as_lease_of(self, slot: str, context: Key) -> LeaseScope | None:
-        return self if (slot, context) in self._held else None
+    def as_lease_of(self, committer: Committer, slot: str, context: Key) -> LeaseScope | None:
+        return self if committer is self._committer and (slot, context) in self._held else None
 
     def as_queue_of(self, committer: Committer) -> LeaseScope | None:
         return self if self._queue is not None and committer is self._committer else None
 
-    def get_finder(self, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None]:
-        return self.memory.get_finder(slot)
+    def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
+        return self.memory.get_finder(slot) if committer is self._committer else None
 
-    def get_own(self, slot: str, key: Key) -> RowWrite | None:
+    def get_own(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
+        if committer is not self._committer:
+            return None
         row = self.memory.get(slot, key)
         return row if isinstance(row, RowWrite) and row.is_waiting else None
 
-    def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
-        return iter(()) if self._queue is None else self._queue.list_rows(slot)
+    def list_own(self, committer: Committer, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
+        if self._queue is not None and committer is self._committer:
+            yield from self._queue.list_rows(slot)
 
     def get_state(self, slot: str, key: Key) -> State:
         return self.memory.get_state(slot, key)
@@ -366,17 +369,19 @@ class Lease(LeaseScope):
     def _holds(self, slot: str, key: Key) -> bool:
         return (slot, key[: self._lengths.get(slot, 0)]) in self._held
 
-    def takes(self, slot: str, key: Key) -> bool:
+    def takes(self, committer: Committer, slot: str, key: Key) -> bool:
         scope: Scope | None = self
         while scope is not None:
-            if isinstance(scope, Lease) and scope._takes(slot, key):
+            if isinstance(scope, Lease) and scope._takes(committer, slot, key):
                 return True
             scope = scope.outer
         return False
 
-    def _takes(self, slot: str, key: Key) -> bool:
+    def _takes(self, committer: Committer, slot: str, key: Key) -> bool:
         # What waits to be written may be a row of a context that is not leased: a later value must not come before it.
-        return self._holds(slot, key) or self.get_own(slot, key) is not None
+        return committer is self._committer and (
+            self._holds(slot, key) or self.get_own(committer, slot, key) is not None
+        )
 
     async def write(self, rows: list[RowWrite], committer: Committer) -> None:
         """Write rows outside of a transaction: those of leased contexts are a transaction of their own."""

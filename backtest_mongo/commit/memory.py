@@ -23,6 +23,12 @@ class AbsentRow:
 
     __slots__ = ()
 
+    is_hidden = True
+    when = 0
+
+    def copy_payload(self) -> None:
+        return None
+
     def copy_document(self) -> None:
         return None
 

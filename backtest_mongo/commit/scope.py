@@ -69,16 +69,18 @@ class Scope(ABC):
             yield scope
             scope = scope.outer
 
+    # Of each row the database counts, too: the same slot may be stored in two.
+
     @abstractmethod
-    def get_finder(self, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None]:
+    def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
         """Return what finds the rows of a slot that this scope itself is yet to write, or knows."""
 
     @abstractmethod
-    def get_own(self, slot: str, key: Key) -> RowWrite | None:
+    def get_own(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
         """Return what this scope itself is yet to write of a row."""
 
     @abstractmethod
-    def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
+    def list_own(self, committer: Committer, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
         """Yield what this scope itself is yet to write of a slot, what was written first first."""
 
     def take(self, row: RowWrite, committer: Committer) -> bool:
@@ -89,40 +91,40 @@ class Scope(ABC):
     async def write(self, rows: list[RowWrite], committer: Committer) -> None:
         """Take rows of one slot, with different keys, that an adapter writes to a database."""
 
-    def takes(self, slot: str, key: Key) -> bool:
+    def takes(self, committer: Committer, slot: str, key: Key) -> bool:
         """Return whether a write of a row is this scope's, and not the store's own."""
         return self.takes_all
 
-    def find_write(self, slot: str, key: Key) -> RowWrite | None:
+    def find_write(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
         """Return what is yet to be written of a row, by this scope or one around it."""
         scope: Scope | None = self
         while scope is not None:
-            row = scope.get_own(slot, key)
+            row = scope.get_own(committer, slot, key)
             if row is not None:
                 return row
             scope = scope.outer
         return None
 
-    def list_writes(self, spec: SlotSpec, context: Key) -> dict[Key, RowWrite]:
+    def list_writes(self, committer: Committer, spec: SlotSpec, context: Key) -> dict[Key, RowWrite]:
         """Return what is yet to be written of a context, in the order in which keys were first written."""
         found: dict[Key, RowWrite] = {}
         length = len(context)
         for scope in reversed(list(self.walk())):
-            for rows in scope.list_own(spec.name):
+            for rows in scope.list_own(committer, spec.name):
                 found.update((key, row) for key, row in rows.items() if key[:length] == context)
         return found
 
-    def find_lease(self, slot: str, context: Key) -> LeaseScope | None:
+    def find_lease(self, committer: Committer, slot: str, context: Key) -> LeaseScope | None:
         """Return the lease that covers a context, ``None`` where none does."""
         scope: Scope | None = self
         while scope is not None:
-            lease = scope.as_lease_of(slot, context)
+            lease = scope.as_lease_of(committer, slot, context)
             if lease is not None:
                 return lease
             scope = scope.outer
         return None
 
-    def as_lease_of(self, slot: str, context: Key) -> LeaseScope | None:
+    def as_lease_of(self, committer: Committer, slot: str, context: Key) -> LeaseScope | None:
         """Return this scope if it is a lease that covers a context."""
         return None
 

@@ -31,6 +31,9 @@ __all__ = [
 State: TypeAlias = Any
 
 
+_INFINITY: Final = float("inf")
+
+
 class _NoState:
     def __init__(self, name: str) -> None:
         self._name = name
@@ -63,12 +66,14 @@ class RowWrite:
         "expected",
         "fields",
         "is_conditional",
+        "is_hidden",
         "is_removal",
         "is_waiting",
         "key",
         "known",
         "size",
         "spec",
+        "when",
     )
 
     def __init__(
@@ -94,15 +99,24 @@ class RowWrite:
         payload = fields[spec.field]
         #: Bytes of the payload, about.
         self.size: int = len(payload.raw) if type(payload) is RawBSONDocument else 64
+        #: Whether a read finds nothing: it is removed, or its payload is null.
+        self.is_hidden: bool = payload is None or fields.get("removed") is True
+        when = fields.get("when")
+        #: Its simulation time; infinity where that is not a number, so that who reads with a limit looks closer.
+        self.when: float = when if type(when) is int else _INFINITY
         self._load: Callable[[bytes], Any] | None = None
         self._image = b""
 
-    def copy_document(self) -> Document:
-        """Return the row as a read finds it, without its key; the payload is the caller's own."""
+    def copy_payload(self) -> Any:
+        """Return the payload, a copy of its own for each caller."""
         if self._load is None:
             self._load, self._image = make_copier(self.fields[self.spec.field])
+        return self._load(self._image)
+
+    def copy_document(self) -> Document:
+        """Return the row as a read finds it, without its key; the payload is the caller's own."""
         document = self.fields.copy()
-        document[self.spec.field] = self._load(self._image)
+        document[self.spec.field] = self.copy_payload()
         return document
 
 

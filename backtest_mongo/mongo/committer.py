@@ -33,6 +33,7 @@ from backtest_mongo.connection.driver_errors import (
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Deadline, seconds_left
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -253,7 +254,8 @@ class MongoCommitter:
             for name, rows in _group_by_slot(commit.rows).items():
                 await self._write_rows(name, rows, stamp, written)
             if not commit.claims:
-                await self._commits.insert_one({"_id": commit.id, "at": datetime.now(UTC)}, session=session)
+                noted = {"$currentDate": {"at": True}}
+                await self._commits.update_one({"_id": commit.id}, noted, upsert=True, session=session)
         except BaseException:
             await abort(session)
             raise
@@ -277,14 +279,15 @@ class MongoCommitter:
             except DRIVER_ERRORS as error:
                 if not is_uncertain(error):
                     # It lost against another one, or a failover has lost it, unless an attempt before was heard.
-                    if is_conflict(error) and not await self._has_landed(commit):
+                    has_landed = await self._has_landed(commit)
+                    if has_landed:
+                        break
+                    if has_landed is not None:
                         commit.in_doubt = None
-                        return None
-                    if not is_conflict(error):
-                        commit.in_doubt = None
+                        if is_conflict(error):
+                            return None
                         await abort(written.session)
                         raise
-                    break
                 if pause >= seconds_left():
                     raise self._make_unknown_error(error) from strip_frames(error)
                 await asyncio.sleep(pause)
@@ -300,14 +303,24 @@ class MongoCommitter:
         return written.states
 
     async def _settle(self, commit: Commit) -> Sequence[State] | None:
-        return await self._finish(commit)
+        written: _Written | None = commit.in_doubt
+        if written is None:
+            return None
+        states = await self._finish(commit)
+        if not commit.claims:
+            await written.session.end_session()
+        return states
 
-    async def _has_landed(self, commit: Commit) -> bool:
-        """Return whether a commit is applied, by its id where the majority has it."""
-        if commit.claims:
-            return await self._leases.has_commit(commit.claims[0], commit.id)
-        durable = self._commits.with_options(read_concern=_MAJORITY)
-        return await durable.find_one({"_id": commit.id}) is not None
+    async def _has_landed(self, commit: Commit) -> bool | None:
+        """Return whether a commit is applied, by its id where the majority has it; ``None`` without an answer."""
+        try:
+            if commit.claims:
+                return await self._leases.has_commit(commit.claims[0], commit.id)
+            durable = self._commits.with_options(read_concern=_MAJORITY)
+            return await durable.find_one({"_id": commit.id}) is not None
+        except DRIVER_ERRORS as error:
+            log().debug("the outcome of a commit is not known yet", error=type(error).__name__)
+            return None
 
     def _make_unknown_error(self, error: Exception) -> CommitUnknownError:
         unknown = CommitUnknownError(

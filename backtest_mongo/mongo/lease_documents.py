@@ -18,7 +18,9 @@ seconds. So its successor ends the session that it has noted, which it may if bo
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,6 +32,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.operation import seconds_left
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC
@@ -44,6 +47,8 @@ __all__ = ["LeaseDocuments", "make_fenced_error"]
 _COLLECTION: Final = "leases"
 _MAJORITY: Final = ReadConcern("majority")
 _DUPLICATE_KEY: Final = 11000
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.25
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,12 +76,18 @@ class LeaseDocuments:
             {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
         )
         session = claim.handle if claim.handle is not None else await open_session(self._hub)
-        try:
-            await self._take(claim, ids, session)
-        except OperationFailure as error:
-            if is_conflict(error):  # somebody else takes or renews them just now
-                raise await self._make_held_error(claim, ids) from None
-            raise
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._take(claim, ids, session)
+            except OperationFailure as error:
+                # Another one takes, renews or gives back the same leases just now.
+                if not is_conflict(error) or pause >= seconds_left():
+                    raise
+            else:
+                break
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
+            pause = min(2 * pause, _LONGEST_PAUSE)
         claim.handle = session
 
     async def _make_documents(self, claim: Claim, ids: Sequence[str]) -> None:
@@ -100,14 +111,12 @@ class LeaseDocuments:
     async def _end_sessions(self, query: Document) -> None:
         """End the sessions of the owners of leases."""
         found: list[Document] = await self._documents.find(query, {"session": 1}).to_list(None)
-        sessions = {bytes(row["session"].bytes): row["session"] for row in found if row.get("session") is not None}
+        sessions = {row["session"] for row in found if row.get("session") is not None}
         if not sessions:
             return
         try:
             # Commands don't take the database's representation of UUIDs.
-            await self._hub.database.command(
-                "killSessions", [{"id": Binary.from_uuid(one)} for one in sessions.values()]
-            )
+            await self._hub.database.command("killSessions", [{"id": Binary.from_uuid(one)} for one in sessions])
         except OperationFailure as error:
             # Its transaction, if there is one, ends by itself.
             log().warning("the session of a lease's last owner could not be ended", code=error.code)

@@ -14,7 +14,7 @@ from backtest_mongo.errors import LeaseLostError
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
-from backtest_mongo.sqlite.removal import remove_row
+from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document
 
@@ -54,10 +54,10 @@ class SQLiteCommitter:
     def _prepare(self, commit: Commit) -> Callable[[Connection], Sequence[State]]:
         """Encode the rows, outside of the transaction."""
         at = now()
-        states = [(*encode_row(row.spec, row.fields), at) for row in commit.rows]
+        states = [UNKNOWN_ROW if _is_mark(row) else (*encode_row(row.spec, row.fields), at) for row in commit.rows]
         return partial(self._apply, commit, states, at)
 
-    def _apply(self, commit: Commit, states: Sequence[Row], at: int, connection: Connection) -> Sequence[State]:
+    def _apply(self, commit: Commit, states: Sequence[State], at: int, connection: Connection) -> Sequence[State]:
         for claim in commit.claims:
             lease_rows.fence(connection, claim, commit.id, at)
         inserts: dict[str, tuple[RowTable, list[Row]]] = {}
@@ -66,17 +66,14 @@ class SQLiteCommitter:
             if table.name not in connection.tables:
                 table.make(connection)
                 connection.tables.add(table.name)
-            self._check_row(commit, row, table, connection)
-            if row.is_removal and row.known is UNKNOWN_ROW:
-                remove_row(row.spec, table, row.key, at, self._database.path, connection)
+            if _is_mark(row):
+                mark_removed(connection, table, row.spec, row.key, at, self._database.path)
                 continue
+            self._check_row(commit, row, table, connection)
             inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1]))
         for table, rows in inserts.values():
             connection.executemany(table.upsert, rows)
-        return [
-            UNKNOWN_ROW if row.is_removal and row.known is UNKNOWN_ROW else state
-            for row, state in zip(commit.rows, states, strict=True)
-        ]
+        return states
 
     def _check_row(self, commit: Commit, row: RowWrite, table: RowTable, connection: Connection) -> None:
         """Compare a row with what is known or expected of it.
@@ -136,6 +133,11 @@ class SQLiteCommitter:
             return await self._database.write(prepare)
         except DRIVER_ERRORS as error:
             raise_translated(error, doing, self._database.path, spec.name if spec is not None else None)
+
+
+def _is_mark(row: RowWrite) -> bool:
+    """Return whether a row is only marked as removed, whatever payload it has by then."""
+    return row.is_removal and row.known is UNKNOWN_ROW
 
 
 def _find_state(table: RowTable, connection: Connection, key: Key) -> Row | None:

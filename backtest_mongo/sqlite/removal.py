@@ -1,4 +1,4 @@
-"""How a row is marked as removed."""
+"""How a row is marked as removed, alone or with other rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.sqlite.layout import RowTable
 from backtest_mongo.sqlite.row_codec import decode_row
 
-__all__ = ["remove_row"]
+__all__ = ["mark_removed"]
 
 
-def remove_row(spec: SlotSpec, table: RowTable, key: Key, at: int, path: str, connection: sqlite3.Connection) -> None:
-    """Mark a row as removed within a transaction, and its payload if that is an object."""
+def mark_removed(connection: sqlite3.Connection, table: RowTable, spec: SlotSpec, key: Key, at: int, path: str) -> None:
+    """Mark a row as removed, with the payload that it has by now, if there is one that is not.
+
+    Raises:
+        StoreError: it holds no JSON.
+    """
     row = connection.execute(table.find_removable, key).fetchone()
     if row is None:
         return

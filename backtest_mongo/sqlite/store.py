@@ -16,7 +16,7 @@ from backtest_mongo.sqlite.committer import SQLiteCommitter
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
-from backtest_mongo.sqlite.removal import remove_row
+from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document, Version
 
@@ -246,4 +246,4 @@ class SQLiteStore(SQLiteRows):
         return None
 
     def _remove(self, key: Key, connection: Connection) -> None:
-        remove_row(self._spec, self._table, key, now(), self._database.path, connection)
+        mark_removed(connection, self._table, self._spec, key, now(), self._database.path)
