@@ -40,6 +40,7 @@ from backtest_mongo.adapters.sqlite import bind_to_sqlite
 from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import CASES, Bench, Case, open_plain
 from benchmarks.fast_code import make_loop_factory, measure_codes, measure_foundations
+from benchmarks.node_month import measure_node_month
 from benchmarks.others import open_others
 from benchmarks.profiles import profile
 from benchmarks.scale import draw, measure_scale
@@ -355,8 +356,13 @@ def run_transactions(arguments: argparse.Namespace) -> None:
     console.print("[dim]transactions, SQLite: a month of bars[/]", highlight=False)
     with tempfile.TemporaryDirectory(prefix="backtest-mongo-bench-") as name:
         month = asyncio.run(measure_sqlite_month(bars, Path(name) / "backtest.db"))
-    figures = {"machine": describe_machine(arguments.rounds), "drivers": found, "sqlite": month}
+    console.print("[dim]transactions: a month of bars as the Node package runs them[/]", highlight=False)
+    with embedded.Servers() as servers:
+        node = measure_node_month(servers.config, bars)
+    figures = {"machine": describe_machine(arguments.rounds), "drivers": found, "sqlite": month, "node": node}
     (arguments.out / "transactions.json").write_text(json.dumps(figures, indent=1))
+    if node is not None:
+        print(f"Node, {bars:,} bars: {node:.1f} s")
     print(f"SQLite, {bars:,} bars: {month['many']:.1f} s, committed alone {month['alone']:.1f} s")
     for one in found:
         for row in one["rows"]:
