@@ -160,7 +160,7 @@ class SignalAdapter(DocumentAdapter):
     @overload
     async def read_signal_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_signal_data(
         self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -260,7 +260,7 @@ class ScheduleAdapter(DocumentAdapter):
     @overload
     async def read_schedule_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_schedule_data(
         self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -360,7 +360,7 @@ class StrategyAdapter(DocumentAdapter):
     @overload
     async def read_strategy_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_strategy_data(
         self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -735,8 +735,8 @@ class StorageAdapter(CollectionAdapter):
     async def write_storage_data(self, signals: Rows) -> None:
         """Store each of ``signals`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             signals: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -789,8 +789,8 @@ class NotificationAdapter(CollectionAdapter):
     async def write_notification_data(self, notifications: Rows) -> None:
         """Store each of ``notifications`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             notifications: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -840,8 +840,8 @@ class LogAdapter(CollectionAdapter):
     async def write_log_data(self, entries: Rows) -> None:
         """Store each of ``entries`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             entries: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -900,7 +900,7 @@ class MeasureAdapter(BucketAdapter):
     @overload
     async def read_measure_data(
         self, key: str, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_measure_data(
         self,
         data: Payload,
@@ -1006,7 +1006,7 @@ class IntervalAdapter(BucketAdapter):
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_interval_data(
         self,
         data: Payload,
@@ -1118,7 +1118,7 @@ class MemoryAdapter(BucketAdapter):
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_memory_data(
         self,
         data: Payload,
@@ -1247,7 +1247,7 @@ class RecentAdapter(DocumentAdapter):
     @overload
     async def read_recent_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_recent_data(
         self, row: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -1358,7 +1358,7 @@ class StateAdapter(DocumentAdapter):
     @overload
     async def read_state_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_state_data(
         self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -1471,7 +1471,7 @@ class DictionaryAdapter(DocumentAdapter):
     @overload
     async def read_dictionary_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_dictionary_data(
         self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -1589,7 +1589,7 @@ class SessionAdapter(DocumentAdapter):
     @overload
     async def read_session_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> dict[str, Any] | None | Versioned[dict[str, Any] | None]: ...
     async def write_session_data(
         self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
