@@ -14,6 +14,7 @@ from backtest_mongo.errors import LeaseLostError
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
+from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document
 
@@ -53,18 +54,21 @@ class SQLiteCommitter:
     def _prepare(self, commit: Commit) -> Callable[[Connection], Sequence[State]]:
         """Encode the rows, outside of the transaction."""
         at = now()
-        states = [(*encode_row(row.spec, row.fields), at) for row in commit.rows]
+        states = [UNKNOWN_ROW if _is_mark(row) else (*encode_row(row.spec, row.fields), at) for row in commit.rows]
         return partial(self._apply, commit, states, at)
 
-    def _apply(self, commit: Commit, states: Sequence[Row], at: int, connection: Connection) -> Sequence[State]:
-        for claim, touched in commit.claims:
-            lease_rows.fence(connection, claim, touched, commit.id, at)
+    def _apply(self, commit: Commit, states: Sequence[State], at: int, connection: Connection) -> Sequence[State]:
+        for claim in commit.claims:
+            lease_rows.fence(connection, claim, commit.id, at)
         inserts: dict[str, tuple[RowTable, list[Row]]] = {}
         for row, state in zip(commit.rows, states, strict=True):
             table = make_row_table(row.spec)
             if table.name not in connection.tables:
                 table.make(connection)
                 connection.tables.add(table.name)
+            if _is_mark(row):
+                mark_removed(connection, table, row.spec, row.key, at, self._database.path)
+                continue
             self._check_row(commit, row, table, connection)
             inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1]))
         for table, rows in inserts.values():
@@ -131,6 +135,11 @@ class SQLiteCommitter:
             raise_translated(error, doing, self._database.path, spec.name if spec is not None else None)
 
 
+def _is_mark(row: RowWrite) -> bool:
+    """Return whether a row is only marked as removed, whatever payload it has by then."""
+    return row.is_removal and row.known is UNKNOWN_ROW
+
+
 def _find_state(table: RowTable, connection: Connection, key: Key) -> Row | None:
     row: Row | None = connection.execute(table.find_written, key).fetchone()
     return row
@@ -145,7 +154,7 @@ def _make_foreign_error(commit: Commit, row: RowWrite) -> LeaseLostError:
         hint="nothing of the transaction is stored; leave the block, and take the lease again",
     )
     context = row.key[: len(row.spec.context)]
-    for claim, _ in commit.claims:
+    for claim in commit.claims:
         if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
             lost.owner = claim.owner
     return lost

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from backtest_mongo.core.commits import Committer
-from backtest_mongo.core.extended_json import to_json
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -17,6 +16,7 @@ from backtest_mongo.sqlite.committer import SQLiteCommitter
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
+from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document, Version
 
@@ -246,10 +246,4 @@ class SQLiteStore(SQLiteRows):
         return None
 
     def _remove(self, key: Key, connection: Connection) -> None:
-        row = connection.execute(self._table.find_removable, key).fetchone()
-        if row is None:
-            return
-        payload = self._decode(key, (row[0], None, False))[self._spec.field]
-        if isinstance(payload, dict):
-            payload["removed"] = True
-        connection.execute(self._table.mark_removed, (to_json(payload), now(), *key))
+        mark_removed(connection, self._table, self._spec, key, now(), self._database.path)

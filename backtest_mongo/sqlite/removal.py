@@ -1,0 +1,27 @@
+"""How a row is marked as removed, alone or with other rows."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from backtest_mongo.core.extended_json import to_json
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.sqlite.layout import RowTable
+from backtest_mongo.sqlite.row_codec import decode_row
+
+__all__ = ["mark_removed"]
+
+
+def mark_removed(connection: sqlite3.Connection, table: RowTable, spec: SlotSpec, key: Key, at: int, path: str) -> None:
+    """Mark a row as removed, with the payload that it has by now, if there is one that is not.
+
+    Raises:
+        StoreError: it holds no JSON.
+    """
+    row = connection.execute(table.find_removable, key).fetchone()
+    if row is None:
+        return
+    payload = decode_row(spec, key, (row[0], None, False), path)[spec.field]
+    if isinstance(payload, dict):
+        payload["removed"] = True
+    connection.execute(table.mark_removed, (to_json(payload), at, *key))
