@@ -16,6 +16,7 @@ from typing import Any, Final
 from benchmarks.candle_page import section
 from benchmarks.cases import CASES
 from benchmarks.fast_code_page import make_page
+from benchmarks.transactions import MANY
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 _DRIVERS: Final = {"motor": "Motor", "pymongo": "PyMongo"}
@@ -79,6 +80,7 @@ SQLite's time as a multiple of theirs.
 A lone read is answered on the event loop, without a thread. Writes that wait share a transaction, and so an `fsync`.
 Candles are stored in blocks of up to 512.
 
+{transactions}
 ## Cost by size
 
 ![Cost of an operation by the rows stored, by the contexts in use and by the tasks at once](scale.png)
@@ -225,6 +227,70 @@ def _serverless(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(["", "SQLite", "files", "MongoDB", "bare SQLite", "bare SQLite's way"], lines)
 
 
+_TRANSACTIONS: Final = """\
+## Transactions and leases
+
+[Exactly once](exactly-once.md) explains them. A bar is that of a strategy which reads ten values and writes four, of
+500 bytes each; the plain client makes the same calls one after another. This library's time as a multiple of the other
+side's, call by call in turn:
+
+{ratios}
+
+Under a lease reads are answered from memory, and a commit sends one command to fence itself, one for each collection,
+and one to commit. `commit_every={many}` acknowledges a transaction in memory and sends {many} in one commit, of each
+row the last value alone: a process that is killed loses the last of them and never a part of one.
+
+A month of {bars:,} such bars, one a minute:
+
+{month}
+
+{node}
+"""
+
+
+def _transactions(figures: Mapping[str, Any]) -> str:
+    drivers = figures["drivers"]
+    names = {
+        ("a commit of four writes", "plain"): "four writes committed under a lease, against four upserts in turn",
+        ("a commit of four writes", "at once"): "the same against four upserts at once",
+        ("a commit of four writes", "no lease"): "the same against a transaction without a lease",
+        ("a bar", "plain"): "a bar, each committed alone",
+        (f"a bar, {MANY} a commit", "plain"): f"a bar, {MANY} in a commit",
+        ("a read from memory", "plain"): "a read from memory, against `copy.deepcopy` of its payload",
+    }
+    lines = []
+    for (name, side), text in names.items():
+        cells = []
+        for driver in drivers:
+            (row,) = [row for row in driver["rows"] if row["name"] == name]
+            ratio = row["ratios"][side]
+            cells.append(f"**{ratio:.2f}**" if ratio >= 0.1 else f"**{ratio:.3f}**, {1 / ratio:.0f} times as fast")
+        lines.append([text, *cells])
+    heads = ["", *(_DRIVERS[driver["driver"]] for driver in drivers)]
+    months = [(_DRIVERS[driver["driver"]], driver["month"]) for driver in drivers] + [("SQLite", figures["sqlite"])]
+    seconds = [
+        [name, *(f"{month[part]:,.0f} s" if part in month else "" for part in ("many", "alone", "plain"))]
+        for name, month in months
+    ]
+    return _TRANSACTIONS.format(
+        ratios=_table(heads, lines),
+        many=MANY,
+        bars=drivers[0]["month"]["bars"],
+        node=fill(_tell_node(figures["node"]), 120),
+        month=_table(["", f"{MANY} in a commit", "each committed alone", "a plain client"], seconds),
+    )
+
+
+def _tell_node(seconds: float | None) -> str:
+    author = "the author of the Node package says that a month takes 30 minutes with it"
+    if seconds is None:
+        return f"{author[0].upper()}{author[1:]}."
+    return (
+        f"The commands of the Node package, sent by Node with the libraries that it uses, take {seconds:,.0f} s "
+        f"(a tenth of the bars was run); {author}, engine included."
+    )
+
+
 def _scale(figures: Mapping[str, Any]) -> str:
     def lines(part: str) -> list[list[str]]:
         rows = []
@@ -270,6 +336,7 @@ def main(results: Path) -> None:
         starts=_starts(first["starts"]),
         others=_others(first["rows"]),
         serverless=_serverless(json.loads((results / "serverless.json").read_text())["rows"]),
+        transactions=_transactions(json.loads((results / "transactions.json").read_text())),
         scale=_scale(growth["scale"]),
         bytes=memory["bytes"],
         contexts=memory["contexts"],

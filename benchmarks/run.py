@@ -24,6 +24,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -35,14 +36,17 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from backtest_mongo import close, embedded, setup
+from backtest_mongo.adapters.sqlite import bind_to_sqlite
 from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import CASES, Bench, Case, open_plain
 from benchmarks.fast_code import make_loop_factory, measure_codes, measure_foundations
+from benchmarks.node_month import measure_node_month
 from benchmarks.others import open_others
 from benchmarks.profiles import profile
 from benchmarks.scale import draw, measure_scale
 from benchmarks.serverless import measure_serverless
 from benchmarks.timing import Times, interleave
+from benchmarks.transactions import MONTH, measure_month, measure_transactions
 
 #: Rounds by default, and with ``--quick``.
 ROUNDS: Final = 5
@@ -244,6 +248,7 @@ def main() -> None:
     if not (arguments.candles or arguments.operations or arguments.only):
         run_growth(arguments)
         run_serverless(arguments)
+        run_transactions(arguments)
     if not (arguments.quick or arguments.operations or arguments.only):
         run_candles(arguments)
 
@@ -317,6 +322,58 @@ def run_serverless(arguments: argparse.Namespace) -> None:
         ratios = [f"{ratio:.2f} of {side}" for side, ratio in row["ratios"].items() if side != "sqlite"]
         print(f"{row['name']}: {row['sides']['sqlite']['median_us']:,.1f} µs, {', '.join(ratios)}")
         print_goals(row["goals"], row["name"])
+
+
+async def measure_sqlite_month(bars: int, path: Path) -> dict[str, Any]:
+    """Return the seconds of a month of bars in a fresh file."""
+    try:
+        return await measure_month(bars, bind=bind_to_sqlite(path))
+    finally:
+        await close()
+
+
+def run_transactions(arguments: argparse.Namespace) -> None:
+    """Measure transactions and leases with both drivers, and print the ratios."""
+    console = Console(stderr=True)
+
+    async def measure_all(servers: embedded.Servers, driver: str) -> dict[str, Any]:
+        def say(what: str) -> None:
+            console.print(f"[dim]transactions, {driver}: {what}[/]", highlight=False)
+
+        uri = f"{servers.config['CC_MONGO_CONNECTION_STRING']}&w=majority"
+        async with setup(configure(servers), CC_MONGO_DRIVER=driver):
+            own = current_hub().database
+            async with open_plain(driver, uri, own.name) as plain:
+                rows = await measure_transactions(plain, arguments.rounds, say)
+                say("a month of bars")
+                return {"driver": driver, "rows": rows, "month": await measure_month(bars, plain)}
+
+    bars = MONTH // 100 if arguments.quick else MONTH
+    found = []
+    for driver in DRIVERS:
+        with embedded.Servers() as servers:
+            found.append(asyncio.run(measure_all(servers, driver)))
+    console.print("[dim]transactions, SQLite: a month of bars[/]", highlight=False)
+    with tempfile.TemporaryDirectory(prefix="backtest-mongo-bench-") as name:
+        month = asyncio.run(measure_sqlite_month(bars, Path(name) / "backtest.db"))
+    console.print("[dim]transactions: a month of bars as the Node package runs them[/]", highlight=False)
+    with embedded.Servers() as servers:
+        node = measure_node_month(servers.config, bars)
+    figures = {"machine": describe_machine(arguments.rounds), "drivers": found, "sqlite": month, "node": node}
+    (arguments.out / "transactions.json").write_text(json.dumps(figures, indent=1))
+    if node is not None:
+        print(f"Node, {bars:,} bars: {node:.1f} s")
+    print(f"SQLite, {bars:,} bars: {month['many']:.1f} s, committed alone {month['alone']:.1f} s")
+    for one in found:
+        for row in one["rows"]:
+            ratios = [f"{ratio:.3f} of {side}" for side, ratio in row["ratios"].items() if side != "ours"]
+            print(f"{one['driver']}, {row['name']}: {row['sides']['ours']['median_us']:,.1f} µs, {', '.join(ratios)}")
+            print_goals(row["goals"], row["name"])
+        month = one["month"]
+        print(
+            f"{one['driver']}, {month['bars']:,} bars: {month['many']:.1f} s, committed alone {month['alone']:.1f} s, "
+            f"plain {month['plain']:.1f} s"
+        )
 
 
 def run_candles(arguments: argparse.Namespace) -> None:

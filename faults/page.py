@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from faults.scenarios.orders import MEASURED
 from faults.scenarios.redis import GOALS
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
@@ -64,6 +65,16 @@ more. The lock is that of writers, for which reads don't wait.
 A full disk is in `tests/sqlite/test_full_disk.py`: writes that have no space raise a `StoreError`, what was
 acknowledged stays, and writing goes on once there is space.
 
+## Orders
+
+[orders_once.py](../examples/orders_once.py) trades on an exchange that is a local process. Two orders in five lose
+their connection, before or after the exchange has executed them. The exchange's book is compared with what the strategy
+orders if nothing happens to it: an order is **missing** if it is not in the book, and was **executed twice** if the
+same bar ordered it again, under whatever id. [Exactly once](exactly-once.md) says how it works, and what is left to the
+exchange.
+
+{orders}
+
 {problems}
 """
 
@@ -98,6 +109,18 @@ REDIS_COLUMNS: Final = (
 SQLITE_COLUMNS: Final = tuple(
     ("file", name) if name == "servers" else (title, name) for title, name in MONGO_COLUMNS if name != "replaced"
 )
+ORDER_COLUMNS: Final = (
+    ("fault", "fault"),
+    ("method", "how"),
+    ("storage", "servers"),
+    ("kills", "faults"),
+    *((name, name) for name in MEASURED),
+    ("bars", "operations"),
+    ("orders", "acknowledged"),
+    ("missing", "lost"),
+    ("executed twice", "wrong"),
+    ("command", "command"),
+)
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...]) -> str:
@@ -114,7 +137,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
             return ""
         text = f"{value:.0f}" if GOALS[name] >= 10 else f"{value:.2f}"
         return text if value <= GOALS[name] else f"**{text}**"
-    value = row[name]
+    value = int(row["measured"].get(name, 0)) if name in MEASURED else row[name]
     if name == "command":
         return f"`{value}`"
     if name == "bound" and value is None:
@@ -143,12 +166,15 @@ def machine(figures: dict[str, Any]) -> str:
 def page(figures: dict[str, Any]) -> str:
     of_redis = [row for row in figures["rows"] if row["name"].startswith("redis-")]
     of_sqlite = [row for row in figures["rows"] if row["name"].startswith("sqlite-")]
-    of_mongo = [row for row in figures["rows"] if row not in of_redis and row not in of_sqlite]
+    of_orders = [row for row in figures["rows"] if row["name"].startswith("orders-")]
+    elsewhere = [*of_redis, *of_sqlite, *of_orders]
+    of_mongo = [row for row in figures["rows"] if row not in elsewhere]
     text = TEXT.format(
         machine=machine(figures),
         mongo=table(of_mongo, MONGO_COLUMNS),
         redis=table(of_redis, REDIS_COLUMNS),
         sqlite=table(of_sqlite, SQLITE_COLUMNS),
+        orders=table(of_orders, ORDER_COLUMNS),
         problems=problems(figures["rows"]),
     )
     return text.rstrip() + "\n"

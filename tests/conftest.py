@@ -35,9 +35,9 @@ from backtest_mongo.connection import operation
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core import log
 from backtest_mongo.core.config import Config, MaskedDict, MongoURI, reset_config
-from backtest_mongo.core.extended_json import from_json
+from backtest_mongo.core.extended_json import from_json, to_json
 from backtest_mongo.files.layout import get_engine_fields
-from backtest_mongo.files.text import from_text
+from backtest_mongo.files.text import from_text, to_text
 from backtest_mongo.series import blocks
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.sqlite.database import get_database
@@ -64,6 +64,7 @@ SERVERLESS = (FILES, SQLITE)
 SERVERLESS_TOO = {
     "tests.contract.test_contract": SERVERLESS,
     "tests.contract.test_candles": SERVERLESS,
+    "tests.contract.test_versions": SERVERLESS,
     "tests.contract.test_watch": (SQLITE,),
     "tests.commit.test_transactions": (SQLITE,),
     "tests.commit.test_leases": (SQLITE,),
@@ -214,6 +215,11 @@ class Deployment:
         """Delete rows as another program does."""
         await (await self.collection(spec)).delete_many(query)
 
+    async def replace_payload(self, spec: SlotSpec, payload: Any) -> None:
+        """Replace the payload of the only row as another program does that writes within the same millisecond."""
+        done = await (await self.collection(spec)).update_many({}, {"$set": {spec.field: payload}})
+        assert done.modified_count == 1
+
     async def read_clock(self) -> float:
         """Return the time by which changes are dated, in milliseconds since the epoch."""
         status = await (await backtest_mongo.get_mongo()).admin.command("hello")
@@ -267,6 +273,12 @@ class FileDeployment(Deployment):
     async def cached(self, redis_key: str) -> str | None:
         raise NotImplementedError
 
+    async def replace_payload(self, spec: SlotSpec, payload: Any) -> None:
+        (path,) = self.root.rglob("*.json")
+        status = path.stat()
+        path.write_bytes(to_text(payload, get_engine_fields(spec)))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
     async def forget(self) -> None:
         self.use()
 
@@ -311,6 +323,11 @@ class SQLiteDeployment(Deployment):
         where = " AND ".join(f"{name}=?" for name in query) or "1"
         with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(f'DELETE FROM "{spec.collection}" WHERE {where}', tuple(query.values()))
+
+    async def replace_payload(self, spec: SlotSpec, payload: Any) -> None:
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            done = connection.execute(f'UPDATE "{spec.collection}" SET "{spec.field}"=?', (to_json(payload),))
+            assert done.rowcount == 1
 
     async def read_clock(self) -> float:
         return time.time() * 1000

@@ -42,8 +42,8 @@ document. [slots.py](../backtest_mongo/core/slots.py) is the table that the adap
 is generated from it.
 
 Each slot has its own collection, with a unique index on the key. `when` is the simulation time in milliseconds since
-the epoch: a read with a time returns nothing that was stored for a later one. Methods that read or write one row also
-take the arguments of [compare and set](adapters.md#compare-and-set). Every document has `createDate` and
+the epoch: a read with a time returns nothing that was stored for a later one. Reads and writes of one row also take the
+arguments of [compare and set](adapters.md#compare-and-set). Every document has `createDate` and
 `updatedDate` (dates, UTC), and `__v`, which mongoose expects. A Redis key holds the document's `_id` as 24 hex digits;
 `{backtest|live}` is the word for the flag `backtest`. With `persist.use_files("dump")`
 a row is a file that holds the payload; a bracketed part of its path is omitted if its field is empty. In SQLite the

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -78,13 +79,9 @@ def _format_method(name: str, method: Any, *, decorator: str = "") -> str:
     lines = []
     for signature in _list_overloads(inspect.signature(method)):
         formatted = _format_signature(signature, "cls" if decorator == "@classmethod" else "self")
+        lines += ["@overload"] if VERSION_FLAG in signature.parameters else []
         lines += [decorator] if decorator else []
-        if VERSION_FLAG not in signature.parameters:
-            lines += [f"{keyword} {name}{formatted}:", docstring]
-        elif signature.parameters[VERSION_FLAG].default is False:
-            lines += ["@overload", f"{keyword} {name}{formatted}:", docstring]
-        else:
-            lines += ["@overload", f"{keyword} {name}{formatted}: ..."]
+        lines += [f"{keyword} {name}{formatted}:", docstring]
     return textwrap.indent("\n".join(lines), "    ")
 
 
@@ -94,11 +91,13 @@ def _list_overloads(signature: inspect.Signature) -> list[inspect.Signature]:
     if flag is None:
         return [signature]
     both = signature.return_annotation
-    plain, versioned = both.split(" | Versioned[")
+    found = re.fullmatch(r"(Versioned\[(.+)\]) \| \2", both)
+    assert found is not None, both
+    versioned, plain = found.groups()
     overloads = []
     for annotation, default, returned in (
         ("Literal[False]", False, plain),
-        ("Literal[True]", flag.empty, f"Versioned[{versioned}"),
+        ("Literal[True]", flag.empty, versioned),
         ("bool", flag.empty, both),
     ):
         parameters = signature.parameters | {VERSION_FLAG: flag.replace(annotation=annotation, default=default)}

@@ -156,11 +156,35 @@ class SignalAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @overload
-    async def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    async def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
-    async def read_signal_data(
-        self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    async def read_signal_data(self, *, with_version: bool) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_signal_data(
         self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -256,11 +280,37 @@ class ScheduleAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @overload
-    async def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    async def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_schedule_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_schedule_data(
         self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -356,11 +406,37 @@ class StrategyAdapter(DocumentAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @overload
-    async def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    async def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_strategy_data(
         self, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_strategy_data(
         self, row: Payload | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -461,11 +537,43 @@ class RiskAdapter(DocumentAdapter):
     @overload
     async def read_position_data(
         self, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[list[Any]]: ...
+    ) -> Versioned[list[Any]]:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or an empty list if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_position_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> list[Any] | Versioned[list[Any]]: ...
+    ) -> Versioned[list[Any]] | list[Any]:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or an empty list if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_position_data(
         self,
         positions: Sequence[Any],
@@ -579,11 +687,45 @@ class PartialAdapter(EntryAdapter):
     @overload
     async def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any]]: ...
+    ) -> Versioned[dict[str, Any]]:
+        """Return what is stored for ``signal_id``.
+
+        Args:
+            signal_id: the entry's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or an empty dict if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``signal_id`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any]]: ...
+    ) -> Versioned[dict[str, Any]] | dict[str, Any]:
+        """Return what is stored for ``signal_id``.
+
+        Args:
+            signal_id: the entry's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or an empty dict if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``signal_id`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_partial_data(
         self,
         data: Payload,
@@ -664,11 +806,45 @@ class BreakevenAdapter(EntryAdapter):
     @overload
     async def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any]]: ...
+    ) -> Versioned[dict[str, Any]]:
+        """Return what is stored for ``signal_id``.
+
+        Args:
+            signal_id: the entry's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or an empty dict if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``signal_id`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any]]: ...
+    ) -> Versioned[dict[str, Any]] | dict[str, Any]:
+        """Return what is stored for ``signal_id``.
+
+        Args:
+            signal_id: the entry's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or an empty dict if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``signal_id`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_breakeven_data(
         self,
         data: Payload,
@@ -896,11 +1072,41 @@ class MeasureAdapter(BucketAdapter):
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
     @overload
-    async def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]: ...
+    async def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for ``key``.
+
+        Args:
+            key: the row's key.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``key`` can't be a key.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_measure_data(
         self, key: str, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for ``key``.
+
+        Args:
+            key: the row's key.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``key`` can't be a key.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_measure_data(
         self,
         data: Payload,
@@ -1002,11 +1208,45 @@ class IntervalAdapter(BucketAdapter):
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any] | None]: ...
+    ) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for ``key``.
+
+        Args:
+            key: the row's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``key`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for ``key``.
+
+        Args:
+            key: the row's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``key`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_interval_data(
         self,
         data: Payload,
@@ -1114,11 +1354,45 @@ class MemoryAdapter(BucketAdapter):
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any] | None]: ...
+    ) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for ``memory_id``.
+
+        Args:
+            memory_id: the row's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``memory_id`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for ``memory_id``.
+
+        Args:
+            memory_id: the row's key.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored or the row is removed.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``memory_id`` can't be a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_memory_data(
         self,
         data: Payload,
@@ -1243,11 +1517,43 @@ class RecentAdapter(DocumentAdapter):
     @overload
     async def read_recent_data(
         self, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any] | None]: ...
+    ) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_recent_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_recent_data(
         self, row: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -1354,11 +1660,43 @@ class StateAdapter(DocumentAdapter):
     @overload
     async def read_state_data(
         self, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any] | None]: ...
+    ) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_state_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_state_data(
         self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -1467,11 +1805,43 @@ class DictionaryAdapter(DocumentAdapter):
     @overload
     async def read_dictionary_data(
         self, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any] | None]: ...
+    ) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_dictionary_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_dictionary_data(
         self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
@@ -1585,11 +1955,43 @@ class SessionAdapter(DocumentAdapter):
     @overload
     async def read_session_data(
         self, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[dict[str, Any] | None]: ...
+    ) -> Versioned[dict[str, Any] | None]:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     @overload
     async def read_session_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> dict[str, Any] | Versioned[dict[str, Any] | None] | None: ...
+    ) -> Versioned[dict[str, Any] | None] | dict[str, Any] | None:
+        """Return what is stored for this context.
+
+        Args:
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+            with_version: whether to return the version of the stored row as well, for ``expect`` of a later write.
+
+        Returns:
+            The payload that was written last, or ``None`` if nothing is stored.
+            With ``with_version`` a ``Versioned`` of it.
+
+        Raises:
+            InputError: ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
     async def write_session_data(
         self, data: Payload, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:

@@ -42,7 +42,7 @@ class {class_name}({base}):
 '''
 
 _DOCUMENT: Final = '''
-    async def read_{noun}_data(self{as_of}{version_flag}) -> {stored}{or_versioned}:
+    async def read_{noun}_data(self{as_of}{version_flag}) -> {versioned_or}{stored}:
         """Return what is stored for this context.
 
         Args:
@@ -105,7 +105,7 @@ _DOCUMENT: Final = '''
 '''
 
 _ENTRY: Final = '''
-    async def read_{noun}_data(self, {argument}: str{as_of}{version_flag}) -> {stored}{or_versioned}:
+    async def read_{noun}_data(self, {argument}: str{as_of}{version_flag}) -> {versioned_or}{stored}:
         """Return what is stored for ``{argument}``.
 
         Args:
@@ -186,7 +186,7 @@ _COLLECTION: Final = '''
 '''
 
 _BUCKET: Final = '''
-    async def read_{noun}_data(self, {argument}: str{as_of}{version_flag}) -> {stored}{or_versioned}:
+    async def read_{noun}_data(self, {argument}: str{as_of}{version_flag}) -> {versioned_or}{stored}:
         """Return what is stored for ``{argument}``.
 
         Args:
@@ -475,7 +475,7 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         when="when" if has_time else "",
         # A contract has neither versions nor conditions.
         version_flag=", *, with_version: bool = False" if conditional else "",
-        or_versioned=f" | Versioned[{stored}]" if conditional else "",
+        versioned_or=f"Versioned[{stored}] | " if conditional else "",
         about_version_flag=_VERSION_FLAG if conditional else "",
         as_versioned=".\n            With ``with_version`` a ``Versioned`` of it" if conditional else "",
         read_arguments=", ".join(["when"] * has_time + ["with_version=with_version"] * conditional),

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.commits import Commit, Committer
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
@@ -206,7 +206,26 @@ async def _carry_out_each(spans: Sequence[OperationSpan], work: Awaitable[T]) ->
 def observe_store(store: Store, hub: Hub, spec: SlotSpec) -> Store:
     """Return a store that records each operation, or ``store`` itself if no telemetry is set up."""
     instruments = get_telemetry()
-    return store if instruments is None else _ObservedStore(cast("SeriesStore", store), hub, spec, instruments)
+    if instruments is None:
+        return store
+    hub.observe_commit = _make_commit_observer(hub, instruments)
+    return _ObservedStore(cast("SeriesStore", store), hub, spec, instruments)
+
+
+def _make_commit_observer(
+    hub: Hub, telemetry: Telemetry
+) -> Callable[[Commit, Callable[[], Awaitable[T]]], Awaitable[T]]:
+    from backtest_mongo.telemetry.spans import OperationSpan  # it needs OpenTelemetry, which is there
+
+    attributes = {"db.system.name": "mongodb", "db.namespace": hub.database.name, "db.operation.name": "commit"}
+
+    async def observe(commit: Commit, work: Callable[[], Awaitable[T]]) -> T:
+        """Carry out a commit within a span below the one of who waits for it."""
+        operation = commit.caller.run(OperationSpan, telemetry, hub, attributes)
+        with operation.mark_sent((operation,), len(commit.rows)):
+            return await _carry_out(operation, work, None)
+
+    return observe
 
 
 def _count_found(document: Document | None) -> int:

@@ -14,6 +14,7 @@ from backtest_mongo.commit.transaction import Transaction
 from backtest_mongo.core.commits import Committer, name_lease
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.telemetry.instruments import get_telemetry
 from backtest_mongo.types import When, to_millis
 
 __all__ = ["lease", "transaction"]
@@ -57,6 +58,7 @@ def transaction(*, when: When | None = None) -> Transaction:
     Raises:
         InputError: ``when`` is not a time.
     """
+    get_telemetry()  # SQLite's stores observe nothing, and their commits are counted all the same
     return Transaction(None if when is None else _to_millis(when), persist.check_transactions)
 
 
@@ -81,8 +83,9 @@ def lease(
     ``LeaseLostError``.
 
     With ``commit_every`` above 1 transactions are acknowledged in memory and committed in order, many in one: a process
-    that is killed loses the last of them, and never a part of one. A backtest computes them again; live trading should
-    leave it at 1.
+    that is killed loses the last of them, and never a part of one. Of a row that several of them write, the last value
+    alone is sent, so ``watch()`` does not see the others. A backtest computes lost bars again; live trading leaves it
+    at 1.
 
     Args:
         adapters: an adapter of each context, all in one database: MongoDB as a replica set or a sharded cluster, or
@@ -110,8 +113,9 @@ def lease(
             f"lease: commit_every must be 1 or more, not {commit_every}",
             hint="1 commits each transaction before its block ends, 64 is fast for a backtest",
         )
+    get_telemetry()  # as for a transaction
     return Lease(
-        adapters,
+        _find_members(adapters),
         _find_members,
         ttl=float(ttl),
         wait=float(wait),
@@ -122,11 +126,21 @@ def lease(
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A context to be leased."""
+    """A context to be leased, of which an event loop knows the database."""
 
-    spec: SlotSpec
-    context: Key
-    committer: Committer
+    adapter: Adapter
+
+    @property
+    def spec(self) -> SlotSpec:
+        return self.adapter.spec
+
+    @property
+    def context(self) -> Key:
+        return self.adapter._context
+
+    @property
+    def committer(self) -> Committer:
+        return self.adapter._base_store().committer
 
 
 def _find_members(adapters: Sequence[Any]) -> list[_Member]:
@@ -156,7 +170,7 @@ def _find_members(adapters: Sequence[Any]) -> list[_Member]:
         name = name_lease(adapter.spec, adapter._context)
         if name in members:
             raise InputError(f"lease: {name} is named twice", slot=adapter.spec.name)
-        members[name] = _Member(adapter.spec, adapter._context, adapter._base_store().committer)
+        members[name] = _Member(adapter)
     return list(members.values())
 
 

@@ -17,6 +17,7 @@ from backtest_mongo.cli.command_runner import exit_cleanly, print_error, print_o
 from backtest_mongo.cli.doctor.command import doctor
 from backtest_mongo.cli.dumps import export_dump, import_dump
 from backtest_mongo.cli.inspect_slot import inspect_slot
+from backtest_mongo.cli.leases import build_leases_app
 from backtest_mongo.cli.migrate import migrate_rows
 
 __all__ = ["build_app"]
@@ -36,6 +37,7 @@ def build_app() -> typer.Typer:
     for command in (serve, demo, doctor):
         add_command(app, command)
     add_command(app, inspect_slot, "inspect")
+    app.add_typer(build_leases_app(), name="leases")
     add_command(app, migrate_rows, "migrate")
     add_command(app, import_dump, "import-dump")
     add_command(app, export_dump, "export-dump")

@@ -13,7 +13,7 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.core.changes import Change
 
-__all__ = ["FoundRows", "RowFilter", "find_rows", "list_key_names"]
+__all__ = ["FoundRows", "RowFilter", "find_rows", "list_key_names", "parse_part"]
 
 #: Stands for any value of a part of the key.
 _ANY: Final = "-"
@@ -47,7 +47,7 @@ class RowFilter:
         for name, word in zip(names, words, strict=False):
             if word != _ANY:
                 field = str(spec.item) if name == spec.argument and spec.item else camel(name)
-                parts[field] = _parse_part(spec, name, word)
+                parts[field] = parse_part(spec, name, word)
         return cls(spec, parts)
 
     def matches(self, change: Change) -> bool:
@@ -60,7 +60,12 @@ class RowFilter:
         return all(values.get(name, wanted) == wanted for name, wanted in self.parts.items())
 
 
-def _parse_part(spec: SlotSpec, name: str, word: str) -> Any:
+def parse_part(spec: SlotSpec, name: str, word: str) -> Any:
+    """Return a part of a key that a command line names.
+
+    Raises:
+        InputError: it can't be one.
+    """
     if name == FLAG:
         if word.lower() not in _FLAGS:
             raise InputError(f"backtest must be backtest or live, not {word!r}", slot=spec.name)

@@ -11,18 +11,19 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import Context
 from typing import Final
 
+from backtest_mongo.commit.memory import Memory
 from backtest_mongo.commit.scope import Rows
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.counters import CommitCounts
 from backtest_mongo.core.specs import Key
-from backtest_mongo.errors import BacktestMongoError, LeaseLostError
+from backtest_mongo.errors import LeaseLostError
 
 __all__ = ["BarQueue"]
 
 #: Bytes of payloads that wait at most.
 _MOST_BYTES: Final = 8 << 20
 #: Transactions between two turns of the event loop, so that a commit goes on beside a caller who awaits nothing else.
-_BARS_PER_TURN: Final = 4
+_BARS_PER_TURN: Final = 2
 
 
 class BarQueue:
@@ -30,6 +31,7 @@ class BarQueue:
 
     Args:
         commit: commits rows; it is called by one task, one commit after another.
+        memory: where reads find them.
         every: how many transactions are committed together, if so many come in time.
         delay: seconds after which fewer are.
         counts: where what waits is counted.
@@ -38,11 +40,13 @@ class BarQueue:
     def __init__(
         self,
         commit: Callable[[list[RowWrite]], Awaitable[None]],
+        memory: Memory,
         every: int,
         delay: float,
         counts: CommitCounts,
     ) -> None:
         self._commit = commit
+        self._memory = memory
         self._every = every
         self._delay = delay
         self._counts = counts
@@ -54,17 +58,7 @@ class BarQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         #: Why the last commit failed, until somebody was told.
-        self._failure: BacktestMongoError | None = None
-
-    def get(self, slot: str, key: Key) -> RowWrite | None:
-        """Return what waits to be written of a row."""
-        for rows in (self._waiting, self._sending):
-            some = rows.get(slot)
-            if some is not None:
-                row = some.get(key)
-                if row is not None:
-                    return row
-        return None
+        self._failure: Exception | None = None
 
     def list_rows(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
         """Yield what waits to be written of a slot, what was written first first."""
@@ -99,6 +93,7 @@ class BarQueue:
                 row.is_removal = row.is_removal and before.is_removal
             self._bytes += row.size
             slot[row.key] = row
+            self._memory.put_waiting(row)
         if self._task is not None and not self._bars % _BARS_PER_TURN:
             await asyncio.sleep(0)
         if self._bars >= self._every or self._bytes >= _MOST_BYTES:
@@ -156,7 +151,7 @@ class BarQueue:
             await self._commit(rows)
         except LeaseLostError as error:
             self._failure = error
-        except BacktestMongoError as error:
+        except Exception as error:
             self._failure = error
             self._put_back(size)
         finally:

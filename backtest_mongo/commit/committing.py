@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.cancellation import shield
-from backtest_mongo.core.commits import UNKNOWN_ROW, Commit, Committer, RowWrite, name_lease
+from backtest_mongo.core.commits import UNKNOWN_ROW, Commit, Committer, RowWrite
 from backtest_mongo.core.counters import get_commit_counts
-from backtest_mongo.errors import CommitUnknownError, LeaseLostError
+from backtest_mongo.errors import CommitUnknownError, LeaseLostError, StoreUnavailableError
 
 __all__ = ["Doubt", "commit_rows", "send"]
 
@@ -36,12 +36,17 @@ class Doubt:
     def _close(self, states: Sequence[object] | None) -> None:
         self._is_settled = True
         self._was_applied = states is not None
+        if self._was_applied:
+            counts = get_commit_counts()
+            counts.commits += 1
+            counts.rows += len(self._commit.rows)
         for lease in self._leases:
             lease.doubt = None
         remember(self._leases, self._commit.rows, states)
 
     async def commit_again(self) -> None:
         """Find out what became of it, and commit it if it was not applied."""
+        self._commit.caller = copy_context()
         await run_in_turn(self._leases, self._commit_again)
 
     async def _commit_again(self) -> None:
@@ -51,11 +56,18 @@ class Doubt:
     async def _commit_in_turn(self) -> None:
         if self._was_applied:
             return
-        for lease in self._leases:
-            lease.check_held()
-        self._commit.seconds = find_seconds(self._committer, self._leases)
+        if self._is_settled:
+            raise StoreUnavailableError(
+                "the transaction was not committed, and its rows may have been written since",
+                hint="nothing of it is stored; read what is, and write again what is missing",
+            )
         try:
-            states = await self._committer.commit(self._commit)
+            states = await self._committer.settle(self._commit)
+            if states is None:
+                for lease in self._leases:
+                    lease.check_held()
+                self._commit.seconds = find_seconds(self._committer, self._leases)
+                states = await self._committer.commit(self._commit)
         except CommitUnknownError as error:
             error._again = self.commit_again
             raise
@@ -67,31 +79,32 @@ class Doubt:
 
 async def commit_rows(committer: Committer, rows: list[RowWrite], scope: Scope | None) -> None:
     """Commit rows as a whole, under the leases of ``scope`` and those around it."""
-    leases: dict[LeaseScope, None] = {}
-    queued: LeaseScope | None = None
-    if scope is not None:
-        scope.check_usable()
-        for row in rows:
-            lease = scope.find_lease(row.spec.name, row.key[: len(row.spec.context)])
-            if lease is not None:
-                leases[lease] = None
-        for around in scope.walk():
-            lease = around.as_queue_of(committer)
-            if lease is not None:
-                queued = lease
-                break
+    if not rows:
+        return
+    around = [] if scope is None else [outer for outer in scope.walk() if isinstance(outer, LeaseScope)]
+    if not around:
+        await send(committer, rows, ())
+        return
+    around[0].check_usable()
+    queued = next((lease for lease in around if lease.as_queue_of(committer) is not None), None)
+    if queued is not None and len(around) == 1:
+        leases: list[LeaseScope] = around
+    else:
+        found = (around[0].find_lease(committer, row.spec.name, row.key[: len(row.spec.context)]) for row in rows)
+        leases = list({lease: None for lease in found if lease is not None})
     if queued is not None:
-        if leases.keys() <= {queued} and not any(row.is_conditional for row in rows):
+        if {*leases} <= {queued} and not any(row.is_conditional for row in rows):
             await queued.put(rows)
             return
         await queued.flush()
-    await send(committer, rows, list(leases))
+    await send(committer, rows, leases)
 
 
 async def send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope]) -> None:
     """Commit rows at once, when it is the turn of their leases. Once it is sent, it is not cancelled."""
     ordered = sorted(leases, key=lambda lease: lease.number)
-    await run_in_turn(ordered, lambda: _send(committer, rows, ordered))
+    caller = copy_context()
+    await run_in_turn(ordered, lambda: _send(committer, rows, ordered, caller))
 
 
 async def run_in_turn(leases: Sequence[LeaseScope], work: Callable[[], Awaitable[None]]) -> None:
@@ -117,22 +130,22 @@ async def run_in_turn(leases: Sequence[LeaseScope], work: Callable[[], Awaitable
     await shield(asyncio.get_running_loop().create_task(work_and_release(), context=Context()))
 
 
-async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope]) -> None:
-    touched: dict[LeaseScope, dict[str, None]] = {lease: {} for lease in leases}
+async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope], caller: Context) -> None:
+    fenced: dict[LeaseScope, None] = {}
     for lease in leases:
         lease.check_held()
         if lease.doubt is not None:
             await lease.doubt.settle()
     for row in rows:
-        name, context = row.spec.name, row.key[: len(row.spec.context)]
         row.known = UNKNOWN_ROW
+        name, context = row.spec.name, row.key[: len(row.spec.context)]
         for lease in leases:
-            if lease.as_lease_of(name, context) is not None:
-                known = lease.get_known(name, row.key)
-                row.known = UNKNOWN_ROW if known is None else known.state
-                touched[lease][name_lease(row.spec, context)] = None
-    claims = [(lease.claim, list(ids)) for lease, ids in touched.items()]
+            if lease.as_lease_of(committer, name, context) is not None:
+                row.known = lease.get_state(name, row.key)
+                fenced[lease] = None
+    claims = [lease.claim for lease in fenced]
     commit = Commit(rows, claims, find_seconds(committer, leases))
+    commit.caller = caller
     counts = get_commit_counts()
     try:
         states = await committer.commit(commit)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
-from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -16,10 +16,10 @@ from weakref import WeakSet
 from backtest_mongo.commit.bar_queue import BarQueue
 from backtest_mongo.commit.committing import commit_rows, run_in_turn, send
 from backtest_mongo.commit.lease_clock import read_clock
-from backtest_mongo.commit.memory import KnownRow, Memory
+from backtest_mongo.commit.memory import AbsentRow, Memory
 from backtest_mongo.commit.scope import LeaseScope, Scope, Settling, current_scope, make_two_stores_error
 from backtest_mongo.core.cancellation import shield
-from backtest_mongo.core.commits import Claim, Committer, RowWrite, State, name_lease
+from backtest_mongo.core.commits import UNKNOWN_ROW, Claim, Committer, RowWrite, State, name_lease
 from backtest_mongo.core.counters import CommitCounts, get_commit_counts
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -51,10 +51,11 @@ class Lease(LeaseScope):
     """A block that owns contexts: see :func:`backtest_mongo.lease`."""
 
     title = "lease"
+    takes_all = False
 
     def __init__(
         self,
-        adapters: Sequence[Any],
+        members: Sequence[Member],
         find_members: Callable[[Sequence[Any]], Sequence[Member]],
         *,
         ttl: float,
@@ -67,7 +68,7 @@ class Lease(LeaseScope):
         self.claim: Claim = Claim(owner=uuid4().hex, ttl=ttl, contexts={})
         self.memory: Memory = Memory()
         self.doubt: Settling | None = None
-        self._adapters = adapters
+        self._members = members
         self._find_members = find_members
         self._wait = wait
         self._commit_every = commit_every
@@ -96,15 +97,23 @@ class Lease(LeaseScope):
         self.outer = outer
         self.turn: asyncio.Lock = asyncio.Lock()
         self._counts: CommitCounts = get_commit_counts()
-        members = self._find_members(self._adapters)
+        members = self._members
         self._committer, self._first_slot = members[0].committer, members[0].spec.name
         for member in members:
             if member.committer is not self._committer:
                 raise self._make_two_stores_error(member)
         await self._committer.check()
-        await self._acquire(members)
+        try:
+            await self._acquire(members, self._try_to_acquire)
+        except LeaseHeldError:
+            raise
+        except BaseException:
+            # They may have been taken all the same.
+            with suppress(BacktestMongoError):
+                await shield(self._committer.release(self.claim))
+            raise
         if self._commit_every > 1:
-            self._queue = BarQueue(self._commit_queued, self._commit_every, self._max_delay, self._counts)
+            self._queue = BarQueue(self._commit_queued, self.memory, self._commit_every, self._max_delay, self._counts)
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -188,41 +197,49 @@ class Lease(LeaseScope):
                 raise InputError(f"the lease of {name_lease(member.spec, member.context)} is held already")
             if member.committer is not self._committer:
                 raise self._make_two_stores_error(member)
-        await run_in_turn([self], lambda: self._acquire(members))
+        await self._acquire(members, lambda some: run_in_turn([self], lambda: self._try_to_acquire(some)))
 
     def _make_two_stores_error(self, member: Member) -> InputError:
         assert self._committer is not None
         second = member.spec.name
         return make_two_stores_error("lease", self._first_slot, self._committer.name, second, member.committer.name)
 
-    async def _acquire(self, members: Sequence[Member]) -> None:
-        assert self._committer is not None
-        wanted = {name_lease(member.spec, member.context): (member.spec, member.context) for member in members}
-        claim = self.claim
+    async def _acquire(self, members: Sequence[Member], take: Callable[[Sequence[Member]], Awaitable[None]]) -> None:
+        """Take leases as soon as they can be had, within the time to wait."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._wait
         while True:
-            began = read_clock()
-            contexts, claim.contexts = claim.contexts, {**claim.contexts, **wanted}
             try:
-                await self._committer.acquire(claim, list(wanted))
+                await take(members)
             except LeaseHeldError:
-                claim.contexts = contexts
                 left = end - loop.time()
                 if left <= 0:
                     raise
                 await asyncio.sleep(min(_WAIT_SECONDS, left))
-            except BaseException:
-                claim.contexts = contexts
-                raise
             else:
-                break
+                return
+
+    async def _try_to_acquire(self, members: Sequence[Member]) -> None:
+        assert self._committer is not None
+        claim = self.claim
+        wanted = {name_lease(member.spec, member.context): (member.spec, member.context) for member in members}
+        held, claim.contexts = claim.contexts, {**claim.contexts, **wanted}
+        began = read_clock()
+        try:
+            await self._committer.acquire(claim, list(wanted))
+        except LeaseHeldError:
+            claim.contexts = held
+            raise
+        except BacktestMongoError:
+            if held:
+                claim.contexts = held
+            raise
         self._counts.held += len(wanted)
         for spec, context in wanted.values():
             self._held.add((spec.name, context))
             self._lengths[spec.name] = len(context)
         # All of them are renewed together from now on, so the first ones decide.
-        if not contexts:
+        if not held:
             self._ends = began + claim.ttl
 
     # Ownership
@@ -267,7 +284,7 @@ class Lease(LeaseScope):
             return
         self._lost, self.is_closed = error, True
         self._counts.lost += len(self.claim.contexts)
-        self.memory.clear()
+        self.memory.drop_all()
         self.doubt = None
         if self._queue is not None:
             self._queue.drop()
@@ -301,37 +318,39 @@ class Lease(LeaseScope):
 
     # Rows
 
-    def as_lease_of(self, slot: str, context: Key) -> LeaseScope | None:
-        return self if (slot, context) in self._held else None
+    def as_lease_of(self, committer: Committer, slot: str, context: Key) -> LeaseScope | None:
+        return self if committer is self._committer and (slot, context) in self._held else None
 
     def as_queue_of(self, committer: Committer) -> LeaseScope | None:
         return self if self._queue is not None and committer is self._committer else None
 
-    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | KnownRow | None]]:
-        known = self.memory.get_rows(slot).get
-        return (known,) if self._queue is None else (partial(self._queue.get, slot), known)
+    def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
+        return self.memory.get_finder(slot) if committer is self._committer else None
 
-    def get_own(self, slot: str, key: Key) -> RowWrite | None:
-        return None if self._queue is None else self._queue.get(slot, key)
+    def get_own(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
+        if committer is not self._committer:
+            return None
+        row = self.memory.get(slot, key)
+        return row if isinstance(row, RowWrite) and row.is_waiting else None
 
-    def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
-        return iter(()) if self._queue is None else self._queue.list_rows(slot)
+    def list_own(self, committer: Committer, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
+        if self._queue is not None and committer is self._committer:
+            yield from self._queue.list_rows(slot)
 
-    def get_known(self, slot: str, key: Key) -> KnownRow | None:
-        """Return what is known of a row of a leased context."""
-        return self.memory.get_rows(slot).get(key)
+    def get_state(self, slot: str, key: Key) -> State:
+        return self.memory.get_state(slot, key)
 
-    async def learn(self, spec: SlotSpec, key: Key) -> KnownRow:
-        """Read a row of a leased context, and remember it."""
+    async def learn(self, spec: SlotSpec, key: Key) -> RowWrite | AbsentRow:
+        self.check_held()
         assert self._committer is not None
         if self.doubt is not None:
             await run_in_turn([self], self._settle)
         while True:
             changes = self.memory.changes
             document, state = await self._committer.read(spec, key)
-            known = self.get_known(spec.name, key)
-            if known is not None:
-                return known
+            row = self.memory.get(spec.name, key)
+            if row is not None:
+                return row
             if self.memory.changes == changes:
                 return self.memory.take_read(spec, key, document, state)
 
@@ -340,28 +359,29 @@ class Lease(LeaseScope):
             await self.doubt.settle()
 
     def remember(self, rows: Sequence[RowWrite], states: Sequence[State]) -> None:
-        """Take what is stored of the rows that these leases cover."""
-        covered = [(row, state) for row, state in zip(rows, states, strict=True) if self._holds(row.spec.name, row.key)]
-        self.memory.take_written([row for row, _ in covered], [state for _, state in covered])
+        covered = [self._holds(row.spec.name, row.key) for row in rows]
+        known = [state if is_covered else UNKNOWN_ROW for state, is_covered in zip(states, covered, strict=True)]
+        self.memory.take_written(rows, known)
 
     def forget(self, rows: Sequence[RowWrite]) -> None:
-        """Forget what is stored of rows."""
-        self.memory.forget([row for row in rows if self._holds(row.spec.name, row.key)])
+        self.memory.forget(rows)
 
     def _holds(self, slot: str, key: Key) -> bool:
         return (slot, key[: self._lengths.get(slot, 0)]) in self._held
 
-    def takes(self, slot: str, key: Key) -> bool:
+    def takes(self, committer: Committer, slot: str, key: Key) -> bool:
         scope: Scope | None = self
         while scope is not None:
-            if isinstance(scope, Lease) and scope._takes(slot, key):
+            if isinstance(scope, Lease) and scope._takes(committer, slot, key):
                 return True
             scope = scope.outer
         return False
 
-    def _takes(self, slot: str, key: Key) -> bool:
+    def _takes(self, committer: Committer, slot: str, key: Key) -> bool:
         # What waits to be written may be a row of a context that is not leased: a later value must not come before it.
-        return self._holds(slot, key) or self.get_own(slot, key) is not None
+        return committer is self._committer and (
+            self._holds(slot, key) or self.get_own(committer, slot, key) is not None
+        )
 
     async def write(self, rows: list[RowWrite], committer: Committer) -> None:
         """Write rows outside of a transaction: those of leased contexts are a transaction of their own."""
@@ -386,12 +406,7 @@ class Lease(LeaseScope):
 
     async def _commit_queued(self, rows: list[RowWrite]) -> None:
         assert self._committer is not None
-        leases: dict[LeaseScope, None] = {self: None}
-        for row in rows:
-            lease = self.find_lease(row.spec.name, row.key[: len(row.spec.context)])
-            if lease is not None:
-                leases[lease] = None
-        await send(self._committer, rows, list(leases))
+        await send(self._committer, rows, [self])
 
 
 def _make_lost_error(reason: str) -> LeaseLostError:

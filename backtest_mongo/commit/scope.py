@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
-from backtest_mongo.commit.memory import KnownRow
+from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.core.commits import Claim, Committer, RowWrite, State
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import InputError, LeaseLostError
@@ -31,6 +31,8 @@ class Scope(ABC):
 
     #: What messages call it.
     title: str
+    #: Whether every write within it is its own, and none the store's.
+    takes_all: bool = True
 
     def __init__(self) -> None:
         self.outer: Scope | None = None
@@ -67,56 +69,62 @@ class Scope(ABC):
             yield scope
             scope = scope.outer
 
+    # Of each row the database counts, too: the same slot may be stored in two.
+
     @abstractmethod
-    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | KnownRow | None]]:
+    def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
         """Return what finds the rows of a slot that this scope itself is yet to write, or knows."""
 
     @abstractmethod
-    def get_own(self, slot: str, key: Key) -> RowWrite | None:
+    def get_own(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
         """Return what this scope itself is yet to write of a row."""
 
     @abstractmethod
-    def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
+    def list_own(self, committer: Committer, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
         """Yield what this scope itself is yet to write of a slot, what was written first first."""
+
+    def take(self, row: RowWrite, committer: Committer) -> bool:
+        """Take one row, if that needs no waiting and no question; return whether it is taken."""
+        return False
 
     @abstractmethod
     async def write(self, rows: list[RowWrite], committer: Committer) -> None:
         """Take rows of one slot, with different keys, that an adapter writes to a database."""
 
-    def takes(self, slot: str, key: Key) -> bool:
+    def takes(self, committer: Committer, slot: str, key: Key) -> bool:
         """Return whether a write of a row is this scope's, and not the store's own."""
-        return True
+        return self.takes_all
 
-    def find_write(self, slot: str, key: Key) -> RowWrite | None:
+    def find_write(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
         """Return what is yet to be written of a row, by this scope or one around it."""
         scope: Scope | None = self
         while scope is not None:
-            row = scope.get_own(slot, key)
+            row = scope.get_own(committer, slot, key)
             if row is not None:
                 return row
             scope = scope.outer
         return None
 
-    def list_writes(self, spec: SlotSpec, context: Key) -> dict[Key, RowWrite]:
+    def list_writes(self, committer: Committer, spec: SlotSpec, context: Key) -> dict[Key, RowWrite]:
         """Return what is yet to be written of a context, in the order in which keys were first written."""
         found: dict[Key, RowWrite] = {}
         length = len(context)
         for scope in reversed(list(self.walk())):
-            for rows in scope.list_own(spec.name):
+            for rows in scope.list_own(committer, spec.name):
                 found.update((key, row) for key, row in rows.items() if key[:length] == context)
         return found
 
-    def find_lease(self, slot: str, context: Key) -> LeaseScope | None:
+    def find_lease(self, committer: Committer, slot: str, context: Key) -> LeaseScope | None:
         """Return the lease that covers a context, ``None`` where none does."""
         scope: Scope | None = self
         while scope is not None:
-            lease = scope.as_lease_of(slot, context)
+            lease = scope.as_lease_of(committer, slot, context)
             if lease is not None:
                 return lease
             scope = scope.outer
         return None
 
-    def as_lease_of(self, slot: str, context: Key) -> LeaseScope | None:
+    def as_lease_of(self, committer: Committer, slot: str, context: Key) -> LeaseScope | None:
         """Return this scope if it is a lease that covers a context."""
         return None
 
@@ -149,11 +157,11 @@ class LeaseScope(Scope):
         """End all of it: nothing is written any more, and the block is cancelled."""
 
     @abstractmethod
-    def get_known(self, slot: str, key: Key) -> KnownRow | None:
-        """Return what is known of a row of a leased context."""
+    def get_state(self, slot: str, key: Key) -> State:
+        """Return what is known of a row of a leased context as it is stored."""
 
     @abstractmethod
-    async def learn(self, spec: SlotSpec, key: Key) -> KnownRow:
+    async def learn(self, spec: SlotSpec, key: Key) -> RowWrite | AbsentRow:
         """Read a row of a leased context, and remember it."""
 
     @abstractmethod

@@ -6,19 +6,19 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from copy import deepcopy
 from typing import Any, cast
 
-from backtest_mongo.commit.memory import KnownRow
+from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.commit.scope import Scope
 from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
-from backtest_mongo.errors import InputError
+from backtest_mongo.errors import InputError, StoreError
 from backtest_mongo.types import Document, Version
 
 __all__ = ["ScopedStore"]
@@ -34,52 +34,69 @@ class ScopedStore:
         outer: its rows as the transaction or lease around this one sees them.
     """
 
-    __slots__ = ("_base", "_length", "_outer", "_scope", "_slot", "_sources", "_spec")
+    __slots__ = ("_base", "_committer", "_finders", "_length", "_scope", "_slot", "_spec")
 
     def __init__(self, scope: Scope, spec: SlotSpec, base: Store, outer: ScopedStore | None) -> None:
         self._scope = scope
         self._spec = spec
         self._base = base
-        self._outer = outer
         self._slot = spec.name
         self._length = len(spec.context)
-        #: Where rows are that this scope is yet to write, or knows.
-        self._sources = scope.get_sources(spec.name)
+        try:
+            self._committer: Committer | None = base.committer
+        except StoreError:  # which its writes will raise
+            self._committer = None
+        own = None if self._committer is None else scope.get_finder(self._committer, spec.name)
+        #: What finds rows that are yet to be written, or are known: of this scope and those around it.
+        self._finders: tuple[Callable[[Key], RowWrite | AbsentRow | None], ...] = (
+            *(() if own is None else (own,)),
+            *(() if outer is None else outer._finders),
+        )
 
     @property
     def committer(self) -> Committer:
-        return self._base.committer
+        return self._base.committer if self._committer is None else self._committer
+
+    def _find_write(self, key: Key) -> RowWrite | None:
+        return None if self._committer is None else self._scope.find_write(self._committer, self._slot, key)
+
+    def _list_writes(self, context: Key) -> dict[Key, RowWrite]:
+        return {} if self._committer is None else self._scope.list_writes(self._committer, self._spec, context)
 
     async def ready(self) -> None:
         await self._base.ready()
 
     # Reading
 
-    def peek(self, key: Key) -> RowWrite | KnownRow | None:
+    def peek(self, key: Key) -> RowWrite | AbsentRow | None:
         """Return a row that is yet to be written, or is known, without asking the database."""
         scope = self._scope
         if scope.is_closed or get_running_loop() is not scope.loop:
             scope.check_usable()
-        for get in self._sources:
-            row = get(key)
+        for find in self._finders:
+            row = find(key)
             if row is not None:
                 return row
-        return None if self._outer is None else self._outer.peek(key)
+        return None
 
     async def find(self, key: Key) -> Document | None:
         row = self.peek(key)
         if row is not None:
             return row.copy_document()
-        lease = self._scope.find_lease(self._slot, key[: self._length])
+        committer = self._committer
+        lease = None
+        if committer is not None:
+            lease = self._scope.find_lease(committer, self._slot, key[: self._length])
         if lease is None:
             return await self._base.find(key)
         return (await lease.learn(self._spec, key)).copy_document()
 
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        self._scope.check_usable()
         found: list[Document | None] = []
         missing: dict[Key, list[int]] = {}
         for place, key in enumerate(keys):
-            row = self.peek(key)
+            row = next((row for find in self._finders if (row := find(key)) is not None), None)
             found.append(None if row is None else row.copy_document())
             if row is None:
                 missing.setdefault(key, []).append(place)
@@ -91,7 +108,7 @@ class ScopedStore:
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         self._scope.check_usable()
-        if self._scope.find_write(self._slot, key) is not None:
+        if self._find_write(key) is not None:
             raise InputError(
                 "a row has no version before it is committed",
                 slot=self._slot,
@@ -102,8 +119,8 @@ class ScopedStore:
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
         """Yield the rows of a context by key, without those that are removed or later than ``until``."""
         self._scope.check_usable()
-        spec, item = self._spec, self._spec.key[-1]
-        written = sorted(self._scope.list_writes(spec, context).items(), key=lambda row: row[0][-1])
+        item = self._spec.key[-1]
+        written = sorted(self._list_writes(context).items(), key=lambda row: row[0][-1])
         place = 0
         async with aclosing(cast("Any", self._base.scan(context, until))) as stored:
             async for document in stored:
@@ -131,7 +148,7 @@ class ScopedStore:
     async def newest(self, context: Key, limit: int) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first; those that are yet to be written are newest."""
         self._scope.check_usable()
-        written = self._scope.list_writes(self._spec, context)
+        written = self._list_writes(context)
         rows = await self._base.newest(context, limit)
         if not written:
             return rows
@@ -150,10 +167,12 @@ class ScopedStore:
     # Writing
 
     async def upsert(self, key: Key, fields: Document) -> None:
-        if self._takes((key,)):
-            await self._write([RowWrite(self._spec, key, fields)])
-        else:
+        if not self._takes((key,)):
             await self._base.upsert(key, fields)
+            return
+        row = RowWrite(self._spec, key, fields)
+        if not self._scope.take(row, self.committer):
+            await self._write([row])
 
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
         """Write rows of any keys; of those of one key the last one counts."""
@@ -177,7 +196,7 @@ class ScopedStore:
         document = await self.find(key)
         if document is None or document.get("removed") is True:
             return
-        is_pending = self._scope.find_write(self._slot, key) is not None
+        is_pending = self._find_write(key) is not None
         payload = document.get(spec.field)
         if isinstance(payload, dict):
             payload["removed"] = True
@@ -192,7 +211,7 @@ class ScopedStore:
         if not self._takes((key,)):
             await self._base.replace(key, fields, expected)
             return
-        if self._scope.find_write(self._slot, key) is not None:
+        if self._find_write(key) is not None:
             raise InputError(
                 "the row is already written by this transaction, so there is nothing to compare",
                 slot=self._slot,
@@ -204,10 +223,13 @@ class ScopedStore:
     def _takes(self, keys: Sequence[Key]) -> bool:
         scope = self._scope
         scope.check_usable()
-        return any(scope.takes(self._slot, key) for key in keys)
+        committer = self._committer
+        if scope.takes_all or committer is None:
+            return scope.takes_all
+        return any(scope.takes(committer, self._slot, key) for key in keys)
 
     async def _write(self, rows: list[RowWrite]) -> None:
-        await self._scope.write(rows, self._base.committer)
+        await self._scope.write(rows, self.committer)
 
 
 def _name(row: RowWrite) -> Document:

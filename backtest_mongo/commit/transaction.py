@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,9 +25,11 @@ class Transaction(Scope):
         super().__init__()
         self._when = when
         self._check = check
-        self._rows: Rows = {}
+        #: What is to be written, by database: of one alone there is something.
+        self._rows: dict[Committer, Rows] = {}
         self._root: Transaction = self
         self._committer: Committer | None = None
+        self._has_conditions = False
         #: The slot that was written first, for messages.
         self._first_slot = ""
 
@@ -63,29 +65,40 @@ class Transaction(Scope):
         self.is_over = self.is_closed = True
         if error is not None:
             return
+        committer = self._root._committer
+        if committer is None:
+            return
+        rows = self._rows.get(committer, {})
         if self._root is not self:
             assert isinstance(self.outer, Transaction)
             self.outer.check_usable()
-            self.outer._take(self._rows)
-        elif self._committer is not None:
-            rows = [row for some in self._rows.values() for row in some.values()]
-            if rows:  # an inner block that has failed may have written the only ones
-                await commit_rows(self._committer, rows, self.outer)
+            self.outer._take(committer, rows)
+        else:
+            await commit_rows(committer, [row for some in rows.values() for row in some.values()], self.outer)
 
-    def _take(self, rows: Rows) -> None:
+    def _take(self, committer: Committer, rows: Rows) -> None:
+        own = self._rows.setdefault(committer, {})
         for slot, some in rows.items():
-            self._rows.setdefault(slot, {}).update(some)
+            own.setdefault(slot, {}).update(some)
 
-    def get_sources(self, slot: str) -> Sequence[Callable[[Key], RowWrite | None]]:
-        return (self._rows.setdefault(slot, {}).get,)
+    def _get_rows(self, committer: Committer, slot: str) -> dict[Key, RowWrite]:
+        return self._rows.setdefault(committer, {}).setdefault(slot, {})
 
-    def get_own(self, slot: str, key: Key) -> RowWrite | None:
-        rows = self._rows.get(slot)
-        return None if rows is None else rows.get(key)
+    def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | None]:
+        return self._get_rows(committer, slot).get
 
-    def list_own(self, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
-        if slot in self._rows:
-            yield self._rows[slot]
+    def get_own(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
+        return self._get_rows(committer, slot).get(key)
+
+    def list_own(self, committer: Committer, slot: str) -> Iterator[Mapping[Key, RowWrite]]:
+        yield self._get_rows(committer, slot)
+
+    def take(self, row: RowWrite, committer: Committer) -> bool:
+        root = self._root
+        if root._committer is not committer or root._has_conditions or row.is_conditional or row.is_removal:
+            return False
+        self._rows[committer][row.spec.name][row.key] = row
+        return True
 
     async def write(self, rows: list[RowWrite], committer: Committer) -> None:
         root = self._root
@@ -97,15 +110,26 @@ class Transaction(Scope):
                 root._committer, root._first_slot = committer, slot
         if root._committer is not committer:
             raise make_two_stores_error("transaction", root._first_slot, root._committer.name, slot, committer.name)
-        kept = self._rows.setdefault(slot, {})
+        kept = self._get_rows(committer, slot)
         for row in rows:
-            if row.is_removal and row.key in kept:
-                row.is_removal = False
-            before = self.find_write(slot, row.key) if not row.is_conditional else None
-            if before is not None and before.is_conditional:
-                # What the first write expects is still to be found at the commit.
-                row.is_conditional, row.expected = True, before.expected
+            before = self._find_pending(committer, slot, row.key)
+            if before is not None:
+                row.is_removal = row.is_removal and before.is_removal
+                if before.is_conditional:
+                    # What the first write expects is still to be found at the commit.
+                    row.is_conditional, row.expected = True, before.expected
+            root._has_conditions |= row.is_conditional
             kept[row.key] = row
+
+    def _find_pending(self, committer: Committer, slot: str, key: Key) -> RowWrite | None:
+        """Return what this transaction is yet to write of a row, in this block or in one around it."""
+        scope: Scope | None = self
+        while isinstance(scope, Transaction):
+            row = scope.get_own(committer, slot, key)
+            if row is not None:
+                return row
+            scope = scope.outer
+        return None
 
 
 def get_default_time() -> int | None:

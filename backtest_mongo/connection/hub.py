@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,6 +82,8 @@ class Hub:
         self.collections: dict[str, Any] = {}
         #: What commits transactions, once it is asked for.
         self.committer: Any = None
+        #: What records its commits, where telemetry is set up: it is given each with what carries it out.
+        self.observe_commit: Callable[[Any, Callable[[], Awaitable[Any]]], Awaitable[Any]] | None = None
         #: Whether the database needs nothing that this version does not know, and whether leases are noted in it.
         self.is_format_checked: bool = False
         self.has_noted_leases: bool = False

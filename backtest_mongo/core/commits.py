@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import uuid4
@@ -28,6 +29,9 @@ __all__ = [
 
 #: What a database knows a stored row by: whatever tells it from every other state of the row.
 State: TypeAlias = Any
+
+
+_INFINITY: Final = float("inf")
 
 
 class _NoState:
@@ -62,11 +66,14 @@ class RowWrite:
         "expected",
         "fields",
         "is_conditional",
+        "is_hidden",
         "is_removal",
+        "is_waiting",
         "key",
         "known",
         "size",
         "spec",
+        "when",
     )
 
     def __init__(
@@ -85,20 +92,31 @@ class RowWrite:
         self.is_removal: bool = is_removal
         self.expected: str | None = expected
         self.is_conditional: bool = is_conditional
+        #: Whether it is acknowledged and not committed yet.
+        self.is_waiting: bool = False
         #: The state that the row must have for the commit to go through.
         self.known: State = UNKNOWN_ROW
         payload = fields[spec.field]
         #: Bytes of the payload, about.
         self.size: int = len(payload.raw) if type(payload) is RawBSONDocument else 64
+        #: Whether a read finds nothing: it is removed, or its payload is null.
+        self.is_hidden: bool = payload is None or fields.get("removed") is True
+        when = fields.get("when")
+        #: Its simulation time; infinity where that is not a number, so that who reads with a limit looks closer.
+        self.when: float = when if type(when) is int else _INFINITY
         self._load: Callable[[bytes], Any] | None = None
         self._image = b""
 
-    def copy_document(self) -> Document:
-        """Return the row as a read finds it, without its key; the payload is the caller's own."""
+    def copy_payload(self) -> Any:
+        """Return the payload, a copy of its own for each caller."""
         if self._load is None:
             self._load, self._image = make_copier(self.fields[self.spec.field])
+        return self._load(self._image)
+
+    def copy_document(self) -> Document:
+        """Return the row as a read finds it, without its key; the payload is the caller's own."""
         document = self.fields.copy()
-        document[self.spec.field] = self._load(self._image)
+        document[self.spec.field] = self.copy_payload()
         return document
 
 
@@ -114,7 +132,8 @@ class Claim:
     Attributes:
         owner: the owner's id, of which there is one for each time that leases are taken.
         ttl: seconds until a lease that is not renewed may be taken by others.
-        contexts: slot and context of each lease, by its id.
+        contexts: slot and context of each lease, by its id. The first one is the head: it is changed by every commit,
+            and whoever takes one of the leases from the owner takes them all.
         handle: what the database keeps for the owner.
     """
 
@@ -122,6 +141,11 @@ class Claim:
     ttl: float
     contexts: dict[str, tuple[SlotSpec, Key]]
     handle: Any = None
+
+    @property
+    def head(self) -> str:
+        """The id of the lease that commits change."""
+        return next(iter(self.contexts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +161,7 @@ class Holder:
         since: when the owner took it, in milliseconds since the epoch, by the database's clock.
         until: when it ends unless it is renewed, likewise.
         is_expired: whether that time is over, by the database's clock.
+        owner: the owner's id. All leases of one owner are lost together.
     """
 
     id: str
@@ -147,6 +172,7 @@ class Holder:
     since: int
     until: int
     is_expired: bool
+    owner: str
 
 
 class Commit:
@@ -154,19 +180,21 @@ class Commit:
 
     Args:
         rows: the rows, with different keys, in the order in which they were first written.
-        claims: whose leases are fenced, with the ids of those that are touched.
+        claims: whose leases cover them, which are fenced.
         seconds: how long it may take.
     """
 
-    def __init__(self, rows: Sequence[RowWrite], claims: Sequence[tuple[Claim, Sequence[str]]], seconds: float) -> None:
+    def __init__(self, rows: Sequence[RowWrite], claims: Sequence[Claim], seconds: float) -> None:
         self.id: str = uuid4().hex
         self.rows: Sequence[RowWrite] = rows
-        self.claims: Sequence[tuple[Claim, Sequence[str]]] = claims
+        self.claims: Sequence[Claim] = claims
         self.seconds: float = seconds
         #: What the database keeps of a commit whose outcome is unknown.
         self.in_doubt: Any = None
         #: How many times it was sent again because others wrote the same rows.
         self.conflicts: int = 0
+        #: The context of who waits for it, as telemetry knows it.
+        self.caller: Context = Context()
 
 
 class Committer(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from weakref import WeakKeyDictionary, finalize
 
 __all__ = ["CommitCounts", "RoundTrips", "SlotCounts", "get_commit_counts", "sum_commit_counts"]
@@ -84,6 +85,8 @@ class CommitCounts:
 _commit_counts: WeakKeyDictionary[asyncio.AbstractEventLoop, CommitCounts] = WeakKeyDictionary()
 #: Of event loops that are gone.
 _past_commit_counts = CommitCounts()
+#: A thread that reads the counts of all must not meet one that adds those of a loop.
+_commit_counts_lock = threading.Lock()
 
 
 def get_commit_counts(loop: asyncio.AbstractEventLoop | None = None) -> CommitCounts:
@@ -91,7 +94,8 @@ def get_commit_counts(loop: asyncio.AbstractEventLoop | None = None) -> CommitCo
     loop = loop or asyncio.get_running_loop()
     counts = _commit_counts.get(loop)
     if counts is None:
-        counts = _commit_counts[loop] = CommitCounts()
+        with _commit_counts_lock:
+            counts = _commit_counts[loop] = CommitCounts()
         finalize(loop, _past_commit_counts.add, counts)
     return counts
 
@@ -100,6 +104,7 @@ def sum_commit_counts() -> CommitCounts:
     """Return the counts of all event loops of this process."""
     total = CommitCounts()
     total.add(_past_commit_counts)
-    for counts in list(_commit_counts.values()):
-        total.add(counts)
+    with _commit_counts_lock:
+        for counts in _commit_counts.values():
+            total.add(counts)
     return total

@@ -14,12 +14,14 @@ from pymongo.errors import OperationFailure
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.errors import ConfigError
 
-__all__ = ["FEATURES", "check_format", "note_leases"]
+__all__ = ["FEATURES", "OWN_COLLECTIONS", "check_format", "note_leases", "read_needs"]
 
 _COLLECTION: Final = "backtest_mongo"
 _ID: Final = "format"
 _UNAUTHORIZED: Final = 13
 
+#: The collections that the library has besides those of slots: this one, and those of leases and commits.
+OWN_COLLECTIONS: Final = (_COLLECTION, "leases", "commits")
 #: What this version knows.
 FEATURES: Final = frozenset({"leases"})
 
@@ -34,13 +36,12 @@ async def check_format(hub: Hub) -> None:
     if hub.is_format_checked:
         return
     try:
-        marker = await hub.database[_COLLECTION].find_one({"_id": _ID})
+        needs = await read_needs(hub)
     except OperationFailure as error:
         if error.code != _UNAUTHORIZED:
             raise
-        marker = None  # this user reads the collections of slots alone
-    needs = (marker or {}).get("needs", ())
-    unknown = sorted(str(feature) for feature in needs if feature not in FEATURES)
+        needs = []  # this user reads the collections of slots alone
+    unknown = sorted(set(needs) - FEATURES)
     if unknown:
         raise ConfigError(
             f"the database {hub.database.name} needs what this version of backtest-mongo does not know: "
@@ -48,6 +49,17 @@ async def check_format(hub: Hub) -> None:
             hint="upgrade backtest-mongo; nothing in the database was changed",
         )
     hub.is_format_checked = True
+
+
+async def read_needs(hub: Hub) -> list[str]:
+    """Return what a program must know to write to the database.
+
+    Raises:
+        PyMongoError: the server can't be reached, or refuses it.
+    """
+    marker = await hub.database[_COLLECTION].find_one({"_id": _ID}) or {}
+    needs = marker.get("needs", [])
+    return [str(feature) for feature in (needs if isinstance(needs, list) else [needs])]
 
 
 async def note_leases(hub: Hub) -> None:

@@ -7,9 +7,10 @@
      commit: "d2a9..."}
 
 ``owner`` is an id that is made for each time that leases are taken, ``null`` where nobody has it. All times are the
-server's. ``token`` counts the owners and ``seq`` the commits; a commit notes its id. A commit fences itself by changing
-the documents of the leases that it touches: a check that only reads takes no lock, and a takeover would go through
-beside it.
+server's. ``token`` counts the owners and ``seq`` the changes; a commit notes its id. A commit fences itself by changing
+the first lease of its owner: a check that only reads takes no lock, and a takeover would go through beside it. Whoever
+takes one lease of an owner takes all of them, so the first one stands for the others, and a commit needs one round trip
+for them however many there are.
 
 An owner that has died, or stands still, may have left a transaction open, which keeps its rows locked for up to 86
 seconds. So its successor ends the session that it has noted, which it may if both are the same user.
@@ -17,23 +18,27 @@ seconds. So its successor ends the session that it has noted, which it may if bo
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from bson import Binary
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.operation import seconds_left
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.core.log import log
+from backtest_mongo.core.payload import CODEC
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 from backtest_mongo.mongo.collection import aggregate
-from backtest_mongo.mongo.format import note_leases
+from backtest_mongo.mongo.format import check_format, note_leases
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, open_session
 from backtest_mongo.types import Document
 
@@ -42,6 +47,8 @@ __all__ = ["LeaseDocuments", "make_fenced_error"]
 _COLLECTION: Final = "leases"
 _MAJORITY: Final = ReadConcern("majority")
 _DUPLICATE_KEY: Final = 11000
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.25
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,16 +68,26 @@ class LeaseDocuments:
         Raises:
             LeaseHeldError: another owner has one of them.
         """
+        await check_format(self._hub)
         await note_leases(self._hub)
         await self._make_documents(claim, ids)
-        await self._end_sessions(ids)
+        # Of owners whose leases have expired.
+        await self._end_sessions(
+            {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
+        )
         session = claim.handle if claim.handle is not None else await open_session(self._hub)
-        try:
-            await self._take(claim, ids, session)
-        except OperationFailure as error:
-            if is_conflict(error):  # somebody else takes or renews them just now
-                raise await self._make_held_error(claim, ids) from None
-            raise
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._take(claim, ids, session)
+            except OperationFailure as error:
+                # Another one takes, renews or gives back the same leases just now.
+                if not is_conflict(error) or pause >= seconds_left():
+                    raise
+            else:
+                break
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
+            pause = min(2 * pause, _LONGEST_PAUSE)
         claim.handle = session
 
     async def _make_documents(self, claim: Claim, ids: Sequence[str]) -> None:
@@ -91,14 +108,14 @@ class LeaseDocuments:
                 raise
         self._made.update(missing)
 
-    async def _end_sessions(self, ids: Sequence[str]) -> None:
-        """End the sessions of owners whose leases have expired."""
-        expired = {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
-        found: list[Document] = await self._documents.find(expired, {"session": 1}).to_list(None)
+    async def _end_sessions(self, query: Document) -> None:
+        """End the sessions of the owners of leases."""
+        found: list[Document] = await self._documents.find(query, {"session": 1}).to_list(None)
         sessions = {row["session"] for row in found if row.get("session") is not None}
         if not sessions:
             return
         try:
+            # Commands don't take the database's representation of UUIDs.
             await self._hub.database.command("killSessions", [{"id": Binary.from_uuid(one)} for one in sessions])
         except OperationFailure as error:
             # Its transaction, if there is one, ends by itself.
@@ -117,12 +134,10 @@ class LeaseDocuments:
             "token": {"$add": ["$token", 1]},
             "seq": {"$add": ["$seq", 1]},
         }
-        free = {
-            "_id": {"$in": list(ids)},
-            "$expr": {"$or": [{"$eq": ["$owner", None]}, {"$lte": ["$until", "$$NOW"]}]},
-        }
+        free = {"_id": {"$in": list(ids)}, "owner": None}
         await begin(session)
         try:
+            await self._evict_expired(ids, session)
             result = await self._documents.update_many(free, [{"$set": _as_literals(taken)}], session=session)
             if result.modified_count != len(ids):
                 raise await self._make_held_error(claim, ids)
@@ -130,6 +145,15 @@ class LeaseDocuments:
             await abort(session)
             raise
         await session.commit_transaction()
+
+    async def _evict_expired(self, ids: Sequence[str], session: Any) -> None:
+        """Take all leases from the owners of these that have expired: one of them fences all commits of an owner."""
+        expired = {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
+        rows: list[Document] = await self._documents.find(expired, {"owner": 1}, session=session).to_list(None)
+        if rows:
+            await self._documents.update_many(
+                {"owner": {"$in": [row["owner"] for row in rows]}}, _RELEASE, session=session
+            )
 
     async def _make_held_error(self, claim: Claim, ids: Sequence[str]) -> LeaseHeldError:
         held = {"_id": {"$in": list(ids)}, "owner": {"$nin": [None, claim.owner]}}
@@ -150,40 +174,35 @@ class LeaseDocuments:
         error.since, error.until = _to_millis(since), _to_millis(until)
         return error
 
-    async def fence(self, claim: Claim, ids: Sequence[str], commit: str, session: Any) -> datetime | None:
-        """Change the documents of leases within a transaction, which renews them.
+    async def fence(self, claim: Claim, commit: str, session: Any) -> datetime | None:
+        """Change the head of an owner's leases within a transaction, which renews it.
 
         Returns:
-            The server's time, which is the stamp of the rows; ``None`` if one of them is not the owner's.
+            The server's time, which is the stamp of the rows; ``None`` if it is not the owner's.
         """
         changed = {
             "seq": {"$add": ["$seq", 1]},
             "renewed": "$$NOW",
             "until": _add_seconds(claim.ttl),
-            "commit": commit,
+            "commit": {"$literal": commit},
         }
-        first, *others = ids
-        update = [{"$set": _as_literals(changed)}]
-        document: Any = await self._documents.find_one_and_update(
-            {"_id": first, "owner": claim.owner},
-            update,
-            projection={"renewed": 1},
-            return_document=ReturnDocument.AFTER,
+        reply = await self._hub.database.command(
+            {
+                "findAndModify": _COLLECTION,
+                "query": {"_id": claim.head, "owner": claim.owner},
+                "update": [{"$set": changed}],
+                "fields": {"renewed": 1},
+                "new": True,
+            },
             session=session,
+            codec_options=CODEC,
         )
-        if document is None:
-            return None
-        if others:
-            query = {"_id": {"$in": others}, "owner": claim.owner}
-            result = await self._documents.update_many(query, update, session=session)
-            if result.modified_count != len(others):
-                return None
-        stamp: datetime = document["renewed"]
+        stamp: datetime | None = reply["value"] and reply["value"]["renewed"]
         return stamp
 
-    async def has_commit(self, claim: Claim, name: str, commit: str) -> bool:
-        """Return whether the last commit under a lease is this one, and the majority has it."""
-        return await self._durable.find_one({"_id": name, "commit": commit}, {"_id": 1}) is not None
+    async def has_commit(self, claim: Claim, commit: str) -> bool:
+        """Return whether the last commit under an owner's leases is this one, and the majority has it."""
+        return await self._durable.find_one({"_id": claim.head, "commit": commit}, {"_id": 1}) is not None
 
     async def renew(self, claim: Claim) -> bool:
         query = {"_id": {"$in": list(claim.contexts)}, "owner": claim.owner}
@@ -198,10 +217,19 @@ class LeaseDocuments:
             await claim.handle.end_session()
 
     async def list_held(self) -> list[Holder]:
-        """Return the leases that are held, by id."""
+        """Return the leases that are held, by id. Documents of other programs are left out."""
+        await check_format(self._hub)
         pipeline: list[Document] = [
-            {"$match": {"owner": {"$ne": None}}},
-            {"$set": {"is_expired": {"$lte": ["$until", "$$NOW"]}}},
+            {"$match": {name: {"$type": kind} for name, kind in _HELD.items()}},
+            {
+                "$project": {
+                    **dict.fromkeys(("slot", "context", "host", "process", "owner"), 1),
+                    # A driver's dates end with the year 9999.
+                    "since": {"$toLong": "$since"},
+                    "until": {"$toLong": "$until"},
+                    "is_expired": {"$lte": ["$until", "$$NOW"]},
+                }
+            },
             {"$sort": {"_id": 1}},
         ]
         return [
@@ -211,18 +239,32 @@ class LeaseDocuments:
                 context=row["context"],
                 host=row["host"],
                 process=row["process"],
-                since=_to_millis(row["since"]),
-                until=_to_millis(row["until"]),
+                since=row["since"],
+                until=row["until"],
                 is_expired=row["is_expired"],
+                owner=row["owner"],
             )
             for row in await aggregate(self._documents, pipeline)
         ]
 
     async def release_by_force(self, name: str) -> bool:
-        result = await self._documents.update_one({"_id": name, "owner": {"$ne": None}}, _RELEASE)
-        return result.matched_count == 1
+        """Take a lease from its owner, with all others that it has, and return whether it was held."""
+        await check_format(self._hub)
+        row: Document | None = await self._documents.find_one({"_id": name, "owner": {"$ne": None}}, {"owner": 1})
+        if row is None:
+            return False
+        # The transaction that its owner has left open would keep the documents locked.
+        await self._end_sessions({"owner": row["owner"]})
+        return (await self._documents.update_many({"owner": row["owner"]}, _RELEASE)).matched_count > 0
 
 
+#: The types of what the document of a lease has that is held.
+_HELD: Final[dict[str, Any]] = {
+    **dict.fromkeys(("_id", "slot", "owner", "host"), "string"),
+    "context": "object",
+    "process": ["int", "long"],
+    **dict.fromkeys(("since", "until"), "date"),
+}
 #: What gives a lease back. An owner that does not know of it meets another owner, or none, at its next commit.
 _RELEASE: Final[list[Document]] = [
     {"$set": {"owner": None, "session": None, "until": "$$NOW", "seq": {"$add": ["$seq", 1]}}}

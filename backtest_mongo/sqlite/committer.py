@@ -58,8 +58,8 @@ class SQLiteCommitter:
         return partial(self._apply, commit, states, at)
 
     def _apply(self, commit: Commit, states: Sequence[State], at: int, connection: Connection) -> Sequence[State]:
-        for claim, touched in commit.claims:
-            lease_rows.fence(connection, claim, touched, commit.id, at)
+        for claim in commit.claims:
+            lease_rows.fence(connection, claim, commit.id, at)
         inserts: dict[str, tuple[RowTable, list[Row]]] = {}
         for row, state in zip(commit.rows, states, strict=True):
             table = make_row_table(row.spec)
@@ -154,7 +154,7 @@ def _make_foreign_error(commit: Commit, row: RowWrite) -> LeaseLostError:
         hint="nothing of the transaction is stored; leave the block, and take the lease again",
     )
     context = row.key[: len(row.spec.context)]
-    for claim, _ in commit.claims:
+    for claim in commit.claims:
         if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
             lost.owner = claim.owner
     return lost

@@ -11,11 +11,16 @@ import socket
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any, Final
 
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 
-__all__ = ["acquire", "add_leases", "fence", "has_commit", "list_held", "release", "release_by_force", "renew"]
+__all__ = ["acquire", "add_leases", "fence", "list_held", "release", "release_by_force", "renew"]
+
+
+#: Takes all leases from an owner: its commits change one of them, whichever contexts they touch.
+_EVICT: Final = "UPDATE leases SET owner=NULL, seq=seq+1, until=? WHERE owner=?"
 
 
 def add_leases(connection: sqlite3.Connection) -> None:
@@ -41,10 +46,13 @@ def acquire(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], at
             {"id": name, "slot": spec.name, "context": json.dumps(named, ensure_ascii=False)},
         )
         held = connection.execute(
-            "SELECT host, process, since, until FROM leases WHERE id=? AND owner IS NOT NULL AND until>?", (name, at)
+            "SELECT owner, host, process, since, until FROM leases WHERE id=? AND owner IS NOT NULL", (name,)
         ).fetchone()
         if held is not None:
-            raise _make_held_error(claim, name, *held)
+            owner, host, process, since, until = held
+            if until > at:
+                raise _make_held_error(claim, name, host, process, since, until)
+            connection.execute(_EVICT, (at, owner))
         connection.execute(
             "UPDATE leases SET owner=:owner, token=token+1, seq=seq+1, since=:at, until=:until, ttl=:ttl, host=:host, "
             "process=:process WHERE id=:id",
@@ -73,18 +81,15 @@ def _make_held_error(claim: Claim, name: str, host: str, process: int, since: in
     return error
 
 
-def fence(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], commit: str, at: int) -> None:
-    """Change the leases that a commit touches, within its transaction, which renews them.
+def fence(connection: sqlite3.Connection, claim: Claim, commit: str, at: int) -> None:
+    """Change the head of an owner's leases within the transaction of a commit, which renews it.
 
     Raises:
-        LeaseLostError: one of them is not the owner's.
+        LeaseLostError: it is not the owner's.
     """
     until = at + int(claim.ttl * 1000)
-    changed = connection.executemany(
-        "UPDATE leases SET seq=seq+1, until=?, [commit]=? WHERE id=? AND owner=?",
-        [(until, commit, name, claim.owner) for name in ids],
-    ).rowcount
-    if changed != len(ids):
+    statement = "UPDATE leases SET seq=seq+1, until=?, [commit]=? WHERE id=? AND owner=?"
+    if connection.execute(statement, (until, commit, claim.head, claim.owner)).rowcount != 1:
         error = LeaseLostError(
             "the lease was lost: another owner has taken it, or it was released by force",
             hint="nothing of the transaction is stored; leave the block, and take the lease again",
@@ -111,34 +116,43 @@ def release(connection: sqlite3.Connection, claim: Claim, at: int) -> None:
 
 
 def release_by_force(connection: sqlite3.Connection, name: str, at: int) -> bool:
-    """Take a lease from its owner, and return whether it was held."""
-    statement = "UPDATE leases SET owner=NULL, seq=seq+1, until=? WHERE id=? AND owner IS NOT NULL"
-    return connection.execute(statement, (at, name)).rowcount == 1
-
-
-def has_commit(connection: sqlite3.Connection, name: str, commit: str) -> bool:
-    """Return whether the last commit under a lease is this one."""
-    return connection.execute("SELECT 1 FROM leases WHERE id=? AND [commit]=?", (name, commit)).fetchone() is not None
+    """Take a lease from its owner, with all others that it has, and return whether it was held."""
+    held = connection.execute("SELECT owner FROM leases WHERE id=? AND owner IS NOT NULL", (name,)).fetchone()
+    if held is not None:
+        connection.execute(_EVICT, (at, *held))
+    return held is not None
 
 
 def list_held(connection: sqlite3.Connection, at: int) -> list[Holder]:
-    """Return the leases that are held, by id."""
+    """Return the leases that are held, by id; none in a file of a format that has no leases."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='leases'").fetchone() is None:
+        return []
     rows = connection.execute(
-        "SELECT id, slot, context, host, process, since, until FROM leases WHERE owner IS NOT NULL ORDER BY id"
+        "SELECT id, slot, context, host, CAST(process AS INTEGER), CAST(since AS INTEGER), CAST(until AS INTEGER), "
+        "owner FROM leases WHERE owner IS NOT NULL ORDER BY id"
     )
     return [
         Holder(
             id=name,
             slot=slot,
-            context=json.loads(context),
+            context=_read_context(context),
             host=host,
             process=process,
             since=since,
             until=until,
             is_expired=until <= at,
+            owner=owner,
         )
-        for name, slot, context, host, process, since, until in rows
+        for name, slot, context, host, process, since, until, owner in rows
     ]
+
+
+def _read_context(text: str) -> dict[str, Any]:
+    try:
+        context = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}  # whatever another program has put there: the lease has its id
+    return context if isinstance(context, dict) else {}
 
 
 def _show(millis: int) -> str:

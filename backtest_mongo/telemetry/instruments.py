@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from backtest_mongo.core.counters import SlotCounts
+from backtest_mongo.core.counters import CommitCounts, SlotCounts, sum_commit_counts
 from backtest_mongo.core.observation import ObservedLoop, get_observed_loops, get_total_counts
 
 if TYPE_CHECKING:
@@ -84,6 +84,28 @@ class Telemetry:
             unit="{connection}",
             description="Open connections.",
         )
+        for name, unit, value, description in (
+            ("commit.count", "{commit}", lambda counts: counts.commits, "Commits that were applied."),
+            ("commit.conflicts", "{conflict}", lambda counts: counts.conflicts, "Commits that were sent again."),
+            ("commit.unknown", "{commit}", lambda counts: counts.unknown, "Commits whose outcome was unknown."),
+            ("lease.renewals", "{renewal}", lambda counts: counts.renewals, "Renewals of leases in the background."),
+            ("lease.lost", "{lease}", lambda counts: counts.lost, "Leases that were lost."),
+        ):
+            meter.create_observable_counter(
+                f"backtest_mongo.{name}", [_observe_commits(value)], unit=unit, description=description
+            )
+        meter.create_observable_up_down_counter(
+            "backtest_mongo.commit.queued",
+            [_observe_commits(lambda counts: counts.queued)],
+            unit="{transaction}",
+            description="Transactions that are acknowledged and not committed yet.",
+        )
+        meter.create_observable_up_down_counter(
+            "backtest_mongo.lease.held",
+            [_observe_commits(lambda counts: counts.held)],
+            unit="{lease}",
+            description="Leases that are held.",
+        )
 
 
 def _observe_counts(name: str, values: Callable[[SlotCounts], Mapping[Any, int]]) -> Callback:
@@ -104,6 +126,16 @@ def _observe_sum(value: Callable[[ObservedLoop], int | None], **attributes: str)
 
     def observe(options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(sum(value(loop) or 0 for loop in get_observed_loops().values()), attributes)
+
+    return observe
+
+
+def _observe_commits(value: Callable[[CommitCounts], int]) -> Callback:
+    """Observe a count of transactions or leases, one number per process."""
+    from opentelemetry.metrics import Observation
+
+    def observe(options: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(value(sum_commit_counts()))
 
     return observe
 

@@ -112,8 +112,10 @@ class BatchSpan:
         self._span: Span = INVALID_SPAN
         self._inside = first.context
         if first.telemetry.tracer is not None:
+            # A commit may be of several collections.
+            target = first.attributes.get("db.collection.name", first.attributes["db.namespace"])
             self._span = first.telemetry.tracer.start_span(
-                f"{first.attributes['db.operation.name']} {first.attributes['db.collection.name']}",
+                f"{first.attributes['db.operation.name']} {target}",
                 first.context,
                 SpanKind.CLIENT,
                 first.attributes,

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from backtest_mongo.core.counters import SlotCounts
+from backtest_mongo.core.counters import CommitCounts, SlotCounts, get_commit_counts
 from backtest_mongo.core.observation import get_observed_loops
 
-__all__ = ["SlotStats", "Stats", "stats"]
+__all__ = ["CommitStats", "SlotStats", "Stats", "stats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,42 @@ class SlotStats:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitStats:
+    """What became of transactions and leases on one event loop, in MongoDB and in SQLite.
+
+    Attributes:
+        commits: commits that were applied: of a transaction, of a write under a lease, or of many queued transactions.
+        rows: rows that they wrote.
+        conflicts: how many times a commit was sent again because others were writing the same rows.
+        unknown: commits whose outcome was unknown when their time was up.
+        held: leases that are held now, one for each context.
+        renewals: renewals in the background; one renews all leases of a block.
+        lost: leases that were lost.
+        queued: transactions that are acknowledged and not committed yet, under ``lease(..., commit_every=...)``.
+    """
+
+    commits: int = 0
+    rows: int = 0
+    conflicts: int = 0
+    unknown: int = 0
+    held: int = 0
+    renewals: int = 0
+    lost: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """A snapshot of one event loop, counted since its connections were made.
 
     Attributes:
-        slots: what was done, by slot; slots that were not used are absent.
+        slots: what was done in MongoDB, by slot; slots that were not used are absent.
         cached_ids: ids that this process knows.
         candle_bytes: bytes of memory that the candle cache takes.
         redis: ``open`` while the circuit breaker of Redis is open or half-open, else ``closed``.
         mongo_connections: open connections to MongoDB, monitoring connections not included; ``None`` if unknown.
         redis_connections: open connections to Redis; ``None`` if unknown.
+        commits: transactions and leases, counted since the event loop began.
     """
 
     slots: dict[str, SlotStats]
@@ -58,6 +84,7 @@ class Stats:
     redis: Literal["closed", "open"] = "closed"
     mongo_connections: int | None = 0
     redis_connections: int | None = 0
+    commits: CommitStats = CommitStats()
 
     @property
     def total(self) -> SlotStats:
@@ -70,14 +97,16 @@ def stats() -> Stats:
 
     Returns:
         What was done since the loop's connections were made; zeros if it has none. ``close()`` and another
-        configuration reset them.
+        configuration reset everything but ``commits``.
 
     Raises:
         RuntimeError: no event loop is running.
     """
-    loop = get_observed_loops().get(asyncio.get_running_loop())
+    running = asyncio.get_running_loop()
+    commits = _commit_stats(get_commit_counts(running))
+    loop = get_observed_loops().get(running)
     if loop is None:
-        return Stats({})
+        return Stats({}, commits=commits)
     return Stats(
         slots={name: _slot_stats(counts) for name, counts in loop.counts.items()},
         cached_ids=loop.cached_ids,
@@ -85,6 +114,7 @@ def stats() -> Stats:
         redis="open" if loop.is_breaker_open else "closed",
         mongo_connections=loop.mongo_connections,
         redis_connections=loop.redis_connections,
+        commits=commits,
     )
 
 
@@ -100,6 +130,10 @@ def _slot_stats(counts: SlotCounts) -> SlotStats:
         write_batches=counts.writes.trips,
         blocks=counts.blocks,
     )
+
+
+def _commit_stats(counts: CommitCounts) -> CommitStats:
+    return CommitStats(*(getattr(counts, name) for name in CommitStats.__slots__))
 
 
 def _values(stats: SlotStats) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from faults.scenarios import (
     direct,
     lists,
     loops,
+    orders,
     queues,
     redis,
     registers,
@@ -29,4 +30,5 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *registers.SCENARIOS,
     *redis.SCENARIOS,
     *sqlite.SCENARIOS,
+    *orders.SCENARIOS,
 )

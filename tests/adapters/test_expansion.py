@@ -18,9 +18,10 @@ import pytest
 import backtest_mongo
 from backtest_mongo import InputTypeError, SignalAdapter, SlotSpec, StateAdapter, persist
 from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.adapters.contracts import list_contract_methods
 from backtest_mongo.adapters.expansion import expand
 from backtest_mongo.adapters.registry import Registry
-from backtest_mongo.contracts import CONTRACTS
+from backtest_mongo.contracts import CONTRACTS, MemoryContract, SignalContract
 
 STUBS = Path(backtest_mongo.__file__).parent / "adapters"
 #: Sections of a docstring, which an editor shows.
@@ -59,7 +60,7 @@ async def test_traceback_and_debugger_show_the_lines_of_the_slot_s_own_method() 
         await StateAdapter("a", "b").write_state_data({}, "today")  # type: ignore[arg-type]  # that is what is tested
     frame = next(entry for entry in traceback.extract_tb(caught.tb) if entry.name == "write_state_data")
     assert frame.filename == "<backtest_mongo expansion of backtest_mongo.adapters.StateAdapter>"
-    assert frame.line == "await self._write(data, when)"
+    assert frame.line == "await self._write(data, when, if_absent=if_absent, expect=expect)"
     following = traceback.extract_tb(caught.tb)
     assert following[following.index(frame) + 1].filename.endswith("shapes/documents.py")
 
@@ -96,9 +97,16 @@ def test_only_lists_and_dispose_are_no_coroutine_functions(spec: SlotSpec) -> No
 
 
 def test_parameters_have_the_names_of_the_row() -> None:
+    written = "data: 'Payload', memory_id: 'str', when: 'When"
+    condition = "*, if_absent: 'bool' = False, expect: 'Version | None' = None"
     signature = inspect.signature(backtest_mongo.MemoryAdapter.write_memory_data)
-    assert str(signature) == "(self, data: 'Payload', memory_id: 'str', when: 'When') -> 'None'"
-    assert str(inspect.signature(SignalAdapter.read_signal_data)) == "(self) -> 'dict[str, Any] | None'"
+    assert str(signature) == f"(self, {written} | None' = None, {condition}) -> 'None'"
+    found = "dict[str, Any] | None"
+    signature = inspect.signature(SignalAdapter.read_signal_data)
+    assert str(signature) == f"(self, *, with_version: 'bool' = False) -> 'Versioned[{found}] | {found}'"
+    # An implementation of one's own needs neither versions nor conditions.
+    assert str(inspect.signature(MemoryContract.write_memory_data)) == f"(self, {written}') -> 'None'"
+    assert str(inspect.signature(SignalContract.read_signal_data)) == f"(self) -> '{found}'"
     assert str(inspect.signature(backtest_mongo.CandleAdapter)).startswith("(symbol: 'str', interval: 'Interval', ")
 
 
@@ -113,9 +121,17 @@ def test_every_method_of_an_adapter_has_its_arguments_result_and_errors_document
 
 
 def test_every_method_of_a_contract_is_documented_as_the_adapter_s(spec: SlotSpec) -> None:
-    for name, function in made_by_expansion(CONTRACTS[spec.name]):
-        if name[0] != "_":
-            assert function.__doc__ == getattr(ADAPTERS[spec.name], name).__doc__
+    methods = {name: method for name, method in made_by_expansion(CONTRACTS[spec.name]) if name[0] != "_"}
+    assert {*methods} == {*list_contract_methods(ADAPTERS[spec.name])}
+    for name, function in methods.items():
+        adapter_s = getattr(ADAPTERS[spec.name], name)
+        assert (function.__doc__ or "").splitlines()[0] == (adapter_s.__doc__ or "").splitlines()[0]
+        own = [one for one in parameters_of(adapter_s) if one not in ("with_version", "if_absent", "expect")]
+        returns = str(inspect.signature(function).return_annotation)
+        assert_documented(f"{spec.name}.{name}", function.__doc__, own, returns)
+        assert parameters_of(function) == own
+        if own == parameters_of(adapter_s):
+            assert function.__doc__ == adapter_s.__doc__
 
 
 def test_what_all_adapters_have_is_documented() -> None:
@@ -159,7 +175,7 @@ def test_registered_slot_s_class_has_source_too() -> None:
         SlotSpec(name="depth_book", shape="document", context=("symbol",), key=("symbol",), redis=("symbol",))
     )
     assert adapter.__module__ == __name__
-    assert "async def read_depth_book_data(self) -> dict" in inspect.getsource(adapter.read_depth_book_data)
+    assert "async def read_depth_book_data(self, *, " in inspect.getsource(adapter.read_depth_book_data)
 
 
 @pytest.mark.parametrize("name", ["document", "bucket", "payload", "any"])

@@ -21,6 +21,7 @@ import backtest_mongo
 from backtest_mongo import (
     SLOTS,
     ConfigError,
+    ConflictError,
     InputError,
     MemoryAdapter,
     SignalAdapter,
@@ -155,6 +156,20 @@ async def test_dummy_makes_every_slot_a_no_op(spec: SlotSpec) -> None:
     if spec.shape == "bucket":
         assert await uniform.listed(slot) == []
         await getattr(slot, f"remove_{spec.noun}_data")("x")
+
+
+@pytest.mark.shapes("document", "entry", "bucket")
+async def test_dummy_has_no_row_to_conflict_with(spec: SlotSpec) -> None:
+    persist.use_dummy()
+    slot: Any = getattr(persist, spec.name)(**uniform.context(spec, "x"))
+    value, absent = await uniform.read_version(slot)
+    assert value == uniform.nothing(spec)
+    for condition in ({"if_absent": True}, {"expect": absent}):
+        for _ in range(2):
+            await uniform.write(slot, uniform.payload(spec), **condition)
+    with pytest.raises(ConflictError, match=f"^{spec.name}: writing failed: .* no longer stored") as caught:
+        await uniform.write(slot, uniform.payload(spec), expect=f"v1-{0:032}")
+    assert (caught.value.found, caught.value.version) == (None, absent)
 
 
 async def test_dummy_still_refuses_bad_input() -> None:

@@ -25,6 +25,7 @@ from backtest_mongo import (
     CandleAdapter,
     InputError,
     SessionAdapter,
+    SignalAdapter,
     close,
     export_dump,
     persist,
@@ -45,6 +46,7 @@ from tests.conftest import on_database, tiny_blocks
 from tests.sqlite.support import change
 from tests.support import uniform
 from tests.support.commands import Done, commands, invoke
+from tests.support.leases import take_leases
 from tests.support.uniform import WHEN, candles
 
 pytestmark = [pytest.mark.either_driver, pytest.mark.one_python]
@@ -129,6 +131,7 @@ async def _store(dump: Path) -> None:
             value = {**TRADE, HOSTILE: HOSTILE, "nested": [{HOSTILE: HOSTILE}]}
             payload = [[HOSTILE, value]] if spec.payload == "list" else value
             await uniform.write(adapter, payload, HOSTILE)
+        await take_leases(SignalAdapter(HOSTILE, HOSTILE, HOSTILE))
         await export_dump(dump, slots=["signal", "memory"])
     (dump / "data" / "signal" / f"broken{HOSTILE.replace('/', '')}.json").write_text(HOSTILE)
     (dump / "data" / f"other{HOSTILE.replace('/', '')}").mkdir()
@@ -160,6 +163,8 @@ def _spoil(database: Any) -> None:
     database["state-items"].create_index("payload", name=f"i{HOSTILE}")
     database["state-items"].create_index("when", name=f"u{HOSTILE}", unique=True)
     database[f"c{HOSTILE.replace('$', '')}"].insert_one({})
+    leases = database["leases"]
+    assert leases.update_one({}, {"$set": {"host": HOSTILE}}).matched_count == 1
     blocks = database["candle-blocks"]
     assert blocks.update_one({"start": 0}, {"$set": {"checksum": 1}}).matched_count == 1
 
@@ -168,6 +173,8 @@ SERIES: Final = (
     *("--symbol", f"symbol-{HOSTILE}", "--interval", "1m"),
     *("--exchange", f"exchange_name-{HOSTILE}"),
 )
+#: A context that is leased in either database.
+LEASE: Final = ("signal", HOSTILE, HOSTILE, HOSTILE)
 #: A name of a file can hold all but this.
 NAME: Final = HOSTILE.replace("/", "")
 
@@ -195,6 +202,7 @@ def _database(directory: Path) -> Path:
             path,
             "UPDATE [memory-items] SET payload='{'",
             "UPDATE [candle-items] SET candles=x'00'",
+            "UPDATE leases SET host='{}'".format(HOSTILE.replace("'", "''")),
             'CREATE TABLE "other{}-items" (x)'.format(HOSTILE.replace('"', '""')),
         )
     return path
@@ -206,6 +214,7 @@ async def _store_in_sqlite(path: Path) -> None:
     await memory.write_memory_data({HOSTILE: HOSTILE}, HOSTILE, WHEN)
     await persist.storage(True).write_storage_data([{"id": f"more-{HOSTILE}"}])
     await persist.candle(HOSTILE, "1m", HOSTILE).write_candles_data(candles(4))
+    await take_leases(persist.signal(HOSTILE, HOSTILE, HOSTILE))
     await close()
 
 
@@ -231,6 +240,24 @@ CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] =
         [(True, [spec.name, *more]) for spec in SLOTS for more in ([], ["--json"])]
         + [(True, [HOSTILE]), (False, ["state", "--", f"-{HOSTILE}"]), (True, ["candle", "-", "-", "-", HOSTILE])]
     ),
+    "leases": lambda path: [
+        (True, []),
+        (True, ["--json"]),
+        (True, ["--sqlite", _database(path)]),
+        (True, ["--sqlite", _database(path), "--json"]),
+        (True, ["--sqlite", path / NAME]),
+    ],
+    "leases release": lambda path: [
+        (True, [*LEASE, "--sqlite", _database(path)]),
+        (True, [*LEASE, "--sqlite", _database(path), "--force"]),
+        (True, [*LEASE, "--sqlite", _database(path), "--force"]),
+        (True, [*LEASE]),
+        (True, [*LEASE, "--force"]),
+        (True, [*LEASE, "--force"]),
+        (True, [HOSTILE]),
+        (True, [f"signal{HOSTILE}[]"]),
+        (True, [*LEASE, "--sqlite", path / NAME]),
+    ],
     "migrate": lambda path: [(True, ["--json"]), (True, []), (True, ["--apply"])],
     "import-dump": lambda path: [
         (True, [path / "dump"]),

@@ -124,6 +124,7 @@ def reads(unique: str) -> dict[str, Callable[[], Awaitable[Any]]]:
 
     return {
         "point": state.read_state_data,
+        "version": lambda: state.read_state_data(with_version=True),
         "another point": SignalAdapter(unique, "s", "binance").read_signal_data,
         "batch": lambda: StateAdapter.read_many([(unique, "s"), (unique, "t"), (unique, "u")]),
         "has": lambda: memory.has_memory_data("m"),
@@ -199,6 +200,8 @@ async def test_write_to_a_former_primary_is_refused(replica_set: ReplicaSet, mem
     series = CandleAdapter("BTCUSDT", "1m", unique)
     calls: list[Awaitable[Any]] = [
         StateAdapter(unique, "s").write_state_data({"n": 2}, WHEN),
+        StateAdapter(unique, "t").write_state_data({"n": 2}, WHEN, if_absent=True),
+        StateAdapter(unique, "s").write_state_data({"n": 2}, WHEN, expect=f"v1-{0:032}"),
         StateAdapter.write_many([((unique, name), {"n": 2}) for name in "tuv"], WHEN),
         MemoryAdapter(unique, "notes").remove_memory_data("m"),
         StorageAdapter(True).write_storage_data([{"id": unique, "n": 2}]),

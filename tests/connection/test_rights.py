@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -20,10 +21,12 @@ from backtest_mongo import StoreError, persist, set_logger, setup
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.core.specs import Shape, SlotSpec
 from backtest_mongo.embedded.server_process import HOST, REPLICA_SET
+from backtest_mongo.mongo.sessions import begin
 from tests.conftest import DRIVERS, tiny_blocks
 from tests.support import uniform
 from tests.support.commands import commands, invoke
 from tests.support.guarded import GuardedMongod
+from tests.support.leases import take_leases
 from tests.support.uniform import ENTRY, WHEN, candles
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver]
@@ -279,6 +282,32 @@ async def import_dump(role: Role) -> None:
     assert {slot.slot: slot.added for slot in report.slots}["state"] == 1
 
 
+async def commit(role: Role) -> None:
+    signal, state = ADAPTERS["signal"]("a", "b", "c"), ADAPTERS["state"]("a", "b")
+    async with backtest_mongo.transaction(when=WHEN):
+        await signal.write_signal_data({"n": 1})
+        await state.write_state_data({"n": 1})
+    assert await state.read_state_data() == {"n": 1}
+
+
+async def own(role: Role) -> None:
+    """Take over from an owner that has died in the middle of a commit, whose session its successor ends."""
+    signal, state = ADAPTERS["signal"]("a", "b", "c"), ADAPTERS["state"]("a", "b")
+    await signal.write_signal_data({"n": 1})
+    dead = await take_leases(signal)
+    (name,) = dead.contexts
+    role.database["leases"].update_one({"_id": name}, {"$set": {"until": datetime(2000, 1, 1, tzinfo=UTC)}})
+    await begin(dead.handle)
+    rows = (await backtest_mongo.get_mongo())[role.database.name]["signal-items"]
+    await rows.update_many({}, {"$set": {"payload.n": 0}}, session=dead.handle)
+    async with backtest_mongo.lease(signal) as mine:
+        await mine.add(state)
+        await signal.write_signal_data({"n": 2})
+    assert await signal.read_signal_data() == {"n": 2}
+    # What a command releases afterwards.
+    await take_leases(ADAPTERS["risk"]("risk", "exchange"))
+
+
 async def wait_for_init(role: Role) -> None:
     await backtest_mongo.wait_for_init()
 
@@ -289,6 +318,8 @@ FUNCTIONS: Final[dict[str, Callable[[Role], Awaitable[None]] | None]] = {
     "export_dump": export_dump,
     "import_dump": import_dump,
     "migrate": migrate,
+    "transaction": commit,
+    "lease": own,
     **dict.fromkeys(("close", "get_config", "get_mongo", "get_redis", "install", "set_config", "set_logger", "setup")),
     "stats": None,
 }
@@ -300,6 +331,8 @@ COMMANDS: Final[dict[str, list[list[str]] | None]] = {
     "backup": None,
     "doctor": [[], ["--read-only", "--json"]],
     "inspect": [[name, *more] for name in ADAPTERS for more in ([], ["--json"])],
+    "leases": [[], ["--json"]],
+    "leases release": [["risk", "risk", "exchange", "--force"]],
     "migrate": [[], ["--apply"]],
     "export-dump": [["again"]],
     "import-dump": [["again"], ["again", "--apply"]],

@@ -111,6 +111,19 @@ NO_TIMES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.slots("when")
+async def test_write_without_a_time_is_refused(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter = uniform.adapter(spec, unique)
+    method = getattr(adapter, f"write_{spec.noun}_data")
+    calls = [method(payload(spec), *((entry(spec, unique),) if spec.item else ()))]
+    if spec.shape == "document":
+        calls.append(type(adapter).write_many([(adapter.context, payload(spec))]))
+    for call in calls:
+        with pytest.raises(InputTypeError, match=rf"^{spec.name}: when must be .*, not NoneType \(pass when=, or "):
+            await call
+    assert await deployment.rows(spec) == []
+
+
+@pytest.mark.slots("when")
 async def test_bad_time_is_refused(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
     for when, message in NO_TIMES:

@@ -43,6 +43,8 @@ TELLING = (
     "redis-rubbish",
     "sqlite-kill",
     "sqlite-lock-long",
+    "orders-sqlite",
+    "orders-mongodb",
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, StoreError, StoreUnavailableError, persist
+from backtest_mongo import SLOTS, ConflictError, SlotSpec, StoreError, StoreUnavailableError, persist
 from backtest_mongo.files import directory_lock, disk
 from backtest_mongo.files.directory_lock import lock_directory
 from backtest_mongo.files.layout import get_engine_fields
 from tests.files.test_file_names import NODE_S
 from tests.support import uniform
+from tests.support.counting import TASKS
 from tests.support.deadlines import PROCESS_SECONDS
 from tests.support.uniform import candles
 
@@ -314,6 +315,48 @@ async def test_cancelled_write_ends_before_its_caller_resumes(root: Path) -> Non
             await writing
         assert await state.read_state_data() == {"n": number}
         assert unfinished(root) == []
+
+
+async def test_two_processes_that_count_with_versions_lose_no_count(root: Path) -> None:
+    with worker("count", str(root), "5") as one, worker("count", str(root), "5") as other:
+        outputs = [await asyncio.to_thread(process.communicate, timeout=PROCESS_SECONDS) for process in (one, other)]
+    assert sorted(int(output) for output, _ in outputs) == [0, 1]  # of all tasks one has stored the row first
+    assert await persist.memory("s", "b").read_memory_data("counter") == {"n": 2 * TASKS * 5}
+
+
+async def test_two_keys_of_one_path_have_versions_of_their_own(root: Path) -> None:
+    one, other = persist.signal("BTC", "a_b", "c"), persist.signal("BTC", "a", "b_c")
+    absent = (await one.read_signal_data(with_version=True)).version
+    await one.write_signal_data({"n": 1}, if_absent=True)
+    await other.write_signal_data({"n": 2}, if_absent=True)
+    for adapter, number in ((one, 1), (other, 2)):
+        value, version = await adapter.read_signal_data(with_version=True)
+        assert value == {"n": number}
+        assert version != absent
+        for condition in ({"if_absent": True}, {"expect": absent}):
+            with pytest.raises(ConflictError) as caught:
+                await adapter.write_signal_data({"n": 9}, **condition)
+            assert (caught.value.found, caught.value.version) == (value, version)
+        await adapter.write_signal_data({"n": number + 10}, expect=version)
+    assert await one.read_signal_data() == {"n": 11}
+    assert await other.read_signal_data() == {"n": 12}
+
+
+async def test_refused_write_makes_no_directory(root: Path) -> None:
+    with pytest.raises(ConflictError):
+        await persist.state("s", "b").write_state_data({"n": 1}, 0, expect=f"v1-{0:032}")
+    assert os.listdir(root) == []
+
+
+async def test_file_that_holds_no_json_is_an_error_for_a_conditional_write(root: Path) -> None:
+    file = put(root, "data/signal/BTC_a_c/BTC", {"n": 1})
+    adapter = persist.signal("BTC", "a", "c")
+    _, version = await adapter.read_signal_data(with_version=True)
+    file.write_text("{", encoding="utf-8")
+    for condition in ({"if_absent": True}, {"expect": version}):
+        with pytest.raises(StoreError, match="holds no JSON"):
+            await adapter.write_signal_data({"n": 2}, **condition)
+    assert file.read_text(encoding="utf-8") == "{"
 
 
 async def test_two_processes_share_a_directory(root: Path) -> None:

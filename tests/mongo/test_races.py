@@ -257,6 +257,32 @@ def test_read_and_list_against_remove_never_give_a_removed_row(
     assert min(seen["present"], seen["absent"], seen["listed"], seen["written"]) > 10
 
 
+@pytest.mark.parametrize("name", ["signal", "risk", "partial", "memory"])
+def test_of_64_tasks_in_8_processes_one_claims_each_key(
+    pool: Pool, config: dict[str, Any], database: Any, unique: str, name: str
+) -> None:
+    (spec,) = (spec for spec in SLOTS if spec.name == name)
+    reports = pool.run("claim", config, spec, unique)
+    assert [problem for report in reports for problem in report["problems"]] == []
+    winners: Counter[str] = sum((Counter(report["seen"]) for report in reports), Counter())
+    assert sorted(winner.split()[0] for winner in winners) == KEYS
+    rows = database[spec.collection].find().to_list(None)
+    payloads = [row[spec.field][0][1] if spec.payload == "list" else row[spec.field] for row in rows]
+    assert sorted(payload["number"] for payload in payloads) == sorted(int(winner.split()[1]) for winner in winners)
+
+
+@pytest.mark.parametrize("name", ["signal", "risk", "partial", "memory"])
+def test_64_tasks_in_8_processes_that_count_with_versions_lose_no_count(
+    pool: Pool, config: dict[str, Any], database: Any, unique: str, name: str
+) -> None:
+    (spec,) = (spec for spec in SLOTS if spec.name == name)
+    reports = pool.run("count", config, spec, unique)
+    assert [problem for report in reports for problem in report["problems"]] == []
+    rows = database[spec.collection].find().to_list(None)
+    payloads = [row[spec.field][0][1] if spec.payload == "list" else row[spec.field] for row in rows]
+    assert [payload["number"] for payload in payloads] == [PROCESSES * TASKS] * len(KEYS)
+
+
 async def test_last_of_many_tasks_on_one_fresh_key_is_the_last_that_was_called(
     deployment: Deployment, unique: str
 ) -> None:

@@ -75,6 +75,24 @@ async def test_read_of_the_row_raises_an_error_that_names_its_slot_and_key(deplo
     assert await state.read_state_data() == {"n": 2}
 
 
+async def test_version_of_the_row_and_writes_that_depend_on_it_raise_the_error(
+    deployment: Deployment, unique: str
+) -> None:
+    state = StateAdapter(unique, "b")
+    await state.write_state_data({"n": 1}, WHEN)
+    _, version = await state.read_state_data(with_version=True)
+    await spoil(deployment, state, {"signalId": unique})
+    calls: list[tuple[str, Any]] = [
+        ("reading", state.read_state_data(with_version=True)),
+        ("writing", state.write_state_data({"n": 2}, WHEN, if_absent=True)),
+        ("writing", state.write_state_data({"n": 2}, WHEN, expect=version)),
+    ]
+    for doing, call in calls:
+        with pytest.raises(StoreError, match=f"{doing} failed: a stored document can't be decoded") as caught:
+            await call
+        assert caught.value.key == {"signalId": unique, "bucketName": "b"}
+
+
 @pytest.mark.parametrize("at_once", [1, 20])
 async def test_cached_id_of_such_a_row_gives_another_key_its_own_row(
     deployment: Deployment, unique: str, at_once: int

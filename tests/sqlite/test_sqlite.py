@@ -22,6 +22,7 @@ from backtest_mongo.sqlite import file_format, store
 from backtest_mongo.sqlite.database import Connection, Database
 from tests.sqlite.support import change, database_of, list_names, locked, query, start, until, worker
 from tests.support import uniform
+from tests.support.counting import TASKS
 from tests.support.deadlines import PROCESS_SECONDS
 from tests.support.uniform import candles
 
@@ -332,6 +333,13 @@ async def test_frame_is_stored_as_it_was_when_the_call_was_made(path: Path) -> N
 
 
 # Who shares it
+
+
+async def test_two_processes_that_count_with_versions_lose_no_count(path: Path) -> None:
+    with worker("count", str(path), "5") as one, worker("count", str(path), "5") as other:
+        outputs = [await asyncio.to_thread(process.communicate, timeout=PROCESS_SECONDS) for process in (one, other)]
+    assert sorted(int(output) for output, _ in outputs) == [0, 1]  # of all tasks one has stored the row first
+    assert await persist.memory("s", "b").read_memory_data("counter") == {"n": 2 * TASKS * 5}
 
 
 async def test_two_processes_share_a_file(path: Path) -> None:

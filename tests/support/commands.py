@@ -38,6 +38,8 @@ def commands() -> set[str]:
 
 def _below(command: Any, path: tuple[str, ...]) -> Iterator[str]:
     if hasattr(command, "commands"):
+        if command.invoke_without_command and path:
+            yield " ".join(path)
         for name, part in command.commands.items():
             yield from _below(part, (*path, name))
     else:

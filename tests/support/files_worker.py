@@ -2,7 +2,7 @@
 
 ``state``: replaces a few rows over and over, until it is killed; each says its own simulation time. ``share``: writes
 many rows that are its own, and some, such as candles, that another process writes too, and prints how many candles were
-new.
+new. ``count``: counts a row up with versions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from backtest_mongo import persist
 from tests.support import uniform
+from tests.support.counting import count
 
 
 async def state() -> None:
@@ -50,5 +51,6 @@ if __name__ == "__main__":
     works: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
         "state": state,
         "share": share,
+        "count": count,
     }
     asyncio.run(works[work](*arguments))

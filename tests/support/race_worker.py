@@ -12,12 +12,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 from pymongo import monitoring
 
 import backtest_mongo
-from backtest_mongo import SlotSpec
+from backtest_mongo import ConflictError, SlotSpec
 from backtest_mongo.adapters import ADAPTERS
 from tests.support import uniform
 
@@ -131,6 +132,41 @@ class Racer:
         end = time.monotonic() + self.job["seconds"]
         while time.monotonic() < end:
             await asyncio.gather(*(self.noting(work(key)) for key in self.job["keys"]))
+
+    async def claim(self) -> None:
+        """All tasks claim one key that is absent, then all the next; of each key the report has the winners."""
+        for index, key in enumerate(self.job["keys"]):
+            await self.until_turn_of(index)
+            await asyncio.gather(*(self.noting(self._claim(key, task)) for task in range(TASKS)))
+
+    async def _claim(self, key: str, task: int) -> None:
+        value = value_of(self.job["process"] * TASKS + task)
+        with suppress(ConflictError):
+            await uniform.write(self.adapter(key), self._wrap(value), key, if_absent=True)
+            self.seen[f"{key} {value['number']}"] += 1
+
+    async def count(self) -> None:
+        """All tasks count each key up by one, with versions."""
+        await self.until_turn_of(0)
+        calls = (self.noting(self._count(key)) for _ in range(TASKS) for key in self.job["keys"])
+        await asyncio.gather(*calls)
+
+    async def _count(self, key: str) -> None:
+        adapter = self.adapter(key)
+        found, version = await uniform.read_version(adapter, key)
+        while True:
+            value = found[0][1] if found and self.spec.payload == "list" else found
+            number = value["number"] + 1 if value else 1
+            try:
+                await uniform.write(adapter, self._wrap(value_of(number)), key, expect=version)
+            except ConflictError as error:
+                found, version = error.found, error.version
+                self.seen["conflicts"] += 1
+            else:
+                return
+
+    def _wrap(self, value: dict[str, Any]) -> Any:
+        return [["x", value]] if self.spec.payload == "list" else value
 
     async def _writing(self, key: str) -> None:
         self.seen["written"] += 1

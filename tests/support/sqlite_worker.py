@@ -3,9 +3,10 @@
 ``share``: writes many rows that are its own, and some, such as candles, that another process writes too, and prints how
 many candles were new. ``everything``: writes and reads a row of every slot, and ends without closing anything.
 ``acknowledge``: writes until it is killed, and prints each number once it and all that belongs to it were acknowledged.
-``leave``: ends while a write waits for a lock. ``fork``, ``fork-memory``: works in this process and in forks of it.
-``watch``: prints key and token of changes until it is killed, of those after a token if one is given. ``leave-watch``:
-ends in the midst of waiting for a change. ``fork-watch``: watches in this process and in a fork of it.
+``count``: counts a row up with versions. ``leave``: ends while a write waits for a lock. ``fork``, ``fork-memory``:
+works in this process and in forks of it. ``watch``: prints key and token of changes until it is killed, of those after
+a token if one is given. ``leave-watch``: ends in the midst of waiting for a change. ``fork-watch``: watches in this
+process and in a fork of it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from backtest_mongo import SLOTS, StoreUnavailableError, close, persist
 from backtest_mongo.core.watch import Watch
 from backtest_mongo.sqlite import database
 from tests.support import uniform
+from tests.support.counting import count
 
 MINUTE = 60_000
 
@@ -241,6 +243,7 @@ if __name__ == "__main__":
             "share": share,
             "everything": everything,
             "acknowledge": acknowledge,
+            "count": count,
             "leave": leave,
             "watch": watch,
             "leave-watch": leave_watch,

@@ -41,13 +41,13 @@ def nothing(spec: SlotSpec) -> Any:
     return {} if spec.shape == "entry" else None
 
 
-async def write(adapter: Any, value: Any, key: str = ENTRY, when: Any = WHEN) -> None:
+async def write(adapter: Any, value: Any, key: str = ENTRY, when: Any = WHEN, **condition: Any) -> None:
     spec = adapter.spec
     method = getattr(adapter, f"write_{spec.noun}_data")
     if spec.shape == "collection":
         await method([{"id": key, **value}])
     else:
-        await method(value, *((key,) if spec.item else ()), *((when,) if spec.when else ()))
+        await method(value, *((key,) if spec.item else ()), *((when,) if spec.when else ()), **condition)
 
 
 async def read(adapter: Any, key: str = ENTRY, when: Any = None) -> Any:
@@ -57,6 +57,12 @@ async def read(adapter: Any, key: str = ENTRY, when: Any = None) -> Any:
         rows = [row for row in await method() if row["id"] == key]
         return [{name: value for name, value in row.items() if name != "id"} for row in rows]
     return await method(*((key,) if spec.item else ()), **({} if when is None else {"when": when}))
+
+
+async def read_version(adapter: Any, key: str = ENTRY, **time: Any) -> Any:
+    """Read a row with its version."""
+    method = getattr(adapter, f"read_{adapter.spec.noun}_data")
+    return await method(*((key,) if adapter.spec.item else ()), with_version=True, **time)
 
 
 def stored(spec: SlotSpec, value: Any) -> Any:

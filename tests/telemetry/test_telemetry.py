@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import backtest_mongo
 from backtest_mongo import (
     CandleAdapter,
+    ConflictError,
     MemoryAdapter,
     StateAdapter,
     StorageAdapter,
@@ -133,6 +134,24 @@ async def test_spans_describe_each_operation_and_its_outcome(exported: Exported,
     assert miss.attributes == about(deployment, "read", misses=1, rows=0)
     assert write.attributes == about(deployment, "write")
     assert hit.attributes == about(deployment, "read", hits=1, rows=1)
+
+
+async def test_reads_with_versions_and_conditional_writes_have_spans(
+    exported: Exported, deployment: Deployment
+) -> None:
+    state = StateAdapter("signal", "counter")
+    await state.wait_for_init()
+    exported.spans()
+    _, version = await state.read_state_data(with_version=True)
+    await state.write_state_data({"n": 1}, 0, if_absent=True)
+    with pytest.raises(ConflictError):
+        await state.write_state_data({"n": 1}, 0, expect=version)
+    await state.read_state_data(with_version=True)
+    absent, write, conflict, found = exported.spans()
+    assert absent.attributes == about(deployment, "read", rows=0)
+    assert write.attributes == about(deployment, "write")
+    assert conflict.attributes == {**about(deployment, "write"), "error.type": "ConflictError"}
+    assert found.attributes == about(deployment, "read", rows=1)
 
 
 async def test_batch_is_one_span_of_its_caller(exported: Exported, deployment: Deployment) -> None:

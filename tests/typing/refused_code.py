@@ -83,11 +83,11 @@ async def methods() -> None:
 async def versions() -> None:
     state = StateAdapter("a", "b")
     count, version = await state.read_state_data(with_version=True)
-    await state.write_state_data({}, 0, False, version)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    await state.write_state_data({}, 0, False, version)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await state.write_state_data({}, 0, expect=count)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await state.write_state_data({}, 0, expect=await state.read_state_data(with_version=True))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await StateAdapter.read_many([("a", "b")], with_version=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    (await state.read_state_data()).version  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    print((await state.read_state_data()).version)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
 
 
 async def awaits() -> None:

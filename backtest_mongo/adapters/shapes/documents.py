@@ -252,6 +252,11 @@ class DocumentAdapter(Adapter):
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
         until = self._get_limit(when)
+        scope = current_scope.get()
+        if scope is not None and with_version is False:  # what memory has needs no more than this
+            known = (scope.stores.get(type(self)) or self._open_scoped(scope)).peek(self._context)
+            if known is not None and not known.is_hidden and (until is None or known.when <= until):
+                return known.copy_payload()
         nothing: Any = [] if self.spec.payload == "list" else None
         if with_version is not False:
             return await self._read_version(self._context, until, with_version, nothing)

@@ -31,7 +31,7 @@ class Meter:
     """Collects the calls of this process until they are taken.
 
     Args:
-        on_write: called with a slot's name whenever a write to it has been acknowledged.
+        on_write: called with a slot's name whenever a write to it has returned; a transaction is yet to commit it.
     """
 
     def __init__(self, on_write: Callable[[str], None]) -> None:

@@ -57,7 +57,7 @@ class Screen:
         for kill in tally.kills[self._seen :] if role == "interrupted" else ():
             self._seen += 1
             bar = "after the last bar" if kill.bar + 1 == self._bars else f"in bar {kill.bar + 1}"
-            writes = f", after writes to {', '.join(kill.ahead)}" if kill.ahead else ""
+            writes = f"; nothing is left of its writes to {', '.join(kill.dropped)}" if kill.dropped else ""
             self._progress.console.print(
                 escape_text(f"kill {self._seen} of {self._kills}: {bar}{writes}"), highlight=False
             )
@@ -67,11 +67,12 @@ def print_result(console: Console, result: Result) -> None:
     """Print the table of slots, and whether the two end states are equal."""
     tally = result.tallies["interrupted"]
     _print_slots(console, result, tally)
-    ahead = sum(bool(kill.ahead) for kill in tally.kills)
+    cut = sum(bool(kill.dropped) for kill in tally.kills)
     end = tally.end
     facts = {
         "bars": f"{result.bars:,} of {SYMBOL}, twice at the same time, in {result.seconds:.1f} s",
-        "kills": f"{len(tally.kills)} by SIGKILL, {ahead} of them between the writes of a bar"
+        "speed": f"{result.speed:,.0f} bars a second, each committed as a whole",
+        "kills": f"{len(tally.kills)} by SIGKILL, {cut} of them between a bar's writes and its commit"
         if tally.kills
         else "none",
         "trades": f"{end['trades']} closed; balance {end['balance']:,.2f}, equity {result.equity:,.2f}",

@@ -71,10 +71,10 @@ def _format_value(value: object) -> str:
 
 @dataclass(frozen=True)
 class Kill:
-    """A SIGKILL: the bar of the last checkpoint, and the slots that the next bar had already written to."""
+    """A SIGKILL: the bar of the last checkpoint, and the slots whose writes by the next bar were dropped with it."""
 
     bar: int
-    ahead: list[str]
+    dropped: list[str]
 
 
 @dataclass
@@ -88,6 +88,10 @@ class Tally:
     hits: Counter[str] = field(default_factory=Counter)
     equity: dict[int, float] = field(default_factory=dict)
     kills: list[Kill] = field(default_factory=list)
+    #: Seconds that bars took, all told, with their commits.
+    seconds: float = 0.0
+    #: Rows that did not belong to the checkpoint when a process resumed from it.
+    torn: list[str] = field(default_factory=list)
     end: dict[str, Any] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
 
@@ -96,6 +100,8 @@ class Tally:
         if line["what"] == "wrote":
             self._written.add(line["slot"])
             return
+        if line["what"] in ("resumed", "again"):
+            self.torn += [f"{slot} did not fit the checkpoint of bar {line['bar']}" for slot in line["torn"]]
         if line["what"] == "resumed":
             self._add_resume(line)
         self.bar = line["bar"]
@@ -105,15 +111,16 @@ class Tally:
             self.calls[slot, kind].append(microseconds)
         if line["what"] == "bar":
             self.equity[self.bar] = line["equity"]
+            self.seconds += line["seconds"]
         elif line["what"] == "done":
             self.end = line
 
     def _add_resume(self, line: dict[str, Any]) -> None:
         self.processes += 1
         if self.processes > 1:
-            # From the previous process's last report, unless a kill came between storing and reporting its checkpoint.
-            ahead = {*line["ahead"]} | (self._written if line["bar"] == self.bar else set())
-            self.kills.append(Kill(line["bar"], [spec.name for spec in SLOTS if spec.name in ahead]))
+            # If the checkpoint is the one of the last report, what was written after that was not committed.
+            dropped = self._written if line["bar"] == self.bar else set()
+            self.kills.append(Kill(line["bar"], [spec.name for spec in SLOTS if spec.name in dropped]))
 
 
 @dataclass(frozen=True)
@@ -130,9 +137,16 @@ class Result:
         """Everything that is wrong, as text; empty if the kills changed nothing."""
         problems = list(self.comparison.differences)
         for role, tally in self.tallies.items():
+            problems += [f"{role}: {text}" for text in tally.torn]
             if not tally.end["adds_up"]:
                 problems.append(f"{role}: the stored trades do not add up to the balance")
         return problems
+
+    @property
+    def speed(self) -> float:
+        """Bars a second of both runs, while they traded."""
+        bars = sum(len(tally.equity) for tally in self.tallies.values())
+        return bars / sum(tally.seconds for tally in self.tallies.values())
 
     @property
     def equity(self) -> float:

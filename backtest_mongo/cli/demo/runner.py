@@ -98,13 +98,13 @@ class Child:
 
 #: No kill in the first and the last part of a run, where there is little to lose.
 _MARGIN: Final = 0.05
-#: The writes of a bar take longer than this.
-_WRITING_SECONDS: Final = 0.003
+#: About what the writes of a bar and its commit take.
+_WRITING_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True)
 class KillTarget:
-    """When to kill: some time after a bar is done, or, if ``writing``, while a later bar is writing."""
+    """When to kill: some time after a bar is done, or, if ``writing``, while a later bar writes or is committed."""
 
     bar: int
     writing: bool

@@ -1,14 +1,14 @@
 """The strategy: the example to read. It talks to ``persist`` alone and never learns where its rows are.
 
-There are no transactions, and the process may be killed between any two of a bar's writes. Three rules make a bar that
-was cut off, and runs again in a new process, end as if it had run once:
+A bar is one transaction, so a process that is killed leaves the whole bar or nothing of it:
 
-* The *state* slot holds the checkpoint: the whole book. It alone decides what a bar does, and it is written last, once
-  every other write of the bar is acknowledged.
+* The *state* slot holds the checkpoint: the whole book. It alone decides what the next bar does.
 * *Signal, schedule, strategy, risk, recent* and *session* show parts of the book to others: risk desks, dashboards,
-  other engines. They follow from the book, so a bar that runs again writes over them what it wrote before.
-* Every other row is about one trade or one day and has its name as the key, so that writing it twice makes one row.
-  What a bar reads of them was there before the bar, or would be computed equal.
+  other engines. They never see one that does not fit the others.
+* Every other row is about one trade or one day.
+
+Who runs it leases what is the strategy's own, :attr:`CrossoverStrategy.own`, so that no second process trades beside
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from copy import copy
 from dataclasses import asdict
 from typing import Any, Final
 
-from backtest_mongo import persist
+from backtest_mongo import persist, transaction
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of, read_bars
 from backtest_mongo.cli.demo.rules import STRATEGY, Book, Event, Parameters, Side, Trade, true_range
 from backtest_mongo.contracts import (
@@ -81,8 +81,26 @@ class CrossoverStrategy:
         self.notifications: NotificationContract = persist.notification(backtest=True)
         self.log: LogContract = persist.log()
 
+    @property
+    def own(self) -> tuple[object, ...]:
+        """What no other process may write while this strategy trades.
+
+        Others may write the rest: a risk desk positions, an operator parameters.
+        """
+        return (
+            self.state,
+            self.signal,
+            self.schedule,
+            self.strategy,
+            self.recent,
+            self.session,
+            self.partial,
+            self.breakeven,
+            self.notes,
+        )
+
     async def resume(self) -> list[str]:
-        """Go back to the checkpoint; return the slots that a cut-off bar has written to already."""
+        """Go back to the checkpoint; return the slots with rows that don't fit it, of which there are none."""
         checkpoint, parameters = await asyncio.gather(
             self.state.read_state_data(), self.parameters.read_dictionary_data()
         )
@@ -103,7 +121,15 @@ class CrossoverStrategy:
         return [slot for slot, view in self.views(self.book).items() if stored[slot] != view]
 
     async def on_bar(self, bar: int) -> float:
-        """Trade a bar that has just closed, and return what the account is worth then."""
+        """Trade a bar that has just closed, and return what the account is worth then.
+
+        Unless it returns, nothing of the bar is stored, or it is unknown whether all of it is: resume, then.
+        """
+        async with transaction(when=self.calendar[bar]):
+            return await self.trade_bar(bar)
+
+    async def trade_bar(self, bar: int) -> float:
+        """Read what the bar depends on, and write all that it changes."""
         now = self.calendar[bar]
         before = copy(self.book)
         if self.book.session.get("day") != day_of(now):
@@ -123,10 +149,7 @@ class CrossoverStrategy:
         return self.book.value(candle["close"])
 
     async def new_day(self, bar: int) -> None:
-        """Adopt changed parameters, and report once on the day before.
-
-        It is marked as done after the work: a kill in between repeats the report, and none is lost.
-        """
+        """Adopt changed parameters, and report once on the day before."""
         now = self.calendar[bar]
         day, yesterday = day_of(now), day_of(self.calendar[max(0, bar - 1)])
         parameters, reported, trades = await asyncio.gather(
@@ -173,7 +196,6 @@ class CrossoverStrategy:
         return 0.5 if profits and max(profits) < 0 else 1.0
 
     async def earlier_notes(self, bar: int) -> list[tuple[str, dict[str, Any]]]:
-        # With the time of the bar before as `when`, a note that this bar wrote before it was cut off stays hidden.
         return [row async for row in self.notes.list_memory_data(when=self.calendar[max(0, bar - 1)])]
 
     def views(self, book: Book) -> dict[str, Any]:
@@ -189,7 +211,7 @@ class CrossoverStrategy:
         }
 
     async def publish(self, before: Book, events: Sequence[Event], bar: int) -> None:
-        """Write what a bar has changed; independent rows in one batch."""
+        """Write what a bar has changed. Nobody sees any of it before the end of the transaction."""
         now = self.calendar[bar]
         old, new = self.views(before), self.views(self.book)
         views: dict[str, Any] = {
@@ -202,7 +224,7 @@ class CrossoverStrategy:
         }
         writes: list[Awaitable[Any]] = [write(new[slot]) for slot, write in views.items() if new[slot] != old[slot]]
         if events:
-            # By id: of a trade that changes twice in a bar the last state counts, whichever write arrives first.
+            # By id: of a trade that changes twice in a bar the last state counts.
             trades = {event.trade["id"]: event.trade for event in events}
             writes += [self.write_progress(trade, events, now) for trade in trades.values()]
             writes.append(self.trades.write_storage_data(list(trades.values())))

@@ -1,7 +1,8 @@
 """The trading process: ``python -m backtest_mongo.cli.demo.worker BARS``, which ``runner`` starts.
 
-It finds its servers in the environment, continues from what is stored there, and reports to its parent on standard
-output: one JSON object per line. It may be killed at any moment, and exits when its standard input closes.
+It finds its servers in the environment, waits for the lease of the process before it, continues from what is stored,
+and reports to its parent on standard output: one JSON object per line. It may be killed at any moment, and exits when
+its standard input closes.
 """
 
 from __future__ import annotations
@@ -13,15 +14,31 @@ import math
 import os
 import sys
 import threading
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import Any, Final
 
-from backtest_mongo import BacktestMongoError, persist, set_logger, setup
+from backtest_mongo import (
+    BacktestMongoError,
+    LeaseLostError,
+    StoreUnavailableError,
+    lease,
+    persist,
+    set_logger,
+    setup,
+)
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
 from backtest_mongo.cli.demo.meter import Meter
 from backtest_mongo.cli.demo.rules import Book
 from backtest_mongo.cli.demo.strategy import CrossoverStrategy
+from backtest_mongo.types import Candle
 
 __all__ = ["main"]
+
+#: How long a successor waits after a kill, at most. A live engine takes the default, which rides out an election.
+_TTL: Final = 2
+_WAIT: Final = 60
+_TRIES: Final = 5
 
 Line = dict[str, Any]
 
@@ -32,15 +49,9 @@ async def trade(bars: int) -> Line:
         meter = Meter(_report_write)
         meter.install()
         market = load_candles(bars)
-        strategy = CrossoverStrategy([candle["timestamp"] for candle in market])
-        ahead = await strategy.resume()
-        if strategy.book.bar < 0:
-            # Repeated if an earlier process was killed here: rows that are stored already stay as they are.
-            await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market)
-        _report(_make_line("resumed", strategy.book, meter, ahead=ahead))
-        for bar in range(strategy.book.bar + 1, bars):
-            equity = await strategy.on_bar(bar)
-            _report(_make_line("bar", strategy.book, meter, equity=equity))
+        # Repeated if an earlier process was killed here: rows that are stored already stay as they are.
+        await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market)
+        strategy = await _trade_to_the_end(market, meter)
         trades, log, notifications = await asyncio.gather(
             persist.storage(backtest=True).read_storage_data(),
             persist.log().read_log_data(),
@@ -61,13 +72,36 @@ async def trade(bars: int) -> Line:
         )
 
 
+async def _trade_to_the_end(market: Sequence[Candle], meter: Meter) -> CrossoverStrategy:
+    """Trade under a lease, which is taken again if it is lost, and return the strategy as it is after the last bar."""
+    tries = 0
+    while True:
+        strategy = CrossoverStrategy([candle["timestamp"] for candle in market])
+        tries += 1
+        try:
+            # The process before may have been killed: its lease ends soon, and by itself.
+            async with lease(*strategy.own, ttl=_TTL, wait=_WAIT):
+                torn = await strategy.resume()
+                _report(_make_line("resumed" if tries == 1 else "again", strategy.book, meter, torn=torn))
+                for bar in range(strategy.book.bar + 1, len(market)):
+                    start = time.perf_counter()
+                    equity = await strategy.on_bar(bar)
+                    seconds = time.perf_counter() - start
+                    _report(_make_line("bar", strategy.book, meter, equity=equity, seconds=seconds))
+            return strategy
+        except (LeaseLostError, StoreUnavailableError):
+            # Such a short lease may end on a busy machine. What is stored is whole, so go on from there.
+            if tries == _TRIES:
+                raise
+
+
 def _make_line(what: str, book: Book, meter: Meter, **more: Any) -> Line:
     calls, hits = meter.take()
     return {"what": what, "bar": book.bar, "calls": calls, "hits": hits, **more}
 
 
 def _report_write(slot: str) -> None:
-    if slot != "state":  # the checkpoint completes the bar
+    if slot not in ("candle", "state"):  # candles are stored at once, and each bar writes its checkpoint
         _report({"what": "wrote", "slot": slot})
 
 

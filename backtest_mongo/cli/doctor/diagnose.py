@@ -9,7 +9,7 @@ import pymongo
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from backtest_mongo.cli.doctor import mongo_checks, redis_checks, stored_data_checks
+from backtest_mongo.cli.doctor import lease_checks, mongo_checks, redis_checks, stored_data_checks
 from backtest_mongo.cli.doctor.findings import (
     FAILURES,
     Deployment,
@@ -38,8 +38,11 @@ _CHECK_SECONDS: Final = 30.0
 _MONGO: Final[tuple[tuple[str, Check], ...]] = (
     ("versions", mongo_checks.check_version),
     ("topology", mongo_checks.check_topology),
+    ("transactions", lease_checks.check_transactions),
+    ("format", lease_checks.check_format),
     ("durability", mongo_checks.check_durability),
     ("clock", mongo_checks.check_clock),
+    ("leases", lease_checks.check_leases),
     ("indexes", stored_data_checks.check_indexes),
     ("rows", stored_data_checks.check_outdated_rows),
     ("blocks", stored_data_checks.check_blocks),

@@ -14,6 +14,7 @@ from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.mongo.collection import aggregate
+from backtest_mongo.mongo.format import OWN_COLLECTIONS
 from backtest_mongo.mongo.indexes import Fields, indexes
 from backtest_mongo.mongo.migrations import migrate
 from backtest_mongo.series.sealing import NO_SERIES
@@ -85,7 +86,8 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
             size = await _measure_size(deployment, name)
             if size.rows or size.disk_bytes:
                 deployment.diagnosis.sizes.append(size)
-    others = sorted(name for name in there - {*_list_known_collections()} if not name.startswith("system."))
+    known = {*_list_known_collections(), *OWN_COLLECTIONS}
+    others = sorted(name for name in there - known if not name.startswith("system."))
     if others:
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         text = f"other collections in the database: {len(others)} ({shown})"
