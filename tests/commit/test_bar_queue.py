@@ -1,4 +1,4 @@
-"""``lease(commit_every=N)``: transactions are acknowledged in memory, and committed whole, in order and many at a time."""
+"""``lease(commit_every=N)``: transactions are acknowledged in memory, and committed whole, in order, many at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ async def test_bars_are_committed_after_the_delay_at_most(gate: Gate, unique: st
     async with own(unique, commit_every=100, max_delay=0.01):
         await write_bar(unique, 1)
         async with asyncio.timeout(SECONDS):
-            while await outside(read_bars(unique)) != (1, 1):
+            while await outside(read_bars(unique)) != (1, 1):  # noqa: ASYNC110  # nothing signals a commit
                 await asyncio.sleep(0.01)
 
 
@@ -238,8 +239,7 @@ async def test_errors_reach_the_producer_and_nothing_is_lost(gate: Gate, unique:
         while n <= 20:
             try:
                 await write_bar(unique, n)
-            except StoreUnavailableError as error:
-                assert "this is a test" in str(error)
+            except StoreUnavailableError:
                 failures += 1
                 if failures == 3:
                     gate.error = None
@@ -248,13 +248,16 @@ async def test_errors_reach_the_producer_and_nothing_is_lost(gate: Gate, unique:
             assert await read_bars(unique) == (n - 1, n - 1)
             for _ in range(20):
                 await asyncio.sleep(0)
+        await mine.flush()
         gate.error = StoreUnavailableError("committing failed: this is a test")
-        with pytest.raises(StoreUnavailableError):
-            await mine.flush()
+        await write_bar(unique, 21)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                await mine.flush()
         gate.error = None
         await mine.flush()
+        assert await outside(read_bars(unique)) == (21, 21)
     assert failures == 3
-    assert await read_bars(unique) == (20, 20)
     assert get_commit_counts().queued == 0
 
 
@@ -334,16 +337,14 @@ async def test_transaction_with_rows_that_are_not_leased_stays_whole(gate: Gate,
     assert await memory.read_memory_data("a") == {"n": 4}
 
 
-async def test_locked_file_is_an_error_and_nothing_is_lost(
-    deployment: Any, unique: str, driver: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if driver != "sqlite":
-        pytest.skip("MongoDB has no such lock")
+async def test_locked_file_is_an_error_and_nothing_is_lost(closing: None, tmp_path: Path, unique: str) -> None:
+    path = tmp_path / "backtest.db"
+    persist.use_sqlite(path)
     backtest_mongo.set_config(CC_MONGO_TIMEOUT_MS=200)
     async with own(unique) as mine:
         await write_bar(unique, 1)
         await mine.flush()
-        with contextlib.closing(sqlite3.connect(deployment.path, isolation_level=None)) as connection:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             await write_bar(unique, 2)
             with pytest.raises(StoreUnavailableError):
