@@ -16,6 +16,7 @@ from backtest_mongo.adapters.contracts import SlotFactories, list_contract_metho
 from backtest_mongo.adapters.dummy import make_dummy
 from backtest_mongo.adapters.expansion import expand
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY, bind_to_files
+from backtest_mongo.adapters.foreign_writes import guard_writes
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.adapters.sqlite import DEFAULT_DATABASE, bind_to_default, bind_to_sqlite
 from backtest_mongo.core.slots import SLOTS
@@ -264,6 +265,8 @@ class Registry(SlotFactories):
                 if isinstance(instance, Adapter):
                     context = instance._values if instance._values == context else context
                     instance._kept = (self._forget_instance, spec.name, context)
+                else:
+                    guard_writes(instance, self._adapters[spec.name])
                 instances[context] = instance
             return instance
 

@@ -12,7 +12,7 @@ from copy import deepcopy
 from typing import Any, cast
 
 from backtest_mongo.commit.memory import AbsentRow
-from backtest_mongo.commit.scope import Scope
+from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.simulation_time import time_of
@@ -108,6 +108,7 @@ class ScopedStore:
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         self._scope.check_usable()
+        await self._commit_waiting(key)
         if self._find_write(key) is not None:
             raise InputError(
                 "a row has no version before it is committed",
@@ -149,6 +150,8 @@ class ScopedStore:
         """Return the ``limit`` newest rows of a context, oldest first; those that are yet to be written are newest."""
         self._scope.check_usable()
         written = self._list_writes(context)
+        # A row that is stored is as old as its first write. Asked for first: a lease may commit what waits meanwhile.
+        stored = await self._base.find_many(list(written)) if written else []
         rows = await self._base.newest(context, limit)
         if not written:
             return rows
@@ -158,10 +161,11 @@ class ScopedStore:
             written[key].copy_document() if (key := (*context, document[item])) in written else document
             for document in rows
         ]
-        others = [key for key in written if key not in listed]
-        # A row that is stored is as old as its first write, and it is not among the newest.
-        stored = await self._base.find_many(others) if others else []
-        rows += [written[key].copy_document() for key, document in zip(others, stored, strict=True) if document is None]
+        rows += [
+            row.copy_document()
+            for (key, row), document in zip(written.items(), stored, strict=True)
+            if document is None and key not in listed
+        ]
         return rows[-limit:]
 
     # Writing
@@ -211,6 +215,7 @@ class ScopedStore:
         if not self._takes((key,)):
             await self._base.replace(key, fields, expected)
             return
+        await self._commit_waiting(key)
         if self._find_write(key) is not None:
             raise InputError(
                 "the row is already written by this transaction, so there is nothing to compare",
@@ -219,6 +224,13 @@ class ScopedStore:
                 hint="give if_absent or expect to the first write of the row",
             )
         await self._write([RowWrite(self._spec, key, fields, expected=expected, is_conditional=True)])
+
+    async def _commit_waiting(self, key: Key) -> None:
+        """Let a lease commit a row that waits with others, so that there is a version to compare."""
+        if self._committer is not None:
+            for scope in self._scope.walk():
+                if isinstance(scope, LeaseScope) and scope.get_own(self._committer, self._slot, key) is not None:
+                    await scope.flush()
 
     def _takes(self, keys: Sequence[Key]) -> bool:
         scope = self._scope

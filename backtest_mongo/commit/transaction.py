@@ -13,7 +13,7 @@ from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.specs import Key
 from backtest_mongo.errors import InputError
 
-__all__ = ["Transaction", "get_default_time"]
+__all__ = ["Transaction", "get_default_time", "refuse_foreign_write"]
 
 
 class Transaction(Scope):
@@ -136,3 +136,27 @@ def get_default_time() -> int | None:
     """Return the time of the current transaction, ``None`` where there is none or it has none."""
     scope: Any = current_scope.get()
     return scope.when if isinstance(scope, Transaction) else None
+
+
+def refuse_foreign_write(slot: str, store: str) -> None:
+    """Refuse a write that no database of this library carries out, where a transaction is current.
+
+    Args:
+        slot: the slot's name.
+        store: what messages call its store.
+
+    Raises:
+        InputError: there is one.
+    """
+    scope: Scope | None = current_scope.get()
+    while scope is not None:
+        if isinstance(scope, Transaction):
+            root = scope._root
+            if root._committer is not None:
+                raise make_two_stores_error("transaction", root._first_slot, root._committer.name, slot, store)
+            raise InputError(
+                f"a transaction can't take back what {store} writes",
+                slot=slot,
+                hint=f"write {slot} outside of the transaction",
+            )
+        scope = scope.outer

@@ -66,6 +66,7 @@ class Worker:
     def let_end(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
+        self.process.stdin = None
 
 
 @contextlib.contextmanager
