@@ -55,6 +55,7 @@ class Strategy:
         self.trades = persist.storage(backtest=False)  # of all strategies, so it is not leased
 
     async def run(self, wait):
+        # A short ttl keeps the example quick. The default, 30 s, rides out an election of a replica set.
         async with lease(self.progress, self.position, self.outbox, ttl=2, wait=wait):
             print("trading", flush=True)
             # An earlier process may have been killed before it sent these, or before it heard the answer.

@@ -6,8 +6,8 @@
     python examples/resume_after_crash.py
 
 It starts its own MongoDB and Redis. One run is killed three times; another runs undisturbed. Both must end with the
-same trades, the same open position and the same checkpoint. Three rules make that work: a bar is done once its
-checkpoint is stored, each write may be repeated, and the id of a trade is derived from its bar.
+same trades, the same open position and the same checkpoint. One transaction a bar makes that work: whatever a bar
+writes is stored together with the checkpoint that counts it, or not at all.
 """
 
 import asyncio
@@ -16,12 +16,11 @@ import signal
 import subprocess
 import sys
 
-from backtest_mongo import embedded, persist, setup
+from backtest_mongo import embedded, persist, setup, transaction
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
 
 BARS = 600
 CRASHES = (150, 280, 410)
-STEP = 3_600_000
 
 
 async def on_bar(name, closes, bar, when):
@@ -32,7 +31,6 @@ async def on_bar(name, closes, bar, when):
     if held is None and price > average:
         await signal_.write_signal_data({"id": f"{name}-{bar}", "priceOpen": price})
     elif held is not None and price < average:
-        # Its id is derived from the bar: repeated after a crash, it is the same trade, not a second one.
         await persist.storage(True).write_storage_data([{**held, "priceClose": price, "closedAt": when}])
         await signal_.write_signal_data(None)
 
@@ -48,10 +46,11 @@ async def trade(name, crash_at=None):
         print(f"  process {os.getpid()} begins at bar {known['next']}", flush=True)
         for bar in range(known["next"], BARS):
             when = market[bar]["timestamp"]
-            await on_bar(name, closes, bar, when)
-            if bar == crash_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            await checkpoint.write_state_data({"next": bar + 1}, when=when)
+            async with transaction(when=when):
+                await on_bar(name, closes, bar, when)
+                await checkpoint.write_state_data({"next": bar + 1})
+                if bar == crash_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def end_of(name):

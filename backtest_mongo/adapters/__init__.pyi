@@ -911,8 +911,8 @@ class StorageAdapter(CollectionAdapter):
     async def write_storage_data(self, signals: Rows) -> None:
         """Store each of ``signals`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             signals: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -965,8 +965,8 @@ class NotificationAdapter(CollectionAdapter):
     async def write_notification_data(self, notifications: Rows) -> None:
         """Store each of ``notifications`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             notifications: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -1016,8 +1016,8 @@ class LogAdapter(CollectionAdapter):
     async def write_log_data(self, entries: Rows) -> None:
         """Store each of ``entries`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             entries: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last

@@ -441,8 +441,8 @@ class StorageContract(Protocol):
     async def write_storage_data(self, signals: Rows) -> None:
         """Store each of ``signals`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             signals: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -490,8 +490,8 @@ class NotificationContract(Protocol):
     async def write_notification_data(self, notifications: Rows) -> None:
         """Store each of ``notifications`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             notifications: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last
@@ -539,8 +539,8 @@ class LogContract(Protocol):
     async def write_log_data(self, entries: Rows) -> None:
         """Store each of ``entries`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             entries: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, State
@@ -148,13 +148,14 @@ class _EmptyStore(NoBlocks):
 
 
 class _DummyAdapter(Adapter):
+    _empty_store: ClassVar[SeriesStore]
+
     async def _prepare(self) -> None:
         return None
 
     @classmethod
     def _base_store(cls) -> Store:
-        store: SeriesStore = _EmptyStore(cls.spec)
-        return store
+        return cls._empty_store
 
     @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> None:
@@ -163,6 +164,5 @@ class _DummyAdapter(Adapter):
 
 def make_dummy(adapter: type[Adapter]) -> type[Adapter]:
     """Return a class like ``adapter`` that stores nothing and needs no server."""
-    return type(
-        f"Dummy{adapter.__name__}", (_DummyAdapter, adapter), {"__module__": __name__, "__doc__": adapter.__doc__}
-    )
+    members = {"__module__": __name__, "__doc__": adapter.__doc__, "_empty_store": _EmptyStore(adapter.spec)}
+    return type(f"Dummy{adapter.__name__}", (_DummyAdapter, adapter), members)

@@ -171,8 +171,8 @@ _COLLECTION: Final = '''
     async def write_{noun}_data(self, {value}: Rows) -> None:
         """Store each of ``{value}`` under its own ``id``; rows with other ids stay as they are.
 
-        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; the
-        batch is not a transaction.
+        All are checked before any is sent, and sent in their order, in one batch. Each row is one atomic upsert; all of
+        them are stored together only within a transaction, under a lease of this context, and on SQLite.
 
         Args:
             {value}: a list of dicts of whatever BSON holds, each with an ``id``. Of rows with the same ``id`` the last

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.cli.formatting import format_iso_time
 from backtest_mongo.cli.stored_rows import parse_part
-from backtest_mongo.core.commits import Holder, name_lease
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG
 from backtest_mongo.errors import InputError
+
+if TYPE_CHECKING:
+    from backtest_mongo.core.commits import Holder
 
 __all__ = ["LEASED", "describe_holder", "describe_until", "format_lease", "holder_to_json", "parse_lease"]
 
@@ -54,6 +56,9 @@ def parse_lease(name: str, values: Sequence[str]) -> str:
                 hint="name a lease as `backtest-mongo leases` prints it",
             )
         return lease
+    # Here, as help needs nothing of a driver.
+    from backtest_mongo.core.commits import name_lease
+
     words = [parse_part(spec, part, word) for part, word in zip(spec.context, values, strict=False)]
     try:
         context = spec.bind((*words, *values[len(words) :]), {})

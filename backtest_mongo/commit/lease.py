@@ -176,7 +176,7 @@ class Lease(LeaseScope):
 
     @property
     def contexts(self) -> list[str]:
-        """The ids of the leases: the slot of each, and the values of its context."""
+        """The ids of the leases, each of which has the slot and the values of the context."""
         return list(self.claim.contexts)
 
     async def add(self, *adapters: Any) -> None:

@@ -96,7 +96,9 @@ class _State(NamedTuple):
     def make_filter(self, spec: SlotSpec) -> Document:
         """Return a query for a row in this state, besides its key."""
         query: Document = {"updatedDate": self.stamp}
-        if not self.is_large:
+        if isinstance(self.payload, list):  # as an expression, by which a list equals nothing but itself
+            query["$expr"] = {"$eq": [f"${spec.field}", {"$literal": self.payload}]}
+        elif not self.is_large:
             query[spec.field] = {"$eq": self.payload}
         if spec.when:
             query["when"] = self.when
@@ -182,13 +184,15 @@ class MongoCommitter:
     # Committing
 
     async def commit(self, commit: Commit) -> Sequence[State]:
-        steps = partial(self._commit, commit)
-        work = partial(self._run, "committing", steps, commit.rows[0].spec, commit.seconds)
-        observe = self._hub.observe_commit
-        return await (work() if observe is None else observe(commit, work))
+        return await self._run_observed(commit, partial(self._commit, commit), commit.seconds)
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
-        return await self._run("committing", partial(self._settle, commit), commit.rows[0].spec)
+        return await self._run_observed(commit, partial(self._settle, commit))
+
+    async def _run_observed(self, commit: Commit, steps: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        work = partial(self._run, "committing", steps, commit.rows[0].spec, seconds)
+        observe = self._hub.observe_commit
+        return await (work() if observe is None else observe(commit, work))
 
     async def _commit(self, commit: Commit) -> Sequence[State]:
         if commit.in_doubt is not None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from faults.load import Outcome
 from faults.scenarios.base import Figures, Scenario
 from faults.stage import Stage
 
-__all__ = ["MEASURED", "SCENARIOS"]
+__all__ = ["MEASURED", "SCENARIOS", "read_figures"]
 
 _PROGRAM: Final = Path(__file__).parents[2] / "examples" / "orders_once.py"
 #: Figures of the program, besides kills and orders, that the page shows.
@@ -33,6 +34,11 @@ def _trade(stage: Stage, *words: str) -> Figures:
         )
         for _ in range(strategies)
     ]
+    return read_figures(playing)
+
+
+def read_figures(playing: Sequence[subprocess.Popen[str]]) -> Figures:
+    """Wait for programs, and return the sums of what they print."""
     figures = Figures(outcome=Outcome(), faults=0, measured=dict.fromkeys(MEASURED, 0.0))
     try:
         for process in playing:

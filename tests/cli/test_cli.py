@@ -53,7 +53,14 @@ def test_help_is_what_no_argument_prints(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["inspect", "--help"], ["candles", "import", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["inspect", "--help"],
+        ["leases", "release", "--help"],
+        ["candles", "import", "--help"],
+    ],
 )
 def test_help_is_printed_without_drivers(arguments: list[str]) -> None:
     code = f"""
@@ -90,6 +97,9 @@ def test_module_runs_the_command_under_its_name() -> None:
         ("candles import --time-unit ", {"auto", "s", "ms", "us", "ns"}),
         ("candles import --decimal p", {"point"}),
         ("inspect st", {spec.name for spec in SLOTS if spec.name.startswith("st")}),
+        ("leases rel", {"release"}),
+        ("leases release st", {spec.name for spec in SLOTS if spec.name.startswith("st")}),
+        ("leases release --sqlite x.db ca", set()),
         ("export-dump dump --slot m", {spec.name for spec in SLOTS if spec.name.startswith("m")}),
         ("import-dump dump --conflicts ", {"newest", "file", "store"}),
     ],

@@ -14,7 +14,7 @@ import backtest_mongo
 from backtest_mongo import SLOTS, setup
 from backtest_mongo.cli.demo.databases import Databases
 from backtest_mongo.cli.demo.market import load_candles
-from backtest_mongo.cli.demo.results import compare
+from backtest_mongo.cli.demo.results import Comparison, Kill, Result, Tally, compare
 from tests.cli.test_cli import run
 
 pytestmark = pytest.mark.one_python
@@ -43,6 +43,7 @@ def test_killed_run_ends_up_equal_to_an_uninterrupted_one(driver: str, tmp_path:
     done.stdout = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     assert re.search(r"kills\W+2\b", done.stdout), done.stdout
     assert re.search(r"end state equal\W+yes", done.stdout), done.stdout
+    assert re.search(r"speed\W+[\d,]+ bars a second", done.stdout), done.stdout
     for spec in SLOTS:
         row = next(line for line in done.stdout.splitlines() if re.search(rf"^\W*{spec.name}\b", line))
         documents, reads, _cached, writes = row.replace(",", "").split()[1:5]
@@ -77,3 +78,40 @@ async def test_difference_between_the_end_states_is_found(servers: dict[str, Any
             await backtest_mongo.close()
         found = await compare(databases)
     assert any("state" in difference and "balance" in difference for difference in found.differences)
+
+
+def make_tally(*lines: dict[str, Any]) -> Tally:
+    """Return what is known of a run whose processes have reported these lines."""
+    tally = Tally()
+    for line in lines:
+        tally.add({"calls": [], "hits": {}, "torn": [], "equity": 1.0, "seconds": 0.5, **line})
+    return tally
+
+
+@pytest.mark.parametrize(("bar", "dropped"), [(3, ["signal"]), (4, [])])
+def test_writes_of_a_killed_bar_were_dropped_unless_its_checkpoint_is_there(bar: int, dropped: list[str]) -> None:
+    tally = make_tally(
+        {"what": "resumed", "bar": -1},
+        {"what": "bar", "bar": 3},
+        {"what": "wrote", "slot": "signal"},
+        {"what": "resumed", "bar": bar},
+    )
+    assert tally.kills == [Kill(bar, dropped)]
+
+
+def test_lease_that_is_taken_again_is_no_kill() -> None:
+    tally = make_tally({"what": "resumed", "bar": -1}, {"what": "bar", "bar": 3}, {"what": "again", "bar": 3})
+    assert (tally.kills, tally.processes) == ([], 1)
+
+
+def test_rows_that_do_not_fit_the_checkpoint_are_a_problem() -> None:
+    whole = make_tally({"what": "resumed", "bar": -1}, {"what": "done", "bar": 0, "adds_up": True})
+    torn = make_tally({"what": "resumed", "bar": 3, "torn": ["signal"]}, {"what": "done", "bar": 9, "adds_up": True})
+    result = Result(10, 1.0, {"interrupted": torn, "uninterrupted": whole}, Comparison({}, []))
+    assert result.problems == ["interrupted: signal did not fit the checkpoint of bar 3"]
+
+
+def test_speed_is_that_of_both_runs_together() -> None:
+    fast = make_tally(*({"what": "bar", "bar": bar} for bar in range(4)))
+    slow = make_tally({"what": "bar", "bar": 0, "seconds": 2.0})
+    assert Result(4, 9.0, {"interrupted": fast, "uninterrupted": slow}, Comparison({}, [])).speed == 5 / 4.0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from bson import ObjectId
 from rich.console import Console
 
 import backtest_mongo
-from backtest_mongo import CandleAdapter, LogAdapter, SessionAdapter, SignalAdapter, StateAdapter
+from backtest_mongo import CandleAdapter, LogAdapter, SessionAdapter, SignalAdapter, StateAdapter, transaction
 from backtest_mongo.cli.doctor import diagnose as doctor
 from backtest_mongo.cli.doctor import latency, mongo_checks
 from backtest_mongo.cli.doctor.diagnose import diagnose
@@ -23,6 +26,7 @@ from backtest_mongo.cli.doctor.output import print_diagnosis
 from faults.topology import Mongod, RedisNode, temporary_directory
 from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks
+from tests.support.leases import take_leases
 from tests.support.uniform import WHEN, candles
 
 pytestmark = pytest.mark.either_driver
@@ -109,6 +113,42 @@ async def test_empty_database_is_no_problem(deployment: Deployment) -> None:
         "is it the one that CC_MONGO_CONNECTION_STRING should name?"
         in found(diagnosis, "collections", "nothing is stored").advice
     )
+
+
+async def test_leases_are_listed_and_expired_ones_are_warned_of(deployment: Deployment, unique: str) -> None:
+    await fill(unique)
+    await take_leases(StateAdapter(unique, "b"), *(StateAdapter(unique, f"b-{number}") for number in range(6)))
+    await take_leases(SignalAdapter("BTCUSDT", unique, "x"))
+    database = (await backtest_mongo.get_mongo())[deployment.name]
+    await database["leases"].update_one({"slot": "signal"}, {"$set": {"until": datetime(2023, 11, 14, tzinfo=UTC)}})
+    async with transaction():
+        await SignalAdapter("ETHUSDT", unique, "x").write_signal_data({"id": "t"})
+    diagnosis = await diagnose()
+    held = found(diagnosis, "leases", "7 leases held: ")
+    assert held.severity == "ok"
+    assert f"state {unique} b by process {os.getpid()} on {socket.gethostname()} since " in held.text
+    assert held.text.endswith("; and 2 more")
+    expired = found(diagnosis, "leases", "1 lease expired and not given back: ")
+    assert expired.severity == "warning"
+    assert f"signal BTCUSDT {unique} x by process " in expired.text
+    assert "expired 2023-11-14T00:00:00Z" in expired.text
+    assert "`backtest-mongo leases release`" in expired.advice
+    assert [one["expired"] for one in diagnosis.facts["leases"]] == [True, *7 * [False]]
+    # The library's own collections are no foreign ones.
+    assert [finding.text for finding in diagnosis.findings if "other collections" in finding.text] == []
+    assert found(diagnosis, "transactions", "can be used").severity == "ok"
+    assert found(diagnosis, "format", "the database needs leases, which this version knows").severity == "ok"
+    assert json.loads(json.dumps(diagnosis.to_json()))["facts"]["transactions"] is True
+
+
+async def test_database_of_a_newer_version_is_a_problem(deployment: Deployment, unique: str) -> None:
+    database = (await backtest_mongo.get_mongo())[deployment.name]
+    await database["backtest_mongo"].insert_one({"_id": "format", "needs": ["leases", "forks"]})
+    diagnosis = await diagnose()
+    finding = found(diagnosis, "format", "does not know: forks")
+    assert (finding.severity, diagnosis.is_sound) == ("problem", False)
+    assert finding.advice.startswith("upgrade backtest-mongo")
+    assert diagnosis.facts["needs"] == ["leases", "forks"]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +305,8 @@ async def test_standalone_is_reported_with_what_it_means(alone: RedisNode, uniqu
     diagnosis = await diagnose()
     assert diagnosis.is_sound
     assert "--replSet" in found(diagnosis, "topology", "a standalone").advice
+    assert found(diagnosis, "transactions", "a standalone has no transactions").severity == "note"
+    assert diagnosis.facts["transactions"] is False
     assert found(diagnosis, "durability", "in the journal").severity == "ok"
 
 

@@ -24,6 +24,7 @@ from tests.cli.test_doctor import found, texts
 from tests.sqlite.support import change, get, locked_for_all, put, query
 from tests.sqlite.test_backup import damage, make_foreign
 from tests.support.commands import invoke
+from tests.support.leases import LONG_AGO, take_leases
 from tests.support.uniform import WHEN, candles
 
 
@@ -68,6 +69,27 @@ async def test_sound_file_has_no_problem_and_is_not_changed(path: Path) -> None:
     assert [one["rows"] for one in diagnosis.facts["series"]] == [600, 2]
     assert get(path) == before
     assert os.listdir(path.parent) == [path.name]
+
+
+async def test_leases_are_listed_and_expired_ones_are_warned_of(path: Path) -> None:
+    await take_leases(persist.state("s", "b"))
+    await take_leases(persist.signal("BTCUSDT", "s", "x"))
+    await backtest_mongo.close()
+    change(path, f"UPDATE leases SET until={LONG_AGO} WHERE slot='signal'")
+    diagnosis = diagnose_file(path)
+    assert found(diagnosis, "leases", "1 lease held: state s b by process ").severity == "ok"
+    expired = found(diagnosis, "leases", "1 lease expired and not given back: signal BTCUSDT s x by process ")
+    assert expired.severity == "warning"
+    assert "expired 2023-11-14T22:13:20Z" in expired.text
+    assert [one["slot"] for one in diagnosis.facts["leases"]] == ["signal", "state"]
+    assert json.loads(json.dumps(diagnosis.to_json()))["counts"]["warning"] == 1
+
+
+async def test_file_of_a_format_without_leases_has_none(path: Path) -> None:
+    change(path, "DROP TABLE leases", "PRAGMA user_version=2")
+    diagnosis = diagnose_file(path)
+    assert diagnosis.facts["leases"] == []
+    assert diagnosis.is_sound
 
 
 async def test_thorough_check_compares_indexes(path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from pymongo import MongoClient
 
 import backtest_mongo
-from backtest_mongo import StoreError, persist, set_logger, setup
+from backtest_mongo import SignalAdapter, StateAdapter, StoreError, persist, set_logger, setup
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.core.specs import Shape, SlotSpec
 from backtest_mongo.embedded.server_process import HOST, REPLICA_SET
@@ -283,7 +283,7 @@ async def import_dump(role: Role) -> None:
 
 
 async def commit(role: Role) -> None:
-    signal, state = ADAPTERS["signal"]("a", "b", "c"), ADAPTERS["state"]("a", "b")
+    signal, state = SignalAdapter("a", "b", "c"), StateAdapter("a", "b")
     async with backtest_mongo.transaction(when=WHEN):
         await signal.write_signal_data({"n": 1})
         await state.write_state_data({"n": 1})
@@ -292,7 +292,7 @@ async def commit(role: Role) -> None:
 
 async def own(role: Role) -> None:
     """Take over from an owner that has died in the middle of a commit, whose session its successor ends."""
-    signal, state = ADAPTERS["signal"]("a", "b", "c"), ADAPTERS["state"]("a", "b")
+    signal, state = SignalAdapter("a", "b", "c"), StateAdapter("a", "b")
     await signal.write_signal_data({"n": 1})
     dead = await take_leases(signal)
     (name,) = dead.contexts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import time
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from backtest_mongo import (
 from backtest_mongo.types import Versioned
 from tests.conftest import Deployment
 from tests.support import uniform
+from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN, entry, nothing, payload, read, read_version, write
 
 pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
@@ -226,7 +228,9 @@ async def test_version_tells_equal_payloads_of_two_times_of_writing_apart(unique
     measure = uniform.adapter(_spec("measure"), unique)
     await write(measure, {"n": 1})
     first = again = (await read_version(measure)).version
+    end = time.monotonic() + SECONDS
     while again == first:  # as long as the clock shows the same millisecond
+        assert time.monotonic() < end
         await write(measure, {"n": 1})
         again = (await read_version(measure)).version
     await assert_refused(measure, {"n": 2}, uniform.ENTRY, expect=first)

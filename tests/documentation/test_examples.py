@@ -48,6 +48,20 @@ def test_killed_strategy_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     assert _without_pids(run_example("resume_after_crash.py", tmp_path)) == shown("Crash recovery")
 
 
+@pytest.mark.parametrize("options", [(), ("--mongodb",)], ids=["sqlite", "mongodb"])
+def test_orders_of_a_killed_strategy_are_sent_once(tmp_path: Path, options: tuple[str, ...]) -> None:
+    figures = _read_figures(run_example("orders_once.py", tmp_path, "--kills", "3", *options))
+    assert list(figures) == list(_read_figures("\n".join(shown("Orders sent once"))))
+    assert figures["kills"] == 3
+    assert figures["orders"] >= 30
+    assert figures["requests lost"] + figures["answers lost"] > 0
+    assert (figures["orders missing"], figures["orders executed twice"]) == (0, 0)
+
+
+def _read_figures(text: str) -> dict[str, int]:
+    return {name: int(value.replace(",", "")) for name, value in re.findall(r"^(.+): +([\d,]+)$", text, re.MULTILINE)}
+
+
 def test_strategy_without_servers_prints_what_the_page_shows(tmp_path: Path) -> None:
     assert run_example("strategy_both_ways.py", tmp_path, "150").splitlines() == shown("SQLite or MongoDB")
 

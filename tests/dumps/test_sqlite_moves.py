@@ -23,19 +23,22 @@ from backtest_mongo import (
     StateAdapter,
     export_dump,
     import_dump,
+    lease,
     persist,
     setup,
+    transaction,
 )
 from backtest_mongo.core.extended_json import from_json
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.dumps.database_rows import DatabaseDocuments
-from backtest_mongo.dumps.reports import SlotImport
+from backtest_mongo.dumps.reports import SlotExport, SlotImport
 from backtest_mongo.types import PRICES
 from tests.conftest import Deployment, tiny_blocks
 from tests.core.test_payloads import payloads
 from tests.dumps.test_dumps import fill
 from tests.sqlite.support import change, query
 from tests.support.dumps import find_slot, write_file
+from tests.support.leases import take_leases
 from tests.support.sqlite_moves import as_text, list_log, read_documents, read_tables, write_log
 from tests.support.uniform import WHEN, candles
 
@@ -53,6 +56,33 @@ times = st.integers(0, 2**41) | st.sampled_from([0, -1, 253_402_300_800_000, 2**
 
 
 # Round trips
+
+
+async def test_leases_are_moved_nowhere(
+    deployment: Deployment, fresh: dict[str, Any], unique: str, path: Path, tmp_path: Path
+) -> None:
+    """What is moved is rows: whoever held their contexts does not hold them where they go."""
+    state = StateAdapter(unique, "b")
+    await take_leases(state)
+    async with transaction(when=WHEN):
+        await StateAdapter(unique, "other").write_state_data({"n": 1})
+    exported = await export_dump(sqlite=path)
+    assert (exported.slots, exported.problems) == ((SlotExport("state", 1),), ())
+    assert query(path, "SELECT * FROM leases") == []
+    files = await export_dump(tmp_path / "dump")
+    assert (files.slots, files.problems) == ((SlotExport("state", 1),), ())
+    assert [*(tmp_path / "dump").rglob("*lease*")] == []
+    # The other way round: a file with leases.
+    persist.use_sqlite(path)
+    await take_leases(persist.state(unique, "b"))
+    await backtest_mongo.close()
+    async with setup(fresh):
+        imported = await import_dump(path, apply=True)
+        assert ([one.slot for one in imported.slots], imported.others, imported.problems) == (["state"], (), ())
+        database = (await backtest_mongo.get_mongo())[f"{unique}-other"]
+        assert await database.list_collection_names() == ["state-items"]
+        async with lease(StateAdapter(unique, "b")):
+            assert await StateAdapter(unique, "other").read_state_data() == {"n": 1}
 
 
 async def test_everything_comes_back_from_sqlite_as_it_was_in_mongodb(

@@ -23,6 +23,7 @@ from faults.load import Load, Outcome
 from faults.proxy import HOST, Proxy
 from faults.scenarios import SCENARIOS
 from faults.scenarios.base import Figures, Scenario
+from faults.scenarios.orders import read_figures
 from faults.stage import Stage
 from faults.worker import RunDelay
 from tests.support.deadlines import SECONDS
@@ -314,3 +315,46 @@ def test_run_writes_figures_that_the_page_shows(tmp_path: Path, monkeypatch: pyt
     figures = "1 | 1,234 | 0 | 0 | 0 | 0 | 0 | 0.0 s | 34.0 s"
     assert f"| nothing | by nobody | none | {figures} | `nox -s faults -- --quick --only good` |" in text
     assert "- bad: 7 acknowledged writes lost" in text
+
+
+ORDERS = """\
+bars:                     1,404
+orders:                     211
+kills:                        6
+twins refused:                2
+requests lost:               45
+answers lost:                43
+orders missing:               {missing}
+orders executed twice:        {twice}
+"""
+
+
+def exit_with(status: int, text: str) -> subprocess.Popen[str]:
+    """Start a program that prints a text and exits with a status."""
+    command = [sys.executable, "-c", "import sys; print(sys.argv[2]); sys.exit(int(sys.argv[1]))", str(status), text]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "missing", "twice", "others"),
+    [
+        (0, ORDERS.format(missing=0, twice=0), 0, 0, 0),
+        (1, ORDERS.format(missing=3, twice=0), 3, 0, 0),
+        (1, ORDERS.format(missing=0, twice=4), 0, 4, 0),
+        (1, "it broke down", 0, 0, 1),
+        (1, ORDERS.format(missing=0, twice=0), 0, 0, 1),
+    ],
+)
+def test_orders_that_are_missing_or_doubled_are_counted(
+    status: int, text: str, missing: int, twice: int, others: int
+) -> None:
+    outcome = read_figures([exit_with(status, text)]).outcome
+    assert (outcome.lost, outcome.wrong, len(outcome.unexpected)) == (missing, twice, others)
+
+
+def test_page_shows_orders_of_all_strategies() -> None:
+    figures = read_figures([exit_with(0, ORDERS.format(missing=0, twice=0)) for _ in range(2)])
+    scenario = Scenario(name="orders-x", fault="f", how="h", servers="s", play=lambda stage: figures)
+    row = scenario.row(Stage(quick=True))
+    text = page.page({"machine": run.machine(), "rows": [row]})
+    assert "| f | h | s | 12 | 4 | 90 | 86 | 2,808 | 422 | 0 | 0 | `nox -s faults -- --only orders-x` |" in text

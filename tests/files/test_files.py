@@ -342,6 +342,30 @@ async def test_two_keys_of_one_path_have_versions_of_their_own(root: Path) -> No
     assert await other.read_signal_data() == {"n": 12}
 
 
+async def test_row_is_compared_under_the_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = persist.signal("BTC", "a", "c")
+    await adapter.write_signal_data({"n": 1})
+    _, version = await adapter.read_signal_data(with_version=True)
+    file = root / "data/signal/BTC_a_c/BTC.json"
+    waits = threading.Event()
+    try_lock = directory_lock._try_lock
+
+    def try_lock_and_tell(directory: str, descriptor: int) -> bool:
+        is_locked = try_lock(directory, descriptor)
+        if not is_locked:
+            waits.set()
+        return is_locked
+
+    monkeypatch.setattr(directory_lock, "_try_lock", try_lock_and_tell)
+    with lock_directory(str(file.parent)):
+        writing = asyncio.ensure_future(adapter.write_signal_data({"n": 3}, expect=version))
+        assert await asyncio.to_thread(waits.wait, PROCESS_SECONDS)
+        file.write_text('{"n":2}', encoding="utf-8")
+    with pytest.raises(ConflictError) as caught:
+        await writing
+    assert caught.value.found == {"n": 2}
+
+
 async def test_refused_write_makes_no_directory(root: Path) -> None:
     with pytest.raises(ConflictError):
         await persist.state("s", "b").write_state_data({"n": 1}, 0, expect=f"v1-{0:032}")

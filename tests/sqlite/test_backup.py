@@ -17,13 +17,24 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import BacktestMongoError, ConfigError, InputError, StoreError, StoreUnavailableError, persist
+from backtest_mongo import (
+    BacktestMongoError,
+    ConfigError,
+    InputError,
+    LeaseHeldError,
+    StoreError,
+    StoreUnavailableError,
+    lease,
+    persist,
+)
 from backtest_mongo.sqlite import backup, replacement
 from backtest_mongo.sqlite.backup import back_up
 from backtest_mongo.sqlite.replacement import make_database
 from tests.files.test_full_disk import largest_file
 from tests.sqlite.support import ROOT, change, get, list_names, locked, put, query
-from tests.support.uniform import candles
+from tests.support.deadlines import SECONDS
+from tests.support.leases import take_leases
+from tests.support.uniform import WHEN, candles
 
 
 @pytest.fixture
@@ -63,6 +74,25 @@ async def test_copy_has_everything_while_the_database_is_open(path: Path, copy: 
     assert await persist.candle("BTC", "1m", "x").read_candles_data(600, 0) == candles(600)
     await persist.log().write_log_data([{"id": "more"}])
     assert (count(copy), count(path)) == (4, 3)
+
+
+async def test_restored_backup_keeps_the_leases_of_its_time_until_they_expire(path: Path, copy: Path) -> None:
+    """The owners are those of the original: nobody renews them in the copy, and they end there by themselves."""
+    persist.use_sqlite(path)
+    await take_leases(persist.state("s", "b"), ttl=2.0)
+    await take_leases(persist.state("s", "long"))
+    await backtest_mongo.close()
+    back_up(str(path), str(copy))
+    persist.use_sqlite(copy)
+    with pytest.raises(LeaseHeldError):
+        async with lease(persist.state("s", "long")):
+            pass
+    async with lease(persist.state("s", "b"), wait=SECONDS):
+        await persist.state("s", "b").write_state_data({"n": 1}, WHEN)
+    assert await persist.state("s", "long")._base_store().committer.release_by_force('state["s", "long"]')
+    async with lease(persist.state("s", "long")):
+        pass
+    await backtest_mongo.close()
 
 
 async def test_copy_is_of_one_moment_and_keeps_nobody_from_writing(

@@ -50,7 +50,7 @@ from backtest_mongo.contracts import (
     SignalContract,
     StateContract,
 )
-from backtest_mongo.telemetry.stats import SlotStats
+from backtest_mongo.telemetry.stats import CommitStats, SlotStats
 from backtest_mongo.types import (
     Candle,
     Coverage,
@@ -82,6 +82,7 @@ async def lifecycle() -> None:
     assert_type(get_config().CC_REDIS_PORT, int)
     assert_type(stats().total.hits, int)
     assert_type(stats().slots, dict[str, SlotStats])
+    assert_type(stats().commits, CommitStats)
 
 
 async def servers() -> None:
