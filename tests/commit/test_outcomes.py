@@ -182,6 +182,16 @@ async def test_lease_whose_taking_is_not_answered_is_taken_all_the_same(proxy: P
     assert await read_bar(unique) == 7
 
 
+@pytest.mark.parametrize("command", ["update", "commitTransaction"])
+async def test_lease_is_taken_through_a_failover(on_failing: FailingServer, unique: str, command: str) -> None:
+    """Also where the commands are carried out, and their answers are lost more often than the driver repeats them."""
+    await write_bar(unique, 1)
+    on_failing.fail(command, mode={"times": 5}, closeConnection=True)
+    async with own(unique):
+        await write_bar(unique, 2)
+    assert await read_bar(unique) == 2
+
+
 async def test_lease_whose_taking_is_not_answered_in_time_can_be_taken_again(proxy: Proxy, unique: str) -> None:
     async with own(unique, ttl=2):
         await write_bar(unique, 1)
