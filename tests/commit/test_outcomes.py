@@ -185,8 +185,9 @@ async def test_lease_whose_taking_is_not_answered_is_taken_all_the_same(proxy: P
 @pytest.mark.parametrize("command", ["update", "commitTransaction"])
 async def test_lease_is_taken_through_a_failover(on_failing: FailingServer, unique: str, command: str) -> None:
     """Also where the commands are carried out, and their answers are lost more often than the driver repeats them."""
-    await write_bar(unique, 1)
-    on_failing.fail(command, mode={"times": 5}, closeConnection=True)
+    async with own(unique):  # so that what is left to be sent is the taking alone
+        await write_bar(unique, 1)
+    on_failing.fail(command, mode={"times": 3}, closeConnection=True)
     async with own(unique):
         await write_bar(unique, 2)
     assert await read_bar(unique) == 2
