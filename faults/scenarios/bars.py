@@ -12,12 +12,12 @@ from faults.scenarios.base import Figures, Scenario
 from faults.scenarios.replica_set import kill_primary, step_down
 from faults.stage import Stage
 
-__all__ = ["MEASURED", "SCENARIOS"]
+__all__ = ["NAMES", "SCENARIOS"]
 
 SET: Final = "replica set of 3, w=majority, 2 processes"
 FILE: Final = "an SQLite file, 2 processes"
-#: Figures besides those of all scenarios.
-MEASURED: Final = ("half", "twice")
+#: What the names of the scenarios begin with.
+NAMES: Final = ("bars-", "transactions")
 TTL: Final = 2.0
 
 
@@ -97,6 +97,34 @@ def _lose_answers(stage: Stage) -> Figures:
         return _finish(load, proxy.cuts)
 
 
+def _play_groups(stage: Stage) -> Figures:
+    servers, processes = stage.replica_set, 3
+    load = stage.group_load(
+        servers.uri(stage.database()), processes=processes, at_least=stage.operations // processes + 1, tasks=3
+    )
+    pause, faults = stage.times(1, 10), 0
+    with load.running():
+        while not faults or not load.has_done(stage.operations):
+            stage.work(pause)
+            step_down(stage)
+            stage.work(pause)
+            kill_primary(stage)
+            faults += 2
+    servers.heal()
+    return Figures(outcome=load.outcome(), faults=faults)
+
+
+def _kill_groups(stage: Stage) -> Figures:
+    load = stage.sqlite_group_load(processes=3, tasks=3)
+    rounds, dice = stage.times(3, 100), random.SystemRandom()
+    with load.running():
+        for _ in range(rounds):
+            for number in range(3):
+                stage.work(dice.uniform(0.05, 0.4))
+                load.kill(number)
+    return Figures(outcome=load.outcome(), faults=3 * rounds)
+
+
 SCENARIOS: Final = (
     Scenario(
         name="bars-kill",
@@ -172,5 +200,22 @@ SCENARIOS: Final = (
         servers=FILE,
         play=_on_file(_stop_owners, (2, 50)),
         is_bounded=False,
+    ),
+    Scenario(
+        name="transactions",
+        fault="transactions over all slots, with stepdowns and the primary killed, in turn",
+        how="replSetStepDown, SIGKILL and restart; every slot is read, and all have to change at one point",
+        servers="replica set of 3, w=majority, 3 processes",
+        play=_play_groups,
+        is_bounded=False,
+        may_fail=True,
+        may_misread=True,
+    ),
+    Scenario(
+        name="transactions-sqlite",
+        fault="transactions over all slots, with processes killed, and replaced by others",
+        how="SIGKILL of each at a random moment; every slot is read, and all have to change at one point",
+        servers="an SQLite file, 3 processes",
+        play=_kill_groups,
     ),
 )
