@@ -275,20 +275,25 @@ class Load:
                 found = numbers_stored(database)
                 end = time.monotonic_ns()
                 for name, ops in self._ops.items():
-                    register = Register.named(name)
-                    value = found.get((register.slot, register.natural_key))
-                    ops.append(Op(kind="read", value=value, start=start, end=end, who=f"afterwards, {level}"))
+                    for register in self._list_registers(name):
+                        value = found.get((register.slot, register.natural_key))
+                        ops.append(Op(kind="read", value=value, start=start, end=end, who=f"afterwards, {level}"))
+
+    def _list_registers(self, name: str) -> list[Register]:
+        """Return the registers that a name of the records stands for."""
+        return [Register.named(name)]
 
     async def _read_again(self) -> None:
         """Read every register through the library, as a fresh process does."""
         reset_config()  # otherwise another scenario's configuration would be kept
         async with backtest_mongo.setup({**self._config, "CC_MONGO_CONNECTION_STRING": self._uri}):
             start = time.monotonic_ns()
-            found = await read_all(map(Register.named, self._ops))
+            found = await read_all(one for name in self._ops for one in self._list_registers(name))
             end = time.monotonic_ns()
-        for register, value in found.items():
-            op = Op(kind="read", value=value, start=start, end=end, who="afterwards, by the library")
-            self._ops[register.name].append(op)
+        for name, ops in self._ops.items():
+            for register in self._list_registers(name):
+                value = found[register]
+                ops.append(Op(kind="read", value=value, start=start, end=end, who="afterwards, by the library"))
 
 
 def _said(record: Path) -> Path:

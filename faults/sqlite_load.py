@@ -14,7 +14,7 @@ from backtest_mongo import persist
 from backtest_mongo.core.config import reset_config
 from faults.history import Op
 from faults.load import Load
-from faults.registers import Register, read_all
+from faults.registers import read_all
 
 __all__ = ["SQLiteLoad"]
 
@@ -30,7 +30,7 @@ class SQLiteLoad(Load):
 
     def __init__(self, directory: Path, config: dict[str, Any], **options: Any) -> None:
         self.path: Path = directory / f"{uuid.uuid4().hex}.db"
-        super().__init__(directory, config, uri="", sqlite=str(self.path), forget=0.0, **options)
+        super().__init__(directory, config, uri="", sqlite=str(self.path), **{"forget": 0.0, **options})
         #: Records of processes that were killed.
         self._cut_records: set[Path] = set()
 
@@ -64,9 +64,10 @@ class SQLiteLoad(Load):
         reset_config()
         persist.use_sqlite(self.path)
         start = time.monotonic_ns()
-        found = await read_all(map(Register.named, self._ops))
+        found = await read_all(one for name in self._ops for one in self._list_registers(name))
         end = time.monotonic_ns()
         await backtest_mongo.close()
-        for register, value in found.items():
-            op = Op(kind="read", value=value, start=start, end=end, who="afterwards, by the library")
-            self._ops[register.name].append(op)
+        for name, ops in self._ops.items():
+            for register in self._list_registers(name):
+                value = found[register]
+                ops.append(Op(kind="read", value=value, start=start, end=end, who="afterwards, by the library"))

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from faults.bar_load import BarLoad
+from faults.group_load import GroupLoad, SQLiteGroupLoad
 from faults.load import Load
 from faults.proxy import Proxy
 from faults.sqlite_load import SQLiteLoad
@@ -110,6 +112,21 @@ class Stage:
         """Return a load on the database at ``uri``; the options are those of :class:`~faults.load.Load`."""
         full = {"CC_REDIS_PORT": self.healthy_redis.port, **(config or {})}
         return Load(self._directory, full, uri=uri, **options)
+
+    def group_load(self, uri: str, *, config: dict[str, Any] | None = None, **options: Any) -> Load:
+        """Return a load of transactions on the database at ``uri``."""
+        return GroupLoad(
+            self._directory, {"CC_REDIS_PORT": self.healthy_redis.port, **(config or {})}, uri=uri, **options
+        )
+
+    def sqlite_group_load(self, **options: Any) -> SQLiteLoad:
+        """Return a load of transactions on an SQLite file."""
+        return SQLiteGroupLoad(self._directory, {}, **options)
+
+    def bar_load(self, uri: str, *, config: dict[str, Any] | None = None, **options: Any) -> BarLoad:
+        """Return a load of bars on the database at ``uri``; without one it is on an SQLite file."""
+        redis = {"CC_REDIS_PORT": self.healthy_redis.port} if uri else {}
+        return BarLoad(self._directory, {**redis, **(config or {})}, uri=uri, **options)
 
     def sqlite_load(self, *, config: dict[str, Any] | None = None, **options: Any) -> SQLiteLoad:
         """Return a load on an SQLite file; the options are those of :class:`~faults.load.Load`."""

@@ -25,7 +25,7 @@ from backtest_mongo import StoreUnavailableError, persist, set_config
 from faults.probe import quiet
 from faults.registers import SPECS, Register
 
-__all__ = ["NUMBERS", "Job", "Recorder"]
+__all__ = ["NUMBERS", "Job", "Recorder", "Worker"]
 
 #: How long all processes use the same candle.
 CANDLE_SECONDS = 0.05

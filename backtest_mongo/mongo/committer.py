@@ -46,6 +46,7 @@ from backtest_mongo.errors import (
     StoreUnavailableError,
 )
 from backtest_mongo.mongo.collection import SlotCollection
+from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments, make_fenced_error
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.mongo.updates import make_removal
@@ -172,6 +173,7 @@ class MongoCommitter:
             await self._run("asking for transactions", self._check)
 
     async def _check(self) -> None:
+        await check_format(self._hub)
         reply = await self._hub.database.command("hello")
         if "setName" not in reply and reply.get("msg") != "isdbgrid":
             raise StoreError(

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from bson import Binary
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.hub import Hub
@@ -39,7 +39,7 @@ from backtest_mongo.core.payload import CODEC
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.format import check_format, note_leases
-from backtest_mongo.mongo.sessions import abort, begin, is_conflict, open_session
+from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.types import Document
 
 __all__ = ["LeaseDocuments", "make_fenced_error"]
@@ -80,9 +80,10 @@ class LeaseDocuments:
         while True:
             try:
                 await self._take(claim, ids, session)
-            except OperationFailure as error:
-                # Another one takes, renews or gives back the same leases just now.
-                if not is_conflict(error) or pause >= seconds_left():
+            except PyMongoError as error:
+                # Another one takes, renews or gives back the same leases just now, or there is no primary for a moment.
+                is_transient = is_conflict(error) or is_uncertain(error)
+                if not is_transient or pause >= seconds_left():
                     raise
             else:
                 break
@@ -134,7 +135,8 @@ class LeaseDocuments:
             "token": {"$add": ["$token", 1]},
             "seq": {"$add": ["$seq", 1]},
         }
-        free = {"_id": {"$in": list(ids)}, "owner": None}
+        # Its own ones are those of an attempt whose answer was lost.
+        free = {"_id": {"$in": list(ids)}, "owner": {"$in": [None, claim.owner]}}
         await begin(session)
         try:
             await self._evict_expired(ids, session)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from faults.scenarios import (
+    bars,
     direct,
     lists,
     loops,
@@ -30,5 +31,6 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     *registers.SCENARIOS,
     *redis.SCENARIOS,
     *sqlite.SCENARIOS,
+    *bars.SCENARIOS,
     *orders.SCENARIOS,
 )

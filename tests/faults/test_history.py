@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faults.history import Op, Verdict, check, check_first_write_wins
+from faults.ownership import Findings, Hold, check_bars, find_overlap, list_holds
 
 pytestmark = pytest.mark.heavy
 
@@ -249,3 +250,120 @@ def _explains(order: tuple[Op, ...]) -> bool:
         elif op.value != value:
             return False
     return True
+
+
+# Transactions: to the checker all registers of a group are one.
+
+
+def test_rows_that_change_together_pass_whichever_of_them_is_read() -> None:
+    one, other = read(1, 3, 4, "reader of one"), read(1, 3, 5, "reader of the other")
+    assert check([write(1, 1, 2), one, other, write(2, 6, 9), read(1, 7, 8), read(2, 10, 11)]).is_linearizable
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        # Half of a transaction is seen, and then the other half is not.
+        [write(1, 1, 2), write(2, 3, 12), read(2, 4, 5, "one"), read(1, 6, 7, "the other"), read(2, 8, 9, "one")],
+        # Half of it is left.
+        [write(1, 1, 2), write(2, 3, None), read(2, 20, 21, "one"), read(1, 20, 21, "the other")],
+        [write(1, 1, None), read(1, 20, 21, "one"), read(None, 22, 23, "the other"), read(1, 24, 25, "one")],
+    ],
+)
+def test_rows_that_do_not_change_together_are_accused(history: list[Op]) -> None:
+    # Reads at the same moment have some order, so what is left is read twice, as the load does.
+    last = [Op(kind="read", value=op.value, start=op.start + 10, end=op.latest + 10, who=op.who) for op in history[-2:]]
+    assert not check([*history, *last]).is_linearizable
+
+
+# Leases and bars.
+
+BARS: list[list[object]] = [
+    [1, "held"],
+    [2, "resumed", 0, []],
+    [3, "begin", 1, 11],
+    [4, "ok", 1, 11],
+    [5, "begin", 2, 12],
+    [6, "ok", 2, 12],
+]
+SUCCESSOR: list[list[object]] = [
+    [7, "held"],
+    [8, "resumed", 2, []],
+    [9, "begin", 3, 21],
+    [10, "ok", 3, 21],
+]
+STORED = {1: 11, 2: 12, 3: 21}
+
+
+def test_bars_of_owners_one_after_another_pass() -> None:
+    found = check_bars([BARS, SUCCESSOR], STORED, [])
+    assert found == Findings(bars=3, acknowledged=3)
+
+
+def test_bar_whose_outcome_nobody_was_told_may_be_stored_or_not() -> None:
+    open_bar = [*SUCCESSOR, [11, "begin", 4, 22]]
+    for stored in (STORED, {**STORED, 4: 22}):
+        assert check_bars([BARS, open_bar], stored, []) == Findings(bars=4, acknowledged=3)
+
+
+@pytest.mark.parametrize(
+    ("records", "stored", "counts", "explanation"),
+    [
+        ([BARS, SUCCESSOR], {1: 11, 2: 12}, {"lost": 1}, "bar 3 was acknowledged as {21}, and None is stored"),
+        ([BARS, SUCCESSOR], {**STORED, 2: 99}, {"lost": 1}, "bar 2 was acknowledged as {12}, and 99 is stored"),
+        (
+            [BARS, [*SUCCESSOR, [11, "begin", 2, 22], [12, "ok", 2, 22]]],
+            {**STORED, 2: 22},
+            {"twice": 1},
+            "bar 2 was acknowledged to two owners",
+        ),
+        (
+            [BARS, [*SUCCESSOR, [11, "begin", 4, 22], [12, "refused", 4, 22]]],
+            {**STORED, 4: 22},
+            {"twice": 1},
+            "bar 4 is stored, and its writer was told that it is not",
+        ),
+        ([BARS, [[7, "held"], [8, "resumed", 2, ["no signal"]]]], {1: 11, 2: 12}, {"half": 1}, "resumed at half a bar"),
+        # The late owner begins a bar, and is told that it is stored, while the other one has the lease.
+        (
+            [[*BARS, [11, "begin", 4, 13], [12, "ok", 4, 13]], SUCCESSOR],
+            {**STORED, 4: 13},
+            {"twice": 1},
+            "two owners at the same time",
+        ),
+    ],
+)
+def test_what_owners_must_not_do_is_accused(
+    records: list[list[list[object]]], stored: dict[int, int], counts: dict[str, int], explanation: str
+) -> None:
+    found = check_bars(records, stored, [])
+    assert {name: getattr(found, name) for name in ("lost", "half", "twice")} == {
+        **dict.fromkeys(("lost", "half", "twice"), 0),
+        **counts,
+    }
+    assert explanation in found.explanation
+
+
+def test_what_is_left_in_halves_is_accused() -> None:
+    found = check_bars([BARS], {1: 11, 2: 12}, ["the signal is None"])
+    assert (found.half, found.explanation) == (1, "what is left is not whole: the signal is None")
+
+
+@pytest.mark.parametrize(
+    ("spans", "overlaps"),
+    [
+        ([], False),
+        ([(1, 5), (5, 9)], False),
+        ([(1, 5), (6, 9), (2, 3)], True),
+        ([(1, 20), (3, 4), (5, 6)], True),
+        ([(1, 5), (4, 9)], True),
+    ],
+)
+def test_owners_at_the_same_time_are_found(spans: list[tuple[int, int]], overlaps: bool) -> None:
+    holds = [Hold(start=start, end=end) for start, end in spans]
+    assert (find_overlap(holds) is not None) == overlaps
+
+
+def test_hold_ends_with_the_last_commit_that_was_acknowledged() -> None:
+    record = [*BARS, [20, "lost", "why"], [30, "begin", 3, 13], *([at + 40, *words] for at, *words in SUCCESSOR)]
+    assert list_holds(record) == [Hold(start=1, end=5), Hold(start=47, end=49)]
