@@ -59,7 +59,7 @@ def transaction(*, when: When | None = None) -> Transaction:
         InputError: ``when`` is not a time.
     """
     get_telemetry()  # SQLite's stores observe nothing, and their commits are counted all the same
-    return Transaction(None if when is None else _to_millis(when), persist.check_transactions)
+    return Transaction(None if when is None else _to_millis(when), persist._check_transactions)
 
 
 def lease(

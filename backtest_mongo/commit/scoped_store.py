@@ -241,7 +241,8 @@ class ScopedStore:
         return any(scope.takes(committer, self._slot, key) for key in keys)
 
     async def _write(self, rows: list[RowWrite]) -> None:
-        await self._scope.write(rows, self.committer)
+        if rows:  # none, of an empty list
+            await self._scope.write(rows, self.committer)
 
 
 def _name(row: RowWrite) -> Document:

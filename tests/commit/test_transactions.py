@@ -53,6 +53,18 @@ async def change(adapter: Any, keys: tuple[str, str, str]) -> None:
 # All or nothing.
 
 
+@pytest.mark.shapes("collection")
+async def test_empty_list_in_a_block_writes_nothing(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter = uniform.adapter(spec, unique)
+    key = entry(spec, unique)
+    async with transaction(when=WHEN):
+        await getattr(adapter, f"write_{spec.noun}_data")([])
+    async with transaction(when=WHEN):
+        await write(adapter, payload(spec, 1), key)
+        await getattr(adapter, f"write_{spec.noun}_data")([])
+    assert len(await getattr(adapter, f"read_{spec.noun}_data")()) == 1
+
+
 @ROWS
 async def test_block_sees_its_writes_in_every_form_and_nobody_else_before_the_commit(
     deployment: Deployment, unique: str, spec: SlotSpec
