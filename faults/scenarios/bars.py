@@ -100,7 +100,7 @@ def _lose_answers(stage: Stage) -> Figures:
 def _play_groups(stage: Stage) -> Figures:
     servers, processes = stage.replica_set, 3
     load = stage.group_load(
-        servers.uri(stage.database()), processes=processes, at_least=stage.operations // processes + 1, tasks=3
+        servers.uri(stage.database()), processes=processes, at_least=stage.operations // processes + 1, tasks=2, keys=3
     )
     pause, faults = stage.times(1, 10), 0
     with load.running():
