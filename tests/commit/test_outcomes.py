@@ -419,7 +419,7 @@ async def test_standalone_is_refused_at_the_beginning_of_the_block(
     state = persist.state(unique, "s")
     for block in (transaction, lambda: lease(state)):
         with pytest.raises(StoreError, match=r"standalone.*--replSet rs0.*rs\.initiate\(\)"):
-            await block().__aenter__()  # type: ignore[operator]
+            await block().__aenter__()
     await state.write_state_data({"n": 1}, WHEN)
     assert await state.read_state_data() == {"n": 1}
     with standalone.client() as client:
