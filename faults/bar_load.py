@@ -25,7 +25,7 @@ from faults.load import DRIVERS, Outcome, _said, _tell, _wait_until_ready
 from faults.ownership import Findings, check_bars
 from faults.topology import until
 
-__all__ = ["BarLoad", "is_locked"]
+__all__ = ["BarLoad", "is_locked", "stop"]
 
 _END_SECONDS: Final = 120
 
@@ -126,11 +126,11 @@ class BarLoad:
         One that has the lock of an SQLite file keeps all others from writing, and nothing can take it: it goes on.
         """
         pid = self._workers[number].pid
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         while not self._uri and is_locked(self.path):
             os.kill(pid, signal.SIGCONT)
             time.sleep(0.01)  # until it is stopped at another place
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
 
     def resume(self, number: int) -> None:
         os.kill(self._workers[number].pid, signal.SIGCONT)
@@ -185,6 +185,12 @@ class BarLoad:
                 stderr=said,
                 text=True,
             )
+
+
+def stop(pid: int) -> None:
+    """Send SIGSTOP to a process that this one has started, and wait until all of its threads stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
 
 
 def is_locked(path: Path) -> bool:

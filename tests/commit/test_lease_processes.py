@@ -19,7 +19,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import BacktestMongoError, lease, persist, transaction
-from faults.bar_load import is_locked
+from faults.bar_load import is_locked, stop
 from tests.conftest import Deployment, SQLiteDeployment
 from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN
@@ -61,11 +61,11 @@ class Worker:
 
     def stop(self) -> None:
         """Let it stand still, but not with the lock of an SQLite file, which nobody can take from it."""
-        os.kill(self.process.pid, signal.SIGSTOP)
+        stop(self.process.pid)
         while self._sqlite and is_locked(Path(self._sqlite)):
             os.kill(self.process.pid, signal.SIGCONT)
             time.sleep(0.01)  # until it is stopped at another place
-            os.kill(self.process.pid, signal.SIGSTOP)
+            stop(self.process.pid)
 
     def tell(self, word: str = "go") -> None:
         assert self.process.stdin is not None
