@@ -78,8 +78,9 @@ wrong reads are those of rows that did not change together. A loss of `unavailab
 {bars}
 
 Not proof against: a writer without the lease, the Node package among them, which is noticed at the owner's next commit
-and not before; on SQLite a machine whose clock is set; with `commit_every` above 1 the loss of the last bars. Clocks of
-client and server that are minutes apart, lost answers of every kind and a cancellation at each step of a commit are in
+and not before; on SQLite a machine whose clock is set, and a process that stands still while it has the lock of the
+file, for which all others wait; with `commit_every` above 1 the loss of the last bars. Clocks of client and server that
+are minutes apart, lost answers of commits and a cancellation at each step of one are in
 `tests/commit/test_outcomes.py`, a full disk under transactions is in `tests/sqlite/test_full_disk.py`.
 
 ## Orders

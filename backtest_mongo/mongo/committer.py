@@ -19,7 +19,7 @@ import bson
 from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.batching import Queue
@@ -215,8 +215,12 @@ class MongoCommitter:
                 if races == _RACE_TRIES:
                     raise
             except DRIVER_ERRORS as error:
-                if not is_conflict(error) or pause >= seconds_left():
+                if not is_conflict(error):
                     raise
+                if pause >= seconds_left():
+                    if isinstance(error, ConnectionFailure):  # which says what is wrong
+                        raise
+                    raise self._make_contended_error(commit) from strip_frames(error)
             else:
                 if states is not None:
                     return states
@@ -327,6 +331,15 @@ class MongoCommitter:
         except DRIVER_ERRORS as error:
             log().debug("the outcome of a commit is not known yet", error=type(error).__name__)
             return None
+
+    def _make_contended_error(self, commit: Commit) -> StoreUnavailableError:
+        spec = commit.rows[0].spec
+        return StoreUnavailableError(
+            "committing failed: others wrote the same rows until the time was up",
+            slot=spec.name,
+            collection=spec.collection,
+            hint="nothing of it is stored; write it again, or let one lease() own rows that many write",
+        )
 
     def _make_unknown_error(self, error: Exception) -> CommitUnknownError:
         unknown = CommitUnknownError(
