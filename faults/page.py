@@ -72,8 +72,8 @@ A bar is one transaction of four rows in four slots, written under leases of thr
 same leases, and take over from each other. A bar is **lost** if it was acknowledged and is not stored, or another one
 is in its place; **half** if some of its rows are missing; stored **twice** if two owners were told that they have
 written it, if it is stored although its writer was told that nothing of it is, or if two owners had a lease at the same
-time. Rows called `transactions` have no leases: processes write a number to a row of every slot and read single rows;
-wrong reads are those of rows that did not change together. A loss of `unavailable` ones is none: their writers know.
+time. The last two rows have no leases: processes write one number to a row of every slot in a transaction, and read
+single rows. A wrong read is one that no order of the transactions explains if all of their rows change at one point.
 
 {bars}
 
