@@ -161,7 +161,8 @@ class CommitUnknownError(StoreUnavailableError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The connection stays in its process.
-        return _rebuild, (type(self), self.message, {**self.__dict__, "_again": None})
+        state = {name: value for name, value in self.__dict__.items() if name != "_again"}
+        return _rebuild, (type(self), self.message, state)
 
 
 class LeaseError(BacktestMongoError):

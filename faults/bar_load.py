@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,7 +25,7 @@ from faults.load import DRIVERS, Outcome, _said, _tell, _wait_until_ready
 from faults.ownership import Findings, check_bars
 from faults.topology import until
 
-__all__ = ["BarLoad"]
+__all__ = ["BarLoad", "is_locked", "stop"]
 
 _END_SECONDS: Final = 120
 
@@ -120,8 +121,16 @@ class BarLoad:
         _tell(self._workers[number])
 
     def stop(self, number: int) -> None:
-        """Let a process stand still, with whatever it has sent."""
-        os.kill(self._workers[number].pid, signal.SIGSTOP)
+        """Let a process stand still, with whatever it has sent.
+
+        One that has the lock of an SQLite file keeps all others from writing, and nothing can take it: it goes on.
+        """
+        pid = self._workers[number].pid
+        stop(pid)
+        while not self._uri and is_locked(self.path):
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)  # until it is stopped at another place
+            stop(pid)
 
     def resume(self, number: int) -> None:
         os.kill(self._workers[number].pid, signal.SIGCONT)
@@ -176,6 +185,23 @@ class BarLoad:
                 stderr=said,
                 text=True,
             )
+
+
+def stop(pid: int) -> None:
+    """Send SIGSTOP to a process that this one has started, and wait until all of its threads stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process has the lock of an SQLite file for longer than a write takes."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
 
 
 def _read(record: Path) -> list[list[Any]]:

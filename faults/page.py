@@ -72,14 +72,15 @@ A bar is one transaction of four rows in four slots, written under leases of thr
 same leases, and take over from each other. A bar is **lost** if it was acknowledged and is not stored, or another one
 is in its place; **half** if some of its rows are missing; stored **twice** if two owners were told that they have
 written it, if it is stored although its writer was told that nothing of it is, or if two owners had a lease at the same
-time. Rows called `transactions` have no leases: processes write a number to a row of every slot and read single rows;
-wrong reads are those of rows that did not change together. A loss of `unavailable` ones is none: their writers know.
+time. The last two rows have no leases: processes write one number to a row of every slot in a transaction, and read
+single rows. A wrong read is one that no order of the transactions explains if all of their rows change at one point.
 
 {bars}
 
 Not proof against: a writer without the lease, the Node package among them, which is noticed at the owner's next commit
-and not before; on SQLite a machine whose clock is set; with `commit_every` above 1 the loss of the last bars. Clocks of
-client and server that are minutes apart, lost answers of every kind and a cancellation at each step of a commit are in
+and not before; on SQLite a machine whose clock is set, and a process that stands still while it has the lock of the
+file, for which all others wait; with `commit_every` above 1 the loss of the last bars. Clocks of client and server that
+are minutes apart, lost answers of commits and a cancellation at each step of one are in
 `tests/commit/test_outcomes.py`, a full disk under transactions is in `tests/sqlite/test_full_disk.py`.
 
 ## Orders

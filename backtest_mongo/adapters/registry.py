@@ -172,7 +172,7 @@ class Registry(SlotFactories):
         """
         self._use_for("use_dummy", slots, make_dummy)
 
-    async def check_transactions(self) -> None:
+    async def _check_transactions(self) -> None:
         """Make sure, where all slots are stored in MongoDB, that it has transactions.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import marshal
-import pickle
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -347,10 +346,11 @@ def thaw(frozen: Any) -> Any:
 def make_copier(frozen: Any) -> tuple[Callable[[bytes], Any], bytes]:
     """Return a function and what to call it with, which makes a payload for each caller out of a frozen one.
 
-    It takes a fifth of what ``copy.deepcopy`` does. The bytes never leave the process.
+    For payloads of Python's own types, which are nearly all, it takes a fifth of what ``copy.deepcopy`` does. The bytes
+    never leave the process.
     """
     payload = thaw(frozen)
     try:
-        return marshal.loads, marshal.dumps(payload, _MARSHAL_VERSION)  # our own bytes
+        return marshal.loads, marshal.dumps(payload, _MARSHAL_VERSION)
     except ValueError:  # it holds what Python's own types don't have: dates, decimals, identifiers
-        return pickle.loads, pickle.dumps(payload, pickle.HIGHEST_PROTOCOL)
+        return lambda _: thaw(frozen), b""

@@ -162,16 +162,20 @@ class SlotCollection:
     async def _prepare_read(self) -> bool:
         if self.hub.is_direct:
             await self.check_role()
-        await check_format(self.hub)
+        await self._check_format()
         if self._reads_need_indexes:
             await self.ensure_indexes()
         self.is_sharded = self.hub.is_sharded
         return not self.hub.is_direct  # whose server's role may change
 
     async def _prepare_write(self) -> bool:
-        await check_format(self.hub)
+        await self._check_format()
         await self.ensure_indexes()
         return True
+
+    async def _check_format(self) -> None:
+        if not self.hub.is_format_checked:
+            await self.attempt("checking the format", lambda _: check_format(self.hub))
 
     async def check_role(self, doing: str = "reading") -> None:
         """Refuse, within a request on a direct connection, a server that is not the primary.

@@ -19,7 +19,7 @@ import bson
 from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.batching import Queue
@@ -32,7 +32,7 @@ from backtest_mongo.connection.driver_errors import (
 )
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Deadline, seconds_left
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State, name_lease
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.slots import SLOTS
@@ -215,8 +215,12 @@ class MongoCommitter:
                 if races == _RACE_TRIES:
                     raise
             except DRIVER_ERRORS as error:
-                if not is_conflict(error) or pause >= seconds_left():
+                if not is_conflict(error):
                     raise
+                if pause >= seconds_left():
+                    if isinstance(error, ConnectionFailure):  # which says what is wrong
+                        raise
+                    raise self._make_contended_error(commit) from strip_frames(error)
             else:
                 if states is not None:
                     return states
@@ -327,6 +331,15 @@ class MongoCommitter:
         except DRIVER_ERRORS as error:
             log().debug("the outcome of a commit is not known yet", error=type(error).__name__)
             return None
+
+    def _make_contended_error(self, commit: Commit) -> StoreUnavailableError:
+        spec = commit.rows[0].spec
+        return StoreUnavailableError(
+            "committing failed: others wrote the same rows until the time was up",
+            slot=spec.name,
+            collection=spec.collection,
+            hint="nothing of it is stored; write it again, or let one lease() own rows that many write",
+        )
 
     def _make_unknown_error(self, error: Exception) -> CommitUnknownError:
         unknown = CommitUnknownError(
@@ -578,11 +591,11 @@ def _encode(value: Any) -> bytes:
 
 
 def _make_foreign_error(commit: Commit, row: RowWrite, found: Any) -> LeaseLostError:
-    known = "no row" if row.known is ABSENT_ROW else f"the row of {row.known.stamp:%Y-%m-%d %H:%M:%S.%f}"
-    stamp = None if found is None else found.get("updatedDate")
-    there = "none is there" if found is None else f"one of {stamp} is there"
+    known = None if row.known is ABSENT_ROW else row.known.stamp
+    there = None if found is None else found.get("updatedDate")
     lost = LeaseLostError(
-        f"somebody without the lease has written a row that it covers: {known} was known, and {there}",
+        f"somebody without the lease has written {name_lease(row.spec, row.key)}, which it covers: {_tell(known)} was "
+        f"known, and {_tell(there)} is there",
         slot=row.spec.name,
         collection=row.spec.collection,
         key=dict(zip(row.spec.key, row.key, strict=True)),
@@ -593,3 +606,7 @@ def _make_foreign_error(commit: Commit, row: RowWrite, found: Any) -> LeaseLostE
         if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
             lost.owner = claim.owner
     return lost
+
+
+def _tell(stamp: Any) -> str:
+    return f"the one of {stamp:%Y-%m-%d %H:%M:%S.%f}" if isinstance(stamp, datetime) else "no row"

@@ -98,13 +98,13 @@ def _lose_answers(stage: Stage) -> Figures:
 
 
 def _play_groups(stage: Stage) -> Figures:
-    servers, processes = stage.replica_set, 3
+    servers, processes, operations = stage.replica_set, 3, stage.times(400, stage.operations)
     load = stage.group_load(
-        servers.uri(stage.database()), processes=processes, at_least=stage.operations // processes + 1, tasks=3
+        servers.uri(stage.database()), processes=processes, at_least=operations // processes + 1, tasks=2, keys=3
     )
     pause, faults = stage.times(1, 10), 0
     with load.running():
-        while not faults or not load.has_done(stage.operations):
+        while not faults or not load.has_done(operations):
             stage.work(pause)
             step_down(stage)
             stage.work(pause)

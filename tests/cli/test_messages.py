@@ -148,7 +148,10 @@ VALUES: list[Case] = [
     (
         "no time",
         lambda: any_(StateAdapter("s", "b")).write_state_data({}),
-        "StateAdapter.write_state_data() missing 1 required positional argument: 'when'",
+        (
+            "state: when must be milliseconds (int) or an aware datetime, not NoneType (pass when=, or write inside "
+            "`transaction(when=...)`)"
+        ),
     ),
     ("a list for a dict", lambda: signal().write_signal_data([]), "signal: row must be a dict, not list"),
     (
@@ -436,7 +439,7 @@ async def test_missing_mongodb_is_named_by_its_address_and_without_credentials(n
     await setup(CC_MONGO_CONNECTION_STRING=f"mongodb://user:s3cret@{nowhere}/db", CC_MONGO_TIMEOUT_MS=100)
     for call in (signal().read_signal_data, lambda: signal().write_signal_data({})):
         assert await message(call) == (
-            f"signal: preparing the indexes failed: MongoDB at {nowhere} is unavailable (ServerSelectionTimeoutError) "
+            f"signal: checking the format failed: MongoDB at {nowhere} is unavailable (ServerSelectionTimeoutError) "
             "(is it running, and is CC_MONGO_CONNECTION_STRING right?)"
         )
     await backtest_mongo.close()

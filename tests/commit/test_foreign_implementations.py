@@ -167,7 +167,8 @@ async def test_removals_and_shared_objects_of_several_slots_are_refused(deployme
     both = Both()
     persist.use(memory=lambda *context: both, signal=lambda *context: both)
     for _ in range(3):  # however many contexts it serves
-        assert persist.memory(unique, f"{_}") is both is persist.signal("BTCUSDT", unique, f"{_}")
+        objects: list[Any] = [persist.memory(unique, f"{_}"), persist.signal("BTCUSDT", unique, f"{_}")]
+        assert all(one is both for one in objects)
     async with transaction(when=WHEN):
         await persist.state(unique, "s").write_state_data({"n": 1})
         with pytest.raises(InputError, match="and memory is in"):

@@ -19,6 +19,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import BacktestMongoError, lease, persist, transaction
+from faults.bar_load import is_locked, stop
 from tests.conftest import Deployment, SQLiteDeployment
 from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN
@@ -36,7 +37,7 @@ class Worker:
     """A process of ``lease_worker.py``."""
 
     def __init__(self, deployment: Deployment, kind: str, unique: str, *arguments: Any) -> None:
-        sqlite = str(deployment.path) if isinstance(deployment, SQLiteDeployment) else ""
+        self._sqlite = sqlite = str(deployment.path) if isinstance(deployment, SQLiteDeployment) else ""
         config = dict(deployment.config)
         job = {"kind": kind, "unique": unique, "arguments": arguments, "config": config, "sqlite": sqlite}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
@@ -57,6 +58,14 @@ class Worker:
         assert line, f"the process has ended, with exit status {await asyncio.to_thread(self.process.wait)}"
         words: list[Any] = json.loads(line)
         return words
+
+    def stop(self) -> None:
+        """Let it stand still, but not with the lock of an SQLite file, which nobody can take from it."""
+        stop(self.process.pid)
+        while self._sqlite and is_locked(Path(self._sqlite)):
+            os.kill(self.process.pid, signal.SIGCONT)
+            time.sleep(0.01)  # until it is stopped at another place
+            stop(self.process.pid)
 
     def tell(self, word: str = "go") -> None:
         assert self.process.stdin is not None
@@ -104,7 +113,7 @@ async def test_process_that_stands_still_past_its_lease_can_not_commit(deploymen
         assert await late.hear() == ["held"]
         late.tell()
         assert await late.hear() == ["committed", 1]
-        os.kill(late.process.pid, signal.SIGSTOP)
+        await asyncio.to_thread(late.stop)
         late.tell()  # what it will find when it goes on
         async with lease(one, other, wait=SECONDS):
             assert await read_both(unique) == [{"n": 1}] * 2
@@ -126,7 +135,7 @@ async def test_process_that_stood_still_and_whose_lease_is_free_again_can_not_co
     one, other = persist.state(unique, "one"), persist.state(unique, "other")
     with start(deployment, "hold", unique, TTL) as late:
         assert await late.hear() == ["held"]
-        os.kill(late.process.pid, signal.SIGSTOP)
+        await asyncio.to_thread(late.stop)
         late.tell()
         async with lease(one, other, wait=SECONDS), transaction(when=WHEN):
             await one.write_state_data({"n": 100})

@@ -103,7 +103,7 @@ async def test_payload_is_stored_as_it_was_at_the_call(deployment: Deployment, u
     async with transaction():
         await write(adapter, value)
         (value[0][1] if spec.payload == "list" else value)["number"] = "changed by its caller"
-        found = await uniform.read(adapter)
+        found: Any = await uniform.read(adapter)
         assert found == uniform.stored(spec, payload(spec))
         (found if spec.payload == "list" or spec.shape == "collection" else [found]).append("changed by a reader")
         assert await uniform.read(adapter) == uniform.stored(spec, payload(spec))
@@ -199,7 +199,7 @@ async def test_write_many_and_read_many_are_part_of_it(deployment: Deployment, u
     async with transaction(when=WHEN):
         await state.write_many([(context, {"n": 1}) for context in contexts[1:]])
         await state.write_many([(contexts[4], {"n": 2}), (contexts[4], {"n": 3})])
-        inside = await state.read_many([*contexts, contexts[4]])
+        inside: list[Any] = await state.read_many([*contexts, contexts[4]])
         assert inside == [{"n": 0}, *[{"n": 1}] * 3, {"n": 3}, {"n": 3}]
         inside[4]["n"] = "changed by its caller"
         assert await outside(state.read_many(contexts)) == [*[{"n": 0}] * 3, None, None]
@@ -579,7 +579,7 @@ async def test_many_blocks_share_a_session(deployment: Deployment, unique: str) 
     state = persist.state(unique, "s")
 
     async def count_sessions() -> int:
-        client = await backtest_mongo.get_mongo()
+        client: Any = await backtest_mongo.get_mongo()
         return len(await aggregate(client.admin, [{"$listLocalSessions": {"allUsers": True}}]))
 
     async def write_in_a_block(number: int) -> None:

@@ -44,7 +44,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 import backtest_mongo
-from backtest_mongo import InputError, persist
+from backtest_mongo import InputError, LeaseHeldError, lease, persist, transaction
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.candle_rules import explain_spacing
 from backtest_mongo.core.payload import CODEC
@@ -66,6 +66,7 @@ from tests.support.model import (
     times,
     windows,
 )
+from tests.support.scopes import outside
 from tests.support.uniform import WHEN
 
 pytestmark = pytest.mark.heavy
@@ -82,6 +83,8 @@ POISONS = (
 HOWS = ("write", "write", "delete", "delete and write")
 #: How candles are sealed.
 SEALED = ("default", "off", "tiny", "tiny", "tiny, complete ones")
+#: Later than all times that are drawn.
+LATEST = 2**45
 places = st.integers(-40, 40)
 processes = st.sampled_from([0, 0, 0, 1])
 kinds = st.sampled_from(["write", "write", "read", "read", "remove", "has"])
@@ -330,6 +333,99 @@ class Machine(RuleBasedStateMachine):
                 work.append(self._read_one_of(row, states))
         self.run_in(process, _together(work))
 
+    # Transactions and leases
+
+    @rule(
+        drawn=st.lists(st.tuples(rows, kinds, payloads, st.none() | times), min_size=1, max_size=8),
+        listed=st.lists(st.tuples(items, payloads), max_size=4),
+        at=times,
+        how=st.sampled_from(["commit", "commit", "drop", "drop an inner block"]),
+        process=processes,
+    )
+    def transact(self, drawn: list[Any], listed: list[Any], at: Any, how: str, process: int) -> None:
+        """Reads in the block see its writes, in every form; nobody else does before its end."""
+        self.run_in(process, self._transact(drawn, listed, at, how))
+
+    @rule(
+        leased=st.lists(st.one_of(rows, items), min_size=1, max_size=4),
+        blocks=st.lists(
+            st.tuples(
+                st.lists(st.tuples(rows, kinds, payloads, st.none() | times), min_size=1, max_size=5),
+                st.lists(st.tuples(items, payloads), max_size=3),
+                times,
+                st.sampled_from(["commit", "commit", "drop", "alone"]),
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+        every=st.sampled_from([1, 1, 2, 64]),
+        process=processes,
+    )
+    def own(self, leased: list[Row], blocks: list[Any], every: int, process: int) -> None:
+        """Under leases reads come out of memory, and bars may wait to be committed."""
+        contexts = {(row.slot, row.context): row for row in leased}
+        self.run_in(process, self._own(list(contexts.values()), blocks, every))
+
+    async def _own(self, leased: list[Row], blocks: list[Any], every: int) -> None:
+        async with lease(*(row.adapter for row in leased), commit_every=every, max_delay=600):
+            with pytest.raises(LeaseHeldError):
+                await outside(lease(leased[0].adapter).__aenter__())
+            for drawn, listed, at, how in blocks:
+                if how == "alone":
+                    for row, kind, value, when in drawn:
+                        await self._operation(kind, row, value, at if when is None else when)
+                else:
+                    await self._transact(drawn, listed, at, how, is_owner=every > 1)
+            for row in leased:
+                await self._compare(row)
+
+    async def _transact(self, drawn: list[Any], listed: list[Any], at: Any, how: str, is_owner: bool = False) -> None:
+        before = deepcopy(self.model)
+        places = {(row.slot, row.key): row for row, *_ in drawn} | {(row.slot, row.key): row for row, _ in listed}
+        try:
+            async with transaction(when=at):
+                await self._work(drawn, listed, at)
+                if how == "drop an inner block":
+                    await self._drop_inner(drawn, at)
+                for row in places.values():
+                    await self._compare(row)
+                    if not is_owner:
+                        await outside(_answers(_read_row(row), before.read_row(row)))
+                if how == "drop":
+                    raise _Dropped
+        except _Dropped:
+            self.model = before
+        for row in places.values():
+            await self._compare(row)
+
+    async def _drop_inner(self, drawn: list[Any], at: Any) -> None:
+        before = deepcopy(self.model)
+        try:
+            async with transaction():
+                for row, _, value, _ in drawn:
+                    await self._operation("write", row, {**value, "n": -1}, at)
+                    await self._compare(row)
+                raise _Dropped
+        except _Dropped:
+            self.model = before
+
+    async def _work(self, drawn: list[Any], listed: list[Any], at: Any) -> None:
+        for row, kind, value, when in drawn:
+            await self._operation(kind, row, value, at if when is None else when)
+        for row, value in listed:
+            held = {**value, "id": row.item}
+            self.model.write(row, held, None)
+            await getattr(row.adapter, f"write_{row.spec.noun}_data")([held])
+
+    async def _compare(self, row: Row) -> None:
+        """Compare what every form of a read gives with the model; the latest time is no limit."""
+        late = {"when": LATEST} if row.spec.when else {}
+        await _answers(_read_row(row), self.model.read_row(row))
+        if row.spec.shape == "bucket":
+            assert await uniform.listed(row.adapter, **late) == self.model.listed(row)
+        if row.spec.shape == "document":
+            await _answers_list(type(row.adapter).read_many([row.context], **late), [self.model.read(row)])
+
     # What happens to the processes, to Redis and to the database
 
     @rule(process=processes, how=st.sampled_from(["restart", "restart with room for two ids", "ids", "ids and Redis"]))
@@ -464,6 +560,21 @@ def _missing(stored: list[int], step: int, start: int, end: int) -> list[int]:
         inside = (max(0, -((grid.start - time) // step)) for time in (start, end))
         found += grid[slice(*inside)]
     return found
+
+
+class _Dropped(Exception):
+    """What a block raises to be dropped."""
+
+
+async def _read_row(row: Row) -> Any:
+    """Read a row, or the list that it is in, at a time that is no limit."""
+    if row.spec.shape == "collection":
+        return await getattr(row.adapter, f"read_{row.spec.noun}_data")()
+    return await uniform.read(row.adapter, row.item or "", LATEST if row.spec.when else None)
+
+
+async def _answers_list(work: Awaitable[list[Any]], expected: list[Any]) -> None:
+    assert await work == expected
 
 
 async def _answers(work: Awaitable[Any], expected: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import permutations, product
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -272,13 +273,13 @@ def test_rows_that_change_together_pass_whichever_of_them_is_read() -> None:
 )
 def test_rows_that_do_not_change_together_are_accused(history: list[Op]) -> None:
     # Reads at the same moment have some order, so what is left is read twice, as the load does.
-    last = [Op(kind="read", value=op.value, start=op.start + 10, end=op.latest + 10, who=op.who) for op in history[-2:]]
+    last = [read(op.value, op.start + 10, (op.end or op.start) + 10, op.who) for op in history[-2:]]
     assert not check([*history, *last]).is_linearizable
 
 
 # Leases and bars.
 
-BARS: list[list[object]] = [
+BARS: list[list[Any]] = [
     [1, "held"],
     [2, "resumed", 0, []],
     [3, "begin", 1, 11],
@@ -286,7 +287,7 @@ BARS: list[list[object]] = [
     [5, "begin", 2, 12],
     [6, "ok", 2, 12],
 ]
-SUCCESSOR: list[list[object]] = [
+SUCCESSOR: list[list[Any]] = [
     [7, "held"],
     [8, "resumed", 2, []],
     [9, "begin", 3, 21],
@@ -334,7 +335,7 @@ def test_bar_whose_outcome_nobody_was_told_may_be_stored_or_not() -> None:
     ],
 )
 def test_what_owners_must_not_do_is_accused(
-    records: list[list[list[object]]], stored: dict[int, int], counts: dict[str, int], explanation: str
+    records: list[list[list[Any]]], stored: dict[int, int], counts: dict[str, int], explanation: str
 ) -> None:
     found = check_bars(records, stored, [])
     assert {name: getattr(found, name) for name in ("lost", "half", "twice")} == {

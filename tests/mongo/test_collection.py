@@ -74,6 +74,7 @@ async def test_mean_size_is_that_of_the_documents_read_last(deployment: Deployme
 
 async def test_refusal_names_the_request_the_row_and_the_collection(on_failing: FailingServer, unique: str) -> None:
     hub = current_hub()
+    hub.is_format_checked = True  # as after the first request
     slot = SlotCollection(hub, SPEC, hub.database["elsewhere"])
     on_failing.fail("find", "update", errorCode=20)
     with pytest.raises(StoreError, match=r"^state: looking failed: MongoDB answered with error 20") as caught:
@@ -90,6 +91,7 @@ async def test_error_of_its_own_takes_the_place_of_the_usual_one(on_failing: Fai
     def translate(error: Exception, doing: str) -> StoreError | None:
         return StoreError(f"{doing}: ours") if getattr(error, "code", None) == 20 else None
 
+    current_hub().is_format_checked = True  # as after the first request
     slot = SlotCollection(current_hub(), SPEC, translate=translate)
     for code, text in ((20, "looking: ours"), (21, "state: looking failed: MongoDB answered with error 21")):
         on_failing.fail("find", errorCode=code)

@@ -220,6 +220,7 @@ async def old_on_failing(on_failing: FailingServer, unique: str) -> FailingServe
 async def test_step_that_the_server_refuses_is_named_and_the_next_run_ends_the_work(
     old_on_failing: FailingServer, command: str, doing: str
 ) -> None:
+    await migrate()  # the first operation of a hub also reads the format marker
     old_on_failing.fail(command, errorCode=20)
     with pytest.raises(StoreError, match=f"^session: {doing} failed: MongoDB answered with error 20"):
         await migrate(apply=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import StoreError, persist
+from backtest_mongo import StoreError, lease, persist, transaction
 from tests.sqlite.support import query
 from tests.support.changes import take_changes
 from tests.support.uniform import candles
@@ -82,3 +83,56 @@ async def test_full_disk_fails_writes_of_a_group_that_have_no_space_and_no_other
     assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None), StoreError, type(None)]
     assert await read_all("c") == ["100-0", "200-2", "300-4"]
     await backtest_mongo.close()
+
+
+async def test_transactions_under_a_lease_are_whole_on_a_full_disk(small: Path, closing: None) -> None:
+    path = small / "backtest.db"
+    persist.use_sqlite(path)
+    state, memory, storage = persist.state("s", "a"), persist.memory("s", "a"), persist.storage(True)
+    ballast = small / "ballast"
+    ballast.write_bytes(bytes(1 << 20))
+
+    async def write_bar(n: int) -> None:
+        async with transaction(when=1):
+            await memory.write_memory_data({"n": n, "pad": "x" * 8_000}, f"{n:05}")
+            await storage.write_storage_data([{"id": f"{n:05}", "n": n, "pad": "x" * 8_000}])
+            await state.write_state_data({"n": n})
+
+    async def read_bars() -> int:
+        """Return the last bar, which is whole."""
+        found: Any = await state.read_state_data()
+        bars = [value["n"] async for _, value in memory.list_memory_data()]
+        assert bars == [row["n"] for row in await storage.read_storage_data()] == [*range(1, found["n"] + 1)]
+        return int(found["n"])
+
+    async def write_on(n: int) -> None:
+        for number in itertools.count(n):
+            await write_bar(number)
+
+    for every in (1, 4):
+        async with lease(state, memory, storage, ttl=600, commit_every=every, max_delay=600) as mine:
+            start: Any = await state.read_state_data() or {"n": 0}
+            with pytest.raises(StoreError, match=r"writing failed: database or disk is full"):
+                await write_on(start["n"] + 1)
+            full = await read_bars()
+            assert full > start["n"]
+            if every == 1:
+                ballast.unlink()
+                await write_bar(full + 1)
+                assert await read_bars() == full + 1
+                continue
+            # What waits is not lost: it is committed once there is space.
+            stored = query(path, 'SELECT count(*) FROM "memory-items"')[0][0]
+            assert stored < full
+            await make_space_and_flush(small, mine)
+            assert await read_bars() == full
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def make_space_and_flush(small: Path, mine: Any) -> None:
+    """Make the disk larger, and commit what waits."""
+    command = ["mount", "-o", "remount,size=16m", str(small)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    with contextlib.suppress(StoreError):  # of a commit that was tried before
+        await mine.flush()
+    await mine.flush()

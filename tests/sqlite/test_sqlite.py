@@ -45,7 +45,8 @@ async def test_nothing_is_made_before_the_first_write(path: Path) -> None:
     await state.wait_for_init(False)
     assert list_names(path.parent) == []
     await state.wait_for_init()
-    assert query(path, "SELECT name FROM sqlite_master WHERE type='table'") == [("changes",), ("state-items",)]
+    tables = query(path, "SELECT name FROM sqlite_master WHERE type='table'")
+    assert tables == [("changes",), ("leases",), ("state-items",)]
 
 
 async def test_file_that_is_made_while_it_is_opened_for_reading_is_no_error(
@@ -394,7 +395,7 @@ def test_every_slot_works_without_a_server_or_a_warning_and_leaves_one_file(tmp_
     assert (process.returncode, errors) == (0, "")
     assert list_names(tmp_path) == ["backtest.db"]
     tables = {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type='table'")}
-    assert tables == {*(spec.collection for spec in SLOTS), "changes"}
+    assert tables == {*(spec.collection for spec in SLOTS), "changes", "leases"}
 
 
 # In memory

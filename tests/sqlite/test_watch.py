@@ -537,7 +537,7 @@ async def test_file_of_the_first_format_keeps_its_rows_and_reports_its_changes(o
         await write(1)
     async with watch():
         pass
-    assert query(older, "PRAGMA user_version") == [(2,)]
+    assert query(older, "PRAGMA user_version") == [(3,)]
     for spec in SLOTS:
         slot: Any = getattr(persist, spec.name)(**uniform.context(spec, "x"))
         if spec.shape == "series":

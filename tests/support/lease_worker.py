@@ -20,7 +20,8 @@ def say(*words: Any) -> None:
 
 
 async def hear() -> str:
-    return (await asyncio.to_thread(sys.stdin.readline)).strip()
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
 
 
 async def hold(unique: str, ttl: float) -> None:
@@ -46,7 +47,7 @@ async def hold_open(unique: str, ttl: float) -> None:
         say("open")
         await asyncio.Event().wait()
 
-    committer.MongoCommitter._finish = wait_forever  # type: ignore[method-assign]
+    committer.MongoCommitter._finish = wait_forever  # type: ignore[assignment,method-assign]
     await hold(unique, ttl)
 
 

@@ -127,6 +127,10 @@ class Model:
             return nothing
         return known.value
 
+    def read_row(self, row: Row) -> Any:
+        """What a read of a row finds or, in a collection, a read of its list."""
+        return self.collected(row) if row.spec.shape == "collection" else self.read(row)
+
     def listed(self, row: Row, when: Any = None) -> list[Any]:
         """The keys of a bucket's list, or its pairs; MongoDB orders texts by their bytes in UTF-8."""
         found = sorted((key[-1].encode(), known) for key, known in self._in_context(row) if _visible(known, when))

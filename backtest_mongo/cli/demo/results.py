@@ -146,7 +146,8 @@ class Result:
     def speed(self) -> float:
         """Bars a second of both runs, while they traded."""
         bars = sum(len(tally.equity) for tally in self.tallies.values())
-        return bars / sum(tally.seconds for tally in self.tallies.values())
+        seconds = sum(tally.seconds for tally in self.tallies.values())
+        return bars / seconds if seconds else 0.0
 
     @property
     def equity(self) -> float:
