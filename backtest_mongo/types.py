@@ -85,15 +85,12 @@ T = TypeVar("T")
 
 
 class Versioned(NamedTuple, Generic[T]):
-    """What a read with ``with_version=True`` returns.
+    """What a read with ``with_version=True`` returns."""
 
-    Attributes:
-        value: what the read returns otherwise.
-        version: the version of the stored row, also where ``when`` hides the row from the read; a row that was never
-            stored has one too.
-    """
-
+    #: What the read returns otherwise.
     value: T
+    #: The version of the stored row, also where ``when`` hides the row from the read; a row that was never stored has
+    #: one too.
     version: Version
 
 

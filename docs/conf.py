@@ -57,6 +57,8 @@ nitpick_ignore_regex = [
     # Texts that mask what is secret in them, and the drivers' clients.
     ("py:class", r"backtest_mongo\.core\.urls\.(MongoURI|RedisURL)"),
     ("py:class", r"MongoClient|RedisClient"),
+    # The type of the value that comes with a version.
+    ("py:class", r"(backtest_mongo\.types\.)?T"),
     # Frames are annotated by names that only type checkers import; both are explained on the page of the types.
     ("py:class", r"Kind|Fill"),
 ]
