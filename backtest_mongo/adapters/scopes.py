@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,8 @@ __all__ = ["lease", "transaction"]
 
 #: The shortest ttl of a lease, in seconds.
 _LEAST_TTL = 2.0
+#: The longest of its times: a day.
+_LONGEST = 86_400
 
 
 def transaction(*, when: When | None = None) -> Transaction:
@@ -90,7 +91,7 @@ def lease(
     Args:
         adapters: an adapter of each context, all in one database: MongoDB as a replica set or a sharded cluster, or
             SQLite. Candles can't be leased.
-        ttl: seconds that a lease lasts without being renewed, 2 or more.
+        ttl: seconds that a lease lasts without being renewed, from 2 to 86,400.
         wait: seconds to wait for leases that others hold.
         commit_every: how many transactions are committed together; with 1 each is committed before its block ends.
         max_delay: seconds after which fewer of them are committed.
@@ -103,9 +104,9 @@ def lease(
         InputError: there is no adapter, one context is named twice, two databases are, or a number is out of range.
         StoreError: the slots are stored in JSON files, or MongoDB is a standalone.
     """
-    _check_number("ttl", ttl, _LEAST_TTL, "seconds; a renewal must have time to arrive")
-    _check_number("wait", wait, 0.0, "seconds")
-    _check_number("max_delay", max_delay, 0.0, "seconds")
+    _check_number("ttl", ttl, _LEAST_TTL, "a renewal must have time to arrive, and a successor waits that long")
+    _check_number("wait", wait, 0.0, "seconds to wait for leases that others hold")
+    _check_number("max_delay", max_delay, 0.0, "seconds after which what waits is committed")
     if type(commit_every) is not int:
         raise InputTypeError(f"lease: commit_every must be an int, not {type(commit_every).__name__}")
     if commit_every < 1:
@@ -174,11 +175,11 @@ def _find_members(adapters: Sequence[Any]) -> list[_Member]:
     return list(members.values())
 
 
-def _check_number(name: str, value: object, least: float, unit: str) -> None:
+def _check_number(name: str, value: object, least: float, hint: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputTypeError(f"lease: {name} must be a number of seconds, not {type(value).__name__}")
-    if not math.isfinite(value) or value < least:
-        raise InputError(f"lease: {name} must be {least:g} or more, not {value:g}", hint=unit)
+    if not least <= value <= _LONGEST:
+        raise InputError(f"lease: {name} must be from {least:g} to {_LONGEST:,} seconds, not {value:g}", hint=hint)
 
 
 def _to_millis(when: object) -> int:

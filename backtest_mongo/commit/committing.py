@@ -27,11 +27,23 @@ class Doubt:
         # Two leases may ask at the same time.
         self._turn = asyncio.Lock()
 
-    async def settle(self) -> None:
-        """Find out what became of it; the caller has the turn of one of the leases."""
+    async def settle(self, doing: str) -> None:
+        """Find out what became of it; the caller has the turn of one of the leases, and is ``doing`` something else.
+
+        Raises:
+            StoreUnavailableError: it is still unknown, so what the caller does has to wait.
+        """
         async with self._turn:
-            if not self._is_settled:
-                self._close(await self._committer.settle(self._commit))
+            if self._is_settled:
+                return
+            try:
+                states = await self._committer.settle(self._commit)
+            except CommitUnknownError as error:
+                raise StoreUnavailableError(
+                    f"{doing} failed: whether the transaction before was committed is still unknown",
+                    hint="this was not sent; try again later, or await commit_again() of that transaction's error",
+                ) from error
+            self._close(states)
 
     def _close(self, states: Sequence[object] | None) -> None:
         self._is_settled = True
@@ -135,7 +147,7 @@ async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[Lea
     for lease in leases:
         lease.check_held()
         if lease.doubt is not None:
-            await lease.doubt.settle()
+            await lease.doubt.settle("committing")
     for row in rows:
         row.known = UNKNOWN_ROW
         name, context = row.spec.name, row.key[: len(row.spec.context)]

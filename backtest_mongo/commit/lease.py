@@ -143,6 +143,8 @@ class Lease(LeaseScope):
 
     async def _end(self) -> None:
         """Commit what waits, and give the leases back."""
+        if self._lost is None and read_clock() >= self._ends:  # unnoticed, as while the event loop was held up
+            self.lose(_make_lost_error(f"it was not renewed within its {self.claim.ttl:g} s"))
         try:
             if self._queue is not None and self._lost is None:
                 await self._queue.flush()
@@ -161,7 +163,7 @@ class Lease(LeaseScope):
         async with self.turn:
             try:
                 if self.doubt is not None:
-                    await self.doubt.settle()
+                    await self.doubt.settle("giving a lease back")
                 # One that was lost, too, as far as it is still this owner's.
                 await self._committer.release(self.claim)
             except BacktestMongoError as error:
@@ -264,7 +266,7 @@ class Lease(LeaseScope):
                 continue
             try:
                 if self.doubt is not None:
-                    await self.doubt.settle()
+                    await self.doubt.settle("renewing a lease")
                 began = read_clock()
                 if not await shield(self._committer.renew(self.claim)):
                     self.lose(_make_lost_error("another owner has taken it, or it was released by force"))
@@ -356,7 +358,7 @@ class Lease(LeaseScope):
 
     async def _settle(self) -> None:
         if self.doubt is not None:
-            await self.doubt.settle()
+            await self.doubt.settle("reading")
 
     def remember(self, rows: Sequence[RowWrite], states: Sequence[State]) -> None:
         covered = [self._holds(row.spec.name, row.key) for row in rows]

@@ -22,8 +22,8 @@ Rows = dict[str, dict[Key, RowWrite]]
 class Settling(Protocol):
     """A commit whose outcome is unknown."""
 
-    async def settle(self) -> None:
-        """Find out what became of it; the caller has the turn of one of the leases."""
+    async def settle(self, doing: str) -> None:
+        """Find out what became of it; the caller has the turn of one of the leases, and is ``doing`` something else."""
 
 
 class Scope(ABC):

@@ -32,7 +32,7 @@ from backtest_mongo.connection.driver_errors import (
 )
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Deadline, seconds_left
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State, name_lease
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.slots import SLOTS
@@ -591,11 +591,11 @@ def _encode(value: Any) -> bytes:
 
 
 def _make_foreign_error(commit: Commit, row: RowWrite, found: Any) -> LeaseLostError:
-    known = "no row" if row.known is ABSENT_ROW else f"the row of {row.known.stamp:%Y-%m-%d %H:%M:%S.%f}"
-    stamp = None if found is None else found.get("updatedDate")
-    there = "none is there" if found is None else f"one of {stamp} is there"
+    known = None if row.known is ABSENT_ROW else row.known.stamp
+    there = None if found is None else found.get("updatedDate")
     lost = LeaseLostError(
-        f"somebody without the lease has written a row that it covers: {known} was known, and {there}",
+        f"somebody without the lease has written {name_lease(row.spec, row.key)}, which it covers: {_tell(known)} was "
+        f"known, and {_tell(there)} is there",
         slot=row.spec.name,
         collection=row.spec.collection,
         key=dict(zip(row.spec.key, row.key, strict=True)),
@@ -606,3 +606,7 @@ def _make_foreign_error(commit: Commit, row: RowWrite, found: Any) -> LeaseLostE
         if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
             lost.owner = claim.owner
     return lost
+
+
+def _tell(stamp: Any) -> str:
+    return f"the one of {stamp:%Y-%m-%d %H:%M:%S.%f}" if isinstance(stamp, datetime) else "no row"

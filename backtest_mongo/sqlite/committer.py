@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State, name_lease
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -86,7 +87,7 @@ class SQLiteCommitter:
             return
         found: Row | None = connection.execute(table.find_written, row.key).fetchone()
         if row.known is not UNKNOWN_ROW and found != (None if row.known is ABSENT_ROW else row.known):
-            raise _make_foreign_error(commit, row)
+            raise _make_foreign_error(commit, row, found)
         if row.is_conditional:
             document = None if found is None else decode_row(row.spec, row.key, found[:-1], self._database.path)
             version = make_version(row.spec, name_state(row.spec, found))
@@ -145,9 +146,10 @@ def _find_state(table: RowTable, connection: Connection, key: Key) -> Row | None
     return row
 
 
-def _make_foreign_error(commit: Commit, row: RowWrite) -> LeaseLostError:
+def _make_foreign_error(commit: Commit, row: RowWrite, found: Row | None) -> LeaseLostError:
     lost = LeaseLostError(
-        "somebody without the lease has written a row that it covers",
+        f"somebody without the lease has written {name_lease(row.spec, row.key)}, which it covers: "
+        f"{_tell(row.known)} was known, and {_tell(found)} is there",
         slot=row.spec.name,
         collection=row.spec.collection,
         key=dict(zip(row.spec.key, row.key, strict=True)),
@@ -158,3 +160,9 @@ def _make_foreign_error(commit: Commit, row: RowWrite) -> LeaseLostError:
         if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
             lost.owner = claim.owner
     return lost
+
+
+def _tell(state: State | None) -> str:
+    if state is None or state is ABSENT_ROW:
+        return "no row"
+    return f"the one of {datetime.fromtimestamp(state[-1] / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"

@@ -148,8 +148,10 @@ VALUES: list[Case] = [
     (
         "no time",
         lambda: any_(StateAdapter("s", "b")).write_state_data({}),
-        "state: when must be milliseconds (int) or an aware datetime, not NoneType (pass when=, or write inside "
-        "`transaction(when=...)`)",
+        (
+            "state: when must be milliseconds (int) or an aware datetime, not NoneType (pass when=, or write inside "
+            "`transaction(when=...)`)"
+        ),
     ),
     ("a list for a dict", lambda: signal().write_signal_data([]), "signal: row must be a dict, not list"),
     (

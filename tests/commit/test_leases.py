@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,11 @@ def losing(match: str | None = None) -> Iterator[pytest.ExceptionInfo[LeaseLostE
     """Expect that a block loses its lease, and ends so."""
     with pytest.raises(LeaseLostError, match=match) as caught:
         yield caught
+
+
+def hold_up_the_event_loop() -> None:
+    """Compute for longer than the shortest lease lasts."""
+    time.sleep(2.1)
 
 
 def name_of(adapter: Any) -> str:
@@ -126,19 +132,20 @@ async def test_two_databases_are_refused_by_the_names_of_both_slots(
 @pytest.mark.parametrize(
     ("option", "value", "kind", "problem"),
     [
-        ("ttl", 1.99, InputError, "2 or more"),
-        ("ttl", -30, InputError, "2 or more"),
-        ("ttl", float("nan"), InputError, "2 or more"),
-        ("ttl", float("inf"), InputError, "2 or more"),
+        ("ttl", 1.99, InputError, "from 2 to 86,400 seconds"),
+        ("ttl", -30, InputError, "from 2 to 86,400 seconds"),
+        ("ttl", float("nan"), InputError, "from 2 to 86,400 seconds"),
+        ("ttl", float("inf"), InputError, "from 2 to 86,400 seconds"),
+        ("ttl", 1e18, InputError, "from 2 to 86,400 seconds"),
         ("ttl", True, InputTypeError, "a number of seconds"),
         ("ttl", "30", InputTypeError, "a number of seconds"),
-        ("wait", -1, InputError, "0 or more"),
+        ("wait", -1, InputError, "from 0 to 86,400 seconds"),
         ("wait", None, InputTypeError, "a number of seconds"),
         ("commit_every", 0, InputError, "1 or more"),
         ("commit_every", -3, InputError, "1 or more"),
         ("commit_every", 1.5, InputTypeError, "must be an int"),
         ("commit_every", True, InputTypeError, "must be an int"),
-        ("max_delay", -0.1, InputError, "0 or more"),
+        ("max_delay", -0.1, InputError, "from 0 to 86,400 seconds"),
     ],
 )
 def test_option_out_of_range_is_refused_at_once(option: str, value: Any, kind: type[InputError], problem: str) -> None:
@@ -415,6 +422,20 @@ async def test_lease_that_was_released_by_force_is_lost(deployment: Deployment, 
             assert not await committer.release_by_force(name_of(state))
             async with transaction(when=WHEN):
                 await state.write_state_data({"n": 1})
+    assert await state.read_state_data() is None
+
+
+async def test_lease_that_has_run_out_while_the_event_loop_was_held_up_is_lost(
+    deployment: Deployment, unique: str
+) -> None:
+    state = persist.state(unique, "s")
+    with losing("not renewed within its 2 s"):
+        async with lease(state, ttl=2):
+            hold_up_the_event_loop()
+    with losing("not renewed within its 2 s"):
+        async with lease(state, ttl=2):
+            hold_up_the_event_loop()
+            await state.write_state_data({"n": 1}, WHEN)
     assert await state.read_state_data() is None
 
 

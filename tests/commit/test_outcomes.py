@@ -141,6 +141,25 @@ async def test_commit_that_never_arrives_is_unknown_and_is_then_applied_once(
     assert await read_bar(unique) == 2
 
 
+async def test_what_waits_behind_an_unknown_commit_is_told_that_it_was_not_sent(proxy: Proxy, unique: str) -> None:
+    async with own(unique):
+        await write_bar(unique, 1)
+        proxy.cut(COMMIT, after=0)
+        with pytest.raises(CommitUnknownError):
+            await write_bar(unique, 2)
+        with pytest.raises(
+            StoreUnavailableError, match="the transaction before was committed is still unknown"
+        ) as next_one:
+            await write_bar(unique, 3)
+        assert not isinstance(next_one.value, CommitUnknownError)
+        assert not next_one.value.may_be_applied
+        with pytest.raises(StoreUnavailableError, match=r"^reading failed: whether the transaction before") as read:
+            await persist.state(unique, "one").read_state_data()
+        assert not read.value.may_be_applied
+        proxy.pass_on()
+        assert (await read_bar(unique)) in (1, 2)
+
+
 async def test_next_commit_under_a_lease_settles_an_unknown_one(proxy: Proxy, unique: str) -> None:
     async with own(unique):
         await write_bar(unique, 1)
