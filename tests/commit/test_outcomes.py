@@ -212,11 +212,11 @@ async def test_lease_is_taken_through_a_failover(on_failing: FailingServer, uniq
 
 
 async def test_lease_whose_taking_is_not_answered_in_time_can_be_taken_again(proxy: Proxy, unique: str) -> None:
-    async with own(unique, ttl=2):
+    async with own(unique, ttl=5):
         await write_bar(unique, 1)
     proxy.cut(COMMIT, after=0)
     with pytest.raises(StoreUnavailableError):
-        await own(unique, ttl=2).__aenter__()
+        await own(unique, ttl=5).__aenter__()
     proxy.pass_on()
     async with own(unique, wait=SECONDS):  # it may be held until its ttl is over
         await write_bar(unique, 2)

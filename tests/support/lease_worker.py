@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import backtest_mongo
-from backtest_mongo import BacktestMongoError, lease, persist, set_config, transaction
+from backtest_mongo import BacktestMongoError, LeaseLostError, lease, persist, set_config, transaction
 from tests.support.uniform import WHEN
 
 
@@ -52,7 +52,15 @@ async def hold_open(unique: str, ttl: float) -> None:
 
 
 async def count(unique: str, ttl: float, every: int) -> None:
-    """Write bars of three rows as fast as it goes, from where the last process has stopped."""
+    """Write bars of three rows as fast as it goes, from where the last process has stopped, until it is killed."""
+    while True:
+        try:
+            await count_on(unique, ttl, every)
+        except LeaseLostError:  # on a busy machine
+            say("lost")
+
+
+async def count_on(unique: str, ttl: float, every: int) -> None:
     one, other, log = persist.state(unique, "one"), persist.state(unique, "other"), persist.storage(True)
     async with lease(one, other, log, ttl=ttl, wait=60, commit_every=every, max_delay=0.05):
         found = await one.read_state_data()
