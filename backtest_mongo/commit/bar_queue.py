@@ -107,14 +107,14 @@ class BarQueue:
         Raises:
             BacktestMongoError: it could not be. It is still in the queue.
         """
-        failure, self._failure = self._failure, None
-        while failure is None and (self._bars or self._sent_bars):
+        self._failure = None  # what could not be committed before is tried again
+        while self._bars or self._sent_bars:
             self._begin()
             if self._task is not None:
                 await asyncio.wait([self._task])
-            failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
 
     def drop(self) -> None:
         """Give up what waits: the lease is lost, or has ended."""

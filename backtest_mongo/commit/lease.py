@@ -291,7 +291,7 @@ class Lease(LeaseScope):
         if self._queue is not None:
             self._queue.drop()
         log().warning("a lease was lost", leases=", ".join(self.claim.contexts), reason=error.message)
-        # Who meets it in the block's own task gets the error.
+        # Where check_held meets it in the block's own task, the error itself is raised there.
         if not self.is_over and asyncio.current_task() is not self._task:
             self._is_cancelled = True
             self._task.cancel()

@@ -152,20 +152,20 @@ def test_file_may_be_named_before_the_subcommand(tmp_path: Path) -> None:
 
 def test_lease_of_a_slot_of_one_s_own_is_named_by_its_id(stored: StoredLeases) -> None:
     spec = SlotSpec(
-        name="order_book",
+        name="lease_book",
         shape="document",
         context=("symbol", "exchange_name"),
         key=("exchangeName", "symbol"),
         redis=("exchangeName", "symbol"),
     )
     adapter = persist.register(spec)
-    stored.take(lambda registry: [registry.order_book("BTC", "x") if stored.options else adapter("BTC", "x")])
-    name = 'order_book["x", "BTC"]'
+    stored.take(lambda registry: [registry.lease_book("BTC", "x") if stored.options else adapter("BTC", "x")])
+    name = 'lease_book["x", "BTC"]'
     assert shlex.quote(name) in invoke("leases", *stored.options).out
     assert invoke("leases", "release", name, "--force", *stored.options).code == 0
-    done = invoke("leases", "release", "order_book", "BTC", "x", *stored.options)
+    done = invoke("leases", "release", "lease_book", "BTC", "x", *stored.options)
     assert done.code == 2
-    assert "'order_book' is neither the id of a lease nor one of signal, " in done.error
+    assert "'lease_book' is neither the id of a lease nor one of signal, " in done.error
 
 
 @pytest.mark.parametrize(
