@@ -253,7 +253,9 @@ async def test_batch_on_a_missing_mongodb_fails_each_caller_by_its_key(driver: s
         CC_MONGO_DRIVER=driver,
     )
     slots = states(unique, 5)
-    slots[0]._store()._slot.is_indexed = True  # type: ignore[attr-defined]  # as after a start with MongoDB
+    # As after a start with MongoDB.
+    slots[0]._store()._slot.is_indexed = True  # type: ignore[attr-defined]
+    current_hub().is_format_checked = True
     calls = [*(slot.read_state_data() for slot in slots), *(slot.write_state_data({"n": 1}, WHEN) for slot in slots)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     for number, outcome in enumerate(outcomes):
