@@ -20,6 +20,7 @@ from backtest_mongo import (
 )
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.connection import batching
+from backtest_mongo.connection.hub_registry import current_hub
 from tests.conftest import Deployment, operations
 from tests.support import uniform
 from tests.support.uniform import WHEN, payload, read, write
