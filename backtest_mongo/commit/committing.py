@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 
 from backtest_mongo.commit.scope import LeaseScope, Scope
-from backtest_mongo.core.cancellation import shield
+from backtest_mongo.core.cancellation import retrieve_exception
 from backtest_mongo.core.commits import UNKNOWN_ROW, Commit, Committer, RowWrite
 from backtest_mongo.core.counters import get_commit_counts
 from backtest_mongo.errors import CommitUnknownError, LeaseLostError, StoreUnavailableError
@@ -139,7 +139,24 @@ async def run_in_turn(leases: Sequence[LeaseScope], work: Callable[[], Awaitable
             turn.release()
         raise
     # In a context of its own: neither the caller's own timeout nor its scopes hold for a commit.
-    await shield(asyncio.get_running_loop().create_task(work_and_release(), context=Context()))
+    await _see_through(asyncio.get_running_loop().create_task(work_and_release(), context=Context()))
+
+
+async def _see_through(task: asyncio.Task[None]) -> None:
+    """Wait until a task is done, however often the caller is cancelled, and then raise the cancellation.
+
+    Otherwise a commit could be applied after a later write that was acknowledged.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        retrieve_exception(task)
+        raise cancelled
+    task.result()
 
 
 async def _send(committer: Committer, rows: list[RowWrite], leases: Sequence[LeaseScope], caller: Context) -> None:

@@ -23,7 +23,7 @@ from backtest_mongo.core.commits import UNKNOWN_ROW, Claim, Committer, RowWrite,
 from backtest_mongo.core.counters import CommitCounts, get_commit_counts
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.errors import BacktestMongoError, InputError, LeaseHeldError, LeaseLostError
+from backtest_mongo.errors import BacktestMongoError, InputError, LeaseHeldError, LeaseLostError, StoreUnavailableError
 
 __all__ = ["Lease", "Member"]
 
@@ -105,10 +105,8 @@ class Lease(LeaseScope):
         await self._committer.check()
         try:
             await self._acquire(members, self._try_to_acquire)
-        except LeaseHeldError:
-            raise
-        except BaseException:
-            # They may have been taken all the same.
+        except asyncio.CancelledError:
+            # They may have been taken all the same. After an error they end by themselves.
             with suppress(BacktestMongoError):
                 await shield(self._committer.release(self.claim))
             raise
@@ -213,7 +211,7 @@ class Lease(LeaseScope):
         while True:
             try:
                 await take(members)
-            except LeaseHeldError:
+            except (LeaseHeldError, StoreUnavailableError):
                 left = end - loop.time()
                 if left <= 0:
                     raise
@@ -229,12 +227,8 @@ class Lease(LeaseScope):
         began = read_clock()
         try:
             await self._committer.acquire(claim, list(wanted))
-        except LeaseHeldError:
-            claim.contexts = held
-            raise
         except BacktestMongoError:
-            if held:
-                claim.contexts = held
+            claim.contexts = held
             raise
         self._counts.held += len(wanted)
         for spec, context in wanted.values():

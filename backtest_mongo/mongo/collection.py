@@ -30,6 +30,7 @@ from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.collection import AsyncCollection
+    from pymongo.asynchronous.database import AsyncDatabase
 
 __all__ = ["PAGE", "SlotCollection", "aggregate", "aggregate_raw", "split_keys"]
 
@@ -244,7 +245,9 @@ class SlotCollection:
         return make_unanswered_error(doing, self.spec, row, hosts, reason, was_sent)
 
 
-async def aggregate(collection: AsyncCollection[Document], pipeline: list[Document]) -> list[Document]:
+async def aggregate(
+    collection: AsyncCollection[Document] | AsyncDatabase[Document], pipeline: list[Document]
+) -> list[Document]:
     """Return all documents of an aggregation."""
     cursor: Any = collection.aggregate(pipeline)
     if inspect.isawaitable(cursor):  # PyMongo's; Motor gives the cursor itself

@@ -181,6 +181,7 @@ class MongoCommitter:
                 hint="make it a replica set of one: start mongod with --replSet rs0, and call rs.initiate() once in "
                 "mongosh; nothing else changes, and what is stored stays",
             )
+        await self._leases.sessions.end_abandoned()  # such as of the process that this one follows
         self._is_checked = True
 
     # Committing
@@ -225,6 +226,8 @@ class MongoCommitter:
                 if states is not None:
                     return states
             commit.conflicts += 1
+            if pause == _LONGEST_PAUSE:
+                await self._leases.sessions.end_abandoned()
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -247,6 +250,7 @@ class MongoCommitter:
             return await self._attempt_with(commit, commit.claims[0].handle)
         session = await open_session(self._hub)
         try:
+            await self._leases.sessions.note(session)
             return await self._attempt_with(commit, session)
         finally:
             if commit.in_doubt is None:

@@ -31,12 +31,14 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from backtest_mongo.connection.driver_errors import strip_frames
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import seconds_left
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC
-from backtest_mongo.errors import LeaseHeldError, LeaseLostError
+from backtest_mongo.errors import LeaseHeldError, LeaseLostError, StoreUnavailableError
+from backtest_mongo.mongo.abandoned import Sessions
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.format import check_format, note_leases
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
@@ -52,12 +54,18 @@ _LONGEST_PAUSE: Final = 0.25
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class _FreeAgainError(Exception):
+    """Whoever held a lease has just given it back."""
+
+
 class LeaseDocuments:
     """The leases of one database. Every method is a step of a request: it has a deadline, and raises driver errors."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._documents = hub.database[_COLLECTION]
+        #: The sessions of all processes, which are noted beside the leases.
+        self.sessions: Sessions = Sessions(hub, self._documents)
         self._durable = self._documents.with_options(read_concern=_MAJORITY)
         #: Documents that are known to exist.
         self._made: set[str] = set()
@@ -71,20 +79,29 @@ class LeaseDocuments:
         await check_format(self._hub)
         await note_leases(self._hub)
         await self._make_documents(claim, ids)
-        # Of owners whose leases have expired.
-        await self._end_sessions(
-            {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
-        )
         session = claim.handle if claim.handle is not None else await open_session(self._hub)
+        await self.sessions.note(session)
         pause = _FIRST_PAUSE
         while True:
             try:
+                # Of owners whose leases have expired, which may be so only now.
+                await self._end_sessions(
+                    {"_id": {"$in": list(ids)}, "owner": {"$ne": None}, "$expr": {"$lte": ["$until", "$$NOW"]}}
+                )
                 await self._take(claim, ids, session)
+            except _FreeAgainError:
+                if pause >= seconds_left():
+                    raise self._make_contended_error(claim, ids) from None
             except PyMongoError as error:
                 # Another one takes, renews or gives back the same leases just now, or there is no primary for a moment.
-                is_transient = is_conflict(error) or is_uncertain(error)
-                if not is_transient or pause >= seconds_left():
+                if not is_conflict(error) and not is_uncertain(error):
                     raise
+                if pause >= seconds_left():
+                    if is_uncertain(error):
+                        raise
+                    raise self._make_contended_error(claim, ids) from strip_frames(error)
+                if pause == _LONGEST_PAUSE:
+                    await self.sessions.end_abandoned()
             else:
                 break
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
@@ -159,12 +176,14 @@ class LeaseDocuments:
 
     async def _make_held_error(self, claim: Claim, ids: Sequence[str]) -> LeaseHeldError:
         held = {"_id": {"$in": list(ids)}, "owner": {"$nin": [None, claim.owner]}}
-        row: Document = await self._documents.find_one(held, sort=[("until", -1)]) or {}
-        name = row.get("_id", ids[0])
+        row: Document | None = await self._documents.find_one(held, sort=[("until", -1)])
+        if row is None:
+            raise _FreeAgainError
+        name = row["_id"]
         spec, context = claim.contexts[name]
-        host, process = row.get("host", "another machine"), row.get("process", 0)
-        until: datetime = row.get("until", _EPOCH)
-        since: datetime = row.get("since", _EPOCH)
+        host, process = row["host"], row["process"]
+        until: datetime = row["until"]
+        since: datetime = row["since"]
         error = LeaseHeldError(
             f"the lease of {name} is held by process {process} on {host} since {since:%Y-%m-%d %H:%M:%S} UTC, "
             f"until {until:%Y-%m-%d %H:%M:%S} UTC unless it is renewed",
@@ -175,6 +194,15 @@ class LeaseDocuments:
         error.host, error.process = host, process
         error.since, error.until = _to_millis(since), _to_millis(until)
         return error
+
+    def _make_contended_error(self, claim: Claim, ids: Sequence[str]) -> StoreUnavailableError:
+        spec, context = claim.contexts[ids[0]]
+        return StoreUnavailableError(
+            "taking a lease failed: others were changing it until the time was up",
+            slot=spec.name,
+            key=dict(zip(spec.key, context, strict=False)),
+            hint="nothing was taken; pass wait=seconds to go on trying",
+        )
 
     async def fence(self, claim: Claim, commit: str, session: Any) -> datetime | None:
         """Change the head of an owner's leases within a transaction, which renews it.

@@ -47,7 +47,7 @@ class SQLiteCommitter:
     # Committing
 
     async def commit(self, commit: Commit) -> Sequence[State]:
-        return await self._write("writing", lambda: self._prepare(commit), commit.rows[0].spec)
+        return await self._write("writing", lambda: self._prepare(commit), commit.rows[0].spec, commit.seconds)
 
     async def settle(self, commit: Commit) -> NoReturn:
         raise NotImplementedError  # no outcome is unknown here
@@ -112,10 +112,12 @@ class SQLiteCommitter:
         await self._write_leases(lambda connection: lease_rows.acquire(connection, claim, ids, now()))
 
     async def renew(self, claim: Claim) -> bool:
-        return await self._write_leases(lambda connection: lease_rows.renew(connection, claim, now()))
+        seconds = claim.ttl / 3
+        return await self._write_leases(lambda connection: lease_rows.renew(connection, claim, now()), seconds)
 
     async def release(self, claim: Claim) -> None:
-        await self._write_leases(lambda connection: lease_rows.release(connection, claim, now()))
+        seconds = claim.ttl / 3
+        await self._write_leases(lambda connection: lease_rows.release(connection, claim, now()), seconds)
 
     async def list_leases(self) -> list[Holder]:
         try:
@@ -126,12 +128,18 @@ class SQLiteCommitter:
     async def release_by_force(self, name: str) -> bool:
         return await self._write_leases(lambda connection: lease_rows.release_by_force(connection, name, now()))
 
-    async def _write_leases(self, work: Callable[[Connection], T]) -> T:
-        return await self._write("writing a lease", lambda: work, None)
+    async def _write_leases(self, work: Callable[[Connection], T], seconds: float | None = None) -> T:
+        return await self._write("writing a lease", lambda: work, None, seconds)
 
-    async def _write(self, doing: str, prepare: Callable[[], Callable[[Connection], T]], spec: SlotSpec | None) -> T:
+    async def _write(
+        self,
+        doing: str,
+        prepare: Callable[[], Callable[[Connection], T]],
+        spec: SlotSpec | None,
+        seconds: float | None = None,
+    ) -> T:
         try:
-            return await self._database.write(prepare)
+            return await self._database.write(prepare, None if seconds is None else min(seconds, self.seconds))
         except DRIVER_ERRORS as error:
             raise_translated(error, doing, self._database.path, spec.name if spec is not None else None)
 

@@ -89,13 +89,15 @@ class Write(Generic[T]):
     Args:
         prepare: checks and encodes what is written, outside of the transaction. What it returns is called in it, once
             or, if another write of the same transaction fails, again in another one.
+        seconds: how long it waits for locks of other processes, if not as long as all operations do.
     """
 
-    __slots__ = ("_claims", "_error", "_future", "_is_done", "_loop", "_result", "apply", "prepare", "since")
+    __slots__ = ("_claims", "_error", "_future", "_is_done", "_loop", "_result", "apply", "prepare", "seconds", "since")
 
-    def __init__(self, prepare: Callable[[], Callable[[Connection], T]]) -> None:
+    def __init__(self, prepare: Callable[[], Callable[[Connection], T]], seconds: float | None = None) -> None:
         self.prepare: Callable[[], Callable[[Connection], T]] = prepare
         self.apply: Callable[[Connection], T] | None = None
+        self.seconds: float | None = seconds
         self.since: float = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[T] = self._loop.create_future()
@@ -349,14 +351,14 @@ class Database:
 
     # Writing: the caller's part
 
-    async def write(self, prepare: Callable[[], Callable[[Connection], T]]) -> T:
+    async def write(self, prepare: Callable[[], Callable[[Connection], T]], seconds: float | None = None) -> T:
         """Carry out a write after all those called before it; see :class:`Write`. It is on the disk on return.
 
         Raises:
             LockedError: another process held the lock until the deadline; nothing was written.
             Exception: what ``prepare``, what it returned or the commit has raised; nothing was written.
         """
-        write = Write(prepare)
+        write = Write(prepare, seconds)
         with self._lock:
             self._check_fork()
             if self._thread is None:
@@ -499,11 +501,15 @@ class Database:
         return None, writes
 
     def _give_up_late(self, writes: Sequence[Write[Any]], error: sqlite3.Error) -> list[Write[Any]]:
-        latest = float("inf") if self._is_ending else time.monotonic() - _get_seconds()
+        at, usual = time.monotonic(), _get_seconds()
+
+        def is_late(write: Write[Any]) -> bool:
+            return self._is_ending or at - write.since >= (usual if write.seconds is None else write.seconds)
+
         for write in writes:
-            if write.since <= latest:
+            if is_late(write):
                 write.settle(None, _chain(LockedError(), error))
-        return [write for write in writes if write.since > latest]
+        return [write for write in writes if not is_late(write)]
 
     def _let_others_fork(self) -> None:
         with self._lock:

@@ -46,7 +46,7 @@ def acquire(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], at
             {"id": name, "slot": spec.name, "context": json.dumps(named, ensure_ascii=False)},
         )
         held = connection.execute(
-            "SELECT owner, host, process, since, until FROM leases WHERE id=? AND owner IS NOT NULL", (name,)
+            "SELECT owner, host, process, since, until FROM leases WHERE id=? AND owner<>?", (name, claim.owner)
         ).fetchone()
         if held is not None:
             owner, host, process, since, until = held
