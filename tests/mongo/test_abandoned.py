@@ -33,7 +33,7 @@ async def state(config: dict[str, Any], unique: str) -> AsyncIterator[StateAdapt
 
 async def leave_open(state: StateAdapter, unique: str, *, note: bool) -> Any:
     """Leave a transaction open that has written the row, as a process does that is killed then."""
-    committer = state._base_store().committer
+    committer: Any = state._base_store().committer
     session = await open_session(committer._hub)
     if note:
         await committer._leases.sessions.note(session)
@@ -56,7 +56,8 @@ async def test_next_transaction_ends_one_that_a_killed_process_has_left_open(sta
 async def test_transaction_of_another_program_is_left_alone(state: StateAdapter, unique: str) -> None:
     other = await leave_open(state, unique, note=False)
     await asyncio.sleep(IDLE_SECONDS + 0.5)
-    await state._base_store().committer._leases.sessions.end_abandoned()
+    committer: Any = state._base_store().committer
+    await committer._leases.sessions.end_abandoned()
     await other.commit_transaction()
     await other.end_session()
     assert await state.read_state_data() == {"by": "dead"}
@@ -65,7 +66,7 @@ async def test_transaction_of_another_program_is_left_alone(state: StateAdapter,
 async def test_lease_is_taken_though_another_one_was_killed_while_it_took_it(
     state: StateAdapter, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committer = state._base_store().committer
+    committer: Any = state._base_store().committer
     name = name_lease(state.spec, state._context)
     dead = Claim(owner="dead", ttl=60.0, contexts={name: (state.spec, state._context)})
     documents = committer._leases
@@ -83,7 +84,7 @@ async def test_lease_is_taken_though_another_one_was_killed_while_it_took_it(
 async def test_session_is_ended_of_an_owner_whose_lease_runs_out_while_others_try(
     state: StateAdapter, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committer = state._base_store().committer
+    committer: Any = state._base_store().committer
     name = name_lease(state.spec, state._context)
     dead = Claim(owner="dead", ttl=2.0, contexts={name: (state.spec, state._context)})
     await committer.acquire(dead, [name])
@@ -108,7 +109,7 @@ async def test_session_is_ended_of_an_owner_whose_lease_runs_out_while_others_tr
 async def test_lease_that_is_given_back_during_the_try_is_taken_without_waiting(
     state: StateAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committer = state._base_store().committer
+    committer: Any = state._base_store().committer
     name = name_lease(state.spec, state._context)
     other = Claim(owner="other", ttl=60.0, contexts={name: (state.spec, state._context)})
     await committer.acquire(other, [name])
