@@ -31,6 +31,7 @@ _LOOK_SECONDS: Final = 1.0
 #: How long the note of a session is kept; the server forgets unused sessions after half an hour.
 _KEPT_SECONDS: Final = 30 * 24 * 3_600
 _PREFIX: Final = "session:"
+_UNAUTHORIZED: Final = 13
 
 
 class Sessions:
@@ -43,14 +44,18 @@ class Sessions:
         self._looked = float("-inf")
 
     async def note(self, session: Any) -> None:
-        """Note a session before its first transaction."""
+        """Note a session before its first transaction. A user who may not do so has to wait for abandoned ones."""
         name: UUID = session.session_id["id"].as_uuid()
         if name in self._noted:
             return
-        if not self._noted:
-            await self._documents.create_index("noted", expireAfterSeconds=_KEPT_SECONDS)
         note = {"$currentDate": {"noted": True}}
-        await self._documents.update_one({"_id": f"{_PREFIX}{name.hex}"}, note, upsert=True)
+        try:
+            if not self._noted:
+                await self._documents.create_index("noted", expireAfterSeconds=_KEPT_SECONDS)
+            await self._documents.update_one({"_id": f"{_PREFIX}{name.hex}"}, note, upsert=True)
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
         self._noted.add(name)
 
     async def end_abandoned(self) -> None:
