@@ -79,9 +79,17 @@ single rows. A wrong read is one that no order of the transactions explains if a
 
 Not proof against: a writer without the lease, the Node package among them, which is noticed at the owner's next commit
 and not before; on SQLite a machine whose clock is set, and a process that stands still while it has the lock of the
-file, for which all others wait; with `commit_every` above 1 the loss of the last bars. Clocks of client and server that
-are minutes apart, lost answers of commits and a cancellation at each step of one are in
-`tests/commit/test_outcomes.py`, a full disk under transactions is in `tests/sqlite/test_full_disk.py`.
+file, for which all others wait; with `commit_every` above 1 the loss of the last bars.
+
+Every step in turn: `tests/sqlite/test_interrupted_commits.py` kills the owner of leases on SQLite at each SQL statement
+of a commit, and of its whole life from the making of the file on, and cuts the write-ahead log at each page of a commit
+and within it. Before the end of COMMIT nothing of a bar is there, afterwards all of it; `PRAGMA integrity_check` finds
+nothing, and the successor goes on. It also cancels commits, bars of one commit, and leases at each of their awaits and
+statements, up to three times: a bar is whole or not there, the lease works on, and is free after its block. On MongoDB
+a cancellation at each command and answer of a commit is in `tests/commit/test_outcomes.py`, as are lost answers of
+commits, and clocks of client and server that are minutes apart. `tests/contract/test_model.py` and
+`tests/sqlite/test_sqlite_model.py` draw transactions, dropped and inner ones too, and leases, and compare what is
+stored with a model after each; a full disk under transactions is in `tests/sqlite/test_full_disk.py`.
 
 ## Orders
 

@@ -27,6 +27,7 @@ from backtest_mongo.core.counters import get_commit_counts
 from faults.proxy import Proxy
 from faults.topology import Mongod, temporary_directory
 from tests.conftest import Deployment
+from tests.support.bars import own, read_bar, write_bar
 from tests.support.deadlines import SECONDS
 from tests.support.failing_servers import FailingServer
 from tests.support.scopes import outside
@@ -55,28 +56,6 @@ async def proxy(servers: dict[str, Any], driver: str, unique: str) -> AsyncItera
         await backtest_mongo.close()
         with pymongo.MongoClient[dict[str, Any]](servers["CC_MONGO_CONNECTION_STRING"]) as client:
             client.drop_database(unique)
-
-
-async def write_bar(unique: str, n: int) -> None:
-    """Write a bar: two rows, and one more that only it writes."""
-    async with transaction(when=WHEN):
-        await persist.state(unique, "one").write_state_data({"n": n})
-        await persist.storage(True).write_storage_data([{"id": f"{n:04}", "n": n}])
-        await persist.state(unique, "other").write_state_data({"n": n})
-
-
-async def read_bar(unique: str) -> int:
-    """Return the last bar, which is whole: both rows and as many others as there were bars."""
-    one, other = await type(persist.state("a", "b")).read_many([(unique, "one"), (unique, "other")])
-    assert one == other
-    n = 0 if one is None else int(one["n"])
-    rows = await persist.storage(True).read_storage_data()
-    assert [row["n"] for row in rows] == [*range(1, n + 1)]
-    return n
-
-
-def own(unique: str, **options: Any) -> Any:
-    return lease(persist.state(unique, "one"), persist.state(unique, "other"), persist.storage(True), **options)
 
 
 # Lost answers.

@@ -1,78 +1,52 @@
 """Every slot against a model of dicts, whatever is done to it and to its caches, in any order.
 
 A machine is two processes (event loops, each with connections and caches of its own) on a database of its own, and
-raw access to both servers. It works on one slot of each shape, and on two of documents. After each step the stored
-documents must be those of the model, and each read must answer as the model does.
+raw access to both servers. After each step the stored documents must be those of the model, and each read must answer
+as the model does; see ``tests/support/model_machine.py``.
 
 The short form takes about 20 s for a driver. The long one, with a thousand machines of a hundred steps::
 
     BACKTEST_MODEL_EXAMPLES=1000 BACKTEST_MODEL_STEPS=100 python -m pytest tests/contract/test_model.py
-
-A failure prints the steps that led there, as few as it can, and a ``@reproduce_failure(...)`` to put on ``Machine``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 import uuid
-from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
 from bson import ObjectId
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, rule
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 import backtest_mongo
-from backtest_mongo import InputError, LeaseHeldError, lease, persist, transaction
 from backtest_mongo.connection.hub_registry import current_hub
-from backtest_mongo.core.candle_rules import explain_spacing
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.types import now_ms
 from tests.conftest import DRIVERS, drop_with, on_database, tiny_blocks
-from tests.support import uniform
-from tests.support.model import (
-    CANDLE_FIELDS,
-    LAST_DAY,
-    OWN,
-    SPECS,
-    Model,
-    Row,
-    Window,
-    batches,
-    payloads,
-    prices,
-    rows_of,
-    times,
-    windows,
+from tests.support.model import CANDLE_FIELDS, SPECS, Row, payloads, prices, times
+from tests.support.model_machine import (
+    EXAMPLES,
+    CommittingMachine,
+    grids,
+    items,
+    places,
+    processes,
+    rows,
+    run_machine,
+    shape,
+    strip_candle,
 )
-from tests.support.scopes import outside
 from tests.support.uniform import WHEN
 
 pytestmark = pytest.mark.heavy
-
-EXAMPLES = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "20"))
-STEPS = int(os.environ.get("BACKTEST_MODEL_STEPS", "40"))
 
 #: What may stand in the place of an id in Redis. That of another row comes most often: only it could be believed.
 POISONS = (
@@ -83,11 +57,6 @@ POISONS = (
 HOWS = ("write", "write", "delete", "delete and write")
 #: How candles are sealed.
 SEALED = ("default", "off", "tiny", "tiny", "tiny, complete ones")
-#: Later than all times that are drawn.
-LATEST = 2**45
-places = st.integers(-40, 40)
-processes = st.sampled_from([0, 0, 0, 1])
-kinds = st.sampled_from(["write", "write", "read", "read", "remove", "has"])
 
 
 @dataclass(frozen=True)
@@ -97,42 +66,15 @@ class Servers:
     mongo: MongoClient[dict[str, Any]]
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(CommittingMachine):
     servers: ClassVar[Servers]
-
-    rows = Bundle("rows")  # of documents, entries and buckets
-    documents = Bundle("documents")
-    items = Bundle("items")  # of collections
-    grids = Bundle("grids")  # of series
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
-        self.known: set[Row] = set()
-        #: Series whose blocks have been damaged since they were last verified.
-        self.damaged: set[Row] = set()
         self.name = f"t{uuid.uuid4().hex[:12]}"
         self.database = self.servers.mongo.get_database(self.name, codec_options=CODEC)
-        self.runners = [asyncio.Runner(), asyncio.Runner()]
         self.undo = pytest.MonkeyPatch()
         self.set_up(64, True, "default")
-
-    def run_in(self, process: int, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.runners[process].run(work)
-
-    def teardown(self) -> None:
-        try:
-            if sys.exc_info()[0] is None:
-                for when in (None, WHEN):
-                    self.look_at_everything(0, when)
-                    self.look_at_everything(1, when)
-        finally:
-            self.run_in(0, self._wipe_redis())
-            for runner in self.runners:
-                runner.run(backtest_mongo.close())
-                runner.close()
-            drop_with(self.servers.mongo, self.name)
-            self.undo.undo()
 
     @initialize(candle_cache_mb=st.sampled_from([0, 64]), candle_ids=st.booleans(), blocks=st.sampled_from(SEALED))
     def set_up(self, candle_cache_mb: int, candle_ids: bool, blocks: str) -> None:
@@ -145,110 +87,13 @@ class Machine(RuleBasedStateMachine):
             tiny_blocks(self.undo)
         self.run_in(0, backtest_mongo.setup(config))
 
-    # The places
+    def end(self) -> None:
+        self.run_in(0, self._wipe_redis())
+        super().end()
+        drop_with(self.servers.mongo, self.name)
+        self.undo.undo()
 
-    @initialize(targets=(rows, documents), some=rows_of("document"), more=rows_of("document"))
-    def know_documents(self, some: list[Row], more: list[Row]) -> Any:
-        return self._know(some + more)
-
-    @initialize(target=rows, some=rows_of("entry"))
-    def know_entries(self, some: list[Row]) -> Any:
-        return self._know(some)
-
-    @initialize(target=rows, some=rows_of("bucket"))
-    def know_buckets(self, some: list[Row]) -> Any:
-        return self._know(some)
-
-    @initialize(target=items, some=rows_of("collection"))
-    def know_items(self, some: list[Row]) -> Any:
-        return self._know(some)
-
-    @initialize(target=grids, some=rows_of("series"))
-    def know_series(self, some: list[Row]) -> Any:
-        return self._know(some)
-
-    def _know(self, some: list[Row]) -> Any:
-        self.known.update(some)
-        return multiple(*some)
-
-    # Operations
-
-    @rule(row=rows, kind=st.sampled_from(["write", "write", "remove"]), value=payloads, when=times, process=processes)
-    def change(self, row: Row, kind: str, value: dict[str, Any], when: Any, process: int) -> None:
-        self.run_in(process, self._operation(kind, row, value, when))
-
-    @rule(row=documents, when=times, process=processes)
-    def clear(self, row: Row, when: Any, process: int) -> None:
-        if row.spec.payload == "object|null":
-            self.model.write(row, None, when)
-            self.run_in(process, uniform.write(row.adapter, None, when=when))
-        else:
-            with pytest.raises(InputError, match=r" must be a .*, not NoneType"):
-                self.run_in(process, uniform.write(row.adapter, None, when=when))
-
-    @rule(row=rows, when=st.none() | times, process=processes)
-    def look_at(self, row: Row, when: Any, process: int) -> None:
-        self.run_in(process, self._operation("read", row, {}, when))
-        if row.spec.items:
-            self.run_in(process, self._operation("has", row, {}, None))
-        if row.spec.shape == "bucket":
-            at = {"when": when} if row.spec.when and when is not None else {}
-            assert self.run_in(process, uniform.listed(row.adapter, **at)) == self.model.listed(row, **at)
-
-    @rule(
-        batches=st.lists(st.lists(st.tuples(items, payloads), min_size=1, max_size=4), min_size=1, max_size=3),
-        process=processes,
-    )
-    def write_items(self, batches: list[list[tuple[Row, dict[str, Any]]]], process: int) -> None:
-        for drawn in batches:
-            first = drawn[0][0]
-            batch = [(row, {**value, "id": row.item}) for row, value in drawn if row.context == first.context]
-            for row, value in batch:
-                self.model.write(row, value, None)
-            writing = getattr(first.adapter, f"write_{first.spec.noun}_data")
-            self.run_in(process, writing([value for _, value in batch]))
-            self.read_items(first, None, process)
-
-    @rule(row=items, limit=st.none() | st.integers(1, 5), process=processes)
-    def read_items(self, row: Row, limit: int | None, process: int) -> None:
-        limits = {"limit": limit} if limit and row.spec.newest else {}
-        found = self.run_in(process, getattr(row.adapter, f"read_{row.spec.noun}_data")(**limits))
-        assert found == self.model.collected(row, **limits)
-
-    @rule(row=grids, batch=batches(), process=processes)
-    def write_candles(self, row: Row, batch: list[tuple[int, int, float]], process: int) -> None:
-        self.run_in(process, self._write_candles(row, batch))
-
-    @rule(row=grids, asked=st.lists(windows, min_size=1, max_size=4), process=processes)
-    def read_candles(self, row: Row, asked: list[Window], process: int) -> None:
-        reading = getattr(row.adapter, f"read_{row.spec.noun}_data")
-        stored = sorted(self.model.series.get(row, ()))
-        for window in asked:
-            first = window.position * row.step + window.offset
-            if window.nth is not None and stored:
-                first = stored[window.nth % len(stored)]
-            until = None if window.spare is None else first + (window.limit - 1) * row.step + window.spare
-            found = self.run_in(process, reading(window.limit, first, until))
-            assert found == self.model.window(row, window.limit, first, until)
-
-    @rule(row=grids, first=places, length=st.integers(0, 60), process=processes)
-    def read_columns(self, row: Row, first: int, length: int, process: int) -> None:
-        start, end = first * row.step - 1, (first + length) * row.step + 1
-        stored = sorted(self.model.series.get(row, ()))
-        frame = self.run_in(process, row.adapter.read_frame(start, end, as_="numpy"))
-        columns = [frame["timestamp"].astype("int64").tolist(), *(frame[name].tolist() for name in CANDLE_FIELDS)]
-        within = [self.model.series[row][time] for time in stored if start <= time < end]
-        assert list(zip(*columns, strict=True)) == [tuple(_candle(candle).values()) for candle in within]
-        gaps = self.run_in(process, row.adapter.gaps(start, end))
-        places = _missing(stored, row.step, start, end)
-        assert sum(gap.rows for gap in gaps) == len(places)
-        assert all(any(gap.start <= time < gap.end for gap in gaps) for time in places)
-        assert not any(gap.start <= time < gap.end for gap in gaps for time in stored)
-        if row in self.damaged:
-            return  # what a block says of its size is believed until it is read
-        coverage = self.run_in(process, row.adapter.coverage())
-        ends = (stored[0], stored[-1]) if stored else (None, None)
-        assert (coverage.first, coverage.last, coverage.rows) == (*ends, len(stored))
+    # What happens to the processes, to Redis and to the database
 
     @rule(row=grids, position=places, price=prices)
     def another_program_writes_a_candle(self, row: Row, position: int, price: float) -> None:
@@ -259,13 +104,6 @@ class Machine(RuleBasedStateMachine):
         candle = {"timestamp": time, **dict.fromkeys(CANDLE_FIELDS, price)}
         if self.model.write_candles(row, [candle]):
             self.database[row.spec.collection].insert_one({**row.query, **candle, "timestamp": float(time)})
-
-    @rule(row=grids, process=processes)
-    def seal(self, row: Row, process: int) -> None:
-        self.run_in(process, row.adapter.seal())
-        self.run_in(process, row.adapter.verify(repair=True))
-        assert self.run_in(process, row.adapter.verify()).damaged == {}
-        self.damaged.discard(row)
 
     @rule(row=grids, how=st.sampled_from(["a price", "presence", "rows", "start", "announced"]), nth=places)
     def damage(self, row: Row, how: str, nth: int) -> None:
@@ -285,148 +123,6 @@ class Machine(RuleBasedStateMachine):
         with suppress(DuplicateKeyError):  # another has been moved there already
             collection.update_one({"_id": block["_id"]}, {"$set": changes[how]})
         self.damaged.add(row)
-
-    @rule(drawn=st.lists(documents, min_size=1, max_size=6), when=st.none() | times, process=processes)
-    def read_many(self, drawn: list[Row], when: Any, process: int) -> None:
-        several = [row for row in drawn if row.slot == drawn[0].slot]
-        at = {"when": when} if several[0].spec.when else {}
-        found = self.run_in(process, type(several[0].adapter).read_many([row.context for row in several], **at))
-        assert found == [self.model.read(row, **at) for row in several]
-
-    @rule(drawn=st.lists(st.tuples(documents, payloads), min_size=1, max_size=6), when=times, process=processes)
-    def write_many(self, drawn: list[tuple[Row, dict[str, Any]]], when: Any, process: int) -> None:
-        several = [(row, _shaped(row, value)) for row, value in drawn if row.slot == drawn[0][0].slot]
-        for row, value in several:
-            self.model.write(row, value, when)
-        first = several[0][0]
-        at = {"when": when} if first.spec.when else {}
-        pairs = [(row.adapter.context, value) for row, value in several]
-        self.run_in(process, type(first.adapter).write_many(pairs, **at))
-
-    @rule(
-        drawn=st.lists(st.tuples(rows, kinds, payloads, times), min_size=2, max_size=12),
-        candles=st.none() | st.tuples(grids, batches()),
-        process=processes,
-    )
-    def work_concurrently(self, drawn: list[tuple[Row, str, Any, Any]], candles: Any, process: int) -> None:
-        """Work on many rows in one turn of the event loop: change each at most once, or read it any number of times."""
-        changed: set[tuple[str, Any]] = set()
-        looked_at: set[tuple[str, Any]] = set()
-        work = [] if candles is None else [self._write_candles(*candles)]
-        for row, kind, value, when in drawn:
-            place, changes = (row.slot, row.key), kind in ("write", "remove")
-            if place not in changed and not (changes and place in looked_at):
-                (changed if changes else looked_at).add(place)
-                work.append(self._operation(kind, row, value, when))
-        self.run_in(process, _together(work))
-
-    @rule(row=rows, drawn=st.lists(st.tuples(kinds, payloads, times), min_size=2, max_size=8), process=processes)
-    def queue(self, row: Row, drawn: list[tuple[str, Any, Any]], process: int) -> None:
-        """One row in one turn of the event loop: changes keep their order, and a read sees one of its states."""
-        states = [deepcopy(self.model.read(row))]
-        work: list[Awaitable[Any]] = []
-        for kind, value, when in drawn:
-            if kind == "write" or (kind == "remove" and row.spec.soft_delete):
-                work.append(self._operation(kind, row, value, when))
-                states.append(deepcopy(self.model.read(row)))
-            else:
-                work.append(self._read_one_of(row, states))
-        self.run_in(process, _together(work))
-
-    # Transactions and leases
-
-    @rule(
-        drawn=st.lists(st.tuples(rows, kinds, payloads, st.none() | times), min_size=1, max_size=8),
-        listed=st.lists(st.tuples(items, payloads), max_size=4),
-        at=times,
-        how=st.sampled_from(["commit", "commit", "drop", "drop an inner block"]),
-        process=processes,
-    )
-    def transact(self, drawn: list[Any], listed: list[Any], at: Any, how: str, process: int) -> None:
-        """Reads in the block see its writes, in every form; nobody else does before its end."""
-        self.run_in(process, self._transact(drawn, listed, at, how))
-
-    @rule(
-        leased=st.lists(st.one_of(rows, items), min_size=1, max_size=4),
-        blocks=st.lists(
-            st.tuples(
-                st.lists(st.tuples(rows, kinds, payloads, st.none() | times), min_size=1, max_size=5),
-                st.lists(st.tuples(items, payloads), max_size=3),
-                times,
-                st.sampled_from(["commit", "commit", "drop", "alone"]),
-            ),
-            min_size=1,
-            max_size=4,
-        ),
-        every=st.sampled_from([1, 1, 2, 64]),
-        process=processes,
-    )
-    def own(self, leased: list[Row], blocks: list[Any], every: int, process: int) -> None:
-        """Under leases reads come out of memory, and bars may wait to be committed."""
-        contexts = {(row.slot, row.context): row for row in leased}
-        self.run_in(process, self._own(list(contexts.values()), blocks, every))
-
-    async def _own(self, leased: list[Row], blocks: list[Any], every: int) -> None:
-        async with lease(*(row.adapter for row in leased), commit_every=every, max_delay=600):
-            with pytest.raises(LeaseHeldError):
-                await outside(lease(leased[0].adapter).__aenter__())
-            for drawn, listed, at, how in blocks:
-                if how == "alone":
-                    for row, kind, value, when in drawn:
-                        await self._operation(kind, row, value, at if when is None else when)
-                else:
-                    await self._transact(drawn, listed, at, how, is_owner=every > 1)
-            for row in leased:
-                await self._compare(row)
-
-    async def _transact(self, drawn: list[Any], listed: list[Any], at: Any, how: str, is_owner: bool = False) -> None:
-        before = deepcopy(self.model)
-        places = {(row.slot, row.key): row for row, *_ in drawn} | {(row.slot, row.key): row for row, _ in listed}
-        try:
-            async with transaction(when=at):
-                await self._work(drawn, listed, at)
-                if how == "drop an inner block":
-                    await self._drop_inner(drawn, at)
-                for row in places.values():
-                    await self._compare(row)
-                    if not is_owner:
-                        await outside(_answers(_read_row(row), before.read_row(row)))
-                if how == "drop":
-                    raise _Dropped
-        except _Dropped:
-            self.model = before
-        for row in places.values():
-            await self._compare(row)
-
-    async def _drop_inner(self, drawn: list[Any], at: Any) -> None:
-        before = deepcopy(self.model)
-        try:
-            async with transaction():
-                for row, _, value, _ in drawn:
-                    await self._operation("write", row, {**value, "n": -1}, at)
-                    await self._compare(row)
-                raise _Dropped
-        except _Dropped:
-            self.model = before
-
-    async def _work(self, drawn: list[Any], listed: list[Any], at: Any) -> None:
-        for row, kind, value, when in drawn:
-            await self._operation(kind, row, value, at if when is None else when)
-        for row, value in listed:
-            held = {**value, "id": row.item}
-            self.model.write(row, held, None)
-            await getattr(row.adapter, f"write_{row.spec.noun}_data")([held])
-
-    async def _compare(self, row: Row) -> None:
-        """Compare what every form of a read gives with the model; the latest time is no limit."""
-        late = {"when": LATEST} if row.spec.when else {}
-        await _answers(_read_row(row), self.model.read_row(row))
-        if row.spec.shape == "bucket":
-            assert await uniform.listed(row.adapter, **late) == self.model.listed(row)
-        if row.spec.shape == "document":
-            await _answers_list(type(row.adapter).read_many([row.context], **late), [self.model.read(row)])
-
-    # What happens to the processes, to Redis and to the database
 
     @rule(process=processes, how=st.sampled_from(["restart", "restart with room for two ids", "ids", "ids and Redis"]))
     def forget(self, process: int, how: str) -> None:
@@ -462,7 +158,7 @@ class Machine(RuleBasedStateMachine):
             collection.delete_one(row.query)
             self.model.delete(row)
         if how in ("write", "delete and write"):
-            held = {**value, "id": row.item} if spec.shape == "collection" else _shaped(row, value)
+            held = {**value, "id": row.item} if spec.shape == "collection" else shape(row, value)
             _next_millisecond()
             now = datetime.now(UTC)
             fields = {spec.field: held, "updatedDate": now}
@@ -483,17 +179,6 @@ class Machine(RuleBasedStateMachine):
         for runner in self.runners:  # as the documentation asks for
             runner.run(backtest_mongo.close())
 
-    @rule(process=processes, when=st.none() | times)
-    def look_at_everything(self, process: int, when: Any) -> None:
-        for row in sorted(self.known, key=repr):
-            if row.spec.shape == "collection":
-                self.read_items(row, None, process)
-            elif row.spec.shape == "series":
-                asked = [Window(nth=nth, limit=3, spare=spare) for nth in range(0, 12, 2) for spare in (None, 0, -1)]
-                self.read_candles(row, asked, process)
-            else:
-                self.look_at(row, when, process)
-
     @invariant()
     def documents_are_those_of_the_model(self) -> None:
         for slot in sorted({row.slot for row in self.known}):
@@ -502,7 +187,7 @@ class Machine(RuleBasedStateMachine):
             found = {tuple(document[name] for name in spec.key): document for document in documents}
             assert len(found) == len(documents)
             if spec.shape == "series":
-                assert {key: _candle(document) for key, document in found.items()} == self.model.candles_of(slot)
+                assert {key: strip_candle(document) for key, document in found.items()} == self.model.candles_of(slot)
                 continue
             held = {
                 key: (document[spec.field], document.get("when"), document.get("removed", False))
@@ -511,81 +196,11 @@ class Machine(RuleBasedStateMachine):
             rows = self.model.rows.get(slot, {})
             assert held == {key: (row.value, row.when, row.removed) for key, row in rows.items()}
 
-    # How it is done
-
-    def _operation(self, kind: str, row: Row, value: dict[str, Any], when: Any) -> Coroutine[Any, Any, None]:
-        """Carry an operation out in the model; return what carries it out in a process and compares the answers."""
-        spec, adapter, item = row.spec, row.adapter, row.item or ""
-        if kind == "write":
-            self.model.write(row, _shaped(row, value), when)
-            return _answers(uniform.write(adapter, _shaped(row, value), item, when), None)
-        if kind == "remove" and spec.soft_delete:
-            self.model.remove(row)
-            return _answers(getattr(adapter, f"remove_{spec.noun}_data")(item), None)
-        if kind == "has" and spec.items:
-            return _answers(getattr(adapter, f"has_{spec.noun}_data")(item), self.model.has(row))
-        at = when if spec.when else None
-        return _answers(uniform.read(adapter, item, at), deepcopy(self.model.read(row, at)))
-
-    def _write_candles(self, row: Row, batch: list[tuple[int, int, float]]) -> Coroutine[Any, Any, None]:
-        candles: list[dict[str, Any]] = [
-            {"timestamp": min(position * row.step, LAST_DAY) + offset, **dict.fromkeys(CANDLE_FIELDS, price)}
-            for position, offset, price in batch
-        ]
-        if explain_spacing([candle["timestamp"] for candle in candles], row.adapter.context["interval"]):
-            candles = [candle for candle in candles if candle["timestamp"] % row.step == 0]
-        writing = getattr(row.adapter, f"write_{row.spec.noun}_data")(candles)
-        return _answers(writing, self.model.write_candles(row, candles))
-
-    async def _read_one_of(self, row: Row, states: list[Any]) -> None:
-        assert await uniform.read(row.adapter, row.item or "") in states
-
     async def _wipe_redis(self) -> None:
         keys = [row.spec.redis_key(row.key) for row in self.known if row.spec.shape != "series"]
         keys += [row.spec.redis_key((*row.key, time)) for row, times in self.model.series.items() for time in times]
         if keys:
             await (await backtest_mongo.get_redis()).delete(*keys)
-
-
-def _missing(stored: list[int], step: int, start: int, end: int) -> list[int]:
-    """Return where candles are missing in a half-open range."""
-    if not stored:
-        return list(range(start, end, step))
-    pairs = [(before, after, round((after - before) / step)) for before, after in pairwise(stored)]
-    grids = [range(before + step, after, step)[: max(0, apart - 1)] for before, after, apart in pairs]
-    first = stored[0] - max(0, (stored[0] - start) // step) * step
-    grids += [range(first, stored[0], step), range(stored[-1] + step, end, step)]
-    found: list[int] = []
-    for grid in grids:
-        inside = (max(0, -((grid.start - time) // step)) for time in (start, end))
-        found += grid[slice(*inside)]
-    return found
-
-
-class _Dropped(Exception):
-    """What a block raises to be dropped."""
-
-
-async def _read_row(row: Row) -> Any:
-    """Read a row, or the list that it is in, at a time that is no limit."""
-    if row.spec.shape == "collection":
-        return await getattr(row.adapter, f"read_{row.spec.noun}_data")()
-    return await uniform.read(row.adapter, row.item or "", LATEST if row.spec.when else None)
-
-
-async def _answers_list(work: Awaitable[list[Any]], expected: list[Any]) -> None:
-    assert await work == expected
-
-
-async def _answers(work: Awaitable[Any], expected: Any) -> None:
-    answer = await work
-    assert answer == expected
-    if isinstance(answer, dict):
-        answer["changed"] = "by its caller, which is nobody else's business"
-
-
-async def _together(work: list[Any]) -> None:
-    await asyncio.gather(*work)
 
 
 async def _forget_ids() -> None:
@@ -620,14 +235,6 @@ def _blocks(database: Database[dict[str, Any]], row: Row) -> Collection[dict[str
     return database[f"{row.spec.name.replace('_', '-')}-blocks"]
 
 
-def _shaped(row: Row, value: dict[str, Any]) -> Any:
-    return [value] if row.spec.payload == "list" else value
-
-
-def _candle(document: dict[str, Any]) -> dict[str, Any]:
-    return {name: document[name] for name in ("timestamp", *CANDLE_FIELDS)}
-
-
 def _next_millisecond() -> None:
     """Rows that this program and the server stamp in one millisecond have no order: their ids are of two makers."""
     now = now_ms()
@@ -638,21 +245,10 @@ def _next_millisecond() -> None:
 @pytest.mark.timeout(max(900, 20 * EXAMPLES))
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_every_slot_does_what_the_model_does(servers: dict[str, Any], driver: str) -> None:
-    for spec in OWN:
-        persist.register(spec)
     with MongoClient[dict[str, Any]](servers["CC_MONGO_CONNECTION_STRING"]) as client:
         here = Servers({**servers, "CC_MONGO_DRIVER": driver}, client)
 
         class MachineOfDriver(Machine):
             servers: ClassVar[Servers] = here
 
-        run_state_machine_as_test(
-            MachineOfDriver,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                print_blob=True,
-                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-            ),
-        )
+        run_machine(MachineOfDriver)

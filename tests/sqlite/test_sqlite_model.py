@@ -1,82 +1,73 @@
-"""The model of test_model.py against SQLite: the same histories, without failures of servers."""
+"""The model of test_model.py against SQLite: the same histories, transactions and leases among them."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import shutil
-import sys
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, rule
 
 import backtest_mongo
-from backtest_mongo import persist
-from tests.contract.test_model import EXAMPLES, STEPS, Machine, processes
-from tests.support.model import OWN, Model, Row
-from tests.support.uniform import WHEN
+from backtest_mongo import SlotSpec, persist
+from backtest_mongo.core.extended_json import from_json
+from backtest_mongo.core.specs import Key
+from tests.support.model import SPECS
+from tests.support.model_machine import EXAMPLES, CommittingMachine, processes, run_machine
 
 pytestmark = pytest.mark.heavy
 
 
-class SQLiteMachine(Machine):
-    # What only servers can suffer.
-    another_program_changes = None  # type: ignore[assignment]
-    another_program_drops_a_collection = None  # type: ignore[assignment]
-    another_program_writes_a_candle = None  # type: ignore[assignment]
-    damage = None  # type: ignore[assignment]
-    documents_are_those_of_the_model = None  # type: ignore[assignment]
-    poison_redis = None  # type: ignore[assignment]
-
+class SQLiteMachine(CommittingMachine):
     def __init__(self) -> None:
-        RuleBasedStateMachine.__init__(self)
-        self.model = Model()
-        self.known: set[Row] = set()
-        self.damaged: set[Row] = set()
-        self.runners = [asyncio.Runner(), asyncio.Runner()]
+        super().__init__()
         self.root = Path(tempfile.mkdtemp())
-        self.use("backtest.db")
+        self.set_up("backtest.db")
 
     @initialize(name=st.sampled_from(["backtest.db", "backtest.db", "ключ ?#.db"]))
     def set_up(self, name: str) -> None:  # SQLite has no configuration
-        self.use(name)
+        self.path = self.root / name
+        persist.use_sqlite(self.path)
 
-    def use(self, name: str) -> None:
-        persist.use_sqlite(self.root / name)
+    def end(self) -> None:
+        super().end()
+        shutil.rmtree(self.root)
 
     @rule(process=processes)
     def forget(self, process: int) -> None:
         self.run_in(process, backtest_mongo.close())
 
-    def teardown(self) -> None:
-        try:
-            if sys.exc_info()[0] is None:
-                for when in (None, WHEN):
-                    self.look_at_everything(0, when)
-                    self.look_at_everything(1, when)
-        finally:
-            self.run_in(0, backtest_mongo.close())
-            for runner in self.runners:
-                runner.close()
-            shutil.rmtree(self.root)
+    @invariant()
+    def rows_are_those_of_the_model(self) -> None:
+        """As another program reads them; candles are in blocks, which the library alone reads."""
+        for slot in sorted({row.slot for row in self.known}):
+            spec = SPECS[slot]
+            if spec.shape != "series":
+                rows = self.model.rows.get(slot, {})
+                assert self._read_table(spec) == {key: (row.value, row.when, row.removed) for key, row in rows.items()}
+
+    def _read_table(self, spec: SlotSpec) -> dict[Key, tuple[Any, Any, bool]]:
+        """Return payload, time and whether it is removed of each row, by natural key."""
+        if not self.path.exists():
+            return {}
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            if spec.collection not in tables:
+                return {}
+            found = {}
+            for row in connection.execute(f"SELECT * FROM [{spec.collection}]"):
+                _, *stored, _, _ = row  # its number, and when it was created and written
+                key, (payload, *more) = tuple(stored[: len(spec.key)]), stored[len(spec.key) :]
+                when, removed = more[0] if spec.when else None, spec.soft_delete and bool(more[-1])
+                found[key] = (from_json(payload), when, removed)
+            return found
 
 
 @pytest.mark.timeout(max(900, 20 * EXAMPLES))
-def test_every_slot_does_in_sqlite_what_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    for spec in OWN:
-        persist.register(spec)
-    checks: Any = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    run_state_machine_as_test(
-        SQLiteMachine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            print_blob=True,
-            suppress_health_check=checks,
-        ),
-    )
+def test_every_slot_does_in_sqlite_what_the_model_does() -> None:
+    run_machine(SQLiteMachine)
