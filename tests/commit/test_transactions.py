@@ -22,7 +22,7 @@ from tests.support import uniform
 from tests.support.scopes import look, outside
 from tests.support.uniform import WHEN, candles, entry, payload, redis_key, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 #: All but candles, which are not part of a transaction.
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")

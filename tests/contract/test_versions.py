@@ -24,7 +24,7 @@ from tests.support import uniform
 from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN, entry, nothing, payload, read, read_version, write
 
-pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
+pytestmark = [pytest.mark.one_python, pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
 
 POINTS = ("document", "entry", "bucket")
 

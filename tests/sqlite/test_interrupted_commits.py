@@ -173,7 +173,7 @@ def traced(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Awaiting:
     """Awaits work, and calls ``cancel`` each time that it is suspended."""
 
-    def __init__(self, work: Coroutine[Any, Any, None], cancel: Callable[[], None]) -> None:
+    def __init__(self, work: Coroutine[Any, Any, None], cancel: Callable[[], object]) -> None:
         self._work = work
         self._cancel = cancel
 
