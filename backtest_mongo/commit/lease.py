@@ -86,15 +86,14 @@ class Lease(LeaseScope):
     async def __aenter__(self) -> Self:
         if self.loop is not None:
             raise InputError("a lease is one block", hint="call lease() for each")
-        self.loop = asyncio.get_running_loop()
         outer = current_scope.get()
+        self.bind(outer)
         if outer is not None:
             outer.check_usable()
             if outer.title == "transaction":
                 raise InputError(
                     "a lease can't begin within a transaction", hint="take the lease first, then open the transaction"
                 )
-        self.outer = outer
         self.turn: asyncio.Lock = asyncio.Lock()
         self._counts: CommitCounts = get_commit_counts()
         members = self._members
@@ -116,7 +115,7 @@ class Lease(LeaseScope):
         assert task is not None
         self._task = task
         self._cancellations = task.cancelling()
-        self._renewal = self.loop.create_task(self._keep(), context=Context())
+        self._renewal = asyncio.get_running_loop().create_task(self._keep(), context=Context())
         _leases.add(self)
         current_scope.set(self)
         return self
@@ -147,7 +146,7 @@ class Lease(LeaseScope):
             if self._queue is not None and self._lost is None:
                 await self._queue.flush()
         finally:
-            self.is_over = self.is_closed = True
+            self.shut(is_over=True)
             if self._queue is not None:
                 self._queue.drop()
             _leases.discard(self)
@@ -278,7 +277,8 @@ class Lease(LeaseScope):
         """End all of it: nothing is written any more, and the block is cancelled."""
         if self._lost is not None:
             return
-        self._lost, self.is_closed = error, True
+        self._lost = error
+        self.shut()
         self._counts.lost += len(self.claim.contexts)
         self.memory.drop_all()
         self.doubt = None
@@ -418,7 +418,7 @@ _leases: WeakSet[Lease] = WeakSet()
 
 def _lose_in_child() -> None:
     for lease in list(_leases):
-        lease.is_closed = True
+        lease.shut()
         lease._lost = _make_lost_error("it belongs to the process that this one was forked from")
     _leases.clear()
 

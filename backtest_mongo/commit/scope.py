@@ -43,6 +43,16 @@ class Scope(ABC):
         #: The stores of this scope, by the adapter classes that use them.
         self.stores: dict[object, Any] = {}
 
+    def bind(self, outer: Scope | None) -> None:
+        """Begin on this event loop, within ``outer``."""
+        self.loop = asyncio.get_running_loop()
+        self.outer = outer
+
+    def shut(self, *, is_over: bool = False) -> None:
+        """Let nothing more be called: the block is over, or a lease was lost."""
+        self.is_over = self.is_over or is_over
+        self.is_closed = True
+
     def check_usable(self) -> None:
         """Refuse what is called after the end of the block, or on another event loop.
 

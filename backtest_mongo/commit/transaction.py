@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -46,13 +45,12 @@ class Transaction(Scope):
     async def __aenter__(self) -> Self:
         if self.loop is not None:
             raise InputError("a transaction is one block", hint="call transaction() for each")
-        self.loop = asyncio.get_running_loop()
         outer = current_scope.get()
+        self.bind(outer)
         if outer is not None:
             outer.check_usable()
             if isinstance(outer, Transaction):
                 self._root = outer._root
-        self.outer = outer
         if self._root is self:
             await self._check()
         current_scope.set(self)
@@ -62,7 +60,7 @@ class Transaction(Scope):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         current_scope.set(self.outer)
-        self.is_over = self.is_closed = True
+        self.shut(is_over=True)
         if error is not None:
             return
         committer = self._root._committer
