@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.transactions import make_payload
+from benchmarks.transactions import PART, make_payload
 
 __all__ = ["measure_node_month"]
-
-#: One bar in so many is run.
-_PART = 10
 
 
 def measure_node_month(config: Mapping[str, Any], bars: int) -> float | None:
@@ -34,11 +31,11 @@ def measure_node_month(config: Mapping[str, Any], bars: int) -> float | None:
             return None
         payload = json.dumps({**make_payload(), "minuteEstimatedTime": 240})
         done = subprocess.run(
-            ["node", "node_bars.mjs", str(bars // _PART), payload],
+            ["node", "node_bars.mjs", str(bars // PART), payload],
             cwd=directory,
             env={**os.environ, **{key: str(value) for key, value in config.items()}},
             capture_output=True,
             text=True,
             check=True,
         )
-    return float(done.stdout) * _PART
+    return float(done.stdout) * PART

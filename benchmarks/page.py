@@ -240,7 +240,7 @@ Under a lease reads are answered from memory, and a commit sends one command to 
 and one to commit. `commit_every={many}` acknowledges a transaction in memory and sends {many} in one commit, of each
 row the last value alone: a process that is killed loses the last of them and never a part of one.
 
-A month of {bars:,} such bars, one a minute:
+A month of {bars:,} such bars, one a minute. All of them were run for the first column, and a tenth for the others:
 
 {month}
 
@@ -286,8 +286,8 @@ def _tell_node(seconds: float | None) -> str:
     if seconds is None:
         return f"{author[0].upper()}{author[1:]}."
     return (
-        f"The commands of the Node package, sent by Node with the libraries that it uses, take {seconds:,.0f} s "
-        f"(a tenth of the bars was run); {author}, engine included."
+        f"The commands of the Node package, sent by Node with the libraries that it uses, take {seconds:,.0f} s; "
+        f"{author}, engine included."
     )
 
 

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from backtest_mongo import close, embedded, setup
+from backtest_mongo import close, embedded, persist, setup
 from backtest_mongo.adapters.sqlite import bind_to_sqlite
 from backtest_mongo.connection.hub_registry import current_hub
 from benchmarks.cases import CASES, Bench, Case, open_plain
@@ -326,6 +326,7 @@ def run_serverless(arguments: argparse.Namespace) -> None:
 
 async def measure_sqlite_month(bars: int, path: Path) -> dict[str, Any]:
     """Return the seconds of a month of bars in a fresh file."""
+    persist.use_sqlite(path)
     try:
         return await measure_month(bars, bind=bind_to_sqlite(path))
     finally:
