@@ -39,6 +39,8 @@ async def work(path: str, unique: str, last_step: int, bars: int, is_all: bool, 
     persist.use_sqlite(path)
     async with own(unique, ttl=3_600, commit_every=1 if bars == 1 else 64, max_delay=600) as mine:
         n = await read_bar(unique)
+        for name in ("one", "other"):
+            await persist.state(unique, name).read_state_data()  # so that the commit compares what is known with it
         steps.on_step = count
         for number in range(1, bars + 1):
             await write_bar(unique, n + number)
