@@ -16,7 +16,7 @@ from tests.conftest import Deployment
 from tests.support.scopes import outside
 from tests.support.uniform import WHEN, candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 
 class Plain:

@@ -24,7 +24,7 @@ from tests.conftest import Deployment, SQLiteDeployment
 from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 ROOT: Final = Path(backtest_mongo.__file__).parent.parent
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

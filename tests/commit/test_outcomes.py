@@ -33,7 +33,7 @@ from tests.support.failing_servers import FailingServer
 from tests.support.scopes import outside
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 COMMIT: Final = b"commitTransaction"
 SHORT_MS: Final = 1_500

@@ -18,7 +18,7 @@ from tests.conftest import drop_database
 from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.parametrize("driver", ["motor", "pymongo"])
+pytestmark = [pytest.mark.one_python, pytest.mark.parametrize("driver", ["motor", "pymongo"])]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from backtest_mongo.mongo.sessions import begin
 from tests.conftest import drop_database
 from tests.support.deadlines import SECONDS
 
-pytestmark = pytest.mark.parametrize("driver", ["motor", "pymongo"])
+pytestmark = [pytest.mark.one_python, pytest.mark.parametrize("driver", ["motor", "pymongo"])]
 
 
 @pytest.fixture
