@@ -30,6 +30,7 @@ from tests.support.deadlines import SECONDS
 
 pytestmark = pytest.mark.heavy
 
+#: One of each kind; `nox -s faults` has them all.
 TELLING = (
     "standalone-kill",
     "lost-replies",
@@ -45,16 +46,10 @@ TELLING = (
     "sqlite-kill",
     "sqlite-lock-long",
     "bars-kill",
-    "bars-stop",
-    "bars-twins",
-    "bars-failover",
     "bars-lost-replies",
     "bars-sqlite-kill",
-    "bars-sqlite-stop",
-    "transactions",
     "transactions-sqlite",
     "orders-sqlite",
-    "orders-mongodb",
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
