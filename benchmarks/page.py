@@ -232,7 +232,7 @@ _TRANSACTIONS: Final = """\
 
 [Exactly once](exactly-once.md) explains them. A bar is that of a strategy which reads ten values and writes four, of
 500 bytes each; the plain client makes the same calls one after another. This library's time as a multiple of the other
-side's, call by call in turn:
+side's, call by call in turn, over {rounds} rounds:
 
 {ratios}
 
@@ -275,6 +275,7 @@ def _transactions(figures: Mapping[str, Any]) -> str:
     return _TRANSACTIONS.format(
         ratios=_table(heads, lines),
         many=MANY,
+        rounds=figures["machine"]["rounds"],
         bars=drivers[0]["month"]["bars"],
         node=fill(_tell_node(figures["node"]), 120),
         month=_table(["", f"{MANY} in a commit", "each committed alone", "a plain client"], seconds),
