@@ -23,8 +23,8 @@ def guard_writes(instance: Any, adapter: type[Adapter]) -> None:
     """Let the methods of an object that write or remove rows of a slot be refused within a transaction.
 
     The methods of its class are wrapped, once, so that it stays what it is: of the same class, pickled as before, and
-    with ``__slots__`` if it has them. Methods that are the object's own are wrapped there. What can be wrapped in
-    neither place is left alone, and so are candles, which are not part of a transaction.
+    with ``__slots__`` if it has them. Methods that are the object's own are wrapped there. Methods that can't be
+    replaced in either place stay unguarded, and so do candles, which are not part of a transaction.
     """
     spec = adapter.spec
     if spec.shape == "series":

@@ -211,7 +211,11 @@ class Committer(Protocol):
         ...
 
     async def check(self) -> None:
-        """Make sure that the database can do this at all."""
+        """Make sure that the database can do this at all.
+
+        Raises:
+            StoreError: it can't, as a standalone MongoDB.
+        """
         ...
 
     async def commit(self, commit: Commit) -> Sequence[State]:
@@ -225,7 +229,11 @@ class Committer(Protocol):
         ...
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
-        """Find out whether a commit was applied whose outcome was unknown: ``None`` if it was not and never will be."""
+        """Find out whether a commit was applied whose outcome was unknown: ``None`` if it was not and never will be.
+
+        Raises:
+            CommitUnknownError: it is still unknown.
+        """
         ...
 
     async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:

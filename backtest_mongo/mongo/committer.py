@@ -32,7 +32,8 @@ from backtest_mongo.connection.driver_errors import (
 )
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Deadline, seconds_left
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State, name_lease
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.slots import SLOTS
@@ -47,7 +48,7 @@ from backtest_mongo.errors import (
 )
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
-from backtest_mongo.mongo.lease_documents import LeaseDocuments, make_fenced_error
+from backtest_mongo.mongo.lease_documents import LeaseDocuments
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.mongo.updates import make_removal
 from backtest_mongo.types import Document
@@ -478,7 +479,12 @@ class MongoCommitter:
                     continue
             elif document is not None and row.known.is_of(row.spec, document):
                 continue
-            return _make_foreign_error(commit, row, document)
+            stamps = [
+                None if row.known is ABSENT_ROW else row.known.stamp,
+                None if document is None else document.get("updatedDate"),
+            ]
+            known, found = (stamp if isinstance(stamp, datetime) else None for stamp in stamps)
+            return make_foreign_error(commit, row, known, found)
         return None
 
     async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:
@@ -592,25 +598,3 @@ def _estimate(item: Any) -> int:
 
 def _encode(value: Any) -> bytes:
     return bson.encode({"": value}, codec_options=CODEC)
-
-
-def _make_foreign_error(commit: Commit, row: RowWrite, found: Any) -> LeaseLostError:
-    known = None if row.known is ABSENT_ROW else row.known.stamp
-    there = None if found is None else found.get("updatedDate")
-    lost = LeaseLostError(
-        f"somebody without the lease has written {name_lease(row.spec, row.key)}, which it covers: {_tell(known)} was "
-        f"known, and {_tell(there)} is there",
-        slot=row.spec.name,
-        collection=row.spec.collection,
-        key=dict(zip(row.spec.key, row.key, strict=True)),
-        hint="nothing of the transaction is stored; leave the block, and take the lease again",
-    )
-    context = row.key[: len(row.spec.context)]
-    for claim in commit.claims:
-        if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
-            lost.owner = claim.owner
-    return lost
-
-
-def _tell(stamp: Any) -> str:
-    return f"the one of {stamp:%Y-%m-%d %H:%M:%S.%f}" if isinstance(stamp, datetime) else "no row"

@@ -35,16 +35,17 @@ from backtest_mongo.connection.driver_errors import strip_frames
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import seconds_left
 from backtest_mongo.core.commits import Claim, Holder
+from backtest_mongo.core.lease_errors import make_held_error
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC
-from backtest_mongo.errors import LeaseHeldError, LeaseLostError, StoreUnavailableError
+from backtest_mongo.errors import LeaseHeldError, StoreUnavailableError
 from backtest_mongo.mongo.abandoned import Sessions
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.format import check_format, note_leases
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.types import Document
 
-__all__ = ["LeaseDocuments", "make_fenced_error"]
+__all__ = ["LeaseDocuments"]
 
 _COLLECTION: Final = "leases"
 _MAJORITY: Final = ReadConcern("majority")
@@ -179,21 +180,8 @@ class LeaseDocuments:
         row: Document | None = await self._documents.find_one(held, sort=[("until", -1)])
         if row is None:
             raise _FreeAgainError
-        name = row["_id"]
-        spec, context = claim.contexts[name]
-        host, process = row["host"], row["process"]
-        until: datetime = row["until"]
-        since: datetime = row["since"]
-        error = LeaseHeldError(
-            f"the lease of {name} is held by process {process} on {host} since {since:%Y-%m-%d %H:%M:%S} UTC, "
-            f"until {until:%Y-%m-%d %H:%M:%S} UTC unless it is renewed",
-            slot=spec.name,
-            key=dict(zip(spec.key, context, strict=False)),
-            hint="stop that process, or pass wait=seconds; once it is dead, its lease ends by itself",
-        )
-        error.host, error.process = host, process
-        error.since, error.until = _to_millis(since), _to_millis(until)
-        return error
+        since, until = _to_millis(row["since"]), _to_millis(row["until"])
+        return make_held_error(claim, row["_id"], row["host"], row["process"], since, until)
 
     def _make_contended_error(self, claim: Claim, ids: Sequence[str]) -> StoreUnavailableError:
         spec, context = claim.contexts[ids[0]]
@@ -299,16 +287,6 @@ _HELD: Final[dict[str, Any]] = {
 _RELEASE: Final[list[Document]] = [
     {"$set": {"owner": None, "session": None, "until": "$$NOW", "seq": {"$add": ["$seq", 1]}}}
 ]
-
-
-def make_fenced_error(claim: Claim) -> LeaseLostError:
-    """Return the error of a commit whose leases are not its owner's."""
-    error = LeaseLostError(
-        "the lease was lost: another owner has taken it, or it was released by force",
-        hint="nothing of the transaction is stored; leave the block, and take the lease again",
-    )
-    error.owner = claim.owner
-    return error
 
 
 def _add_seconds(seconds: float) -> Document:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State, name_lease
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.config import get_config
+from backtest_mongo.core.lease_errors import make_foreign_error
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
-from backtest_mongo.errors import LeaseLostError
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, raise_translated
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
@@ -49,8 +49,8 @@ class SQLiteCommitter:
     async def commit(self, commit: Commit) -> Sequence[State]:
         return await self._write("writing", lambda: self._prepare(commit), commit.rows[0].spec, commit.seconds)
 
-    async def settle(self, commit: Commit) -> NoReturn:
-        raise NotImplementedError  # no outcome is unknown here
+    async def settle(self, commit: Commit) -> None:
+        """Say that nothing was applied: no outcome is unknown here, as what fails is undone."""
 
     def _prepare(self, commit: Commit) -> Callable[[Connection], Sequence[State]]:
         """Encode the rows, outside of the transaction."""
@@ -87,7 +87,7 @@ class SQLiteCommitter:
             return
         found: Row | None = connection.execute(table.find_written, row.key).fetchone()
         if row.known is not UNKNOWN_ROW and found != (None if row.known is ABSENT_ROW else row.known):
-            raise _make_foreign_error(commit, row, found)
+            raise make_foreign_error(commit, row, _read_time(row.known), _read_time(found))
         if row.is_conditional:
             document = None if found is None else decode_row(row.spec, row.key, found[:-1], self._database.path)
             version = make_version(row.spec, name_state(row.spec, found))
@@ -154,23 +154,6 @@ def _find_state(table: RowTable, connection: Connection, key: Key) -> Row | None
     return row
 
 
-def _make_foreign_error(commit: Commit, row: RowWrite, found: Row | None) -> LeaseLostError:
-    lost = LeaseLostError(
-        f"somebody without the lease has written {name_lease(row.spec, row.key)}, which it covers: "
-        f"{_tell(row.known)} was known, and {_tell(found)} is there",
-        slot=row.spec.name,
-        collection=row.spec.collection,
-        key=dict(zip(row.spec.key, row.key, strict=True)),
-        hint="nothing of the transaction is stored; leave the block, and take the lease again",
-    )
-    context = row.key[: len(row.spec.context)]
-    for claim in commit.claims:
-        if any(spec.name == row.spec.name and context == other for spec, other in claim.contexts.values()):
-            lost.owner = claim.owner
-    return lost
-
-
-def _tell(state: State | None) -> str:
-    if state is None or state is ABSENT_ROW:
-        return "no row"
-    return f"the one of {datetime.fromtimestamp(state[-1] / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"
+def _read_time(state: State | None) -> datetime | None:
+    """Return when a row was written."""
+    return None if state is None or state is ABSENT_ROW else datetime.fromtimestamp(state[-1] / 1000, UTC)

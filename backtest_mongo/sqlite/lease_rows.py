@@ -10,11 +10,10 @@ import os
 import socket
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from backtest_mongo.core.commits import Claim, Holder
-from backtest_mongo.errors import LeaseHeldError, LeaseLostError
+from backtest_mongo.core.lease_errors import make_fenced_error, make_held_error
 
 __all__ = ["acquire", "add_leases", "fence", "list_held", "release", "release_by_force", "renew"]
 
@@ -51,7 +50,7 @@ def acquire(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], at
         if held is not None:
             owner, host, process, since, until = held
             if until > at:
-                raise _make_held_error(claim, name, host, process, since, until)
+                raise make_held_error(claim, name, host, process, since, until)
             connection.execute(_EVICT, (at, owner))
         connection.execute(
             "UPDATE leases SET owner=:owner, token=token+1, seq=seq+1, since=:at, until=:until, ttl=:ttl, host=:host, "
@@ -68,19 +67,6 @@ def acquire(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], at
         )
 
 
-def _make_held_error(claim: Claim, name: str, host: str, process: int, since: int, until: int) -> LeaseHeldError:
-    spec, context = claim.contexts[name]
-    error = LeaseHeldError(
-        f"the lease of {name} is held by process {process} on {host} since {_show(since)}, until {_show(until)} "
-        "unless it is renewed",
-        slot=spec.name,
-        key=dict(zip(spec.key, context, strict=False)),
-        hint="stop that process, or pass wait=seconds; once it is dead, its lease ends by itself",
-    )
-    error.host, error.process, error.since, error.until = host, process, since, until
-    return error
-
-
 def fence(connection: sqlite3.Connection, claim: Claim, commit: str, at: int) -> None:
     """Change the head of an owner's leases within the transaction of a commit, which renews it.
 
@@ -90,12 +76,7 @@ def fence(connection: sqlite3.Connection, claim: Claim, commit: str, at: int) ->
     until = at + int(claim.ttl * 1000)
     statement = "UPDATE leases SET seq=seq+1, until=?, [commit]=? WHERE id=? AND owner=?"
     if connection.execute(statement, (until, commit, claim.head, claim.owner)).rowcount != 1:
-        error = LeaseLostError(
-            "the lease was lost: another owner has taken it, or it was released by force",
-            hint="nothing of the transaction is stored; leave the block, and take the lease again",
-        )
-        error.owner = claim.owner
-        raise error
+        raise make_fenced_error(claim)
 
 
 def renew(connection: sqlite3.Connection, claim: Claim, at: int) -> bool:
@@ -153,7 +134,3 @@ def _read_context(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}  # whatever another program has put there: the lease has its id
     return context if isinstance(context, dict) else {}
-
-
-def _show(millis: int) -> str:
-    return f"{datetime.fromtimestamp(millis / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
