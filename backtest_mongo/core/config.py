@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, TypedDict, Unpack
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backtest_mongo.core.retention import parse_retentions
+from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.urls import MongoURI, RedisURL
 from backtest_mongo.errors import ConfigError, InputTypeError
@@ -44,6 +46,9 @@ class Config(BaseSettings):
         CC_CANDLE_BLOCKS: whether candles are sealed in blocks and read from them. It changes no result.
         CC_CANDLE_SHARED_WRITERS: whether programs other than this library write candles, such as the Node package. They
             don't drop a block that a late candle makes incomplete, so only blocks without gaps are used then.
+        CC_HISTORY: the slots whose versions are kept by simulation time, besides those whose row says so, and how long:
+            ``state,session=90d,signal=1000`` keeps all versions of state, those that were written in the last 90 days
+            of session, and the last thousand of each key of signal.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -69,6 +74,7 @@ class Config(BaseSettings):
     CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
     CC_CANDLE_BLOCKS: bool = True
     CC_CANDLE_SHARED_WRITERS: bool = False
+    CC_HISTORY: str = ""
 
     @field_validator("CC_MONGO_CONNECTION_STRING")
     @classmethod
@@ -86,6 +92,17 @@ class Config(BaseSettings):
             raise ValueError("must have its user and password escaped (urllib.parse.quote_plus)")
         if not value.hosts:
             raise ValueError("must name a host, as host or host:port")
+        return value
+
+    @field_validator("CC_HISTORY")
+    @classmethod
+    def _check_history(cls, value: str) -> str:
+        known = {spec.name: spec for spec in SLOTS}
+        for name in parse_retentions(value):
+            if name not in known:
+                raise ValueError(f"must name slots, unlike {name!r}: {suggest(name, known)}")
+            if known[name].immutable:
+                raise ValueError(f"must name slots whose rows change, unlike {name}")
         return value
 
     @field_validator("CC_REDIS_URL")
@@ -113,6 +130,7 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_CACHE_MB: int | None
     CC_CANDLE_BLOCKS: bool | None
     CC_CANDLE_SHARED_WRITERS: bool | None
+    CC_HISTORY: str | None
 
 
 class MaskedDict(dict[str, Any]):

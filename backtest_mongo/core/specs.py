@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field as derived
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from backtest_mongo.core.retention import parse_retention
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError, InputTypeError, SlotError
 
@@ -85,6 +86,9 @@ class SlotSpec:
         soft_delete: a removed row is marked and kept. Only buckets can remove rows, and all of them do it this way.
         immutable: the first write of a row wins forever. This holds for all series, and for nothing else.
         dispose: the adapter has ``dispose()``, which forgets what the process keeps of a context.
+        history: every version of a row is kept by simulation time, so that reads find what there was at any time:
+            ``True`` keeps all of them, ``"90d"`` those that were written in the last 90 days, ``"1000"`` the last
+            thousand of each key. ``CC_HISTORY`` says it of slots that don't. Series have none.
         about: what the slot is for, as ``help()`` shows it: ``"the bids and asks of a symbol"``.
         former: the fields of the unique index that older versions of the Node package made for the slot. That index
             forbids rows that differ only in the other fields; ``migrate()`` replaces it.
@@ -111,6 +115,7 @@ class SlotSpec:
     soft_delete: bool = False
     immutable: bool = False
     dispose: bool = False
+    history: bool | str = False
     about: str = ""
     former: tuple[str, ...] = ()
 
@@ -118,6 +123,7 @@ class SlotSpec:
     class_name: str = derived(init=False)
     context_fields: tuple[str, ...] = derived(init=False)
     collection: str = derived(init=False)
+    versions: str = derived(init=False)
     prefix: str = derived(init=False)
     item: str | None = derived(init=False)
     _has_flag: bool = derived(init=False, repr=False)
@@ -134,6 +140,7 @@ class SlotSpec:
         put(self, "class_name", "".join(part.capitalize() for part in self.name.split("_")) + "Adapter")
         put(self, "context_fields", fields)
         put(self, "collection", f"{self.name.replace('_', '-')}-items")
+        put(self, "versions", f"{self.name.replace('_', '-')}-history")
         put(self, "prefix", f"{self.name}_cache")
         put(self, "item", next((name for name in self.key if name not in fields), None))
         if not self.noun:
@@ -426,6 +433,22 @@ def _check_former_is_the_key_without_optional(row: SlotSpec) -> str | None:
     return None
 
 
+@_rule
+def _check_history_fits_the_shape(row: SlotSpec) -> str | None:
+    return "can't keep versions of rows that never change" if row.history and row.immutable else None
+
+
+@_rule
+def _check_history_can_be_read(row: SlotSpec) -> str | None:
+    if not isinstance(row.history, str):
+        return None if isinstance(row.history, bool) else "must give history as a bool or as text such as '90d'"
+    try:
+        parse_retention(row.history)
+    except ValueError as error:
+        return f"has a history that {error}"
+    return None
+
+
 def _beyond_context(row: SlotSpec) -> tuple[str, ...]:
     return tuple(name for name in row.key if name not in row.context_fields)
 
@@ -433,7 +456,7 @@ def _beyond_context(row: SlotSpec) -> tuple[str, ...]:
 # The rule of two rows.
 
 #: What no two rows of a table may share.
-_UNIQUE: Final = ("name", "class_name", "collection", "prefix")
+_UNIQUE: Final = ("name", "class_name", "collection", "versions", "prefix")
 
 
 def check_table(specs: Iterable[SlotSpec]) -> None:
