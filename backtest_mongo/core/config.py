@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypedDict, Unpack
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backtest_mongo.core.runs import find_problem
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.urls import MongoURI, RedisURL
 from backtest_mongo.errors import ConfigError, InputTypeError
@@ -44,6 +45,8 @@ class Config(BaseSettings):
         CC_CANDLE_BLOCKS: whether candles are sealed in blocks and read from them. It changes no result.
         CC_CANDLE_SHARED_WRITERS: whether programs other than this library write candles, such as the Node package. They
             don't drop a block that a late candle makes incomplete, so only blocks without gaps are used then.
+        CC_RUN: the name of the run, which every row carries that is written where no ``lease()`` or ``transaction()``
+            names another one; empty means none. It has at most 200 characters.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -69,6 +72,7 @@ class Config(BaseSettings):
     CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
     CC_CANDLE_BLOCKS: bool = True
     CC_CANDLE_SHARED_WRITERS: bool = False
+    CC_RUN: str = ""
 
     @field_validator("CC_MONGO_CONNECTION_STRING")
     @classmethod
@@ -95,6 +99,14 @@ class Config(BaseSettings):
             _ = value.target  # which raises if the URL can't be parsed
         return value
 
+    @field_validator("CC_RUN")
+    @classmethod
+    def _check_run(cls, value: str) -> str:
+        problem = find_problem(value) if value else None
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
 
 class Settings(TypedDict, total=False):
     """The fields of :class:`Config` as a caller gives them; ``None`` leaves a field to the environment."""
@@ -113,6 +125,7 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_CACHE_MB: int | None
     CC_CANDLE_BLOCKS: bool | None
     CC_CANDLE_SHARED_WRITERS: bool | None
+    CC_RUN: str | None
 
 
 class MaskedDict(dict[str, Any]):
