@@ -94,7 +94,7 @@ class _EmptyStore(NoBlocks):
         if not is_expected(self._spec, None, ABSENT, expected):
             raise make_conflict(self._spec, key, None, ABSENT, expected)
 
-    async def remove(self, key: Key) -> None:
+    async def remove(self, key: Key, run: str | None = None) -> None:
         return None
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:

@@ -30,6 +30,10 @@ class _FileAdapter(Adapter):
         return cls._file_store
 
     @classmethod
+    def _get_run(cls) -> None:
+        return None  # files are the Node engine's, and have no place for it
+
+    @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> NoReturn:
         raise StoreError(
             "watching failed: files have no change streams",

@@ -123,8 +123,8 @@ class _ObservedStore:
     async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
         await self._batched("write", lambda: self._store.replace(key, fields, expected))
 
-    async def remove(self, key: Key) -> None:
-        await self._alone("remove", self._store.remove(key))
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        await self._alone("remove", self._store.remove(key, run))
 
     def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
         return self._iterate("list", self._store.scan(context, until))

@@ -191,10 +191,10 @@ class ScopedStore:
         else:
             await self._base.upsert_many(rows)
 
-    async def remove(self, key: Key) -> None:
+    async def remove(self, key: Key, run: str | None = None) -> None:
         """Mark a row as removed, if there is one that is not."""
         if not self._takes((key,)):
-            await self._base.remove(key)
+            await self._base.remove(key, run)
             return
         spec = self._spec
         document = await self.find(key)
@@ -208,6 +208,8 @@ class ScopedStore:
         fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
         if spec.when:
             fields["when"] = document.get("when")
+        if run is not None:
+            fields["run"] = run
         await self._write([RowWrite(spec, key, fields, is_removal=not is_pending)])
 
     async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:

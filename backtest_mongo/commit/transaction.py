@@ -20,8 +20,8 @@ class Transaction(Scope):
 
     title = "transaction"
 
-    def __init__(self, when: int | None, check: Callable[[], Awaitable[None]]) -> None:
-        super().__init__()
+    def __init__(self, when: int | None, check: Callable[[], Awaitable[None]], run: str | None = None) -> None:
+        super().__init__(run)
         self._when = when
         self._check = check
         #: What is to be written, by database: of one alone there is something.

@@ -54,7 +54,8 @@ class RowWrite:
     Args:
         spec: its slot.
         key: its natural key.
-        fields: what is stored: the payload, encoded, and ``when`` and ``removed`` if the slot has them.
+        fields: what is stored: the payload, encoded, and ``when`` and ``removed`` if the slot has them; and ``run`` if
+            it belongs to one.
         is_removal: whether the row is only marked as removed, whatever payload it has.
         expected: what a compare-and-set was given: a version, or ``None`` for a row that no read finds.
         is_conditional: whether it is a compare-and-set.

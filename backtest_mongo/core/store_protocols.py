@@ -42,7 +42,9 @@ class Store(Protocol):
             ConflictError: it has not.
         """
 
-    async def remove(self, key: Key) -> None: ...
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        """Mark the row as removed, by the run of that name, if there is one that is not."""
+
     def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
     async def newest(self, context: Key, limit: int) -> list[Document]: ...
 

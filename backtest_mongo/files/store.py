@@ -87,7 +87,8 @@ class FileStore:
         """
         await self._run_in_turn("writing", key, partial(self._replace, key, fields, expected))
 
-    async def remove(self, key: Key) -> None:
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        """Mark a row as removed. A file has no place for the name of a run."""
         await self._run_in_turn("removing", key, partial(self._remove, key))
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:

@@ -50,7 +50,7 @@ from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
-from backtest_mongo.mongo.updates import make_removal
+from backtest_mongo.mongo.updates import make_removal, make_update, split_origin, stamp_origin
 from backtest_mongo.types import Document
 
 __all__ = ["MongoCommitter", "get_committer"]
@@ -236,6 +236,8 @@ class MongoCommitter:
         """Make sure that all collections and indexes exist: to create them waits for transactions, and fails in one."""
         for name in {row.spec.name for row in commit.rows}:
             await self._slot(name).ensure_indexes()
+        for name in {row.spec.name for row in commit.rows if "run" in row.fields}:
+            await self._slot(name).ensure_run_index()
         if not commit.claims and not self._keeps_commits:
             await self._commits.create_index("at", expireAfterSeconds=_KEPT_SECONDS)
             self._keeps_commits = True
@@ -375,12 +377,14 @@ class MongoCommitter:
         for index, row in rows:
             if row.is_conditional:
                 await self._compare(slot, row, session)
-            query, stored, known = slot.key_filter(row.key), row.fields, row.known
+            query, known = slot.key_filter(row.key), row.known
+            stored, origin = split_origin(row.fields)
             if stamp is not None:
                 written.states[index] = _State.of_fields(slot.spec, stored, stamp)
-                stored = {**stored, "updatedDate": stamp}
+                stored = stamp_origin(stored, stamp, origin)
             if known is ABSENT_ROW:
-                document = {"_id": ObjectId(), **query, **stored, "createDate": now, "updatedDate": now, "__v": 0}
+                stored = stamp_origin(stored, now, origin)
+                document = {"_id": ObjectId(), **query, **stored, "createDate": now, "__v": 0}
                 written.note_id(name, row.key, document["_id"])
                 inserts.append(document)
                 inserted.append(index)
@@ -393,12 +397,12 @@ class MongoCommitter:
             elif row.is_removal:
                 written.states[index] = UNKNOWN_ROW
                 unremoved = {**query, "removed": {"$ne": True}}
-                await slot.documents.update_one(unremoved, make_removal(slot.spec.field), session=session)
+                await slot.documents.update_one(unremoved, make_removal(slot.spec.field, origin), session=session)
                 indexes.pop()
+            elif stamp is None:
+                updates.append({"q": query, "u": make_update(stored, now, origin), "upsert": True})
             else:
-                update: Document = {"$set": stored, "$setOnInsert": {"createDate": now, "__v": 0}}
-                if stamp is None:
-                    update["$currentDate"] = {"updatedDate": True}
+                update = {"$set": stored, "$setOnInsert": {"createDate": now, "__v": 0}}
                 updates.append({"q": query, "u": update, "upsert": True})
         if inserts:
             await self._send(slot, "insert", "documents", inserts, inserted, session)

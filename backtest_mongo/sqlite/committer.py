@@ -68,10 +68,11 @@ class SQLiteCommitter:
                 table.make(connection)
                 connection.tables.add(table.name)
             if _is_mark(row):
-                mark_removed(connection, table, row.spec, row.key, at, self._database.path)
+                run = row.fields.get("run")
+                mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)
                 continue
             self._check_row(commit, row, table, connection)
-            inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1]))
+            inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1], row.fields.get("run")))
         for table, rows in inserts.values():
             connection.executemany(table.upsert, rows)
         return states

@@ -11,11 +11,12 @@ from typing import Final
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import IndexConflictError
 from backtest_mongo.sqlite.change_log import make_record, make_series_triggers, make_triggers, quote
+from backtest_mongo.sqlite.run_column import RUN, make_run_index
 
 __all__ = ["RowTable", "SeriesTable", "make_row_table", "make_series_table"]
 
 #: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
-_ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "rowid", "oid", "_rowid_")
+_ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "run", "rowid", "oid", "_rowid_")
 _BLOCK_COLUMNS: Final = ("start", "rows", "first", "last", "candles", "created", "written", "rowid", "oid", "_rowid_")
 
 
@@ -85,20 +86,21 @@ def make_row_table(spec: SlotSpec) -> RowTable:
     """Return the table of a slot that is no series."""
     *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
     extra = (("when",) if spec.when else ()) + (("removed",) if spec.soft_delete else ())
-    stored = (*key, field, *extra, "created", "written")
+    stored = (*key, field, *extra, "created", "written", RUN)
     name, context, item = spec.collection, key[: len(spec.context)], key[-1]
-    kinds = {"number": "INTEGER PRIMARY KEY", field: "TEXT NOT NULL"}
+    kinds = {"number": "INTEGER PRIMARY KEY", field: "TEXT NOT NULL", RUN: "TEXT"}
     for column, of in zip(key, spec.key, strict=True):
         kinds[column] = "INTEGER NOT NULL" if of == "backtest" else "TEXT NOT NULL"
     table, match = quote(name), " AND ".join(f"{quote(column)}=?" for column in key)
     within = " AND ".join(f"{quote(column)}=?" for column in context) or "1"
     read = ", ".join(map(quote, (field, *extra)))
-    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written"))
+    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written", RUN))
     columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in ("number", *stored))
     creation = [f"CREATE TABLE IF NOT EXISTS {table} ({columns}, UNIQUE ({', '.join(map(quote, key))}))"]
     if spec.newest is not None and context:
         indexed = ", ".join(map(quote, (*context, "number")))
         creation.append(f"CREATE INDEX IF NOT EXISTS {quote(f'{name} newest')} ON {table} ({indexed})")
+    creation.append(make_run_index(name))
     creation += make_triggers(name, key, field, stored)
     until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
     listed = f"SELECT {quote(item)}, {read} FROM {table} WHERE"
@@ -111,7 +113,7 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
         find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",
-        mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=? WHERE {match}",
+        mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=?, {RUN}=? WHERE {match}",
         pages={
             (is_first, has_until): f"{listed} {within} AND {quote(item)}{'>=' if is_first else '>'}?{removed}"
             f"{until if has_until else ''} ORDER BY {quote(item)} LIMIT ?"

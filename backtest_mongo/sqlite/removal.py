@@ -12,7 +12,9 @@ from backtest_mongo.sqlite.row_codec import decode_row
 __all__ = ["mark_removed"]
 
 
-def mark_removed(connection: sqlite3.Connection, table: RowTable, spec: SlotSpec, key: Key, at: int, path: str) -> None:
+def mark_removed(
+    connection: sqlite3.Connection, table: RowTable, spec: SlotSpec, key: Key, run: str | None, at: int, path: str
+) -> None:
     """Mark a row as removed, with the payload that it has by now, if there is one that is not.
 
     Raises:
@@ -24,4 +26,4 @@ def mark_removed(connection: sqlite3.Connection, table: RowTable, spec: SlotSpec
     payload = decode_row(spec, key, (row[0], None, False), path)[spec.field]
     if isinstance(payload, dict):
         payload["removed"] = True
-    connection.execute(table.mark_removed, (to_json(payload), at, *key))
+    connection.execute(table.mark_removed, (to_json(payload), at, run, *key))

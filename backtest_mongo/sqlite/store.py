@@ -219,8 +219,8 @@ class SQLiteStore(SQLiteRows):
         if conflict is not None:
             raise conflict
 
-    async def remove(self, key: Key) -> None:
-        await self._write("removing", lambda: partial(self._remove, key))
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        await self._write("removing", lambda: partial(self._remove, key, run))
 
     def _prepare_rows(self, rows: Sequence[tuple[Key, Document]]) -> Callable[[Connection], None]:
         at = now()
@@ -228,7 +228,7 @@ class SQLiteStore(SQLiteRows):
 
     def _encode(self, key: Key, fields: Document, at: int) -> Row:
         """Return the parameters of an upsert."""
-        return (*key, *encode_row(self._spec, fields), at, at)
+        return (*key, *encode_row(self._spec, fields), at, at, fields.get("run"))
 
     def _upsert(self, parameters: Sequence[Row], connection: Connection) -> None:
         connection.executemany(self._table.upsert, parameters)
@@ -245,5 +245,5 @@ class SQLiteStore(SQLiteRows):
         connection.execute(self._table.upsert, parameters)
         return None
 
-    def _remove(self, key: Key, connection: Connection) -> None:
-        mark_removed(connection, self._table, self._spec, key, now(), self._database.path)
+    def _remove(self, key: Key, run: str | None, connection: Connection) -> None:
+        mark_removed(connection, self._table, self._spec, key, run, now(), self._database.path)

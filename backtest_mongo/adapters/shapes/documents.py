@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
-from backtest_mongo.commit.scope import Scope, current_scope
+from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
@@ -206,10 +206,21 @@ class Adapter:
             raise InputTypeError(f"{path} must be a dict, not {kind}{suggest_conversion(value)}", slot=spec.name)
         check_payload(value, path, spec.name)
         millis = cls._resolve_when(when) if spec.when else None
-        fields: Document = {spec.field: freeze(dict(zip(spec.key, key, strict=True)), spec.field, value, spec.name)}
+        named = dict(zip(spec.key, key, strict=True))
+        run = cls._get_run()
+        if run is not None:
+            named["origin"] = run  # for the size of the document
+        fields: Document = {spec.field: freeze(named, spec.field, value, spec.name)}
         if spec.when:
             fields["when"] = millis
+        if run is not None:
+            fields["run"] = run
         return fields
+
+    @classmethod
+    def _get_run(cls) -> str | None:
+        """Return the name of the run that a write belongs to."""
+        return get_run()
 
     @classmethod
     def _get_payload(cls, document: Document | None, until: int | None, nothing: Any = None) -> Any:
@@ -415,7 +426,7 @@ class BucketAdapter(Adapter):
             await self._replace(key, fields, if_absent, expect)
 
     async def _remove(self, entry: str) -> None:
-        await self._store().remove(self._make_key(entry))
+        await self._store().remove(self._make_key(entry), self._get_run())
 
     # What is wrong with an argument is raised by the call, not by the first step of the iteration.
 
