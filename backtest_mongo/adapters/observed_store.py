@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.commits import Commit, Committer
 from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -89,6 +90,14 @@ class _ObservedStore:
         operation.end(rows=count, seconds=spent)
 
     @property
+    def has_history(self) -> bool:
+        return self._store.has_history
+
+    @property
+    def versions(self) -> VersionStore:
+        return self._store.versions
+
+    @property
     def committer(self) -> Committer:
         return self._store.committer
 
@@ -107,6 +116,13 @@ class _ObservedStore:
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
         spans = [self._begin("read") for _ in keys]
         found = await _carry_out_each(spans, cast("MongoStore", self._store).find_many(keys, spans))
+        for span, document in zip(spans, found, strict=True):
+            span.end(rows=_count_found(document))
+        return found
+
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        spans = [self._begin("read") for _ in keys]
+        found = await _carry_out_each(spans, self._store.find_at(keys, until))
         for span, document in zip(spans, found, strict=True):
             span.end(rows=_count_found(document))
         return found

@@ -89,6 +89,11 @@ class Scope(ABC):
 
     # Of each row the database counts, too: the same slot may be stored in two.
 
+    @property
+    def default_time(self) -> int | None:
+        """The time of writes that name none, in milliseconds since the epoch."""
+        return None
+
     @abstractmethod
     def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
         """Return what finds the rows of a slot that this scope itself is yet to write, or knows."""

@@ -365,7 +365,7 @@ def _check_field_is_a_name(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_fields_have_one_meaning(row: SlotSpec) -> str | None:
-    fields = (*row.key, row.field, *_OWN_FIELDS)
+    fields = (*row.key, row.field, *_OWN_FIELDS, *(("written",) if row.history else ()))
     return "gives one field two meanings" if len(set(fields)) < len(fields) else None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.specs import Key
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
@@ -23,6 +24,15 @@ Counts: TypeAlias = tuple[int, int]
 class Store(Protocol):
     """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
 
+    #: Whether versions of the rows are kept, by their time.
+    @property
+    def has_history(self) -> bool: ...
+
+    @property
+    def versions(self) -> VersionStore:
+        """The versions, only if :attr:`has_history`."""
+        ...
+
     @property
     def committer(self) -> Committer:
         """What commits rows of this database as a whole; without transactions there it raises ``StoreError``."""
@@ -31,6 +41,10 @@ class Store(Protocol):
     async def ready(self) -> None: ...
     async def find(self, key: Key) -> Document | None: ...
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]: ...
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return each row as it was at a time, ``None`` where there was nothing yet; only if :attr:`has_history`."""
+        ...
+
     async def find_version(self, key: Key) -> tuple[Document | None, Version]: ...
     async def upsert(self, key: Key, fields: Document) -> None: ...
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None: ...

@@ -10,6 +10,7 @@ from itertools import groupby, islice
 from typing import Final, NoReturn, TypeVar
 
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import StoreError
@@ -30,7 +31,7 @@ _PAGE: Final = 500
 T = TypeVar("T")
 
 
-class FileStore:
+class FileStore(NoHistory):
     """A slot's rows below a root directory, for any event loop; any number of processes may share the directory."""
 
     def __init__(self, root: str, spec: SlotSpec) -> None:

@@ -41,6 +41,7 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.observation import ObservedOperation
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
 from backtest_mongo.core.simulation_time import time_of
@@ -131,7 +132,7 @@ class _Writing:
             self.unsettled.clear()
 
 
-class MongoStore:
+class MongoStore(NoHistory):
     """A slot's rows in its MongoDB collection."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.errors import ConflictError, StoreError
@@ -97,7 +98,7 @@ class SQLiteRows:
             raise_translated(error, doing, self._database.path, self._spec.name)
 
 
-class SQLiteStore(SQLiteRows):
+class SQLiteStore(SQLiteRows, NoHistory):
     """A slot's rows in a database, for any event loop; any number of processes may share the file."""
 
     def __init__(self, database: Database, spec: SlotSpec) -> None:
