@@ -44,7 +44,7 @@ def find_row_time(spec: SlotSpec, document: Document) -> int | None:
     """
     origin = document.get("origin")
     written = document.get("updatedDate")
-    if isinstance(origin, dict) and type(origin.get("when")) is int and origin.get("written") == written:
+    if isinstance(origin, dict) and isinstance(origin.get("when"), int) and origin.get("written") == written:
         return int(origin["when"])
     time = time_of(spec, document) if spec.when else None
     if time is None and isinstance(written, datetime):

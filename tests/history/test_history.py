@@ -77,9 +77,8 @@ async def test_every_version_is_kept_by_simulation_time(kept: Deployment, unique
 
 
 @ROWS
+@pytest.mark.slots("when")
 async def test_read_gives_what_was_true_at_its_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
-    if not spec.when:
-        pytest.skip("reads of this slot take no time")
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
     for number in range(3):
         await write_at(adapter, number, key, WHEN + 10 * number)
@@ -133,11 +132,10 @@ async def test_removal_is_a_version(kept: Deployment, unique: str, spec: SlotSpe
 
 
 @pytest.mark.shapes("bucket")
+@pytest.mark.slots("when")
 async def test_removal_without_a_time_counts_from_the_time_of_its_row(
     kept: Deployment, unique: str, spec: SlotSpec
 ) -> None:
-    if not spec.when:
-        pytest.skip("its rows have the time of the clock")
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
     await write_at(adapter, 1, key, WHEN)
     await write_at(adapter, 2, key, WHEN + 10)
@@ -149,9 +147,8 @@ async def test_removal_without_a_time_counts_from_the_time_of_its_row(
 
 
 @pytest.mark.shapes("bucket")
+@pytest.mark.slots("when")
 async def test_list_is_as_of_its_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
-    if not spec.when:
-        pytest.skip("lists of this slot take no time")
     adapter = uniform.adapter(spec, unique)
     for name, times in (("a", (0, 20)), ("b", (10,)), ("c", (0,)), ("d", (30,))):
         for offset in times:
@@ -187,9 +184,8 @@ async def test_slots_without_a_time_have_the_clock_s(kept: Deployment, unique: s
 
 
 @ROWS
+@pytest.mark.slots("when")
 async def test_transaction_keeps_each_version_of_a_row(kept: Deployment, unique: str, spec: SlotSpec) -> None:
-    if not spec.when:
-        pytest.skip("all its rows have the transaction's time")
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
     await write_at(adapter, 0, key, WHEN)
     await write_at(adapter, 9, key, WHEN + 100)
@@ -221,9 +217,8 @@ async def test_leased_transactions_keep_every_version(kept: Deployment, unique: 
 
 
 @ROWS
+@pytest.mark.slots("item")
 async def test_many_rows_are_read_and_written_at_once(kept: Deployment, unique: str, spec: SlotSpec) -> None:
-    if not spec.item:
-        pytest.skip("a context has one row")
     adapter = uniform.adapter(spec, unique)
     names = [f"{unique}-{number}" for number in range(40)]
     for offset in (0, 10):

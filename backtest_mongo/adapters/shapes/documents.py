@@ -272,7 +272,7 @@ class Adapter:
         async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
             written = document.get("written")
             yield Revision(
-                document["when"],
+                int(document["when"]),
                 None if document.get("removed") is True else document.get(self.spec.field),
                 document.get("removed") is True,
                 to_millis(written) if isinstance(written, datetime) else written,
