@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,13 +32,13 @@ NAMES = ",".join(spec.name for spec in SLOTS if not spec.immutable)
 
 
 @pytest.fixture
-async def kept(deployment: Deployment) -> AsyncIterator[Deployment]:
+async def kept(deployment: Deployment) -> Deployment:
     """A database that keeps the versions of every slot."""
     if deployment.config:
         await backtest_mongo.setup(CC_HISTORY=NAMES)
     else:
         backtest_mongo.set_config(CC_HISTORY=NAMES)
-    yield deployment
+    return deployment
 
 
 async def list_history(adapter: Any, key: str, **how: Any) -> list[tuple[int, Any]]:
@@ -256,7 +255,7 @@ async def test_conditional_writes_keep_versions(kept: Deployment, unique: str) -
 async def test_bad_times_are_refused(kept: Deployment, unique: str) -> None:
     state: Any = uniform.adapter(StateAdapter.spec, unique)
     with pytest.raises(InputError):
-        await list_history(state, "", since=datetime(2024, 1, 1))  # noqa: DTZ001
+        await list_history(state, "", since=datetime(2024, 1, 1))
     with pytest.raises(InputError):
         await list_history(state, "", until="yesterday")
     await state.write_state_data({}, datetime(2024, 1, 1, tzinfo=UTC))

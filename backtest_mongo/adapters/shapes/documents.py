@@ -126,10 +126,13 @@ class Adapter:
     @classmethod
     def _store(cls) -> Store:
         """Return the store within the transactions and leases that are current."""
-        scope = current_scope.get()
+        scope = cls._get_scope()
         if scope is None:
             return cls._base_store()
         return scope.stores.get(cls) or cls._open_scoped(scope)
+
+    #: Returns the innermost transaction or lease, if there is one.
+    _get_scope: ClassVar[Callable[[], Scope | None]] = current_scope.get
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
@@ -184,10 +187,10 @@ class Adapter:
         return cls._millis(when)
 
     @classmethod
-    def _get_limit(cls, when: When | None) -> int | None:
+    def _get_limit(cls, when: When | None, name: str = "when") -> int | None:
         """Return the latest time of what a read may find, ``None`` for no limit."""
         if when is not None:
-            return cls._millis(when)
+            return cls._millis(when, name)
         return get_default_time() if cls.spec.when else None
 
     @classmethod
@@ -268,7 +271,7 @@ class Adapter:
         if not base.has_history:
             raise make_no_history_error(self.spec)
         first = None if since is None else self._millis(since, "since")
-        last = None if until is None else self._millis(until, "until")
+        last = self._get_limit(until, "until")
         async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
             written = document.get("written")
             yield Revision(
@@ -301,7 +304,7 @@ class DocumentAdapter(Adapter):
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
         until = self._get_limit(when)
-        scope = current_scope.get()
+        scope = self._get_scope()
         if scope is not None and with_version is False:  # what memory has needs no more than this
             store = scope.stores.get(type(self)) or self._open_scoped(scope)
             known = store.peek(self._context)
