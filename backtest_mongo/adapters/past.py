@@ -25,7 +25,9 @@ class _PastAdapter(Adapter):
     _until: ClassVar[int]
     _past: ClassVar[Past]
 
-    _get_scope: ClassVar[Callable[[], Scope | None]] = staticmethod(lambda: None)  # no transaction changes the past
+    @staticmethod
+    def _get_scope() -> None:
+        """Return none, as no transaction changes the past."""
 
     @classmethod
     def _base_store(cls) -> Store:

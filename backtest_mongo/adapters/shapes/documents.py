@@ -132,7 +132,7 @@ class Adapter:
         return scope.stores.get(cls) or cls._open_scoped(scope)
 
     #: Returns the innermost transaction or lease, if there is one.
-    _get_scope: ClassVar[Callable[[], Scope | None]] = current_scope.get
+    _get_scope = staticmethod(current_scope.get)
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
