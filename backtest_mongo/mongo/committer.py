@@ -465,7 +465,7 @@ class MongoCommitter:
             query["removed"] = {"$ne": True}
             update = make_removal(row.spec.field, origin, at=at, commit=oid)
         else:
-            update = make_versioned_update(stored, datetime.now(UTC), origin, at, oid)
+            update = make_versioned_update(stored, origin, at, oid)
         body = {
             "findAndModify": slot.documents.name,
             "query": query,
