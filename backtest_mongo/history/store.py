@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 
 from backtest_mongo.core.commits import Commit, Committer, RowWrite
 from backtest_mongo.core.history import VersionStore
-from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.types import Document, Version
@@ -130,17 +129,8 @@ class HistoryStore:
         await self.committer.write(row)
 
     async def remove(self, key: Key, run: str | None = None) -> None:
-        spec = self._spec
-        document = await self._base.find(key)
-        if document is None or document.get("removed") is True:
-            return
-        payload = document.get(spec.field)
-        if isinstance(payload, dict):
-            payload["removed"] = True
-        named = dict(zip(spec.key, key, strict=True))
-        fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
-        if spec.when:
-            fields["when"] = document.get("when")
+        # What it is by then is marked, and its time is the row's own where there is one.
+        fields: Document = {self._spec.field: None, "removed": True}
         if run is not None:
             fields["run"] = run
-        await self.committer.write(RowWrite(spec, key, fields, is_removal=True, is_kept=True))
+        await self.committer.write(RowWrite(self._spec, key, fields, is_removal=True, is_kept=True))

@@ -134,7 +134,8 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         find_written=f"SELECT {read}, written FROM {table} WHERE {match}",
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
-        find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",
+        find_removable=f"SELECT {quote(field)}, {'[when]' if spec.when else 'NULL'} FROM {table} "
+        f"WHERE {match} AND removed=0",
         mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=?, {RUN}=? WHERE {match}",
         pages={
             (is_first, has_until): f"{listed} {within} AND {quote(item)}{'>=' if is_first else '>'}?{removed}"
