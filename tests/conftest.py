@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import sqlite3
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
@@ -31,8 +33,8 @@ from backtest_mongo import SLOTS, SlotSpec, embedded
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.connection import command_guard as guard
-from backtest_mongo.connection import operation
-from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.connection import hub_registry, operation
+from backtest_mongo.connection.hub_registry import close_hub, current_hub
 from backtest_mongo.core import log
 from backtest_mongo.core.config import Config, MaskedDict, MongoURI, reset_config
 from backtest_mongo.core.extended_json import from_json, to_json
@@ -141,6 +143,46 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     vars(persist).update(registry)
     for instances in persist._instances.values():
         instances.clear()
+
+
+@pytest.fixture(autouse=True)
+def _ended_loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test leaves no connections open on loops that it ends.
+
+    What a failed one leaves is released here, or the next test that connects would fail for it, and in turn leave its
+    own connections to the one after.
+    """
+    failed = request.session.testsfailed
+    yield
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hub_registry.release_ended()
+        if request.session.testsfailed > failed:
+            gc.collect()  # whose warnings are about what was left, too
+            return
+    if caught:
+        pytest.fail(str(caught[0].message), pytrace=False)
+
+
+@pytest.fixture
+async def _own_loop(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """The same for the loop of an asynchronous test, on which connections can still be closed."""
+    failed = request.session.testsfailed
+    loop = asyncio.get_running_loop()
+    yield
+    is_open = any(hub.loop is loop for hub in (*hub_registry._hubs.values(), *hub_registry._retired))
+    if request.session.testsfailed > failed:
+        await backtest_mongo.close()
+    elif is_open:
+        await close_hub()
+        pytest.fail("the test has left connections open; await backtest_mongo.close() at its end", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _closed_at_end(request: pytest.FixtureRequest, _ended_loops: None) -> None:
+    """Set up first, the guard of the test's own loop looks at it last."""
+    if request.node.get_closest_marker("asyncio"):
+        request.getfixturevalue("_own_loop")
 
 
 @pytest.fixture(autouse=True)
