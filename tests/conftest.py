@@ -19,6 +19,7 @@ import sys
 import time
 import uuid
 import warnings
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
@@ -502,16 +503,34 @@ async def operations() -> Counts:
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what another Python runs: of two Pythons in a row each takes one driver, where either would do.
+    """Mark what is left to another run, where either driver would do.
+
+    Of two Pythons in a row each takes one driver. One Python runs what is heavy: there each driver takes about half of
+    the tests, drawn by their names, so that both of them meet every kind of test.
 
     Of the runs without a server those are left that there are.
     """
     items[:] = [item for item in items if _is_there(item)]
-    spared = DRIVERS[sys.version_info.minor % 2]
-    for item in items:
-        is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
-        if is_spared and item.get_closest_marker("either_driver") and not item.get_closest_marker("heavy"):
+    drivers = [_split_driver(item) for item in items]
+    found = set(drivers)
+    for item, (name, driver) in zip(items, drivers, strict=True):
+        marked = item.get_closest_marker
+        if not driver or not marked("either_driver") or marked("both_drivers"):
+            continue
+        spared = DRIVERS[(zlib.crc32(name.encode()) if marked("heavy") else sys.version_info.minor) % 2]
+        if driver == spared and (not marked("heavy") or all((name, one) in found for one in DRIVERS)):
             item.add_marker(pytest.mark.other_driver)
+
+
+def _split_driver(item: pytest.Item) -> tuple[str, str]:
+    """Return the name of a test without its driver, and the driver, empty if it has none."""
+    driver = item.callspec.params.get("driver") if hasattr(item, "callspec") else None
+    name, _, ids = item.nodeid.rstrip("]").partition("[")
+    if driver not in DRIVERS:
+        return item.nodeid, ""
+    parts = ids.split("-")
+    parts.remove(driver)
+    return f"{name}[{'-'.join(parts)}]", driver
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
