@@ -10,6 +10,7 @@ from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, 
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict
@@ -97,12 +98,14 @@ class _EmptyStore(NoBlocks):
     async def remove(self, key: Key) -> None:
         return None
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
         nothing: tuple[Document, ...] = ()
         for document in nothing:
             yield document
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         return []
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:

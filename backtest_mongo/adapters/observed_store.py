@@ -12,6 +12,7 @@ from backtest_mongo.core.commits import Commit, Committer
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
@@ -126,11 +127,13 @@ class _ObservedStore:
     async def remove(self, key: Key) -> None:
         await self._alone("remove", self._store.remove(key))
 
-    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        return self._iterate("list", self._store.scan(context, until))
+    def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        return self._iterate("list", self._store.scan(context, until, chosen))
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
-        return await self._alone("list", self._store.newest(context, limit), len)
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
+        return await self._alone("list", self._store.newest(context, limit, where), len)
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
         return await self._alone("write", self._store.insert_new(context, interval, rows), batch=len(rows))

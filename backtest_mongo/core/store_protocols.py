@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
@@ -43,8 +44,10 @@ class Store(Protocol):
         """
 
     async def remove(self, key: Key) -> None: ...
-    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
-    async def newest(self, context: Key, limit: int) -> list[Document]: ...
+    def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]: ...
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]: ...
 
 
 class SeriesStore(Store, Protocol):
