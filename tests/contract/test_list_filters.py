@@ -145,9 +145,7 @@ async def test_rows_of_the_engine_are_found(spec: SlotSpec, unique: str) -> None
         rows[row["id"]] = row
     await write(adapter, list(rows.values()))
     for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
-        of_symbol = {
-            name for name, row in rows.items() if (row.get("executionContext") or row).get("symbol") == symbol
-        }
+        of_symbol = {name for name, row in rows.items() if (row.get("executionContext") or row).get("symbol") == symbol}
         assert of_symbol
         assert {row["id"] for row in await read(adapter, symbol=symbol, strategy_name="my_strategy")} == of_symbol
     times = sorted(row["timestamp"] for row in rows.values())
@@ -187,7 +185,7 @@ async def test_wrong_argument_is_refused(spec: SlotSpec, unique: str) -> None:
     with pytest.raises(InputTypeError, match="since must be"):
         await read(adapter, since="2024-01-01")
     with pytest.raises(InputError, match="until must be"):
-        await read(adapter, until=datetime(2024, 1, 1))  # noqa: DTZ001  # it is what the test is about
+        await read(adapter, until=datetime(2024, 1, 1))  # it is what the test is about
     with pytest.raises(TypeError, match="exchange_name"):
         await read(adapter, exchange_name="binance")
 

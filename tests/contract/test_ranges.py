@@ -14,7 +14,23 @@ from tests.support.uniform import WHEN, listed, payload, write
 pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver, pytest.mark.shapes("bucket")]
 
 #: The order of code points, which is neither that of UTF-16 nor any language's.
-IN_ORDER = ["", "A", "B", "a", "a.", "a.b", "aa", "ab", "b", "é", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
+IN_ORDER = [
+    "",
+    "A",
+    "B",
+    "a",
+    "a.",
+    "a.b",
+    "aa",
+    "ab",
+    "b",
+    "é",
+    "\ud7ff",
+    "\ue000",
+    "\uffff",
+    "\U00010000",
+    "\U0010ffff",
+]
 
 
 async def fill(adapter: Any, keys: list[str]) -> None:
