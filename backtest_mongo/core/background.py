@@ -1,4 +1,4 @@
-"""Work that goes on beside operations: nobody waits for it, its failure is a line in the log, and closing waits for it."""
+"""Work beside operations: nobody waits for it, a failure is a line in the log, and closing waits until it is done."""
 
 from __future__ import annotations
 

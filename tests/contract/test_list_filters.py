@@ -122,7 +122,10 @@ async def test_payload_with_something_else_there_is_not_wanted(spec: SlotSpec, u
     adapter = uniform.adapter(spec, unique)
     strange = [make_row(spec, n, value, value, WHEN) for n, value in enumerate(STRANGE)]
     timeless = [make_row(spec, 100 + n, "s1", "m1", value) for n, value in enumerate(TIMELESS)]
-    bare = [{"id": "row-0200"}, {"id": "row-0201", "methodContext": None, "executionContext": [{"symbol": "s0"}]}]
+    bare: list[dict[str, Any]] = [
+        {"id": "row-0200"},
+        {"id": "row-0201", "methodContext": None, "executionContext": [{"symbol": "s0"}]},
+    ]
     wanted = [make_row(spec, 300, "s0", "s0", float(WHEN)), make_row(spec, 301, "s0", "s0", WHEN)]
     for _ in range(2):  # rows are written without and with the indexes
         await write(adapter, strange + timeless + bare + wanted)
@@ -141,8 +144,9 @@ async def test_rows_of_the_engine_are_found(spec: SlotSpec, unique: str) -> None
     adapter = uniform.adapter(spec, unique)
     rows = {}
     for path in GOLDEN.rglob(f"{spec.name}/**/*.json"):
-        row = json.loads(path.read_bytes())
-        rows[row["id"]] = row
+        if not path.name.startswith(".tmp-"):  # an unfinished write
+            row = json.loads(path.read_bytes())
+            rows[row["id"]] = row
     await write(adapter, list(rows.values()))
     for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
         of_symbol = {name for name, row in rows.items() if (row.get("executionContext") or row).get("symbol") == symbol}
@@ -184,7 +188,7 @@ async def test_wrong_argument_is_refused(spec: SlotSpec, unique: str) -> None:
         await read(adapter, symbol="\0")
     with pytest.raises(InputTypeError, match="since must be"):
         await read(adapter, since="2024-01-01")
-    with pytest.raises(InputError, match="until must be"):
+    with pytest.raises(InputError, match="until must not be a naive datetime"):
         await read(adapter, until=datetime(2024, 1, 1))  # it is what the test is about
     with pytest.raises(TypeError, match="exchange_name"):
         await read(adapter, exchange_name="binance")
