@@ -11,6 +11,7 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import NoPruner, Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
@@ -69,6 +70,7 @@ _COMMITTER: Final[Committer] = _EmptyCommitter()
 class _EmptyStore(NoBlocks, NoHistory):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+        self.pruner: Pruner = NoPruner(spec)
 
     @property
     def committer(self) -> Committer:

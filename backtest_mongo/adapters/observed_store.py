@@ -13,6 +13,7 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
@@ -97,6 +98,10 @@ class _ObservedStore:
     @property
     def versions(self) -> VersionStore:
         return self._store.versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._store.pruner
 
     @property
     def committer(self) -> Committer:

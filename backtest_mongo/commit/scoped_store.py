@@ -18,6 +18,7 @@ from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -62,6 +63,10 @@ class ScopedStore:
     @property
     def versions(self) -> VersionStore:
         return self._base.versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._base.pruner
 
     @property
     def committer(self) -> Committer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["EVERY_ROW", "LARGEST_LIMIT", "PayloadFilter", "Selection", "bound_prefix"]
+__all__ = ["EVERY_ROW", "LARGEST_LIMIT", "PayloadFilter", "Selection", "bound_prefix", "look_up"]
 
 #: The largest number of rows that MongoDB takes as a limit.
 LARGEST_LIMIT: Final = 2**31 - 1
@@ -37,12 +37,12 @@ class PayloadFilter:
     def matches(self, payload: Any) -> bool:
         """Return whether a payload is wanted."""
         for path, text in self.texts:
-            found = _look_up(payload, path)
+            found = look_up(payload, path)
             if not isinstance(found, str) or found != text:
                 return False
         if not self.time:
             return True
-        found = _look_up(payload, self.time)
+        found = look_up(payload, self.time)
         if isinstance(found, bool) or not isinstance(found, int | float) or found - found != 0:  # not finite
             return False
         return (self.since is None or found >= self.since) and (self.until is None or found <= self.until)
@@ -87,7 +87,8 @@ def bound_prefix(prefix: str) -> tuple[str, str | None]:
     return prefix, head[:-1] + chr(_AFTER_SURROGATES if point == _FIRST_SURROGATE else point)
 
 
-def _look_up(payload: Any, path: str) -> Any:
+def look_up(payload: Any, path: str) -> Any:
+    """Return what a payload has at a path, ``None`` if it has nothing there."""
     for name in path.split("."):
         if not isinstance(payload, dict):
             return None

@@ -9,6 +9,7 @@ from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
@@ -37,6 +38,11 @@ class Store(Protocol):
     @property
     def committer(self) -> Committer:
         """What commits rows of this database as a whole; without transactions there it raises ``StoreError``."""
+        ...
+
+    @property
+    def pruner(self) -> Pruner:
+        """What deletes rows that need not be kept; of collections alone."""
         ...
 
     async def ready(self) -> None: ...

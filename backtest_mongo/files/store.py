@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
 from typing import Final, NoReturn, TypeVar
 
 from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
@@ -21,6 +23,7 @@ from backtest_mongo.files.directory_lock import lock_directory
 from backtest_mongo.files.layout import may_have_slash
 from backtest_mongo.files.ordered_threads import Turns
 from backtest_mongo.files.paths import Place, RowPath, compile_paths
+from backtest_mongo.files.pruning import FilePruner, WrittenRow
 from backtest_mongo.files.row_owners import is_free, is_row_of
 from backtest_mongo.types import Document, Version
 
@@ -43,6 +46,7 @@ class FileStore(NoHistory):
         self._folds_case: bool | None = None
         self._swept: set[str] = set()
         self._warned: set[str] = set()
+        self.pruner: Pruner = FilePruner(spec, self._run_in_thread, self)
 
     @property
     def committer(self) -> NoReturn:
@@ -257,6 +261,25 @@ class FileStore(NoHistory):
         keys = ((*context, item) for item in self._list_items(context))
         ordered = sorted((self._find_order(key), key) for key in keys)
         return list(islice(self._find_wanted((key for _, key in reversed(ordered)), where), limit))[::-1]
+
+    def list_written(self, context: Key) -> Iterator[WrittenRow]:
+        """Yield the rows of a context whose files can be read."""
+        for item in self._list_items(context):
+            key = (*context, item)
+            with suppress(StoreError, disk.UnfitError):
+                found = self._locate(key)
+                if found is not None:
+                    yield WrittenRow(self._find_order(key), key, found[2].written, found[2].payload)
+
+    def delete_row(self, key: Key, written: int) -> bool:
+        """Delete a row unless it was written since, and return whether it is deleted."""
+        directory = self._directory(self._find_places(key)[0])
+        with lock_directory(directory.path):
+            found = self._locate(key)
+            if found is None or found[2].written != written:
+                return False
+            found[0].delete(found[1])
+            return True
 
     def _find_order(self, key: Key) -> tuple[int, int]:
         found = (self._directory(place).find_order(place.path[-1]) for place in self._find_places(key))

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from backtest_mongo.core.commits import Commit, Committer, RowWrite
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
@@ -42,6 +43,10 @@ class HistoryStore:
     @property
     def versions(self) -> VersionStore:
         return self._versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._base.pruner
 
     @property
     def committer(self) -> Committer:

@@ -44,6 +44,7 @@ from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.observation import ObservedOperation
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -52,6 +53,7 @@ from backtest_mongo.errors import BacktestMongoError, ConflictError, InputError,
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.filters import ListFilters
+from backtest_mongo.mongo.pruning import MongoPruner
 from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
 from backtest_mongo.mongo.updates import Update, is_applied, make_removal, make_update, split_origin
 from backtest_mongo.types import Document, Version
@@ -157,6 +159,7 @@ class MongoStore(NoHistory):
         self._stamps: dict[Key, datetime] = {}
         self._undecodable = UndecodableRows(spec, "a list lacks a row that can't be decoded")
         self._filters = ListFilters(slot)
+        self.pruner: Pruner = MongoPruner(slot, lambda key: self._stamps.pop(key, None))
 
     @property
     def committer(self) -> Committer:

@@ -13,7 +13,7 @@ from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.sqlite.change_log import quote
 from backtest_mongo.sqlite.layout import make_row_table
 
-__all__ = ["make_conditions", "make_filter_indexes"]
+__all__ = ["extract", "make_conditions", "make_filter_indexes"]
 
 
 def make_conditions(spec: SlotSpec, where: PayloadFilter | None) -> tuple[str, tuple[Any, ...]]:
@@ -24,10 +24,10 @@ def make_conditions(spec: SlotSpec, where: PayloadFilter | None) -> tuple[str, t
     conditions: list[str] = []
     parameters: list[Any] = []
     for path, text in where.texts:
-        conditions += [f"{_extract(field, path)}=?", f"{_find_type(field, path)}='text'"]
+        conditions += [f"{extract(field, path)}=?", f"{_find_type(field, path)}='text'"]
         parameters.append(text)
     if where.time:
-        value = _extract(field, where.time)
+        value = extract(field, where.time)
         for compared, time in ((">=", where.since), ("<=", where.until)):
             if time is not None:
                 conditions.append(f"{value}{compared}?")
@@ -47,14 +47,14 @@ def make_filter_indexes(spec: SlotSpec, where: PayloadFilter) -> Iterator[str]:
     paths = [(path, f", {order}") for path, _ in where.texts] + ([(where.time, "")] if where.time else [])
     for path, ordered in paths:
         name = quote(f"{table.name} by {path}")
-        value = _extract(quote(table.field), path)
+        value = extract(quote(table.field), path)
         yield f"CREATE INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({context}{value}{ordered})"
 
 
 # Not of a payload that is no JSON, as somebody may have stored with the sqlite3 shell: it would fail the whole list.
 
 
-def _extract(field: str, path: str) -> str:
+def extract(field: str, path: str) -> str:
     return f"CASE WHEN json_valid({field}) THEN json_extract({field}, '{_quote_path(path)}') END"
 
 

@@ -11,6 +11,7 @@ from backtest_mongo.core.background import start_background
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -20,6 +21,7 @@ from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.filters import make_conditions, make_filter_indexes
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
+from backtest_mongo.sqlite.pruning import SQLitePruner
 from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document, Version
@@ -115,6 +117,7 @@ class SQLiteStore(SQLiteRows, NoHistory):
         self._warned: set[str] = set()
         #: Statements of filters' indexes that this process has asked for.
         self._indexed: set[str] = set()
+        self.pruner: Pruner = SQLitePruner(spec, self._read_in_thread, self._write)
 
     @property
     def committer(self) -> Committer:

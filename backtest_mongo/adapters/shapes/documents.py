@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
+from backtest_mongo.adapters.pruning import prune_behind
 from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
@@ -16,6 +17,7 @@ from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
+from backtest_mongo.core.pruning import find_retention
 from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection, bound_prefix
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -484,7 +486,10 @@ class CollectionAdapter(Adapter):
             key = (*self._context, self._check_id(item, path))
             # An id that comes twice keeps its first place and its last payload: as if written one after another.
             rows[key] = self._make_fields(key, item, None, path)
+        retention = find_retention(spec)
         await self._store().upsert_many(list(rows.items()))
+        if retention is not None and rows:
+            prune_behind(self._base_store(), spec, self._context, len(rows), retention)
 
     def _check_id(self, item: object, path: str) -> str:
         if not isinstance(item, Mapping):
