@@ -11,6 +11,8 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import NoPruner, Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict
@@ -68,6 +70,7 @@ _COMMITTER: Final[Committer] = _EmptyCommitter()
 class _EmptyStore(NoBlocks, NoHistory):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+        self.pruner: Pruner = NoPruner(spec)
 
     @property
     def committer(self) -> Committer:
@@ -101,12 +104,14 @@ class _EmptyStore(NoBlocks, NoHistory):
     async def remove(self, key: Key, run: str | None = None) -> None:
         return None
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
         nothing: tuple[Document, ...] = ()
         for document in nothing:
             yield document
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         return []
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
