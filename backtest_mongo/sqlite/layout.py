@@ -24,6 +24,10 @@ class _Table:
     name: str
     columns: tuple[str, ...]
     creation: tuple[str, ...]
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
 
     def make(self, connection: sqlite3.Connection) -> None:
         """Make the table if it is missing, within the transaction of its first write.
@@ -106,6 +110,8 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         name=name,
         columns=("number", *stored),
         creation=tuple(creation),
+        context=tuple(context),
+        sizes=("count(*)", f"sum(length(CAST({quote(field)} AS BLOB)))"),
         find=f"SELECT {read} FROM {table} WHERE {match}",
         find_written=f"SELECT {read}, written FROM {table} WHERE {match}",
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
@@ -139,6 +145,8 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     return SeriesTable(
         name=name,
         columns=stored,
+        context=context,
+        sizes=("sum([rows])", "sum(length(candles))"),
         creation=(
             f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",
             *make_series_triggers(name, context),
