@@ -11,7 +11,6 @@ from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.commit.scope import current_scope
 from backtest_mongo.core.commits import Committer, Holder, make_claim
 from backtest_mongo.core.lease_errors import make_held_error
-from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.strategy_names import FIELD, MENTIONS, Moved, NewName, Renamer, has_strategy
@@ -217,5 +216,4 @@ async def _carry_out(plan: _Plan, name: NewName) -> _Plan:
     mentions: dict[Key, int] = {}
     if plan.mentions:
         mentions[()] = await slot.renamer.rename_mentions(name)
-    log().info("a strategy was renamed", slot=slot.spec.name, contexts=len(done), old=name.old, new=name.new)
     return _Plan(slot, done, mentions)

@@ -7,17 +7,17 @@ row that none of these tells is left out, with a warning.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
-from backtest_mongo.files.directory import Directory, is_text, list_names
+from backtest_mongo.files.directory import Directory, FileRow, is_text, list_names
 from backtest_mongo.files.layout import MAX_SLASHES
-from backtest_mongo.files.paths import PathTemplate, RowPath
-from backtest_mongo.files.row_owners import find_names
+from backtest_mongo.files.paths import PathTemplate, Place, RowPath
+from backtest_mongo.files.row_owners import find_names, is_row_of
 
 __all__ = ["ContextFinder", "delete_row", "remove_empty"]
 
@@ -25,10 +25,13 @@ __all__ = ["ContextFinder", "delete_row", "remove_empty"]
 class ContextFinder:
     """Finds the contexts of a slot below a root directory. Everything here blocks."""
 
-    def __init__(self, root: str, spec: SlotSpec, paths: PathTemplate) -> None:
+    def __init__(
+        self, root: str, spec: SlotSpec, paths: PathTemplate, find_places: Callable[[Key], Sequence[Place]]
+    ) -> None:
         self._root = root
         self._spec = spec
         self._paths = paths
+        self._find_places = find_places
         self._warned: set[RowPath] = set()
 
     def find_all(self) -> set[Key]:
@@ -61,10 +64,9 @@ class ContextFinder:
 
     def _identify(self, path: RowPath) -> Key | None:
         """Return the key of the row at a path, ``None`` if it can't be told or is none of the slot's."""
-        readings = self._paths.read(path).all
+        readings = self._paths.read(path)
         if self._paths.is_unambiguous(path):
-            return readings[0]
-        slashed = self._paths.read_with_slashes(path)
+            return readings.all[0]
         directory = Directory(self._spec, os.path.join(self._root, *path[:-1]))
         row = None
         with suppress(StoreError, disk.UnfitError):
@@ -74,19 +76,28 @@ class ContextFinder:
         noted = row.key or row.noted_key
         if noted is not None and self._paths.is_path_of(noted, path):
             return noted
+        slashed = self._paths.read_with_slashes(path)
         names = find_names(self._spec, row.payload)
-        known = self._paths.read_known(path, {name: (value,) for name, value in names.items()}) if names else ()
-        for told in (known, readings, slashed):
-            if len(told) == 1:
-                return told[0]
-        if (readings or slashed) and path not in self._warned:
-            self._warned.add(path)
-            log().warning(
-                "a list of contexts lacks a row whose path may be of several",
-                slot=self._spec.name,
-                path="/".join(path),
-            )
+        named = self._paths.read_known(path, {name: (value,) for name, value in names.items()}) if names else ()
+        # Those whose reads find the row; first those that this library gives the path.
+        for keys in (readings.own, (*readings.node, *slashed, *named)):
+            found = [key for key in dict.fromkeys(keys) if self._is_row_of(directory, path, key, row)]
+            if len(found) == 1:
+                return found[0]
+            if found and path not in self._warned:
+                self._warned.add(path)
+                log().warning(
+                    "a list of contexts lacks a row whose path may be of several",
+                    slot=self._spec.name,
+                    path="/".join(path),
+                )
+            if found:
+                return None
         return None
+
+    def _is_row_of(self, directory: Directory, path: RowPath, key: Key, row: FileRow) -> bool:
+        places = [place for place in self._find_places(key) if place.path == path]
+        return bool(places) and is_row_of(self._paths, directory, places[0], key, row)
 
 
 def delete_row(directory: Directory, name: str) -> None:

@@ -41,7 +41,7 @@ class FileStore:
         self._spec = spec
         self._paths = compile_paths(spec)
         self._turns = Turns()
-        self._contexts = ContextFinder(root, spec, self._paths)
+        self._contexts = ContextFinder(root, spec, self._paths, self._find_places)
         self._folds_case: bool | None = None
         self._swept: set[str] = set()
         self._warned: set[str] = set()
