@@ -48,17 +48,22 @@ async def list_contexts(slot: SlotCollection, where: Mapping[str, Any] = EVERYTH
     limit = _FIRST_KEYS
     while True:
         page = await slot.read("listing", partial(_find_page, slot, fields, query, limit))
-        for context in dict.fromkeys(page):
+        # A list in a document of another program matches as what it holds.
+        contexts = [context for context in page if all(isinstance(value, str | bool) for value in context)]
+        for context in dict.fromkeys(contexts):
             yield context
         if len(page) < limit or not free:
             return
+        if not contexts:
+            limit *= 4
+            continue
         # The documents of other contexts than the last one, by the first field in which they come behind it.
-        last, base = page[-1], match_fields(slot.spec, where)
+        last, base = contexts[-1], match_fields(slot.spec, where)
         behind = [
             {**base, **dict(zip(fields[:at], last, strict=False)), fields[at]: {"$gt": last[at]}} for at in free[::-1]
         ]
         query = behind[0] if len(behind) == 1 else {"$or": behind}
-        share = len(set(page)) / len(page)
+        share = len(set(contexts)) / len(contexts)
         limit = min(PAGE, 4 * limit) if share > 1 / 2 else max(_LEAST_KEYS, limit // 4) if share < 1 / 8 else limit
 
 
@@ -118,8 +123,11 @@ class MongoContexts:
         versions = await self._count_versions(where, by, by_context)
         if by_context:
             found = await self._aggregate([*grouped, {"$sort": {f"_id.{field}": 1 for field in fields} or {"_id": 1}}])
+            contexts = [tuple(row["_id"][field] for field in fields) for row in found]
             return [
-                await self._make_measure(tuple(row["_id"][field] for field in fields), row, versions) for row in found
+                await self._make_measure(context, row, versions)
+                for context, row in zip(contexts, found, strict=True)
+                if all(isinstance(value, str | bool) for value in context)
             ]
         total = {
             "_id": None,
