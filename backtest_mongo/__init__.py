@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         StrategyAdapter,
     )
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
+    from backtest_mongo.adapters.past import as_of
     from backtest_mongo.adapters.registry import persist
     from backtest_mongo.adapters.renaming import rename_strategy
     from backtest_mongo.adapters.scopes import lease, transaction
@@ -115,6 +116,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StrategyAdapter",
+    "as_of",
     "close",
     "export_dump",
     "get_config",
@@ -143,6 +145,7 @@ _HOMES: Final = {
     **dict.fromkeys(("close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"), "adapters.lifecycle"),
     **dict.fromkeys(("get_config", "set_config"), "core.config"),
     **dict.fromkeys(("lease", "transaction"), "adapters.scopes"),
+    "as_of": "adapters.past",
     "Change": "core.changes",
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",

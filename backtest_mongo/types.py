@@ -96,6 +96,23 @@ class Versioned(NamedTuple, Generic[T]):
     version: Version
 
 
+class Revision(NamedTuple):
+    """What a row was from a simulation time on.
+
+    Attributes:
+        when: the simulation time, in milliseconds since the epoch (UTC).
+        value: the payload; ``None`` for a row that was cleared or removed.
+        is_removed: whether it was removed.
+        written: when it was written, by the database's clock, in milliseconds since the epoch; ``None`` if that is not
+            known.
+    """
+
+    when: int
+    value: Any
+    is_removed: bool
+    written: int | None
+
+
 class Candle(TypedDict):
     """One closed candle. ``timestamp`` is its open time in milliseconds since the epoch, UTC."""
 

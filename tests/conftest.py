@@ -74,6 +74,8 @@ SERVERLESS_TOO = {
     "tests.commit.test_lease_processes": (SQLITE,),
     "tests.commit.test_bar_queue": (SQLITE,),
     "tests.commit.test_foreign_implementations": (SQLITE,),
+    "tests.history.test_history": (SQLITE,),
+    "tests.history.test_as_of": (SQLITE,),
 }
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
 BLOCKS = ("default", "off", "tiny")

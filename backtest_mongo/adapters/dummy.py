@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, State
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, RowWrite, State
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Moved, NewName, Renamer
@@ -37,6 +38,9 @@ class _EmptyCommitter:
             if row.is_conditional and not is_expected(row.spec, None, ABSENT, row.expected):
                 raise make_conflict(row.spec, row.key, None, ABSENT, row.expected)
         return [UNKNOWN_ROW for _ in commit.rows]
+
+    async def write(self, row: RowWrite) -> None:
+        await self.commit(Commit((row,), (), self.seconds))
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         return None
@@ -85,7 +89,7 @@ class _EmptyRenamer:
         return 0
 
 
-class _EmptyStore(NoBlocks):
+class _EmptyStore(NoBlocks, NoHistory):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
 
@@ -118,7 +122,7 @@ class _EmptyStore(NoBlocks):
         if not is_expected(self._spec, None, ABSENT, expected):
             raise make_conflict(self._spec, key, None, ABSENT, expected)
 
-    async def remove(self, key: Key) -> None:
+    async def remove(self, key: Key, run: str | None = None) -> None:
         return None
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:

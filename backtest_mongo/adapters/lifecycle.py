@@ -10,6 +10,7 @@ from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.hub_registry import close_hub, close_outdated, current_hub
 from backtest_mongo.connection.readiness import wait_for_init as wait_for_servers
 from backtest_mongo.core.config import MaskedDict, Settings, as_mapping, set_config
+from backtest_mongo.core.runs import check_run
 from backtest_mongo.sqlite.database import close_databases
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ class Setup(Coroutine[Any, Any, None]):
         await close()
 
 
-def setup(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]) -> Setup:
+def setup(config: Mapping[str, Any] | None = None, *, run: str | None = None, **overrides: Unpack[Settings]) -> Setup:
     """Set the configuration and point the registry at MongoDB::
 
         await setup()                          # from environment variables
         await setup(CC_REDIS_HOST="redis")     # explicit values win
+        await setup(run="trend 2024")          # a backtest, whose rows reset("trend 2024") deletes
         async with setup(): ...                # closes the connections at the end
 
     It opens no connection: the first operation does, or :func:`wait_for_init`. Calling it again with another
@@ -58,6 +60,8 @@ def setup(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]
 
     Args:
         config: fields of :class:`~backtest_mongo.core.config.Config` by name.
+        run: the name of the run that all writes belong to, of 1 to 200 characters: ``CC_RUN``. ``None`` leaves it as it
+            is. JSON files and candles have no place for it.
         **overrides: more of them, which win over ``config``.
 
     Returns:
@@ -65,9 +69,11 @@ def setup(config: Mapping[str, Any] | None = None, **overrides: Unpack[Settings]
 
     Raises:
         ConfigError: a field is unknown or a value is bad; nothing is changed.
-        InputTypeError: ``config`` is not a mapping.
+        InputError: ``run`` can't be the name of a run.
+        InputTypeError: the same, or ``config`` is not a mapping.
     """
-    return Setup(_setup(MaskedDict({**as_mapping(config, "setup"), **overrides})))
+    named = {} if run is None else {"CC_RUN": check_run(run, "setup")}
+    return Setup(_setup(MaskedDict({**as_mapping(config, "setup"), **overrides, **named})))
 
 
 async def _setup(config: MaskedDict) -> None:

@@ -11,6 +11,7 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.commits import Commit, Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -91,6 +92,14 @@ class _ObservedStore:
         operation.end(rows=count, seconds=spent)
 
     @property
+    def has_history(self) -> bool:
+        return self._store.has_history
+
+    @property
+    def versions(self) -> VersionStore:
+        return self._store.versions
+
+    @property
     def committer(self) -> Committer:
         return self._store.committer
 
@@ -113,6 +122,13 @@ class _ObservedStore:
             span.end(rows=_count_found(document))
         return found
 
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        spans = [self._begin("read") for _ in keys]
+        found = await _carry_out_each(spans, self._store.find_at(keys, until))
+        for span, document in zip(spans, found, strict=True):
+            span.end(rows=_count_found(document))
+        return found
+
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
         spans = [self._begin("write") for _ in rows]
         await _carry_out_each(spans, cast("MongoStore", self._store).upsert_each(rows, spans))
@@ -125,8 +141,8 @@ class _ObservedStore:
     async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
         await self._batched("write", lambda: self._store.replace(key, fields, expected))
 
-    async def remove(self, key: Key) -> None:
-        await self._alone("remove", self._store.remove(key))
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        await self._alone("remove", self._store.remove(key, run))
 
     def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
         return self._iterate("list", self._store.scan(context, until))

@@ -11,6 +11,7 @@ from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.commit.lease import Lease
 from backtest_mongo.commit.transaction import Transaction
 from backtest_mongo.core.commits import Committer, name_lease
+from backtest_mongo.core.runs import check_run
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.telemetry.instruments import get_telemetry
@@ -24,7 +25,7 @@ _LEAST_TTL = 2.0
 _LONGEST = 86_400
 
 
-def transaction(*, when: When | None = None) -> Transaction:
+def transaction(*, when: When | None = None, run: str | None = None) -> Transaction:
     """Commit many writes as a whole: all of them are stored, or none::
 
         async with transaction(when=bar_time):
@@ -46,6 +47,8 @@ def transaction(*, when: When | None = None) -> Transaction:
     Args:
         when: the simulation time of writes in the block that name none, and the limit of its reads: milliseconds since
             the epoch (UTC), or an aware ``datetime``.
+        run: the name of the run that the writes in the block belong to, of 1 to 200 characters; ``None`` for that of
+            the block around it, or of ``setup(run=...)``. :func:`reset` deletes the rows of a run.
 
     Returns:
         An object for one ``async with``. Its end raises:
@@ -57,14 +60,23 @@ def transaction(*, when: When | None = None) -> Transaction:
         * ``LeaseLostError``: a lease of one of the rows was lost; nothing is stored.
 
     Raises:
-        InputError: ``when`` is not a time.
+        InputError: ``when`` is not a time, or ``run`` can't be the name of a run.
     """
     get_telemetry()  # SQLite's stores observe nothing, and their commits are counted all the same
-    return Transaction(None if when is None else _to_millis(when), persist._check_transactions)
+    return Transaction(
+        None if when is None else _to_millis(when),
+        persist._check_transactions,
+        None if run is None else check_run(run, "transaction"),
+    )
 
 
 def lease(
-    *adapters: Any, ttl: float = 30.0, wait: float = 0.0, commit_every: int = 1, max_delay: float = 0.25
+    *adapters: Any,
+    ttl: float = 30.0,
+    wait: float = 0.0,
+    commit_every: int = 1,
+    max_delay: float = 0.25,
+    run: str | None = None,
 ) -> Lease:
     """Own contexts: while the block lasts, no other process that uses leases writes them::
 
@@ -95,13 +107,16 @@ def lease(
         wait: seconds to wait for leases that others hold.
         commit_every: how many transactions are committed together; with 1 each is committed before its block ends.
         max_delay: seconds after which fewer of them are committed.
+        run: the name of the run that the writes in the block belong to, of 1 to 200 characters; ``None`` for that of
+            the block around it, or of ``setup(run=...)``. :func:`reset` deletes the rows of a run.
 
     Returns:
         An object for one ``async with``, with ``add()``, ``flush()`` and ``contexts``. Its beginning raises
         ``LeaseHeldError`` if another owner has one of the leases, and its end ``LeaseLostError`` if they were lost.
 
     Raises:
-        InputError: there is no adapter, one context is named twice, two databases are, or a number is out of range.
+        InputError: there is no adapter, one context is named twice, two databases are, a number is out of range, or
+            ``run`` can't be the name of a run.
         StoreError: the slots are stored in JSON files, or MongoDB is a standalone.
     """
     _check_number("ttl", ttl, _LEAST_TTL, "a renewal must have time to arrive, and a successor waits that long")
@@ -122,6 +137,7 @@ def lease(
         wait=float(wait),
         commit_every=commit_every,
         max_delay=float(max_delay),
+        run=None if run is None else check_run(run, "lease"),
     )
 
 

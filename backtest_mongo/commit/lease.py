@@ -62,8 +62,9 @@ class Lease(LeaseScope):
         wait: float,
         commit_every: int,
         max_delay: float,
+        run: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(run)
         self.number: int = next(_numbers)
         self.claim: Claim = Claim(owner=uuid4().hex, ttl=ttl, contexts={})
         self.memory: Memory = Memory()

@@ -10,10 +10,11 @@ from typing import Any, Final, Protocol
 
 from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.core.commits import Claim, Committer, RowWrite, State
+from backtest_mongo.core.config import get_config
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import InputError, LeaseLostError
 
-__all__ = ["LeaseScope", "Rows", "Scope", "current_scope", "make_two_stores_error"]
+__all__ = ["LeaseScope", "Rows", "Scope", "current_scope", "get_run", "make_two_stores_error"]
 
 #: Rows that are yet to be written, by slot and key.
 Rows = dict[str, dict[Key, RowWrite]]
@@ -27,14 +28,19 @@ class Settling(Protocol):
 
 
 class Scope(ABC):
-    """A transaction or a lease, within which an adapter gets another store than its own."""
+    """A transaction or a lease, within which an adapter gets another store than its own.
+
+    Args:
+        run: the name of the run that its writes belong to; ``None`` for that of the scope around it.
+    """
 
     #: What messages call it.
     title: str
     #: Whether every write within it is its own, and none the store's.
     takes_all: bool = True
 
-    def __init__(self) -> None:
+    def __init__(self, run: str | None = None) -> None:
+        self.run: str | None = run
         self.outer: Scope | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_over: bool = False
@@ -47,6 +53,8 @@ class Scope(ABC):
         """Begin on this event loop, within ``outer``."""
         self.loop = asyncio.get_running_loop()
         self.outer = outer
+        if self.run is None and outer is not None:
+            self.run = outer.run
 
     def shut(self, *, is_over: bool = False) -> None:
         """Let nothing more be called: the block is over, or a lease was lost."""
@@ -80,6 +88,11 @@ class Scope(ABC):
             scope = scope.outer
 
     # Of each row the database counts, too: the same slot may be stored in two.
+
+    @property
+    def default_time(self) -> int | None:
+        """The time of writes that name none, in milliseconds since the epoch."""
+        return None
 
     @abstractmethod
     def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
@@ -197,6 +210,14 @@ class LeaseScope(Scope):
 
 #: The innermost scope of this task, and of those that it starts.
 current_scope: Final[ContextVar[Scope | None]] = ContextVar("current_scope", default=None)
+
+
+def get_run() -> str | None:
+    """Return the run that a write belongs to: that of the innermost scope that names one, or the configured one."""
+    scope = current_scope.get()
+    if scope is not None and scope.run is not None:
+        return scope.run
+    return get_config().CC_RUN or None
 
 
 def make_two_stores_error(title: str, first: str, its_store: str, second: str, other_store: str) -> InputError:

@@ -15,6 +15,7 @@ from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -36,7 +37,7 @@ class ScopedStore:
         outer: its rows as the transaction or lease around this one sees them.
     """
 
-    __slots__ = ("_base", "_committer", "_finders", "_length", "_scope", "_slot", "_spec")
+    __slots__ = ("_base", "_committer", "_finders", "_length", "_scope", "_slot", "_spec", "has_history")
 
     def __init__(self, scope: Scope, spec: SlotSpec, base: Store, outer: ScopedStore | None) -> None:
         self._scope = scope
@@ -44,6 +45,8 @@ class ScopedStore:
         self._base = base
         self._slot = spec.name
         self._length = len(spec.context)
+        #: Whether versions of the rows are kept.
+        self.has_history: bool = base.has_history
         try:
             self._committer: Committer | None = base.committer
         except StoreError:  # which its writes will raise
@@ -56,6 +59,10 @@ class ScopedStore:
         )
 
     @property
+    def versions(self) -> VersionStore:
+        return self._base.versions
+
+    @property
     def committer(self) -> Committer:
         return self._base.committer if self._committer is None else self._committer
 
@@ -64,6 +71,14 @@ class ScopedStore:
 
     def _list_writes(self, context: Key) -> dict[Key, RowWrite]:
         return {} if self._committer is None else self._scope.list_writes(self._committer, self._spec, context)
+
+    def _list_writes_at(self, context: Key, until: int | None) -> dict[Key, RowWrite]:
+        """Return what is yet to be written of a context, of rows whose versions are kept as they were at a time."""
+        written = self._list_writes(context)
+        if until is None or not self.has_history:
+            return written
+        found = {key: self._find_pending_at(key, until) for key in written}
+        return {key: row for key, row in found.items() if row is not None}
 
     async def ready(self) -> None:
         await self._base.ready()
@@ -92,6 +107,32 @@ class ScopedStore:
         if lease is None:
             return await self._base.find(key)
         return (await lease.learn(self._spec, key)).copy_document()
+
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return each row as it was at a time, where versions are kept."""
+        self._scope.check_usable()
+        found: list[Document | None] = [None] * len(keys)
+        left: list[int] = []
+        for place, key in enumerate(keys):
+            row = self._find_pending_at(key, until)
+            if row is None:
+                left.append(place)
+            else:
+                found[place] = row.copy_document()
+        if left:
+            stored = await self._base.find_at([keys[place] for place in left], until)
+            for place, document in zip(left, stored, strict=True):
+                found[place] = document
+        return found
+
+    def _find_pending_at(self, key: Key, until: int) -> RowWrite | None:
+        """Return the latest version that is yet to be written and is not later than a time."""
+        for scope in self._scope.walk() if self._committer is not None else ():
+            for rows in reversed([*scope.list_own(self._committer, self._slot)]):  # type: ignore[arg-type]
+                row = rows[key].find_at(until) if key in rows else None
+                if row is not None:
+                    return row
+        return None
 
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
         self._scope.check_usable()
@@ -123,7 +164,7 @@ class ScopedStore:
         """Yield the rows of a context by key, without those that are removed or later than ``until``."""
         self._scope.check_usable()
         item = self._spec.key[-1]
-        written = sorted(self._list_writes(context).items(), key=lambda row: row[0][-1])
+        written = sorted(self._list_writes_at(context, until).items(), key=lambda row: row[0][-1])
         place = 0
         async with aclosing(cast("Any", self._base.scan(context, until))) as stored:
             async for document in stored:
@@ -145,6 +186,8 @@ class ScopedStore:
     def _is_listed(self, row: RowWrite, until: int | None) -> bool:
         if row.fields.get("removed") is True:
             return False
+        if row.is_kept:
+            return True
         when = None if until is None else time_of(self._spec, row.copy_document())
         return until is None or when is None or when <= until
 
@@ -211,27 +254,27 @@ class ScopedStore:
         if not self._takes((key,)):
             await self._base.upsert(key, fields)
             return
-        row = RowWrite(self._spec, key, fields)
+        row = self._make_row(key, fields)
         if not self._scope.take(row, self.committer):
             await self._write([row])
 
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
         """Write rows of any keys; of those of one key the last one counts."""
         if self._takes([key for key, _ in rows]):
-            await self._write([RowWrite(self._spec, key, fields) for key, fields in dict(rows).items()])
+            await self._write([self._make_row(key, fields) for key, fields in dict(rows).items()])
         else:
             await self._base.upsert_each(rows)
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
         if self._takes([key for key, _ in rows]):
-            await self._write([RowWrite(self._spec, key, fields) for key, fields in rows])
+            await self._write([self._make_row(key, fields) for key, fields in rows])
         else:
             await self._base.upsert_many(rows)
 
-    async def remove(self, key: Key) -> None:
+    async def remove(self, key: Key, run: str | None = None) -> None:
         """Mark a row as removed, if there is one that is not."""
         if not self._takes((key,)):
-            await self._base.remove(key)
+            await self._base.remove(key, run)
             return
         spec = self._spec
         document = await self.find(key)
@@ -245,7 +288,12 @@ class ScopedStore:
         fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
         if spec.when:
             fields["when"] = document.get("when")
-        await self._write([RowWrite(spec, key, fields, is_removal=not is_pending)])
+        at = self._scope.default_time if self.has_history else None
+        if at is not None:
+            fields["at"] = at
+        if run is not None:
+            fields["run"] = run
+        await self._write([self._make_row(key, fields, is_removal=not is_pending)])
 
     async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
         """Write a row if it is what a compare-and-set expects when the transaction is committed."""
@@ -260,7 +308,7 @@ class ScopedStore:
                 key=dict(zip(self._spec.key, key, strict=True)),
                 hint="give if_absent or expect to the first write of the row",
             )
-        await self._write([RowWrite(self._spec, key, fields, expected=expected, is_conditional=True)])
+        await self._write([self._make_row(key, fields, expected=expected, is_conditional=True)])
 
     async def _commit_waiting(self, key: Key) -> None:
         """Let a lease commit a row that waits with others, so that there is a version to compare."""
@@ -268,6 +316,9 @@ class ScopedStore:
             for scope in self._scope.walk():
                 if isinstance(scope, LeaseScope) and scope.get_own(self._committer, self._slot, key) is not None:
                     await scope.flush()
+
+    def _make_row(self, key: Key, fields: Document, **how: Any) -> RowWrite:
+        return RowWrite(self._spec, key, fields, is_kept=self.has_history, **how)
 
     def _takes(self, keys: Sequence[Key]) -> bool:
         scope = self._scope

@@ -80,6 +80,8 @@ class Hub:
         self.stores: dict[str, Any] = {}
         #: The collection of each of these slots.
         self.collections: dict[str, Any] = {}
+        #: The versions of those slots whose rows have any.
+        self.versions: dict[str, Any] = {}
         #: What commits transactions, once it is asked for.
         self.committer: Any = None
         #: What records its commits, where telemetry is set up: it is given each with what carries it out.

@@ -46,9 +46,20 @@ def current_hub() -> Hub:
     """Return the hub of the running event loop, making it on first use."""
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
-    if hub is not None and hub.config is config.current_config:  # None after a reset
+    if hub is not None and (hub.config is config.current_config or _adopt(hub)):  # None after a reset
         return hub
     return _make(loop)
+
+
+def _adopt(hub: Hub | None) -> bool:
+    """Let a hub go on where nothing but the name of the run was configured, on which no connection depends."""
+    current = config.get_config()
+    if hub is None or hub.config.CC_RUN == current.CC_RUN:
+        return False
+    if hub.config.model_copy(update={"CC_RUN": current.CC_RUN}) != current:
+        return False
+    hub.config = current
+    return True
 
 
 def known_hubs() -> dict[asyncio.AbstractEventLoop, Hub]:
@@ -124,7 +135,7 @@ async def close_outdated() -> None:
     loop = asyncio.get_running_loop()
     with _lock:
         hub = _hubs.get(loop)
-        if hub is not None and hub.config is not config.get_config():
+        if hub is not None and hub.config is not config.get_config() and not _adopt(hub):
             _retire(loop)
         outdated = [known for known in _retired if known.loop is loop]
     for known in outdated:

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backtest_mongo.core.retention import parse_retentions
+from backtest_mongo.core.runs import find_problem
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.urls import MongoURI, RedisURL
@@ -49,6 +50,8 @@ class Config(BaseSettings):
         CC_HISTORY: the slots whose versions are kept by simulation time, besides those whose row says so, and how long:
             ``state,session=90d,signal=1000`` keeps all versions of state, those that were written in the last 90 days
             of session, and the last thousand of each key of signal.
+        CC_RUN: the name of the run, which every row carries that is written where no ``lease()`` or ``transaction()``
+            names another one; empty means none. It has at most 200 characters.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -75,6 +78,7 @@ class Config(BaseSettings):
     CC_CANDLE_BLOCKS: bool = True
     CC_CANDLE_SHARED_WRITERS: bool = False
     CC_HISTORY: str = ""
+    CC_RUN: str = ""
 
     @field_validator("CC_MONGO_CONNECTION_STRING")
     @classmethod
@@ -112,6 +116,14 @@ class Config(BaseSettings):
             _ = value.target  # which raises if the URL can't be parsed
         return value
 
+    @field_validator("CC_RUN")
+    @classmethod
+    def _check_run(cls, value: str) -> str:
+        problem = find_problem(value) if value else None
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
 
 class Settings(TypedDict, total=False):
     """The fields of :class:`Config` as a caller gives them; ``None`` leaves a field to the environment."""
@@ -131,6 +143,7 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_BLOCKS: bool | None
     CC_CANDLE_SHARED_WRITERS: bool | None
     CC_HISTORY: str | None
+    CC_RUN: str | None
 
 
 class MaskedDict(dict[str, Any]):

@@ -26,7 +26,7 @@ Key: TypeAlias = tuple[Any, ...]
 FLAG = "backtest"
 
 #: The fields that a document has besides its key and payload.
-_OWN_FIELDS = ("_id", "__v", "createDate", "updatedDate", "when", "removed")
+_OWN_FIELDS = ("_id", "__v", "createDate", "updatedDate", "when", "removed", "origin")
 
 
 def camel(name: str) -> str:
@@ -359,12 +359,13 @@ def _check_optional_is_last_in_the_context(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_field_is_a_name(row: SlotSpec) -> str | None:
-    return None if _is_field(row.field) else f"can't keep its payload in a field named {row.field!r}"
+    is_free = _is_field(row.field) and row.field != "run"
+    return None if is_free else f"can't keep its payload in a field named {row.field!r}"
 
 
 @_rule
 def _check_fields_have_one_meaning(row: SlotSpec) -> str | None:
-    fields = (*row.key, row.field, *_OWN_FIELDS)
+    fields = (*row.key, row.field, *_OWN_FIELDS, *(("written",) if row.history else ()))
     return "gives one field two meanings" if len(set(fields)) < len(fields) else None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.strategy_names import Renamer
@@ -25,6 +26,15 @@ Counts: TypeAlias = tuple[int, int]
 class Store(Protocol):
     """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
 
+    #: Whether versions of the rows are kept, by their time.
+    @property
+    def has_history(self) -> bool: ...
+
+    @property
+    def versions(self) -> VersionStore:
+        """The versions, only if :attr:`has_history`."""
+        ...
+
     @property
     def committer(self) -> Committer:
         """What commits rows of this database as a whole; without transactions there it raises ``StoreError``."""
@@ -33,6 +43,10 @@ class Store(Protocol):
     async def ready(self) -> None: ...
     async def find(self, key: Key) -> Document | None: ...
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]: ...
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return each row as it was at a time, ``None`` where there was nothing yet; only if :attr:`has_history`."""
+        ...
+
     async def find_version(self, key: Key) -> tuple[Document | None, Version]: ...
     async def upsert(self, key: Key, fields: Document) -> None: ...
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None: ...
@@ -44,7 +58,9 @@ class Store(Protocol):
             ConflictError: it has not.
         """
 
-    async def remove(self, key: Key) -> None: ...
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        """Mark the row as removed, by the run of that name, if there is one that is not."""
+
     def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
     async def newest(self, context: Key, limit: int) -> list[Document]: ...
 

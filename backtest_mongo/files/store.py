@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import StoreError
@@ -33,7 +34,7 @@ _PAGE: Final = 500
 T = TypeVar("T")
 
 
-class FileStore:
+class FileStore(NoHistory):
     """A slot's rows below a root directory, for any event loop; any number of processes may share the directory."""
 
     def __init__(self, root: str, spec: SlotSpec) -> None:
@@ -91,7 +92,8 @@ class FileStore:
         """
         await self._run_in_turn("writing", key, partial(self._replace, key, fields, expected))
 
-    async def remove(self, key: Key) -> None:
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        """Mark a row as removed. A file has no place for the name of a run."""
         await self._run_in_turn("removing", key, partial(self._remove, key))
 
     async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:

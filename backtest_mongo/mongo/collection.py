@@ -25,7 +25,7 @@ from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError, StoreUnavailableError
 from backtest_mongo.mongo.format import check_format
-from backtest_mongo.mongo.indexes import ensure_indexes
+from backtest_mongo.mongo.indexes import ensure_indexes, ensure_run_index
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class SlotCollection:
         self.counts: SlotCounts = hub.counts[spec.name]
         #: Whether the indexes are known to exist.
         self.is_indexed: bool = False
+        #: Whether the index of the rows of runs is known to exist.
+        self.has_run_index: bool = False
         #: Whether the servers are known to be routers of a sharded cluster, as of the first request.
         self.is_sharded: bool = False
         #: Projects documents to their natural keys.
@@ -147,9 +149,15 @@ class SlotCollection:
                 late = ExecutionTimeout("another operation is still creating the indexes, and the time is up")
                 raise self.translate("preparing the indexes", late)
 
+    async def ensure_run_index(self) -> None:
+        """Make sure, within a request, that the rows of a run are found by an index."""
+        if not self.has_run_index:
+            await self.attempt("preparing the indexes", lambda _: ensure_run_index(self.documents))
+            self.has_run_index = True
+
     def forget_indexes(self) -> None:
         """Let the next request check the indexes again."""
-        self.is_indexed = self.reads.is_prepared = self.writes.is_prepared = False
+        self.is_indexed = self.has_run_index = self.reads.is_prepared = self.writes.is_prepared = False
 
     async def _index(self) -> None:
         self._indexing = asyncio.get_running_loop().create_future()

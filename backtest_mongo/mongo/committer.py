@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -19,19 +19,21 @@ import bson
 from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
+from pymongo import ReturnDocument
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from backtest_mongo.connection.batching import Queue
+from backtest_mongo.connection.batching import Call, Queue
 from backtest_mongo.connection.driver_errors import (
     DRIVER_ERRORS,
     DUPLICATE_KEY,
+    is_transient,
     make_unanswered_error,
     strip_frames,
     translate_error,
 )
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.operation import Deadline, seconds_left
+from backtest_mongo.connection.operation import Attempts, Deadline, seconds_left
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
 from backtest_mongo.core.log import log
@@ -42,6 +44,7 @@ from backtest_mongo.core.versions import is_expected, make_conflict, make_versio
 from backtest_mongo.errors import (
     BacktestMongoError,
     CommitUnknownError,
+    ConflictError,
     LeaseLostError,
     StoreError,
     StoreUnavailableError,
@@ -50,8 +53,16 @@ from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
-from backtest_mongo.mongo.updates import make_removal
-from backtest_mongo.types import Document
+from backtest_mongo.mongo.updates import (
+    ORIGIN,
+    make_removal,
+    make_update,
+    make_versioned_update,
+    split_origin,
+    stamp_origin,
+)
+from backtest_mongo.mongo.versions import get_versions, make_version_document
+from backtest_mongo.types import Document, to_millis
 
 __all__ = ["MongoCommitter", "get_committer"]
 
@@ -68,6 +79,9 @@ _RACE_TRIES: Final = 3
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.25
 _MAJORITY: Final = ReadConcern("majority")
+_INFINITY: Final = float("inf")
+#: What the update of a row whose version is stored, too, returns of it.
+_VERSION_FIELDS: Final = {"updatedDate": 1, ORIGIN: 1}
 
 T = TypeVar("T")
 
@@ -120,6 +134,11 @@ class _Written:
     def __init__(self, session: Any, states: list[State]) -> None:
         self.session: Any = session
         self.states: list[State] = states
+        #: Rows that turned out to have nothing to be changed.
+        self.skipped: list[RowWrite] = []
+        #: What tells whether a row that was committed alone is written, and when that was, by the server's clock.
+        self.commit: ObjectId | None = None
+        self.stamp: Any = None
         #: Ids of rows by slot, with their keys.
         self.ids: dict[str, list[tuple[Key, ObjectId]]] = {}
 
@@ -151,6 +170,18 @@ class MongoCommitter:
         self._queue: Queue[Any, Any] = Queue(
             hub.writes, hub.operation_seconds, _do_nothing, self._make_unanswered, self._translate, is_write=True
         )
+        #: Rows whose versions are stored, too, which are committed with those that are written at the same time.
+        self._rows: Queue[RowWrite, None] = Queue(
+            hub.writes,
+            hub.operation_seconds,
+            self._check_once,
+            self._make_unanswered_row,
+            self._translate_row,
+            is_write=True,
+        )
+        self._rows.send = self._write_batch
+        #: Sessions that are noted and have no transaction.
+        self._idle: list[Any] = []
 
     @property
     def name(self) -> str:
@@ -173,6 +204,11 @@ class MongoCommitter:
         if not self._is_checked:
             await self._run("asking for transactions", self._check)
 
+    async def _check_once(self) -> bool:
+        if not self._is_checked:
+            await self._check()
+        return True
+
     async def _check(self) -> None:
         await check_format(self._hub)
         reply = await self._hub.database.command("hello")
@@ -192,6 +228,32 @@ class MongoCommitter:
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         return await self._run_observed(commit, partial(self._settle, commit))
+
+    def write(self, row: RowWrite) -> Coroutine[Any, Any, None]:
+        return self._rows.call(row, "writing", (row.spec, row.key), ((row.spec.name, row.key),), row.size)
+
+    async def _write_batch(self, calls: list[Call[RowWrite, None]], attempts: Attempts) -> None:
+        """Commit rows together; a row that is refused fails its own caller alone."""
+        commit = Commit([call.item for call in calls], (), self.seconds)
+        try:
+            await self._commit(commit)
+        except CommitUnknownError as error:
+            unknown = StoreUnavailableError(str(error.args[0]).replace("committing", "writing"))
+            unknown.may_be_applied = True
+            raise unknown from error
+        except (*DRIVER_ERRORS, ConflictError) as error:
+            if len(calls) == 1 or is_transient(error):
+                raise
+            for call in calls:
+                try:
+                    await self._write_batch([call], attempts)
+                except DRIVER_ERRORS as refusal:
+                    call.fail(self._translate_row(call.doing, refusal, call.key))
+                except BacktestMongoError as refusal:
+                    call.fail(refusal)
+            return
+        for call in calls:
+            call.answer(None)
 
     async def _run_observed(self, commit: Commit, steps: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         work = partial(self._run, "committing", steps, commit.rows[0].spec, seconds)
@@ -236,6 +298,10 @@ class MongoCommitter:
         """Make sure that all collections and indexes exist: to create them waits for transactions, and fails in one."""
         for name in {row.spec.name for row in commit.rows}:
             await self._slot(name).ensure_indexes()
+        for name in {row.spec.name for row in commit.rows if "run" in row.fields}:
+            await self._slot(name).ensure_run_index()
+        for spec in {row.spec.name: row.spec for row in commit.rows if row.is_kept}.values():
+            await get_versions(self._hub, spec).slot.ensure_indexes()
         if not commit.claims and not self._keeps_commits:
             await self._commits.create_index("at", expireAfterSeconds=_KEPT_SECONDS)
             self._keeps_commits = True
@@ -249,13 +315,16 @@ class MongoCommitter:
         """
         if commit.claims:
             return await self._attempt_with(commit, commit.claims[0].handle)
-        session = await open_session(self._hub)
+        session = self._idle.pop() if self._idle else await open_session(self._hub)
         try:
             await self._leases.sessions.note(session)
-            return await self._attempt_with(commit, session)
-        finally:
+            states = await self._attempt_with(commit, session)
+        except BaseException:
             if commit.in_doubt is None:
                 await session.end_session()
+            raise
+        self._idle.append(session)
+        return states
 
     async def _attempt_with(self, commit: Commit, session: Any) -> Sequence[State] | None:
         written = _Written(session, [UNKNOWN_ROW] * len(commit.rows))
@@ -266,11 +335,20 @@ class MongoCommitter:
                 stamp = await self._leases.fence(claim, commit.id, session)
                 if stamp is None:
                     raise make_fenced_error(claim)
-            for name, rows in _group_by_slot(commit.rows).items():
-                await self._write_rows(name, rows, stamp, written)
-            if not commit.claims:
-                noted = {"$currentDate": {"at": True}}
-                await self._commits.update_one({"_id": commit.id}, noted, upsert=True, session=session)
+            kept = [row for row in commit.rows if row.is_kept]
+            if kept and len(commit.rows) == 1 and not commit.claims:
+                await self._write_versioned(commit, written)
+            else:
+                if kept and stamp is None:
+                    stamp = await self._note_time(commit, session)
+                for name, rows in _group_by_slot(commit.rows).items():
+                    await self._write_rows(name, rows, stamp, written)
+                if kept:
+                    assert stamp is not None
+                    await self._write_versions([row for row in kept if row not in written.skipped], stamp, session)
+                elif not commit.claims:
+                    noted = {"$currentDate": {"at": True}}
+                    await self._commits.update_one({"_id": commit.id}, noted, upsert=True, session=session)
         except BaseException:
             await abort(session)
             raise
@@ -315,6 +393,8 @@ class MongoCommitter:
             await self._hub.id_cache.put_many(slot.spec, ids)
         for name, rows in _group_by_slot(commit.rows).items():
             self._slot(name).counts.writes.add(len(rows))
+            if rows[0][1].is_kept:
+                get_versions(self._hub, rows[0][1].spec).note_writes([row.key for _, row in rows])
         return written.states
 
     async def _settle(self, commit: Commit) -> Sequence[State] | None:
@@ -328,9 +408,12 @@ class MongoCommitter:
 
     async def _has_landed(self, commit: Commit) -> bool | None:
         """Return whether a commit is applied, by its id where the majority has it; ``None`` without an answer."""
+        written: _Written = commit.in_doubt
         try:
             if commit.claims:
                 return await self._leases.has_commit(commit.claims[0], commit.id)
+            if written.commit is not None:
+                return await self._has_written(commit.rows[0], written)
             durable = self._commits.with_options(read_concern=_MAJORITY)
             return await durable.find_one({"_id": commit.id}) is not None
         except DRIVER_ERRORS as error:
@@ -353,6 +436,104 @@ class MongoCommitter:
         unknown.may_be_applied = True
         return unknown
 
+    # Versions
+
+    async def _note_time(self, commit: Commit, session: Any) -> datetime:
+        """Note the id of a commit, and return the time by the server's clock."""
+        noted: Any = await self._commits.find_one_and_update(
+            {"_id": commit.id},
+            [{"$set": {"at": "$$NOW"}}],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        stamp: datetime = noted["at"]
+        return stamp
+
+    async def _write_versioned(self, commit: Commit, written: _Written) -> None:
+        """Write the row of a commit that has no other, and its version: two round trips."""
+        (row,) = commit.rows
+        slot, session = self._slot(row.spec.name), written.session
+        if row.is_conditional:
+            await self._compare(slot, row, session)
+        at = None if row.at == _INFINITY else int(row.at)
+        stored, origin = split_origin(row.fields)
+        written.commit = oid = ObjectId()
+        query = slot.key_filter(row.key)
+        if row.is_removal:
+            query["removed"] = {"$ne": True}
+            update = make_removal(row.spec.field, origin, at=at, commit=oid)
+        else:
+            update = make_versioned_update(stored, datetime.now(UTC), origin, at, oid)
+        body = {
+            "findAndModify": slot.documents.name,
+            "query": query,
+            "update": update,
+            "upsert": not row.is_removal,
+            "new": True,
+            "fields": _VERSION_FIELDS,
+        }
+        try:
+            reply = await self._hub.database.command(body, session=session, codec_options=CODEC)
+        except OperationFailure as error:
+            pattern = (error.details or {}).get("keyPattern")
+            if error.code == DUPLICATE_KEY and pattern is not None and [*pattern] == [*row.spec.key]:
+                raise _LostRaceError(str(error), DUPLICATE_KEY, error.details) from None
+            raise
+        document = reply["value"]
+        if document is None:  # there is nothing to be removed
+            written.skipped.append(row)
+            return
+        written.stamp = document["updatedDate"]
+        written.note_id(row.spec.name, row.key, document["_id"])
+        previous = document[ORIGIN].get("previous")
+        await self._write_versions([row], written.stamp, session, previous)
+
+    async def _write_versions(
+        self, rows: Sequence[RowWrite], stamp: datetime, session: Any, previous: float | None = None
+    ) -> None:
+        """Write the versions of rows, and delete later ones.
+
+        Args:
+            rows: the rows, which are written in the same transaction.
+            stamp: when they are written.
+            session: the transaction's.
+            previous: the time of the latest version there is, if it is known.
+        """
+        by_slot: dict[str, list[RowWrite]] = {}
+        for row in rows:
+            by_slot.setdefault(row.spec.name, []).append(row)
+        for some in by_slot.values():
+            slot = get_versions(self._hub, some[0].spec).slot
+            deletes: list[Document] = []
+            updates: list[Document] = []
+            for row in some:
+                query = slot.key_filter(row.key)
+                times = [to_millis(stamp) if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
+                first = min(times[-1], row.first)
+                if previous is None or previous > first:
+                    deletes.append({"q": {**query, "when": {"$gt": first}}, "limit": 0})
+                for one, time in zip((*row.earlier, row), times, strict=True):
+                    version = make_version_document(one, query, time, stamp)
+                    updates.append({"q": {**query, "when": time}, "u": version, "upsert": True})
+            for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):
+                for _, part in _split(items):
+                    body = {command: slot.documents.name, field: part}
+                    reply = await self._hub.database.command(body, session=session, codec_options=CODEC)
+                    for failed in reply.get("writeErrors", ())[:1]:
+                        raise OperationFailure(str(failed.get("errmsg")), failed.get("code"), failed)
+
+    async def _has_written(self, row: RowWrite, written: _Written) -> bool | None:
+        """Return whether the row of a commit that has no other is written; ``None`` if others wrote it since."""
+        slot = self._slot(row.spec.name)
+        durable = slot.documents.with_options(read_concern=_MAJORITY)
+        document = await durable.find_one(slot.key_filter(row.key), _VERSION_FIELDS)
+        if document is None or written.stamp is None:
+            return False
+        if (document.get(ORIGIN) or {}).get("commit") == written.commit:
+            return True
+        return None if document["updatedDate"] >= written.stamp else False
+
     # Rows
 
     async def _write_rows(
@@ -374,12 +555,17 @@ class MongoCommitter:
         for index, row in rows:
             if row.is_conditional:
                 await self._compare(slot, row, session)
-            query, stored, known = slot.key_filter(row.key), row.fields, row.known
+            query, known = slot.key_filter(row.key), row.known
+            stored, origin = split_origin(row.fields)
+            if row.is_kept:
+                assert stamp is not None
+                origin = {**(origin or {}), "when": to_millis(stamp) if row.at == _INFINITY else int(row.at)}
             if stamp is not None:
                 written.states[index] = _State.of_fields(slot.spec, stored, stamp)
-                stored = {**stored, "updatedDate": stamp}
+                stored = stamp_origin(stored, stamp, origin)
             if known is ABSENT_ROW:
-                document = {"_id": ObjectId(), **query, **stored, "createDate": now, "updatedDate": now, "__v": 0}
+                stored = stamp_origin(stored, now, origin)
+                document = {"_id": ObjectId(), **query, **stored, "createDate": now, "__v": 0}
                 written.note_id(name, row.key, document["_id"])
                 inserts.append(document)
                 inserted.append(index)
@@ -392,12 +578,15 @@ class MongoCommitter:
             elif row.is_removal:
                 written.states[index] = UNKNOWN_ROW
                 unremoved = {**query, "removed": {"$ne": True}}
-                await slot.documents.update_one(unremoved, make_removal(slot.spec.field), session=session)
+                removal = make_removal(slot.spec.field, origin, stamp=stamp if row.is_kept else None)
+                result = await slot.documents.update_one(unremoved, removal, session=session)
+                if not result.matched_count:
+                    written.skipped.append(row)
                 indexes.pop()
+            elif stamp is None:
+                updates.append({"q": query, "u": make_update(stored, now, origin), "upsert": True})
             else:
-                update: Document = {"$set": stored, "$setOnInsert": {"createDate": now, "__v": 0}}
-                if stamp is None:
-                    update["$currentDate"] = {"updatedDate": True}
+                update = {"$set": stored, "$setOnInsert": {"createDate": now, "__v": 0}}
                 updates.append({"q": query, "u": update, "upsert": True})
         if inserts:
             await self._send(slot, "insert", "documents", inserts, inserted, session)
@@ -596,6 +785,16 @@ class MongoCommitter:
         if spec is None:
             translated.slot = translated.collection = None
         return translated
+
+    def _translate_row(self, doing: str, error: Exception, row: tuple[SlotSpec, Key]) -> BacktestMongoError:
+        spec, key = row
+        return self._slot(spec.name).translate(doing, error, key)
+
+    def _make_unanswered_row(
+        self, doing: str, row: tuple[SlotSpec, Key], reason: str, was_sent: bool
+    ) -> StoreUnavailableError:
+        spec, key = row
+        return self._slot(spec.name).make_unanswered_error(doing, key, reason, was_sent)
 
     def _make_unanswered(self, doing: str, spec: SlotSpec | None, reason: str, was_sent: bool) -> StoreUnavailableError:
         return make_unanswered_error(doing, spec or SLOTS[0], None, self._hosts, reason, was_sent)

@@ -13,9 +13,12 @@ from backtest_mongo.errors import IndexConflictError
 if TYPE_CHECKING:
     from pymongo.asynchronous.collection import AsyncCollection
 
-__all__ = ["ensure_indexes", "indexes"]
+__all__ = ["RUN_INDEX", "ensure_indexes", "ensure_run_index", "indexes"]
 
 Fields: TypeAlias = tuple[tuple[str, int], ...]
+
+#: What the rows of a run are found by. Collections without such rows don't have it.
+RUN_INDEX: Final[Fields] = (("origin.run", 1),)
 
 _UNAUTHORIZED: Final = 13
 _CONFLICTS: Final = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -52,6 +55,19 @@ async def ensure_indexes(collection: AsyncCollection[dict[str, Any]], spec: Slot
             # without the second index a list is slower, and right.
             if unique and fields not in await _unique_indexes(collection):
                 raise _conflict(spec, fields, error.code) from error
+
+
+async def ensure_run_index(collection: AsyncCollection[dict[str, Any]]) -> None:
+    """Create the index of the rows that belong to a run, if it is missing.
+
+    Raises:
+        PyMongoError: the server can't be reached.
+    """
+    try:
+        await collection.create_indexes([IndexModel(list(RUN_INDEX), sparse=True)])
+    except OperationFailure as error:
+        if error.code not in (_UNAUTHORIZED, *_CONFLICTS):  # without it a reset is slower, and right
+            raise
 
 
 def _conflict(spec: SlotSpec, key: Fields, code: int | None) -> IndexConflictError:

@@ -42,6 +42,7 @@ from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.observation import ObservedOperation
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
 from backtest_mongo.core.simulation_time import time_of
@@ -54,7 +55,7 @@ from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import MongoContexts, list_contexts
 from backtest_mongo.mongo.renaming import MongoRenamer
 from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
-from backtest_mongo.mongo.updates import make_removal
+from backtest_mongo.mongo.updates import Update, is_applied, make_removal, make_update, split_origin
 from backtest_mongo.types import Document, Version
 
 __all__ = ["MongoStore"]
@@ -62,7 +63,6 @@ __all__ = ["MongoStore"]
 #: The server retries a lost race for a fresh key by itself since 5.0; older ones leave it to the caller.
 _RACE_TRIES: Final = 3
 _STAMP: Final = {"updatedDate": 1}
-_NOW: Final = {"updatedDate": True}
 #: Keys whose last stamp is remembered.
 _STAMPS: Final = 4_096
 #: The fields by which a conditional write recognises a row, besides its payload.
@@ -113,9 +113,9 @@ class _Writing:
     With ``is_ordered`` they are sent in their order, and the first one that is refused ends it.
     """
 
-    def __init__(self, doing: str, unsettled: dict[Key, Document], *, is_ordered: bool = False) -> None:
+    def __init__(self, doing: str, unsettled: dict[Key, Update], *, is_ordered: bool = False) -> None:
         self.doing: str = doing
-        self.unsettled: dict[Key, Document] = unsettled
+        self.unsettled: dict[Key, Update] = unsettled
         self.is_ordered: bool = is_ordered
         self.stored: list[Key] = []
         self.refused: dict[Key, BacktestMongoError] = {}
@@ -136,7 +136,7 @@ class _Writing:
             self.unsettled.clear()
 
 
-class MongoStore:
+class MongoStore(NoHistory):
     """A slot's rows in its MongoDB collection."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
@@ -485,12 +485,15 @@ class MongoStore:
 
     async def _write_some(self, writing: _Writing, attempts: Attempts) -> None:
         keys = list(writing.unsettled)
+        await self._prepare_runs(writing)
         await self._attempt_rows(writing, attempts)
         if writing.refused:
             raise next(writing.refused[key] for key in keys if key in writing.refused)
 
     async def _write_batch(self, calls: list[Write], attempts: Attempts) -> None:
         """Write rows with different keys; a row that is refused fails its own caller alone."""
+        if not self._slot.has_run_index and any("run" in call.item for call in calls):
+            await self._slot.ensure_run_index()
         if len(calls) == 1 and not attempts.is_retry:
             (call,) = calls
             key = call.key
@@ -530,10 +533,15 @@ class MongoStore:
             writing = _Writing("writing a batch", chunk, is_ordered=True)
             with self._writes.bound_request():
                 await self._slot.ensure_indexes()
+                await self._prepare_runs(writing)
                 await self._slot.attempt("writing a batch", partial(self._attempt_rows, writing))
             for refusal in writing.refused.values():
                 raise refusal
             self._counts.writes.add(rows_sent)
+
+    async def _prepare_runs(self, writing: _Writing) -> None:
+        if not self._slot.has_run_index and any(isinstance(update, list) for update in writing.unsettled.values()):
+            await self._slot.ensure_run_index()
 
     async def _attempt_rows(self, writing: _Writing, attempts: Attempts) -> None:
         """Send rows until each is stored or refused, and make the id cache hold the ids.
@@ -571,7 +579,7 @@ class MongoStore:
         else:
             writing.store((key,))
 
-    async def _upsert_row(self, key: Key, update: Document, since: datetime | None = None) -> ObjectId:
+    async def _upsert_row(self, key: Key, update: Update, since: datetime | None = None) -> ObjectId:
         document: Any = await self._upserts.find_one_and_update(
             self._query(key, since), update, projection=_STAMP, upsert=True, return_document=ReturnDocument.AFTER
         )
@@ -644,6 +652,8 @@ class MongoStore:
     ) -> ConflictError | None:
         if attempts.progress == "sent":
             raise self._make_undecided_error(key)
+        if "run" in fields:
+            await self._slot.ensure_run_index()
         spec, update = self._spec, _update(fields)
         is_upsert = expected is None or expected == ABSENT
         row = None if is_upsert else await self._find_current(key)
@@ -705,12 +715,14 @@ class MongoStore:
         state = [row.get(name) for name in (*_STATE, field)]
         return {"$expr": {"$eq": [[f"${name}" for name in (*_STATE, field)], {"$literal": state}]}}
 
-    async def remove(self, key: Key) -> None:
-        await self._slot.write("removing", partial(self._mark_removed, key), (key,), key)
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        await self._slot.write("removing", partial(self._mark_removed, key, run), (key,), key)
         self._counts.writes.add(1)
 
-    async def _mark_removed(self, key: Key, attempts: Attempts) -> None:
-        update = make_removal(self._spec.field)
+    async def _mark_removed(self, key: Key, run: str | None, attempts: Attempts) -> None:
+        if run is not None:
+            await self._slot.ensure_run_index()
+        update = make_removal(self._spec.field, None if run is None else {"run": run})
         query = self._query(key, await self._find_start(attempts) if attempts.is_retry else None)
         found = (await self._collection.update_one({**query, "removed": {"$ne": True}}, update)).matched_count
         if attempts.is_retry and not found:
@@ -720,7 +732,7 @@ class MongoStore:
             # What an attempt before has removed is durable once this is.
             await self._confirm(self._slot.key_filter(key))
 
-    async def _find_applied(self, rows: Sequence[Upsert]) -> dict[Key, ObjectId]:
+    async def _find_applied(self, rows: Sequence[tuple[Key, Update]]) -> dict[Key, ObjectId]:
         """Return the ids of the rows that are stored exactly as they were sent, and durably."""
         sent = dict(rows)
         found: dict[Key, ObjectId] = {}
@@ -728,7 +740,7 @@ class MongoStore:
             query = {"$or": [self._slot.key_filter(key) for key in some]}
             for row in await self._raw.find(query).batch_size(PAGE + 1).to_list(None):
                 key = tuple(row[name] for name in self._spec.key)
-                if all(_is_same(row.get(name), value) for name, value in sent[key]["$set"].items()):
+                if is_applied(sent[key], row):
                     found[key] = row["_id"]
         if found:
             await self._confirm(self._slot.key_filter(next(iter(found))))
@@ -809,12 +821,9 @@ def _unwrap(outcome: T | BaseException) -> T:
     return outcome
 
 
-def _update(fields: Document) -> Document:
-    return {
-        "$set": fields,
-        "$currentDate": _NOW,
-        "$setOnInsert": {"createDate": datetime.now(UTC), "__v": 0},
-    }
+def _update(fields: Document) -> Update:
+    stored, origin = split_origin(fields)
+    return make_update(stored, datetime.now(UTC), origin)
 
 
 def _write_error(row: Document) -> WriteError:
@@ -827,14 +836,9 @@ def _size(value: Any) -> int:
     return len(value.raw) if isinstance(value, RawBSONDocument) else len(bson.encode({"": value}, codec_options=CODEC))
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    # As encoded, in which a NaN equals itself.
-    return bson.encode({"": one}, codec_options=CODEC) == bson.encode({"": other}, codec_options=CODEC)
-
-
-def _split_rows(rows: Sequence[Upsert], field: str) -> Iterator[dict[Key, Document]]:
+def _split_rows(rows: Sequence[Upsert], field: str) -> Iterator[dict[Key, Update]]:
     """Yield the rows in their order, as many at a time as one request takes, and of each key one."""
-    chunk: dict[Key, Document] = {}
+    chunk: dict[Key, Update] = {}
     size = 0
     for key, fields in rows:
         if key in chunk:

@@ -11,6 +11,7 @@ from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.change_log import quote
 from backtest_mongo.sqlite.database import Connection
+from backtest_mongo.sqlite.layout import make_version_table
 from backtest_mongo.sqlite.row_codec import now
 
 __all__ = ["SQLiteContexts", "has_table", "list_columns", "match_context"]
@@ -160,11 +161,16 @@ class SQLiteContexts:
         for name in (self._spec.versions, self._spec.collection):
             if not has_table(connection, name):
                 continue
-            some = f"SELECT rowid FROM {quote(name)} WHERE {self._match()} LIMIT {MAX_STEP_ROWS}"
-            deleted = connection.execute(f"DELETE FROM {quote(name)} WHERE rowid IN ({some})", context).rowcount
+            unique = "number" if name == self._spec.collection else ", ".join(map(quote, self._find_unique()))
+            some = f"SELECT {unique} FROM {quote(name)} WHERE {self._match()} LIMIT {MAX_STEP_ROWS}"
+            deleted = connection.execute(f"DELETE FROM {quote(name)} WHERE ({unique}) IN ({some})", context).rowcount
             if deleted:
                 return (deleted if name == self._spec.collection else 0), True
         return 0, False
+
+    def _find_unique(self) -> tuple[str, ...]:
+        """Return the columns that tell a version from all others."""
+        return make_version_table(self._spec).columns[: len(self._spec.key) + 1]
 
     def _match(self) -> str:
         return match_context(self._columns)

@@ -14,6 +14,7 @@ from typing import Final
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.sqlite.change_log import add_change_log
 from backtest_mongo.sqlite.lease_rows import add_leases
+from backtest_mongo.sqlite.run_column import add_run_columns
 
 __all__ = ["APPLICATION_ID", "STEPS", "check_path", "is_missing", "prepare_file", "read_format"]
 
@@ -25,8 +26,8 @@ def _begin(connection: sqlite3.Connection) -> None:
     """Format 1: tables are made when a slot is first written, so the empty file is one of this format."""
 
 
-#: From each format to the next. Format 2 has the log of changes, format 3 leases.
-STEPS: Final[list[Callable[[sqlite3.Connection], None]]] = [_begin, add_change_log, add_leases]
+#: From each format to the next. Format 2 has the log of changes, format 3 leases, format 4 the runs of rows.
+STEPS: Final[list[Callable[[sqlite3.Connection], None]]] = [_begin, add_change_log, add_leases, add_run_columns]
 
 
 def read_format(connection: sqlite3.Connection, path: str) -> int:

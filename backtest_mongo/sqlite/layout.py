@@ -11,11 +11,12 @@ from typing import Final
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import IndexConflictError
 from backtest_mongo.sqlite.change_log import make_record, make_series_triggers, make_triggers, quote
+from backtest_mongo.sqlite.run_column import RUN, make_run_index
 
-__all__ = ["RowTable", "SeriesTable", "make_row_table", "make_series_table"]
+__all__ = ["RowTable", "SeriesTable", "VersionTable", "make_row_table", "make_series_table", "make_version_table"]
 
 #: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
-_ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "rowid", "oid", "_rowid_")
+_ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "run", "rowid", "oid", "_rowid_")
 _BLOCK_COLUMNS: Final = ("start", "rows", "first", "last", "candles", "created", "written", "rowid", "oid", "_rowid_")
 
 
@@ -24,10 +25,6 @@ class _Table:
     name: str
     columns: tuple[str, ...]
     creation: tuple[str, ...]
-    #: The columns of the context.
-    context: tuple[str, ...]
-    #: How many rows there are, and their bytes, as SQL sums them up.
-    sizes: tuple[str, str]
 
     def make(self, connection: sqlite3.Connection) -> None:
         """Make the table if it is missing, within the transaction of its first write.
@@ -50,6 +47,10 @@ class _Table:
 class RowTable(_Table):
     """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     find: str
     #: What ``find`` returns, and when the row was last written.
     find_written: str
@@ -63,9 +64,35 @@ class RowTable(_Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionTable(_Table):
+    """The table of the versions of a slot's rows. Each statement begins with the key as its parameters."""
+
+    #: Payload, ``removed`` if the slot has it, time and time of writing of the latest version up to a time.
+    find: str
+    #: Time and time of writing of the latest version.
+    latest: str
+    #: As ``find``, of so many versions from one time to another, by whether the latest comes first.
+    pages: Mapping[bool, str]
+    upsert: str
+    delete_later: str
+    #: Time and time of writing of so many versions, the earliest first.
+    earliest: str
+    #: The time of the version that so many are later than.
+    behind: str
+    delete_until: str
+    #: Rows of a context behind a key, or behind a number from the last one on, removed ones included: item, number,
+    #: payload, ``when`` and ``removed`` if the slot has them, and when it was written.
+    rows: Mapping[bool, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeriesTable(_Table):
     """The table of a series' blocks. Each begins with the context as its parameters."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     #: Start and content of the blocks from one start to another.
     blocks: str
     insert: str
@@ -89,20 +116,21 @@ def make_row_table(spec: SlotSpec) -> RowTable:
     """Return the table of a slot that is no series."""
     *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
     extra = (("when",) if spec.when else ()) + (("removed",) if spec.soft_delete else ())
-    stored = (*key, field, *extra, "created", "written")
+    stored = (*key, field, *extra, "created", "written", RUN)
     name, context, item = spec.collection, key[: len(spec.context)], key[-1]
-    kinds = {"number": "INTEGER PRIMARY KEY", field: "TEXT NOT NULL"}
+    kinds = {"number": "INTEGER PRIMARY KEY", field: "TEXT NOT NULL", RUN: "TEXT"}
     for column, of in zip(key, spec.key, strict=True):
         kinds[column] = "INTEGER NOT NULL" if of == "backtest" else "TEXT NOT NULL"
     table, match = quote(name), " AND ".join(f"{quote(column)}=?" for column in key)
     within = " AND ".join(f"{quote(column)}=?" for column in context) or "1"
     read = ", ".join(map(quote, (field, *extra)))
-    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written"))
+    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written", RUN))
     columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in ("number", *stored))
     creation = [f"CREATE TABLE IF NOT EXISTS {table} ({columns}, UNIQUE ({', '.join(map(quote, key))}))"]
     if spec.newest is not None and context:
         indexed = ", ".join(map(quote, (*context, "number")))
         creation.append(f"CREATE INDEX IF NOT EXISTS {quote(f'{name} newest')} ON {table} ({indexed})")
+    creation.append(make_run_index(name))
     creation += make_triggers(name, key, field, stored)
     until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
     listed = f"SELECT {quote(item)}, {read} FROM {table} WHERE"
@@ -117,7 +145,7 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
         find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",
-        mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=? WHERE {match}",
+        mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=?, {RUN}=? WHERE {match}",
         pages={
             (is_first, has_until): f"{listed} {within} AND {quote(item)}{'>=' if is_first else '>'}?{removed}"
             f"{until if has_until else ''} ORDER BY {quote(item)} LIMIT ?"
@@ -125,6 +153,48 @@ def make_row_table(spec: SlotSpec) -> RowTable:
             for has_until in (True, False)
         },
         newest=f"{listed} {within} ORDER BY number DESC LIMIT ?",
+    )
+
+
+@cache
+def make_version_table(spec: SlotSpec) -> VersionTable:
+    """Return the table of the versions of a slot that is no series."""
+    *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
+    extra = ("removed",) if spec.soft_delete else ()
+    stored = (*key, "when", field, *extra, "written")
+    kinds = dict.fromkeys(key, "TEXT NOT NULL") | {field: "TEXT NOT NULL"}
+    kinds |= {column: "INTEGER NOT NULL" for column, of in zip(key, spec.key, strict=True) if of == "backtest"}
+    name, rows = spec.versions, quote(spec.collection)
+    table, match = quote(name), " AND ".join(f"{quote(column)}=?" for column in key)
+    columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in stored)
+    read = ", ".join(map(quote, (field, *extra, "when", "written")))
+    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written"))
+    unique = ", ".join(map(quote, (*key, "when")))
+    within = " AND ".join(f"{quote(column)}=?" for column in key[: len(spec.context)]) or "1"
+    item = quote(key[-1])
+    of_row = ", ".join(map(quote, (field, *(("when",) if spec.when else ()), *extra, "written")))
+    return VersionTable(
+        name=name,
+        columns=stored,
+        creation=(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({unique})) WITHOUT ROWID",),
+        find=f"SELECT {read} FROM {table} WHERE {match} AND [when]<=? ORDER BY [when] DESC LIMIT 1",
+        latest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1",
+        pages={
+            newest_first: f"SELECT {read} FROM {table} WHERE {match} AND [when] BETWEEN ? AND ? "
+            f"ORDER BY [when] {'DESC' if newest_first else ''} LIMIT ?"
+            for newest_first in (False, True)
+        },
+        upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
+        f"ON CONFLICT ({unique}) DO UPDATE SET {replaced}",
+        delete_later=f"DELETE FROM {table} WHERE {match} AND [when]>?",
+        earliest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] LIMIT ?",
+        behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
+        delete_until=f"DELETE FROM {table} WHERE {match} AND [when]<=?",
+        rows={
+            newest: f"SELECT {item}, number, {of_row} FROM {rows} WHERE {within} AND "
+            f"{'number<?' if newest else f'{item}>?'} ORDER BY {'number DESC' if newest else item} LIMIT ?"
+            for newest in (False, True)
+        },
     )
 
 

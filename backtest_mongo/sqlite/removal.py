@@ -12,16 +12,22 @@ from backtest_mongo.sqlite.row_codec import decode_row
 __all__ = ["mark_removed"]
 
 
-def mark_removed(connection: sqlite3.Connection, table: RowTable, spec: SlotSpec, key: Key, at: int, path: str) -> None:
+def mark_removed(
+    connection: sqlite3.Connection, table: RowTable, spec: SlotSpec, key: Key, run: str | None, at: int, path: str
+) -> bool:
     """Mark a row as removed, with the payload that it has by now, if there is one that is not.
+
+    Returns:
+        Whether there was one.
 
     Raises:
         StoreError: it holds no JSON.
     """
     row = connection.execute(table.find_removable, key).fetchone()
     if row is None:
-        return
+        return False
     payload = decode_row(spec, key, (row[0], None, False), path)[spec.field]
     if isinstance(payload, dict):
         payload["removed"] = True
-    connection.execute(table.mark_removed, (to_json(payload), at, *key))
+    connection.execute(table.mark_removed, (to_json(payload), at, run, *key))
+    return True

@@ -52,6 +52,8 @@ class SQLiteRenamer:
         self._write = write
         self._key = table.columns[1 : 1 + len(spec.key)]
         self._context = self._key[: len(spec.context)]
+        #: By table the columns that tell a row, or a version, from all others.
+        self._unique = {table.name: ("number",), spec.versions: (*self._key, "when")}
 
     async def check(self) -> None:
         return None
@@ -112,24 +114,27 @@ class SQLiteRenamer:
     ) -> list[dict[str, Any]]:
         """Return rows with their columns; text that is not UTF-8 stays ``bytes``."""
         columns = list_columns(connection, name)
-        read = ", ".join(("rowid", *map(quote, columns)))
+        order = ", ".join(map(quote, self._unique[name]))
         connection.text_factory = _decode
         try:
-            statement = f"SELECT {read} FROM {quote(name)} WHERE {condition} ORDER BY rowid LIMIT ?"
+            statement = (
+                f"SELECT {', '.join(map(quote, columns))} FROM {quote(name)} WHERE {condition} ORDER BY {order} LIMIT ?"
+            )
             found = connection.execute(statement, (*parameters, limit)).fetchall()
         finally:
             connection.text_factory = str
-        return [{**dict(zip(columns, row, strict=True)), "number": number} for number, *row in found]
+        return [dict(zip(columns, row, strict=True)) for row in found]
 
     def _update(self, connection: Connection, table: str, rows: Sequence[Mapping[str, Any]], name: NewName) -> int:
         """Change rows in place, and return how many have something to change."""
         changed = 0
+        unique = self._unique[table]
         for row in rows:
             fields = self._rename(row, name)
             if fields:
                 columns = ", ".join(f"{quote(column)}=?" for column in fields)
-                statement = f"UPDATE {quote(table)} SET {columns} WHERE rowid=?"
-                connection.execute(statement, (*fields.values(), row["number"]))
+                statement = f"UPDATE {quote(table)} SET {columns} WHERE {match_context(unique)}"
+                connection.execute(statement, (*fields.values(), *(row[column] for column in unique)))
                 changed += 1
         return changed
 
@@ -211,7 +216,7 @@ class SQLiteRenamer:
         """Return the next rows whose payload may name a strategy."""
         payload = quote(self._table.columns[1 + len(self._spec.key)])
         parameters = (-(2**63) if last is None else last, f'"{FIELD}"')
-        return self._fetch(connection, table, f"rowid>? AND instr({payload}, ?)", parameters, MAX_STEP_ROWS)
+        return self._fetch(connection, table, f"number>? AND instr({payload}, ?)", parameters, MAX_STEP_ROWS)
 
     def _make_context(self, row: Mapping[str, Any]) -> Key:
         fields = self._spec.key[: len(self._spec.context)]

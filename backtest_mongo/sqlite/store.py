@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -109,7 +110,7 @@ class SQLiteRows:
             raise_translated(error, doing, self._database.path, self._spec.name)
 
 
-class SQLiteStore(SQLiteRows):
+class SQLiteStore(SQLiteRows, NoHistory):
     """A slot's rows in a database, for any event loop; any number of processes may share the file."""
 
     def __init__(self, database: Database, spec: SlotSpec) -> None:
@@ -242,8 +243,8 @@ class SQLiteStore(SQLiteRows):
         if conflict is not None:
             raise conflict
 
-    async def remove(self, key: Key) -> None:
-        await self._write("removing", lambda: partial(self._remove, key))
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        await self._write("removing", lambda: partial(self._remove, key, run))
 
     def _prepare_rows(self, rows: Sequence[tuple[Key, Document]]) -> Callable[[Connection], None]:
         at = now()
@@ -251,7 +252,7 @@ class SQLiteStore(SQLiteRows):
 
     def _encode(self, key: Key, fields: Document, at: int) -> Row:
         """Return the parameters of an upsert."""
-        return (*key, *encode_row(self._spec, fields), at, at)
+        return (*key, *encode_row(self._spec, fields), at, at, fields.get("run"))
 
     def _upsert(self, parameters: Sequence[Row], connection: Connection) -> None:
         connection.executemany(self._table.upsert, parameters)
@@ -268,5 +269,5 @@ class SQLiteStore(SQLiteRows):
         connection.execute(self._table.upsert, parameters)
         return None
 
-    def _remove(self, key: Key, connection: Connection) -> None:
-        mark_removed(connection, self._table, self._spec, key, now(), self._database.path)
+    def _remove(self, key: Key, run: str | None, connection: Connection) -> None:
+        mark_removed(connection, self._table, self._spec, key, run, now(), self._database.path)

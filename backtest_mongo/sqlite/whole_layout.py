@@ -29,10 +29,12 @@ class WholeTable:
     name: str
     #: So many rows from behind a number on.
     page: str
+    #: The same of a table of a format before runs.
+    page_without_run: str
     find: str
     #: Inserts a row without its number, unless there is one of its key.
     insert: str
-    #: Replaces payload, when, removed and written of a row, given by its key, its payload and when it was written.
+    #: Replaces payload, when, removed, written and run of a row, given by its key, its payload and when it was written.
     replace: str
     #: Whether a row was created before one that is ahead of it.
     is_unordered: str
@@ -54,14 +56,16 @@ def make_whole_table(spec: SlotSpec) -> WholeTable:
     """Return the statements on the table of a slot that is no series."""
     made = make_row_table(spec)
     table, stored = _quote(made.name), made.columns[1:]
-    key, (field, *extra) = stored[: len(spec.key)], stored[len(spec.key) : -2]
+    key, (field, *extra) = stored[: len(spec.key)], stored[len(spec.key) : -3]
     match = " AND ".join(f"{_quote(column)}=?" for column in key)
-    replaced = ", ".join(f"{_quote(column)}=?" for column in (field, *extra, "written"))
+    replaced = ", ".join(f"{_quote(column)}=?" for column in (field, *extra, "written", "run"))
     columns = ", ".join(map(_quote, stored))
     read = f"SELECT number, {columns} FROM {table} WHERE"
     return WholeTable(
         name=made.name,
         page=f"{read} number>? ORDER BY number LIMIT ?",
+        page_without_run=f"SELECT number, {', '.join(map(_quote, stored[:-1]))}, NULL FROM {table} "
+        "WHERE number>? ORDER BY number LIMIT ?",
         find=f"{read} {match}",
         insert=f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(_quote, key))}) DO NOTHING",

@@ -35,6 +35,7 @@ class WholeRow(NamedTuple):
         removed: whether it is removed, false in slots without removed rows.
         created: when it was written first, in milliseconds since the epoch.
         written: when it was written last.
+        run: the name of the run that it belongs to.
     """
 
     key: Key
@@ -43,6 +44,7 @@ class WholeRow(NamedTuple):
     removed: bool
     created: int
     written: int
+    run: str | None = None
 
 
 class DamagedRow(NamedTuple):
@@ -114,7 +116,7 @@ class WholeRows(SQLiteRows):
     def _insert(self, rows: Sequence[WholeRow], connection: Connection) -> list[int]:
         statement, taken = self._table.insert, []
         for at, row in enumerate(rows):
-            parameters = (*row.key, row.text, *self._list_extra(row), row.created, row.written)
+            parameters = (*row.key, row.text, *self._list_extra(row), row.created, row.written, row.run)
             if not connection.execute(statement, parameters).rowcount:
                 taken.append(at)
         return taken
@@ -122,7 +124,7 @@ class WholeRows(SQLiteRows):
     def _replace(self, rows: Sequence[RowReplacement], connection: Connection) -> int:
         done = 0
         for row, seen in rows:
-            values = (row.text, *self._list_extra(row), row.written)
+            values = (row.text, *self._list_extra(row), row.written, row.run)
             done += connection.execute(self._table.replace, (*values, *seen.key, seen.text, seen.written)).rowcount
         return done
 
@@ -131,9 +133,10 @@ class WholeRows(SQLiteRows):
         return ((row.when,) if spec.when else ()) + ((int(row.removed),) if spec.soft_delete else ())
 
 
-def fetch_page(spec: SlotSpec, connection: sqlite3.Connection, after: int) -> Page | None:
-    """Do what :meth:`WholeRows.read_page` does, with a connection."""
-    rows = _fetch(connection, make_whole_table(spec).page, (after, _PAGE))
+def fetch_page(spec: SlotSpec, connection: sqlite3.Connection, after: int, *, has_run: bool = True) -> Page | None:
+    """Do what :meth:`WholeRows.read_page` does, with a connection; ``has_run`` is false before format 4."""
+    table = make_whole_table(spec)
+    rows = _fetch(connection, table.page if has_run else table.page_without_run, (after, _PAGE))
     return ([_decode(spec, row) for row in rows], rows[-1][0]) if rows else None
 
 
@@ -153,7 +156,7 @@ def _fetch(connection: sqlite3.Connection, statement: str, parameters: Row) -> l
 
 
 def _decode(spec: SlotSpec, row: Row) -> tuple[WholeRow, Any] | DamagedRow:
-    _, *stored, created, written = row
+    _, *stored, created, written, run = row
     width = len(spec.key)
     key, text, extra = tuple(stored[:width]), stored[width], stored[width + 1 :]
     when = extra[0] if spec.when else 0
@@ -167,7 +170,7 @@ def _decode(spec: SlotSpec, row: Row) -> tuple[WholeRow, Any] | DamagedRow:
         return DamagedRow(key, "it holds no JSON")
     if not all(type(value) is int and value in _INT64 for value in (when, created, written)):
         return DamagedRow(key, "a time of it is not a whole number")
-    return WholeRow(checked, text, when, bool(removed), created, written), payload
+    return WholeRow(checked, text, when, bool(removed), created, written, run), payload
 
 
 def _check(spec: SlotSpec, name: str, value: Any) -> Any:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
 from backtest_mongo.commit.deleting import delete_context
-from backtest_mongo.commit.scope import Scope, current_scope
+from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
 from backtest_mongo.core.contexts import bind_filter, name_values
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -22,9 +24,12 @@ from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.versions import check_version
 from backtest_mongo.core.watch import ChangeSource, Watch
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.history.revisions import list_revisions, make_no_history_error
+from backtest_mongo.history.store import HistoryStore
 from backtest_mongo.mongo.change_stream import ChangeStream
 from backtest_mongo.mongo.store import MongoStore
-from backtest_mongo.types import Context, Document, Version, Versioned, When, to_millis
+from backtest_mongo.mongo.versions import get_versions
+from backtest_mongo.types import Context, Document, Revision, Version, Versioned, When, to_millis
 
 __all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
 
@@ -168,10 +173,13 @@ class Adapter:
     @classmethod
     def _store(cls) -> Store:
         """Return the store within the transactions and leases that are current."""
-        scope = current_scope.get()
+        scope = cls._get_scope()
         if scope is None:
             return cls._base_store()
         return scope.stores.get(cls) or cls._open_scoped(scope)
+
+    #: Returns the innermost transaction or lease, if there is one.
+    _get_scope = staticmethod(current_scope.get)
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
@@ -193,7 +201,10 @@ class Adapter:
 
     @classmethod
     def _open(cls, hub: Hub) -> Store:
-        return MongoStore(hub, cls.spec)
+        store = MongoStore(hub, cls.spec)
+        if find_history(cls.spec) is None:
+            return store
+        return HistoryStore(cls.spec, store, get_versions(hub, cls.spec))
 
     def _dispose(self) -> None:
         if self._kept is not None:
@@ -223,10 +234,10 @@ class Adapter:
         return cls._millis(when)
 
     @classmethod
-    def _get_limit(cls, when: When | None) -> int | None:
+    def _get_limit(cls, when: When | None, name: str = "when") -> int | None:
         """Return the latest time of what a read may find, ``None`` for no limit."""
         if when is not None:
-            return cls._millis(when)
+            return cls._millis(when, name)
         return get_default_time() if cls.spec.when else None
 
     @classmethod
@@ -253,10 +264,25 @@ class Adapter:
             raise InputTypeError(f"{path} must be a dict, not {kind}{suggest_conversion(value)}", slot=spec.name)
         check_payload(value, path, spec.name)
         millis = cls._resolve_when(when) if spec.when else None
-        fields: Document = {spec.field: freeze(dict(zip(spec.key, key, strict=True)), spec.field, value, spec.name)}
+        named = dict(zip(spec.key, key, strict=True))
+        run = cls._get_run()
+        if run is not None:
+            named["origin"] = run  # for the size of the document
+        fields: Document = {spec.field: freeze(named, spec.field, value, spec.name)}
         if spec.when:
             fields["when"] = millis
+        elif find_history(spec) is not None:
+            at = get_default_time() if when is None else cls._millis(when)
+            if at is not None:
+                fields["at"] = at
+        if run is not None:
+            fields["run"] = run
         return fields
+
+    @classmethod
+    def _get_run(cls) -> str | None:
+        """Return the name of the run that a write belongs to."""
+        return get_run()
 
     @classmethod
     def _get_payload(cls, document: Document | None, until: int | None, nothing: Any = None) -> Any:
@@ -270,11 +296,37 @@ class Adapter:
         value = document.get(cls.spec.field)
         return nothing if value is None else value
 
+    @classmethod
+    async def _find(cls, key: Key, until: int | None) -> Document | None:
+        """Return a row, or what it was at a time where versions are kept."""
+        store = cls._store()
+        if until is not None and store.has_history:
+            return (await store.find_at((key,), until))[0]
+        return await store.find(key)
+
     async def _read_version(self, key: Key, until: int | None, with_version: object, nothing: Any = None) -> Any:
         """Return what a read finds, and the version of the stored row."""
         self._check_flag("with_version", with_version)
         document, version = await self._store().find_version(key)
         return Versioned(self._get_payload(document, until, nothing), version)
+
+    async def _list_revisions(
+        self, key: Key, since: When | None, until: When | None, newest_first: object
+    ) -> AsyncIterator[Revision]:
+        """Yield what a row was, by time."""
+        base = self._base_store()
+        if not base.has_history:
+            raise make_no_history_error(self.spec)
+        first = None if since is None else self._millis(since, "since")
+        last = self._get_limit(until, "until")
+        async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
+            written = document.get("written")
+            yield Revision(
+                int(document["when"]),
+                None if document.get("removed") is True else document.get(self.spec.field),
+                document.get("removed") is True,
+                to_millis(written) if isinstance(written, datetime) else written,
+            )
 
     async def _replace(self, key: Key, fields: Document, if_absent: object, expect: object) -> None:
         """Write a row under a condition."""
@@ -325,15 +377,16 @@ class DocumentAdapter(RowAdapter):
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
         until = self._get_limit(when)
-        scope = current_scope.get()
+        scope = self._get_scope()
         if scope is not None and with_version is False:  # what memory has needs no more than this
-            known = (scope.stores.get(type(self)) or self._open_scoped(scope)).peek(self._context)
+            store = scope.stores.get(type(self)) or self._open_scoped(scope)
+            known = store.peek(self._context)
             if known is not None and not known.is_hidden and (until is None or known.when <= until):
                 return known.copy_payload()
         nothing: Any = [] if self.spec.payload == "list" else None
         if with_version is not False:
             return await self._read_version(self._context, until, with_version, nothing)
-        return self._get_payload(await self._store().find(self._context), until, nothing)
+        return self._get_payload(await self._find(self._context, until), until, nothing)
 
     async def _write(
         self, value: object, when: When | None = None, if_absent: bool = False, expect: Version | None = None
@@ -350,7 +403,11 @@ class DocumentAdapter(RowAdapter):
         if not keys:
             return []
         until = cls._get_limit(when)
-        found = await cls._store().find_many(keys)
+        store = cls._store()
+        if until is not None and store.has_history:
+            found = await store.find_at(keys, until)
+        else:
+            found = await store.find_many(keys)
         holds_list = cls.spec.payload == "list"
         return [cls._get_payload(document, until, [] if holds_list else None) for document in found]
 
@@ -394,16 +451,51 @@ class DocumentAdapter(RowAdapter):
             )
         return spec.order_context(spec.bind(tuple(context), {}))
 
+    def history(
+        self, *, since: When | None = None, until: When | None = None, newest_first: bool = False
+    ) -> AsyncIterator[Revision]:
+        """Iterate over what this context was, from one simulation time to another.
+
+        Needs the slot's versions: ``CC_HISTORY`` or :attr:`SlotSpec.history` keep them.
+
+        Args:
+            since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
+            until: the last time, included.
+            newest_first: from the latest to the earliest.
+
+        Returns:
+            An async iterator of :class:`~backtest_mongo.types.Revision`, the earliest first. Iterating raises
+            ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
+        """
+        return self._list_revisions(self._context, since, until, newest_first)
+
 
 class EntryAdapter(RowAdapter):
     """One document per context and one more key, usually a signal's id."""
+
+    def history(
+        self, entry: str, *, since: When | None = None, until: When | None = None, newest_first: bool = False
+    ) -> AsyncIterator[Revision]:
+        """Iterate over what one entry of this context was: see :meth:`DocumentAdapter.history`.
+
+        Args:
+            entry: its key, the last one of the unique index.
+            since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
+            until: the last time, included.
+            newest_first: from the latest to the earliest.
+
+        Returns:
+            An async iterator of :class:`~backtest_mongo.types.Revision`, the earliest first. Iterating raises
+            ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
+        """
+        return self._list_revisions(self._make_key(entry), since, until, newest_first)
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
         until = self._get_limit(when)
         if with_version is not False:
             return await self._read_version(key, until, with_version, {})
-        return self._get_payload(await self._store().find(key), until, {})
+        return self._get_payload(await self._find(key, until), until, {})
 
     async def _write(
         self,
@@ -423,6 +515,8 @@ class EntryAdapter(RowAdapter):
 
 class CollectionAdapter(RowAdapter):
     """Many documents, each keyed by its item's own ``id``, read as a list."""
+
+    history = EntryAdapter.history
 
     async def _read_all(self) -> list[Any]:
         field = self.spec.field
@@ -458,12 +552,14 @@ class CollectionAdapter(RowAdapter):
 class BucketAdapter(RowAdapter):
     """Keys and values with soft delete, read one at a time or listed."""
 
+    history = EntryAdapter.history
+
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
         until = self._get_limit(when)
         if with_version is not False:
             return await self._read_version(key, until, with_version)
-        return self._get_payload(await self._store().find(key), until)
+        return self._get_payload(await self._find(key, until), until)
 
     async def _has(self, entry: str) -> bool:
         return await self._store().find(self._make_key(entry)) is not None
@@ -488,7 +584,7 @@ class BucketAdapter(RowAdapter):
             await self._replace(key, fields, if_absent, expect)
 
     async def _remove(self, entry: str) -> None:
-        await self._store().remove(self._make_key(entry))
+        await self._store().remove(self._make_key(entry), self._get_run())
 
     # What is wrong with an argument is raised by the call, not by the first step of the iteration.
 
