@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
     from backtest_mongo.adapters.past import as_of
     from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.adapters.renaming import rename_strategy
     from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
     from backtest_mongo.core.config import get_config, set_config
@@ -126,6 +127,7 @@ __all__ = [
     "lease",
     "migrate",
     "persist",
+    "rename_strategy",
     "set_config",
     "set_logger",
     "setup",
@@ -151,6 +153,7 @@ _HOMES: Final = {
     "import_dump": "dumps.importer",
     "migrate": "mongo.migrations",
     "persist": "adapters.registry",
+    "rename_strategy": "adapters.renaming",
     "set_logger": "core.log",
     "stats": "telemetry.stats",
 }

@@ -23,6 +23,8 @@ __all__ = [
     "Gap",
     "Interval",
     "Payload",
+    "RenameReport",
+    "RenamedSlot",
     "Rows",
     "SealReport",
     "Sealed",
@@ -178,6 +180,40 @@ class SealReport:
 
     blocks: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenamedSlot:
+    """What a strategy's other name changes in one slot.
+
+    Attributes:
+        slot: the slot's name.
+        contexts: how many contexts get the other name; 0 where only payloads name the strategy.
+        rows: how many rows.
+        versions: how many versions of these contexts.
+    """
+
+    slot: str
+    contexts: int
+    rows: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenameReport:
+    """What ``rename_strategy()`` has done or, with ``dry_run``, would do.
+
+    Attributes:
+        old: the name that the strategy had.
+        new: the one that it has now.
+        applied: whether it was done.
+        slots: what was changed, of each slot where there was something, in the order of the slot table.
+    """
+
+    old: str
+    new: str
+    applied: bool
+    slots: tuple[RenamedSlot, ...]
 
 
 @dataclass(frozen=True, slots=True)

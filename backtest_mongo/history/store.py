@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from backtest_mongo.core.commits import Commit, Committer, RowWrite
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.types import Document, Version
 
 __all__ = ["HistoryStore"]
@@ -136,6 +138,21 @@ class HistoryStore:
 
     async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         return await self._base.newest(context, limit, where)
+
+    # Contexts as a whole, versions included
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        return self._base.list_contexts(where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._base.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._base.renamer
 
     # Writing
 

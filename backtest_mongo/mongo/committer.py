@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -292,7 +292,7 @@ class MongoCommitter:
                 if pause >= seconds_left():
                     if isinstance(error, ConnectionFailure):  # which says what is wrong
                         raise
-                    raise self._make_contended_error(commit) from strip_frames(error)
+                    raise self._make_contended_error(commit.rows[0].spec) from strip_frames(error)
             else:
                 if states is not None:
                     return states
@@ -428,8 +428,7 @@ class MongoCommitter:
             log().debug("the outcome of a commit is not known yet", error=type(error).__name__)
             return None
 
-    def _make_contended_error(self, commit: Commit) -> StoreUnavailableError:
-        spec = commit.rows[0].spec
+    def _make_contended_error(self, spec: SlotSpec) -> StoreUnavailableError:
         return StoreUnavailableError(
             "committing failed: others wrote the same rows until the time was up",
             slot=spec.name,
@@ -729,6 +728,58 @@ class MongoCommitter:
 
     # Requests
 
+    async def run_free(
+        self,
+        doing: str,
+        claim: Claim,
+        owners: Collection[str],
+        work: Callable[[Any], Awaitable[T]],
+    ) -> T:
+        """Carry out a transaction on contexts whose leases nobody but ``owners`` has, again until it is committed.
+
+        Args:
+            doing: what it does.
+            claim: the contexts; it has no owner.
+            owners: the owners of leases that may be held.
+            work: the steps of the transaction, given its session. They may be carried out any number of times, also
+                after they were committed without an answer, and must then change nothing.
+
+        Raises:
+            LeaseHeldError: another owner has one of the leases.
+            StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
+        """
+        return await self._run(doing, partial(self._repeat, claim, owners, work), _spec_of(claim))
+
+    async def _repeat(self, claim: Claim, owners: Collection[str], work: Callable[[Any], Awaitable[T]]) -> T:
+        await self._leases.prepare(claim)
+        session = await open_session(self._hub)
+        pause = _FIRST_PAUSE
+        try:
+            await self._leases.sessions.note(session)
+            while True:
+                try:
+                    await begin(session)
+                    try:
+                        if await self._leases.keep_free(claim, owners, session):
+                            result = await work(session)
+                            await _commit_again(session)
+                            return result
+                    except BaseException:
+                        await abort(session)
+                        raise
+                    await abort(session)
+                except DRIVER_ERRORS as error:
+                    if not is_conflict(error) or pause >= seconds_left():
+                        raise
+                if pause >= seconds_left():
+                    raise self._make_contended_error(_spec_of(claim))
+                if pause == _LONGEST_PAUSE:
+                    await self._leases.sessions.end_abandoned()
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            await session.end_session()
+
     async def _run(
         self, doing: str, work: Callable[[], Awaitable[T]], spec: SlotSpec | None = None, seconds: float | None = None
     ) -> T:
@@ -770,6 +821,25 @@ def get_committer(hub: Hub) -> MongoCommitter:
     if hub.committer is None:
         hub.committer = MongoCommitter(hub)
     return hub.committer  # type: ignore[no-any-return]
+
+
+async def _commit_again(session: Any) -> None:
+    """Commit a transaction, again until its outcome is known or the time is up.
+
+    Raises:
+        PyMongoError: it is not committed or, if :func:`is_uncertain` of it, that is unknown.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            await session.commit_transaction()
+        except DRIVER_ERRORS as error:
+            if not is_uncertain(error) or pause >= seconds_left():
+                raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return
 
 
 async def _do_nothing() -> bool:

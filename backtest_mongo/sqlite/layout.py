@@ -47,6 +47,10 @@ class _Table:
 class RowTable(_Table):
     """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     find: str
     #: What ``find`` returns, and when the row was last written.
     find_written: str
@@ -59,8 +63,6 @@ class RowTable(_Table):
     item: str
     #: The column of the payload.
     field: str
-    #: The columns of the context.
-    context: tuple[str, ...]
 
     def make_page(
         self, *, is_behind: bool, has_end: bool, has_until: bool, newest_first: bool, filtered: str = ""
@@ -115,6 +117,10 @@ class VersionTable(_Table):
 class SeriesTable(_Table):
     """The table of a series' blocks. Each begins with the context as its parameters."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     #: Start and content of the blocks from one start to another.
     blocks: str
     insert: str
@@ -158,6 +164,8 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         name=name,
         columns=("number", *stored),
         creation=tuple(creation),
+        context=tuple(context),
+        sizes=("count(*)", f"sum(length(CAST({quote(field)} AS BLOB)))"),
         find=f"SELECT {read} FROM {table} WHERE {match}",
         find_written=f"SELECT {read}, written FROM {table} WHERE {match}",
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
@@ -168,7 +176,6 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         listed=f"SELECT {quote(item)}, {read} FROM {table} WHERE {within}",
         item=item,
         field=field,
-        context=tuple(context),
     )
 
 
@@ -231,6 +238,8 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     return SeriesTable(
         name=name,
         columns=stored,
+        context=context,
+        sizes=("sum([rows])", "sum(length(candles))"),
         creation=(
             f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",
             *make_series_triggers(name, context),
