@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
     from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.adapters.resets import reset
     from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
     from backtest_mongo.core.config import get_config, set_config
@@ -124,6 +125,7 @@ __all__ = [
     "lease",
     "migrate",
     "persist",
+    "reset",
     "set_config",
     "set_logger",
     "setup",
@@ -148,6 +150,7 @@ _HOMES: Final = {
     "import_dump": "dumps.importer",
     "migrate": "mongo.migrations",
     "persist": "adapters.registry",
+    "reset": "adapters.resets",
     "set_logger": "core.log",
     "stats": "telemetry.stats",
 }

@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backtest_mongo.core.retention import parse_retentions
-from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.runs import find_problem
+from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.urls import MongoURI, RedisURL
 from backtest_mongo.errors import ConfigError, InputTypeError
