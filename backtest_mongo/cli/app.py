@@ -19,6 +19,7 @@ from backtest_mongo.cli.dumps import export_dump, import_dump
 from backtest_mongo.cli.inspect_slot import inspect_slot
 from backtest_mongo.cli.leases import build_leases_app
 from backtest_mongo.cli.migrate import migrate_rows
+from backtest_mongo.cli.reset import reset_run
 
 __all__ = ["build_app"]
 
@@ -39,6 +40,7 @@ def build_app() -> typer.Typer:
     add_command(app, inspect_slot, "inspect")
     app.add_typer(build_leases_app(), name="leases")
     add_command(app, migrate_rows, "migrate")
+    add_command(app, reset_run, "reset")
     add_command(app, import_dump, "import-dump")
     add_command(app, export_dump, "export-dump")
     add_command(app, backup)

@@ -9,12 +9,12 @@ from typing import Any, Final
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import forget_ids
 from backtest_mongo.connection.operation import Attempts
-from backtest_mongo.core.commits import Committer, name_lease
+from backtest_mongo.core.commits import name_lease
 from backtest_mongo.core.lease_errors import make_in_use_error
 from backtest_mongo.core.runs import SIGNAL, STEP, Deleted, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
-from backtest_mongo.mongo.committer import get_committer
+from backtest_mongo.mongo.committer import MongoCommitter, get_committer
 from backtest_mongo.types import Document
 
 __all__ = ["MongoRunRows"]
@@ -35,7 +35,7 @@ class MongoRunRows:
         self._versions = hub.database[spec.versions]
 
     @property
-    def committer(self) -> Committer:
+    def committer(self) -> MongoCommitter:
         return get_committer(self._hub)
 
     async def count(self, selection: Selection) -> int:
@@ -68,6 +68,7 @@ class MongoRunRows:
                 return
             keys = [key for key in map(self._get_key, page) if all(isinstance(part, str | bool) for part in key)]
             await self._check_leases(keys)
+            await self.committer.end_abandoned()  # such as of the run, if it was killed
             ids = [row["_id"] for row in page]
             yield await self._slot.write("deleting", partial(self._delete_page, query, ids, keys))
             # Afterwards, as a read in between would put them back.
