@@ -20,7 +20,9 @@ from backtest_mongo.types import Document
 __all__ = ["MongoRunRows"]
 
 #: Whether a row has an origin, and has not been written since without one.
-_HOLDS: Final[Document] = {"$eq": ["$origin.written", "$updatedDate"]}
+_HOLDS: Final[Document] = {
+    "$and": [{"$eq": [{"$type": "$updatedDate"}, "date"]}, {"$eq": ["$origin.written", "$updatedDate"]}]
+}
 _IS_NAMED: Final[Document] = {"$and": [{"$eq": [{"$type": "$origin.run"}, "string"]}, _HOLDS]}
 _NAMED: Final[Document] = {"$expr": _IS_NAMED}
 

@@ -63,9 +63,8 @@ async def test_row_carries_the_innermost_name(deployment: Deployment, unique: st
     async with lease(adapter, run="leased"), transaction(run="whole"), transaction():
         await write(adapter, payload(spec, 6), key)
     assert await list_runs(deployment, spec) == ["whole"]
-    async with transaction(run="outer"):
-        async with transaction(run="inner"):
-            await write(adapter, payload(spec, 7), key)
+    async with transaction(run="outer"), transaction(run="inner"):
+        await write(adapter, payload(spec, 7), key)
     assert await list_runs(deployment, spec) == ["inner"]
     async with transaction():
         await write(adapter, payload(spec, 8), key)
@@ -89,7 +88,7 @@ async def test_all_rows_of_a_list_carry_the_name(deployment: Deployment, unique:
 
 @pytest.mark.shapes("document")
 async def test_each_row_of_many_carries_the_name(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
-    adapter = uniform.ADAPTERS[spec.name]
+    adapter: Any = uniform.ADAPTERS[spec.name]
     contexts = [{**uniform.context(spec, unique), spec.context[0]: f"{unique}-{n:03}"} for n in range(100)]
     times = {"when": WHEN} if spec.when else {}
     for run, count in (("few", 3), ("many", 100)):
@@ -289,10 +288,7 @@ async def test_name_is_void_once_another_program_has_written(deployment: Deploym
 
 
 async def test_largest_payload_fits_with_the_longest_name(deployment: Deployment, unique: str) -> None:
-    if isinstance(deployment, SQLiteDeployment):
-        size = 1 << 20
-    else:
-        size = 16 * 1024 * 1024 - 256
+    size = 1 << 20 if isinstance(deployment, SQLiteDeployment) else 16 * 1024 * 1024 - 256
     state, name = persist.state(unique, "s"), "\U0001f680" * LONGEST_RUN
     overhead = 4 * LONGEST_RUN + 200
     value = {"x": "x" * (size - overhead - len(unique))}
