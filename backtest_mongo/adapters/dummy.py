@@ -205,6 +205,11 @@ class _DummyAdapter(Adapter):
         return None  # nothing changes, so a watch ends as soon as it begins
 
 
+def is_dummy(adapter: type[Adapter]) -> bool:
+    """Return whether an adapter class stores nothing."""
+    return issubclass(adapter, _DummyAdapter)
+
+
 def make_dummy(adapter: type[Adapter]) -> type[Adapter]:
     """Return a class like ``adapter`` that stores nothing and needs no server."""
     members = {"__module__": __name__, "__doc__": adapter.__doc__, "_empty_store": _EmptyStore(adapter.spec)}

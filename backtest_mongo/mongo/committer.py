@@ -720,6 +720,10 @@ class MongoCommitter:
     async def release(self, claim: Claim) -> None:
         await self._run("giving a lease back", partial(self._leases.release, claim), _spec_of(claim), claim.ttl / 3)
 
+    async def end_abandoned(self) -> None:
+        """End the transactions that nobody goes on with, which keep their rows locked."""
+        await self._run("ending abandoned transactions", self._leases.sessions.end_abandoned)
+
     async def list_leases(self) -> list[Holder]:
         return await self._run("listing the leases", self._leases.list_held)
 

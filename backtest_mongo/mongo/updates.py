@@ -152,7 +152,9 @@ def is_applied(update: Update, row: Any) -> bool:
 def read_origin(row: Any) -> Document | None:
     """Return where a row comes from, without the time; ``None`` if it has been written since without saying so."""
     origin = row.get(ORIGIN)
-    if not isinstance(origin, Mapping) or origin.get("written") != row.get("updatedDate"):
+    if not isinstance(origin, Mapping) or origin.get("written") is None:
+        return None
+    if origin["written"] != row.get("updatedDate"):
         return None
     return {name: value for name, value in origin.items() if name != "written"}
 
