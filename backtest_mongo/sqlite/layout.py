@@ -102,6 +102,7 @@ class VersionTable(_Table):
     #: As ``find``, of so many versions from one time to another, by whether the latest comes first.
     pages: Mapping[bool, str]
     upsert: str
+    delete: str
     delete_later: str
     #: Time and time of writing of so many versions, the earliest first.
     earliest: str
@@ -209,6 +210,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         },
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({unique}) DO UPDATE SET {replaced}",
+        delete=f"DELETE FROM {table} WHERE {match}",
         delete_later=f"DELETE FROM {table} WHERE {match} AND [when]>?",
         earliest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] LIMIT ?",
         behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
