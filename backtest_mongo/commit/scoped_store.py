@@ -6,7 +6,7 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from copy import deepcopy
 from dataclasses import replace
@@ -16,6 +16,7 @@ from typing import Any, cast
 from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.commits import Committer, RowWrite
+from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.pruning import Pruner
@@ -23,6 +24,7 @@ from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilte
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError, StoreError
 from backtest_mongo.types import Document, Version
 
@@ -256,6 +258,41 @@ class ScopedStore:
         if where is not None:
             rows = [document for document in rows if where.matches(document.get(self._spec.field))]
         return rows[-limit:]
+
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, stored or yet to be written, in the order of the key."""
+        self._scope.check_usable()
+        written = self._list_written_contexts(where)
+        async with aclosing(cast("Any", self._base.list_contexts(where))) as stored:
+            async for context in stored:
+                while written and written[0] <= context:
+                    if written[0] < context:
+                        yield written[0]
+                    del written[0]
+                yield context
+        for context in written:
+            yield context
+
+    def _list_written_contexts(self, where: Mapping[str, Any]) -> list[Key]:
+        if self._committer is None:
+            return []
+        found: set[Key] = set()
+        for scope in self._scope.walk():
+            for rows in scope.list_own(self._committer, self._slot):
+                found.update(key[: self._length] for key in rows)
+        return sorted(context for context in found if matches(self._spec, context, where))
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._base.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._base.renamer
 
     # Writing
 

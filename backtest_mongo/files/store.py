@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
+from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
 from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.pruning import Pruner
@@ -18,6 +19,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
+from backtest_mongo.files.contexts import ContextFinder, delete_row, remove_empty
 from backtest_mongo.files.directory import SUFFIX, Directory, FileRow, RowToWrite, list_nested
 from backtest_mongo.files.directory_lock import lock_directory
 from backtest_mongo.files.layout import may_have_slash
@@ -43,6 +45,7 @@ class FileStore(NoHistory):
         self._spec = spec
         self._paths = compile_paths(spec)
         self._turns = Turns()
+        self._contexts = ContextFinder(root, spec, self._paths, self._find_places)
         self._folds_case: bool | None = None
         self._swept: set[str] = set()
         self._warned: set[str] = set()
@@ -117,7 +120,90 @@ class FileStore(NoHistory):
         """Return the ``limit`` newest rows of a context, oldest first."""
         return await self._run_in_thread("listing", partial(self._find_newest, context, limit, where))
 
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, in the order of the key."""
+        found = await self._run_in_thread("listing", self._contexts.find_all)
+        for context in sorted(found):
+            if matches(self._spec, context, where):
+                yield context
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        found = []
+        async for context in self.list_contexts(where):
+            found.append(await self._run_in_thread("listing", partial(self._measure, context)))
+        if by_context or not found:
+            return found
+        return [
+            Measure(
+                contexts=len(found),
+                rows=sum(one.rows for one in found),
+                bytes=sum(one.bytes for one in found),
+                written=max((one.written for one in found if one.written is not None), default=None),
+            )
+        ]
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        """Delete all rows of a context, those of one directory under its lock; return how many there were."""
+        key = (*context, "any") if self._spec.item is not None else context
+        return await self._run_in_turn("deleting", key, partial(self._delete_context, context)), False
+
+    @property
+    def renamer(self) -> NoReturn:
+        raise StoreError(
+            f"JSON files can't rename a strategy safely, and {self._spec.name} is stored in them",
+            slot=self._spec.name,
+            hint="`backtest-mongo import-dump` copies them into SQLite or MongoDB, which can",
+        )
+
     # What blocks runs in threads.
+
+    def _measure(self, context: Key) -> Measure:
+        rows = size = newest = 0
+        for path in self._list_row_files(context):
+            with suppress(OSError):
+                status = os.stat(path)
+                rows, size, newest = rows + 1, size + status.st_size, max(newest, status.st_mtime_ns // 1_000_000)
+        return Measure(context=context, contexts=1, rows=rows, bytes=size, written=newest or None)
+
+    def _list_row_files(self, context: Key) -> Iterator[str]:
+        for key in self._list_keys(context):
+            found = self._locate_sound(key)
+            if found is not None:
+                yield found[0].list_files(found[1])[0]
+
+    def _list_keys(self, context: Key) -> list[Key]:
+        if self._spec.item is None:
+            return [context]
+        return [(*context, item) for item in sorted(self._list_items(context))]
+
+    def _delete_context(self, context: Key) -> int:
+        deleted = 0
+        top = os.path.join(self._root, *self._paths.top)
+        directories: dict[str, None] = {}
+        for key in self._list_keys(context):
+            # Again, as a second place may have had another one of the same key.
+            while (found := self._locate_sound(key)) is not None:
+                directory, name = found
+                with lock_directory(directory.path):
+                    self._sweep(directory)
+                    delete_row(directory, name)
+                    disk.sync(directory.path)
+                directories[directory.path] = None
+                deleted += 1
+        for path in directories:
+            remove_empty(path, top)
+        return deleted
+
+    def _locate_sound(self, key: Key) -> tuple[Directory, str] | None:
+        """Return where the row of a key is, also if its file can't be read and no other key can have the path."""
+        try:
+            found = self._locate(key)
+        except (StoreError, disk.UnfitError):
+            place = self._find_places(key)[0]
+            return (self._directory(place), place.path[-1]) if self._paths.is_unambiguous(place.path) else None
+        return None if found is None else found[:2]
 
     def _write_pages(self, rows: Sequence[tuple[Key, Document]]) -> None:
         for start in range(0, len(rows), _PAGE):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from backtest_mongo.core.commits import Commit, Committer, RowWrite
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.history import VersionStore
-from backtest_mongo.core.payload import freeze
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.types import Document, Version
 
 __all__ = ["HistoryStore"]
@@ -104,13 +105,19 @@ class HistoryStore:
             if after is None or is_over:
                 return
 
-    async def newest_at(self, context: Key, limit: int, until: int) -> list[Document]:
+    async def newest_at(
+        self, context: Key, limit: int, until: int, where: PayloadFilter | None = None
+    ) -> list[Document]:
         """Return the ``limit`` rows that were created last as of a time, as they were then, oldest first."""
         found: list[Document] = []
         after: Any = None
         while len(found) < limit:
             rows, after = await self._versions.list_rows(context, after, max(_PAGE, limit), newest=True)
-            found += await self._list_at(rows, until)
+            found += [
+                document
+                for document in await self._list_at(rows, until)
+                if where is None or where.matches(document.get(self._spec.field))
+            ]
             if after is None:
                 break
         return found[:limit][::-1]
@@ -131,6 +138,21 @@ class HistoryStore:
 
     async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         return await self._base.newest(context, limit, where)
+
+    # Contexts as a whole, versions included
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        return self._base.list_contexts(where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._base.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._base.renamer
 
     # Writing
 
@@ -156,17 +178,8 @@ class HistoryStore:
         await self.committer.write(row)
 
     async def remove(self, key: Key, run: str | None = None) -> None:
-        spec = self._spec
-        document = await self._base.find(key)
-        if document is None or document.get("removed") is True:
-            return
-        payload = document.get(spec.field)
-        if isinstance(payload, dict):
-            payload["removed"] = True
-        named = dict(zip(spec.key, key, strict=True))
-        fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
-        if spec.when:
-            fields["when"] = document.get("when")
+        # What it is by then is marked, and its time is the row's own where there is one.
+        fields: Document = {self._spec.field: None, "removed": True}
         if run is not None:
             fields["run"] = run
-        await self.committer.write(RowWrite(spec, key, fields, is_removal=True, is_kept=True))
+        await self.committer.write(RowWrite(self._spec, key, fields, is_removal=True, is_kept=True))

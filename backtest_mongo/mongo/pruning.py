@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.changes import name_context
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.log import log
 from backtest_mongo.core.pruning import Prunable, Pruner
 from backtest_mongo.core.retention import Retention
@@ -86,7 +87,17 @@ class MongoPruner(Pruner):
             return 0, []
         # Under the same condition: a row that was written meanwhile is kept.
         done = await self._documents.delete_many({**condition, "_id": {"$in": [row["_id"] for row in rows]}})
-        return done.deleted_count, [tuple(row[name] for name in self.spec.key) for row in rows]
+        keys = [tuple(row[name] for name in self.spec.key) for row in rows]
+        if find_history(self.spec) is not None:
+            await self._delete_versions(keys)
+        return done.deleted_count, keys
+
+    async def _delete_versions(self, keys: list[Key]) -> None:
+        """Delete the versions of rows that are gone. Those of a row that was kept, or is back, stay."""
+        kept = await self._slot.find_by_key(keys, self._slot.key_projection)
+        gone = [self._slot.key_filter(key) for key in keys if key not in kept]
+        if gone:
+            await self._slot.hub.database[self.spec.versions].delete_many({"$or": gone})
 
     async def _make_condition(self, context: Key, retention: Retention) -> Document | None:
         """Return the query for the rows of a context that need not be kept, ``None`` where all are kept."""

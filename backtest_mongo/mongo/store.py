@@ -15,7 +15,7 @@ answer was lost, as nothing would show which of two equal writes was applied.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -40,6 +40,7 @@ from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient,
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.observation import ObservedOperation
@@ -48,12 +49,15 @@ from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import BacktestMongoError, ConflictError, InputError, StoreUnavailableError
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
 from backtest_mongo.mongo.committer import get_committer
+from backtest_mongo.mongo.contexts import MongoContexts, list_contexts
 from backtest_mongo.mongo.filters import ListFilters
 from backtest_mongo.mongo.pruning import MongoPruner
+from backtest_mongo.mongo.renaming import MongoRenamer
 from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
 from backtest_mongo.mongo.updates import Update, is_applied, make_removal, make_update, split_origin
 from backtest_mongo.types import Document, Version
@@ -160,6 +164,7 @@ class MongoStore(NoHistory):
         self._undecodable = UndecodableRows(spec, "a list lacks a row that can't be decoded")
         self._filters = ListFilters(slot)
         self.pruner: Pruner = MongoPruner(slot, lambda key: self._stamps.pop(key, None))
+        self._contexts = MongoContexts(hub, slot)
 
     @property
     def committer(self) -> Committer:
@@ -457,6 +462,22 @@ class MongoStore(NoHistory):
         return self._collection.find_raw_batches(
             query, sort=order, limit=limit, batch_size=min(limit + 1, LARGEST_LIMIT)
         )
+
+    # Contexts as a whole
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, in the order of the key."""
+        return list_contexts(self._slot, where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._contexts.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._contexts.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return MongoRenamer(self._hub, self._slot)
 
     # Writing
 

@@ -47,6 +47,10 @@ class _Table:
 class RowTable(_Table):
     """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     find: str
     #: What ``find`` returns, and when the row was last written.
     find_written: str
@@ -59,8 +63,6 @@ class RowTable(_Table):
     item: str
     #: The column of the payload.
     field: str
-    #: The columns of the context.
-    context: tuple[str, ...]
 
     def make_page(
         self, *, is_behind: bool, has_end: bool, has_until: bool, newest_first: bool, filtered: str = ""
@@ -100,6 +102,7 @@ class VersionTable(_Table):
     #: As ``find``, of so many versions from one time to another, by whether the latest comes first.
     pages: Mapping[bool, str]
     upsert: str
+    delete: str
     delete_later: str
     #: Time and time of writing of so many versions, the earliest first.
     earliest: str
@@ -115,6 +118,10 @@ class VersionTable(_Table):
 class SeriesTable(_Table):
     """The table of a series' blocks. Each begins with the context as its parameters."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     #: Start and content of the blocks from one start to another.
     blocks: str
     insert: str
@@ -158,16 +165,18 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         name=name,
         columns=("number", *stored),
         creation=tuple(creation),
+        context=tuple(context),
+        sizes=("count(*)", f"sum(length(CAST({quote(field)} AS BLOB)))"),
         find=f"SELECT {read} FROM {table} WHERE {match}",
         find_written=f"SELECT {read}, written FROM {table} WHERE {match}",
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
-        find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",
+        find_removable=f"SELECT {quote(field)}, {'[when]' if spec.when else 'NULL'} FROM {table} "
+        f"WHERE {match} AND removed=0",
         mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=?, {RUN}=? WHERE {match}",
         listed=f"SELECT {quote(item)}, {read} FROM {table} WHERE {within}",
         item=item,
         field=field,
-        context=tuple(context),
     )
 
 
@@ -201,6 +210,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         },
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({unique}) DO UPDATE SET {replaced}",
+        delete=f"DELETE FROM {table} WHERE {match}",
         delete_later=f"DELETE FROM {table} WHERE {match} AND [when]>?",
         earliest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] LIMIT ?",
         behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
@@ -230,6 +240,8 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     return SeriesTable(
         name=name,
         columns=stored,
+        context=context,
+        sizes=("sum([rows])", "sum(length(candles))"),
         creation=(
             f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",
             *make_series_triggers(name, context),

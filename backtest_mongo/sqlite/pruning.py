@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from backtest_mongo.core.changes import name_context
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.pruning import Prunable, Pruner
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.sqlite.change_log import quote
 from backtest_mongo.sqlite.database import Connection
 from backtest_mongo.sqlite.filters import extract
-from backtest_mongo.sqlite.layout import RowTable, make_row_table
+from backtest_mongo.sqlite.layout import RowTable, make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import now
 
 __all__ = ["SQLitePruner"]
@@ -75,7 +76,12 @@ class SQLitePruner(Pruner):
         ).fetchall()
         statement = f"DELETE FROM {quote(table.name)} WHERE number=?"
         connection.executemany(statement, [(number,) for number, _ in rows])
-        return [(*context, item) for _, item in rows]
+        keys = [(*context, item) for _, item in rows]
+        if find_history(self.spec) is not None:
+            versions = make_version_table(self.spec)
+            if versions.name in connection.tables or _exists(connection, versions.name):
+                connection.executemany(versions.delete, keys)
+        return keys
 
     def _make_condition(self, context: Key, retention: Retention) -> tuple[str, tuple[Any, ...]]:
         """Return the condition of the rows of a context that need not be kept, and its parameters."""
@@ -99,3 +105,7 @@ class SQLitePruner(Pruner):
             conditions.append(f"{extract(quote(table.field), path)} IN ({', '.join('?' * len(values))})")
             parameters += values
         return " AND ".join(conditions), tuple(parameters)
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name=?", (table,)).fetchone() is not None

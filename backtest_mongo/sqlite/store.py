@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from backtest_mongo.core.background import start_background
 from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.errors import ConflictError, StoreError
 from backtest_mongo.sqlite.committer import SQLiteCommitter
+from backtest_mongo.sqlite.contexts import SQLiteContexts
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
 from backtest_mongo.sqlite.filters import make_conditions, make_filter_indexes
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
 from backtest_mongo.sqlite.pruning import SQLitePruner
 from backtest_mongo.sqlite.removal import mark_removed
+from backtest_mongo.sqlite.renaming import SQLiteRenamer
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document, Version
 
@@ -65,10 +69,18 @@ class SQLiteRows:
         self._database = database
         self._spec = spec
         self._made = table
+        self._contexts = SQLiteContexts(spec, table.context, table.sizes, self._read_in_thread)
 
     async def ready(self) -> None:
         """Make the file and the slot's table, if they are missing."""
         await self._write("opening", lambda: lambda connection: None)
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, in the order of the key."""
+        return self._contexts.list_contexts(where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._contexts.measure(where, by_context=by_context)
 
     async def _read_here(self, doing: str, work: Callable[..., T], *arguments: Any) -> T | None:
         """Read on the event loop: what is found, or ``None`` if nothing was ever written."""
@@ -196,6 +208,17 @@ class SQLiteStore(SQLiteRows, NoHistory):
                 slot=self._spec.name,
                 database=self._database.path,
             )
+
+    # Contexts as a whole
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        if not await self._read_in_thread("reading", self._contexts.exists, context):
+            return 0, False
+        return await self._write("deleting", lambda: partial(self._contexts.delete_some, context, owners))
+
+    @property
+    def renamer(self) -> Renamer:
+        return SQLiteRenamer(self._spec, self._table, self._read_in_thread, self._write)
 
     # What is called with a connection
 

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
 from backtest_mongo.adapters.pruning import prune_behind
+from backtest_mongo.commit.deleting import delete_context
 from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
+from backtest_mongo.core.contexts import bind_filter, name_values
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
 from backtest_mongo.core.pruning import find_retention
@@ -110,6 +112,51 @@ class Adapter:
         return cls._watch(None, after)
 
     @classmethod
+    def list_contexts(cls, **where: str | bool) -> AsyncIterator[dict[str, str | bool]]:
+        """Iterate over the contexts of which something is stored, in the order of the unique index::
+
+            async for context in SignalAdapter.list_contexts(strategy_name="trend"):
+                signal = SignalAdapter(**context)
+
+        A context of which only removed rows are left is among them: its rows are stored. Within a transaction or a
+        lease those are too of which something is yet to be written. In JSON files, a row whose path may be of several
+        contexts is left out, with a warning, if its payload does not tell which.
+
+        It reads page by page, and a context that is written or deleted meanwhile may or may not be in it.
+
+        Args:
+            where: names of the context with the values that they must have.
+
+        Returns:
+            An async iterator of the constructor's arguments by name, each context once. Iterating raises
+            ``StoreUnavailableError`` if MongoDB can't be reached, and ``StoreError`` if MongoDB, or the disk that holds
+            the files, answers with an error.
+
+        Raises:
+            InputTypeError: a name is none of the context's, or a value has the wrong type.
+            InputError: a value can't be part of a key.
+        """
+        return cls._list_contexts(cls._bind_filter(where))
+
+    @classmethod
+    def _bind_filter(cls, where: Mapping[str, object]) -> dict[str, Any]:
+        return bind_filter(cls.spec, where)
+
+    @classmethod
+    async def _list_contexts(cls, where: Mapping[str, Any]) -> AsyncIterator[dict[str, str | bool]]:
+        async for context in cls._context_store().list_contexts(where):
+            values = name_values(cls.spec, context)
+            try:
+                cls(**values)
+            except InputError:
+                continue  # another program's, which no adapter can have
+            yield values
+
+    @classmethod
+    def _context_store(cls) -> Store:
+        return cls._store()
+
+    @classmethod
     def _watch(cls, context: Key | None, after: str | None) -> Watch:
         if after is not None and type(after) is not str:
             raise InputTypeError(f"after must be a str, not {type(after).__name__}", slot=cls.spec.name)
@@ -126,10 +173,13 @@ class Adapter:
     @classmethod
     def _store(cls) -> Store:
         """Return the store within the transactions and leases that are current."""
-        scope = current_scope.get()
+        scope = cls._get_scope()
         if scope is None:
             return cls._base_store()
         return scope.stores.get(cls) or cls._open_scoped(scope)
+
+    #: Returns the innermost transaction or lease, if there is one.
+    _get_scope = staticmethod(current_scope.get)
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
@@ -184,10 +234,10 @@ class Adapter:
         return cls._millis(when)
 
     @classmethod
-    def _get_limit(cls, when: When | None) -> int | None:
+    def _get_limit(cls, when: When | None, name: str = "when") -> int | None:
         """Return the latest time of what a read may find, ``None`` for no limit."""
         if when is not None:
-            return cls._millis(when)
+            return cls._millis(when, name)
         return get_default_time() if cls.spec.when else None
 
     @classmethod
@@ -268,7 +318,7 @@ class Adapter:
         if not base.has_history:
             raise make_no_history_error(self.spec)
         first = None if since is None else self._millis(since, "since")
-        last = None if until is None else self._millis(until, "until")
+        last = self._get_limit(until, "until")
         async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
             written = document.get("written")
             yield Revision(
@@ -303,12 +353,38 @@ class Adapter:
             raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=cls.spec.name)
 
 
-class DocumentAdapter(Adapter):
+class RowAdapter(Adapter):
+    """What the adapters of all shapes but series have."""
+
+    async def delete(self) -> int:
+        """Delete this context for good: its rows, removed ones included, and their versions.
+
+        It works in steps of at most 1,000 rows, each with a deadline of ``CC_MONGO_TIMEOUT_MS``. If the process is
+        killed or the call fails, a part may be deleted; call it again to delete the rest. A row that is written during
+        the call may be deleted or stay. A watch yields each row as ``deleted``.
+
+        Under a lease of the caller's own the lease stays, and forgets the rows. A standalone MongoDB and JSON files
+        have no leases, so nobody is asked there. The rows' ids are dropped from Redis and from this process's memory;
+        other processes notice that a row is gone when they read it.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            InputError: it is called within :func:`~backtest_mongo.transaction`, of which a deletion is no part.
+            LeaseHeldError: another owner holds the lease of this context; what was deleted before it was taken is gone.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time; a part may be deleted.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error; a part may be deleted.
+        """
+        return await delete_context(self._base_store(), self.spec, self._context)
+
+
+class DocumentAdapter(RowAdapter):
     """One document per context."""
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
         until = self._get_limit(when)
-        scope = current_scope.get()
+        scope = self._get_scope()
         if scope is not None and with_version is False:  # what memory has needs no more than this
             store = scope.stores.get(type(self)) or self._open_scoped(scope)
             known = store.peek(self._context)
@@ -401,7 +477,7 @@ class DocumentAdapter(Adapter):
         return self._list_revisions(self._context, since, until, newest_first)
 
 
-class EntryAdapter(Adapter):
+class EntryAdapter(RowAdapter):
     """One document per context and one more key, usually a signal's id."""
 
     def history(
@@ -444,7 +520,7 @@ class EntryAdapter(Adapter):
             await self._replace(key, fields, if_absent, expect)
 
 
-class CollectionAdapter(Adapter):
+class CollectionAdapter(RowAdapter):
     """Many documents, each keyed by its item's own ``id``, read as a list."""
 
     history = EntryAdapter.history
@@ -499,7 +575,7 @@ class CollectionAdapter(Adapter):
         return self.spec.check_key(f"{path}.id", item["id"])
 
 
-class BucketAdapter(Adapter):
+class BucketAdapter(RowAdapter):
     """Keys and values with soft delete, read one at a time or listed."""
 
     history = EntryAdapter.history
