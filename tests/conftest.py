@@ -76,6 +76,7 @@ SERVERLESS_TOO = {
     "tests.commit.test_deleting": (SQLITE,),
     "tests.commit.test_transactions": (SQLITE,),
     "tests.commit.test_list_parts": (SQLITE,),
+    "tests.commit.test_retention": (SQLITE,),
     "tests.commit.test_leases": (SQLITE,),
     "tests.commit.test_lease_processes": (SQLITE,),
     "tests.commit.test_bar_queue": (SQLITE,),
