@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from backtest_mongo.adapters.past import as_of
     from backtest_mongo.adapters.registry import persist
     from backtest_mongo.adapters.renaming import rename_strategy
+    from backtest_mongo.adapters.resets import reset
     from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
     from backtest_mongo.core.config import get_config, set_config
@@ -128,6 +129,7 @@ __all__ = [
     "migrate",
     "persist",
     "rename_strategy",
+    "reset",
     "set_config",
     "set_logger",
     "setup",
@@ -154,6 +156,7 @@ _HOMES: Final = {
     "migrate": "mongo.migrations",
     "persist": "adapters.registry",
     "rename_strategy": "adapters.renaming",
+    "reset": "adapters.resets",
     "set_logger": "core.log",
     "stats": "telemetry.stats",
 }

@@ -12,6 +12,8 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import NoPruner, Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Moved, NewName, Renamer
@@ -92,6 +94,7 @@ class _EmptyRenamer:
 class _EmptyStore(NoBlocks, NoHistory):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+        self.pruner: Pruner = NoPruner(spec)
 
     @property
     def committer(self) -> Committer:
@@ -125,12 +128,14 @@ class _EmptyStore(NoBlocks, NoHistory):
     async def remove(self, key: Key, run: str | None = None) -> None:
         return None
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
         nothing: tuple[Document, ...] = ()
         for document in nothing:
             yield document
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         return []
 
     async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
@@ -198,6 +203,11 @@ class _DummyAdapter(Adapter):
     @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> None:
         return None  # nothing changes, so a watch ends as soon as it begins
+
+
+def is_dummy(adapter: type[Adapter]) -> bool:
+    """Return whether an adapter class stores nothing."""
+    return issubclass(adapter, _DummyAdapter)
 
 
 def make_dummy(adapter: type[Adapter]) -> type[Adapter]:

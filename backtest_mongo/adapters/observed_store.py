@@ -14,6 +14,8 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
@@ -100,6 +102,10 @@ class _ObservedStore:
         return self._store.versions
 
     @property
+    def pruner(self) -> Pruner:
+        return self._store.pruner
+
+    @property
     def committer(self) -> Committer:
         return self._store.committer
 
@@ -144,11 +150,11 @@ class _ObservedStore:
     async def remove(self, key: Key, run: str | None = None) -> None:
         await self._alone("remove", self._store.remove(key, run))
 
-    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        return self._iterate("list", self._store.scan(context, until))
+    def scan(self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW) -> AsyncIterator[Document]:
+        return self._iterate("list", self._store.scan(context, until, chosen))
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
-        return await self._alone("list", self._store.newest(context, limit), len)
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
+        return await self._alone("list", self._store.newest(context, limit, where), len)
 
     def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         return self._iterate("list_contexts", self._store.list_contexts(where))

@@ -21,7 +21,9 @@ from backtest_mongo.cli.inspect_slot import inspect_slot
 from backtest_mongo.cli.leases import build_leases_app
 from backtest_mongo.cli.ls import ls
 from backtest_mongo.cli.migrate import migrate_rows
+from backtest_mongo.cli.prune import prune
 from backtest_mongo.cli.rename import rename
+from backtest_mongo.cli.reset import reset_run
 
 __all__ = ["build_app"]
 
@@ -44,7 +46,9 @@ def build_app() -> typer.Typer:
     add_command(app, delete)
     add_command(app, rename)
     app.add_typer(build_leases_app(), name="leases")
+    add_command(app, prune)
     add_command(app, migrate_rows, "migrate")
+    add_command(app, reset_run, "reset")
     add_command(app, import_dump, "import-dump")
     add_command(app, export_dump, "export-dump")
     add_command(app, backup)

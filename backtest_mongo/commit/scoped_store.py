@@ -6,9 +6,11 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from copy import deepcopy
+from dataclasses import replace
+from operator import gt, lt
 from typing import Any, cast
 
 from backtest_mongo.commit.memory import AbsentRow
@@ -17,6 +19,8 @@ from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
@@ -61,6 +65,10 @@ class ScopedStore:
     @property
     def versions(self) -> VersionStore:
         return self._base.versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._base.pruner
 
     @property
     def committer(self) -> Committer:
@@ -160,46 +168,82 @@ class ScopedStore:
             )
         return await self._base.find_version(key)
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``."""
         self._scope.check_usable()
-        item = self._spec.key[-1]
-        written = sorted(self._list_writes_at(context, until).items(), key=lambda row: row[0][-1])
+        written = [
+            (key[-1], row) for key, row in self._list_writes_at(context, until).items() if chosen.has_key(key[-1])
+        ]
+        written.sort(key=lambda row: row[0], reverse=chosen.newest_first)
+        left = chosen.limit
+        if left is not None:  # as many stored rows may be overwritten by rows that aren't listed
+            chosen = replace(chosen, limit=left + len(written))
+        async with aclosing(self._merge(written, context, until, chosen)) as rows:
+            async for document in rows:
+                if left == 0:
+                    return
+                yield document
+                left = None if left is None else left - 1
+
+    async def _merge(
+        self, written: Sequence[tuple[str, RowWrite]], context: Key, until: int | None, chosen: Selection
+    ) -> AsyncGenerator[Document, None]:
+        """Yield the rows of a list, of which ``written`` are yet to be written; both are in its order."""
+        item, precedes = self._spec.key[-1], gt if chosen.newest_first else lt
         place = 0
-        async with aclosing(cast("Any", self._base.scan(context, until))) as stored:
+        async with aclosing(cast("Any", self._base.scan(context, until, chosen))) as stored:
             async for document in stored:
                 name = document[item]
-                while place < len(written) and written[place][0][-1] < name:
-                    if self._is_listed(written[place][1], until):
+                while place < len(written) and precedes(written[place][0], name):
+                    if self._is_listed(written[place][1], until, chosen.where):
                         yield _name(written[place][1])
                     place += 1
-                if place < len(written) and written[place][0][-1] == name:
-                    if self._is_listed(written[place][1], until):
+                if place < len(written) and written[place][0] == name:
+                    if self._is_listed(written[place][1], until, chosen.where):
                         yield _name(written[place][1])
                     place += 1
                 else:
                     yield document
         for _, row in written[place:]:
-            if self._is_listed(row, until):
+            if self._is_listed(row, until, chosen.where):
                 yield _name(row)
 
-    def _is_listed(self, row: RowWrite, until: int | None) -> bool:
+    def _is_listed(self, row: RowWrite, until: int | None, where: PayloadFilter | None) -> bool:
         if row.fields.get("removed") is True:
+            return False
+        if where is not None and not where.matches(row.copy_payload()):
             return False
         if row.is_kept:
             return True
         when = None if until is None else time_of(self._spec, row.copy_document())
         return until is None or when is None or when <= until
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first; those that are yet to be written are newest."""
         self._scope.check_usable()
         written = self._list_writes(context)
         # A row that is stored is as old as its first write. Asked for first: a lease may commit what waits meanwhile.
         stored = await self._base.find_many(list(written)) if written else []
-        rows = await self._base.newest(context, limit)
+        if where is None or all(document is None for document in stored):
+            return self._add_written(await self._base.newest(context, limit, where), written, stored, limit, where)
+        # A row that is overwritten keeps its place among all rows, whatever its payload was.
+        rows = await self._base.newest(context, LARGEST_LIMIT)
+        return self._add_written(rows, written, stored, limit, where)
+
+    def _add_written(
+        self,
+        rows: list[Document],
+        written: dict[Key, RowWrite],
+        stored: Sequence[Document | None],
+        limit: int,
+        where: PayloadFilter | None,
+    ) -> list[Document]:
+        """Return the newest rows, of which ``rows`` are stored, and ``stored`` is what there is of those written."""
         if not written:
             return rows
+        context = next(iter(written))[:-1]
         item = self._spec.key[-1]
         listed = {(*context, document[item]) for document in rows}
         rows = [
@@ -211,6 +255,8 @@ class ScopedStore:
             for (key, row), document in zip(written.items(), stored, strict=True)
             if document is None and key not in listed
         ]
+        if where is not None:
+            rows = [document for document in rows if where.matches(document.get(self._spec.field))]
         return rows[-limit:]
 
     # Contexts as a whole

@@ -10,6 +10,8 @@ from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
@@ -40,6 +42,11 @@ class Store(Protocol):
         """What commits rows of this database as a whole; without transactions there it raises ``StoreError``."""
         ...
 
+    @property
+    def pruner(self) -> Pruner:
+        """What deletes rows that need not be kept; of collections alone."""
+        ...
+
     async def ready(self) -> None: ...
     async def find(self, key: Key) -> Document | None: ...
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]: ...
@@ -61,8 +68,10 @@ class Store(Protocol):
     async def remove(self, key: Key, run: str | None = None) -> None:
         """Mark the row as removed, by the run of that name, if there is one that is not."""
 
-    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
-    async def newest(self, context: Key, limit: int) -> list[Document]: ...
+    def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]: ...
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]: ...
 
     # Contexts as a whole; a filter has the values of some of their fields.
 

@@ -212,6 +212,11 @@ class Directory:
         if durable:
             disk.sync(self.path)
 
+    def delete(self, name: str) -> None:
+        """Delete a row, whose payload goes first: what is left of it then is no row. The caller holds the lock."""
+        os.unlink(self._file(name))
+        disk.drop([self._metadata_file(name)])
+
     def sweep(self) -> None:
         """Remove what killed writers have left behind. The caller holds the lock, so no writer is active."""
         disk.drop(os.path.join(self.path, name) for name in os.listdir(self.path) if name.startswith(disk.TEMPORARY))

@@ -11,6 +11,8 @@ from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore, find_row_time
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
@@ -97,20 +99,28 @@ class PastStore:
             hint="read with_version without as_of()",
         )
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, as they were."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, as they were."""
         until = self._until if until is None else min(until, self._until)
+        has_history = self._base.has_history
         # Without versions all rows are asked for, since those that were written since make the list unknown.
-        rows = self._base.scan(context, until) if self._base.has_history else self._base.scan(context)
+        rows = self._base.scan(context, until if has_history else None, chosen)
         async with aclosing(cast("Any", rows)) as found:
             async for document in found:
-                yield document if self._base.has_history else cast("Document", self._check(document, until))
+                yield document if has_history else cast("Document", self._check(document, until))
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         if self._base.has_history:
-            return await cast("Any", self._base).newest_at(context, limit, self._until)  # type: ignore[no-any-return]
-        found = await self._base.newest(context, limit)
+            base = cast("Any", self._base)
+            return await base.newest_at(context, limit, self._until, where)  # type: ignore[no-any-return]
+        found = await self._base.newest(context, limit, where)
         return [cast("Document", self._check(document, self._until)) for document in found]
+
+    @property
+    def pruner(self) -> Pruner:
+        refuse_write(self._spec)
 
     # Contexts as a whole
 

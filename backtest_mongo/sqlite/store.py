@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from backtest_mongo.core.background import start_background
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
 from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -19,7 +22,9 @@ from backtest_mongo.sqlite.committer import SQLiteCommitter
 from backtest_mongo.sqlite.contexts import SQLiteContexts
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
+from backtest_mongo.sqlite.filters import make_conditions, make_filter_indexes
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
+from backtest_mongo.sqlite.pruning import SQLitePruner
 from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.renaming import SQLiteRenamer
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
@@ -42,6 +47,11 @@ def _fetch_undecodable(connection: Connection, statement: str, parameters: Row) 
         return connection.execute(statement, parameters).fetchall()
     finally:
         connection.text_factory = str
+
+
+def _execute_all(statements: Sequence[str], connection: Connection) -> None:
+    for statement in statements:
+        connection.execute(statement)
 
 
 def decode_text(text: bytes) -> str | bytes:
@@ -117,6 +127,9 @@ class SQLiteStore(SQLiteRows, NoHistory):
         self._table = table = make_row_table(spec)
         super().__init__(database, spec, table)
         self._warned: set[str] = set()
+        #: Statements of filters' indexes that this process has asked for.
+        self._indexed: set[str] = set()
+        self.pruner: Pruner = SQLitePruner(spec, self._read_in_thread, self._write)
 
     @property
     def committer(self) -> Committer:
@@ -140,28 +153,61 @@ class SQLiteStore(SQLiteRows, NoHistory):
             self._spec, name_state(self._spec, row)
         )
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``."""
         times = () if until is None or not self._spec.when else (until,)
-        is_first, last = True, ""
+        filtered, texts = make_conditions(self._spec, chosen.where)
+        first, end, left, is_behind = chosen.first, chosen.end, chosen.limit, False
         while True:
-            statement = self._table.pages[is_first, bool(times)]
-            page = await self._read_in_thread(
-                "listing", self._list, statement, (*context, last, *times, _PAGE), context
+            statement = self._table.make_page(
+                is_behind=is_behind,
+                has_end=end is not None,
+                has_until=bool(times),
+                newest_first=chosen.newest_first,
+                filtered=filtered,
             )
+            rows = _PAGE if left is None else min(_PAGE, left)
+            keys = (first,) if end is None else (first, end)
+            parameters = (*context, *keys, *times, *texts, rows)
+            page = await self._read_in_thread("listing", self._list, statement, parameters, context)
             if page is None:
                 return
+            self._index_filter(chosen.where)
             documents, count, last = page
             for document in documents:
                 yield document
-            if count < _PAGE:
+            left = None if left is None else left - len(documents)
+            if count < rows or left == 0:
                 return
-            is_first = False
+            if chosen.newest_first:
+                end = last
+            else:
+                first, is_behind = last, True
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first."""
-        found = await self._read_in_thread("listing", self._list, self._table.newest, (*context, limit), context)
+        filtered, texts = make_conditions(self._spec, where)
+        statement, parameters = self._table.make_newest(filtered), (*context, *texts, limit)
+        found = await self._read_in_thread("listing", self._list, statement, parameters, context)
+        if found is not None:
+            self._index_filter(where)
         return [] if found is None else found[0][::-1]
+
+    def _index_filter(self, where: PayloadFilter | None) -> None:
+        """Let the indexes of a filter be made, if they are missing, beside the read that has used it first."""
+        if where is None:
+            return
+        statements = [one for one in make_filter_indexes(self._spec, where) if one not in self._indexed]
+        if statements:
+            self._indexed.update(statements)
+            start_background(
+                partial(self._write, "creating an index", lambda: partial(_execute_all, statements)),
+                "the index of a filter could not be created, so lists that use the filter are slower",
+                slot=self._spec.name,
+                database=self._database.path,
+            )
 
     # Contexts as a whole
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
+from backtest_mongo.adapters.pruning import prune_behind
 from backtest_mongo.commit.deleting import delete_context
 from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
@@ -18,6 +19,8 @@ from backtest_mongo.connection.readiness import ensure_init
 from backtest_mongo.core.contexts import bind_filter, name_values
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
+from backtest_mongo.core.pruning import find_retention
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection, bound_prefix
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
@@ -32,9 +35,6 @@ from backtest_mongo.mongo.versions import get_versions
 from backtest_mongo.types import Context, Document, Revision, Version, Versioned, When, to_millis
 
 __all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
-
-#: The largest limit that MongoDB takes.
-_MAX_LIMIT = 2**31 - 1
 
 
 class Adapter:
@@ -341,6 +341,13 @@ class Adapter:
         await self._store().replace(key, fields, expected)
 
     @classmethod
+    def _check_limit(cls, limit: object) -> None:
+        if type(limit) is not int:
+            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=cls.spec.name)
+        if not 1 <= limit <= LARGEST_LIMIT:
+            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=cls.spec.name)
+
+    @classmethod
     def _check_flag(cls, name: str, value: object) -> None:
         if not isinstance(value, bool):
             raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=cls.spec.name)
@@ -518,17 +525,33 @@ class CollectionAdapter(RowAdapter):
 
     history = EntryAdapter.history
 
-    async def _read_all(self) -> list[Any]:
-        field = self.spec.field
-        return [document.get(field) async for document in self._store().scan(self._context)]
+    async def _read_all(self, **wanted: Any) -> list[Any]:
+        field, where = self.spec.field, self._make_filter(**wanted)
+        chosen = EVERY_ROW if where is None else Selection(where=where)
+        return [document.get(field) async for document in self._store().scan(self._context, None, chosen)]
 
-    async def _read_newest(self, limit: int) -> list[Any]:
-        if type(limit) is not int:
-            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
-        if not 1 <= limit <= _MAX_LIMIT:
-            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=self.spec.name)
-        field = self.spec.field
-        return [document.get(field) for document in await self._store().newest(self._context, limit)]
+    async def _read_newest(self, limit: int, **wanted: Any) -> list[Any]:
+        self._check_limit(limit)
+        field, where = self.spec.field, self._make_filter(**wanted)
+        return [document.get(field) for document in await self._store().newest(self._context, limit, where)]
+
+    def _make_filter(
+        self, since: When | None = None, until: When | None = None, **texts: str | None
+    ) -> PayloadFilter | None:
+        """Return the filter that the arguments of a list give, ``None`` without one."""
+        spec = self.spec
+        given = {name: spec.check_key(name, text) for name, text in texts.items() if text is not None}
+        first = None if since is None else self._millis(since, "since")
+        last = None if until is None else self._millis(until, "until")
+        has_time = first is not None or last is not None
+        if not given and not has_time:
+            return None
+        return PayloadFilter(
+            texts=tuple((path, given[name]) for name, path in spec.filters if name in given),
+            time=spec.filter_time if has_time else "",
+            since=first,
+            until=last,
+        )
 
     async def _write(self, items: Sequence[object]) -> None:
         spec = self.spec
@@ -539,7 +562,10 @@ class CollectionAdapter(RowAdapter):
             key = (*self._context, self._check_id(item, path))
             # An id that comes twice keeps its first place and its last payload: as if written one after another.
             rows[key] = self._make_fields(key, item, None, path)
+        retention = find_retention(spec)
         await self._store().upsert_many(list(rows.items()))
+        if retention is not None and rows:
+            prune_behind(self._base_store(), spec, self._context, len(rows), retention)
 
     def _check_id(self, item: object, path: str) -> str:
         if not isinstance(item, Mapping):
@@ -588,18 +614,51 @@ class BucketAdapter(RowAdapter):
 
     # What is wrong with an argument is raised by the call, not by the first step of the iteration.
 
-    def _list_keys(self, when: When | None = None) -> AsyncIterator[str]:
-        return self._scan_keys(self._get_limit(when))
+    def _list_keys(self, when: When | None = None, *, prefix: str = "") -> AsyncIterator[str]:
+        return self._scan_keys(self._get_limit(when), self._select(None, None, prefix))
 
-    async def _scan_keys(self, until: int | None) -> AsyncIterator[str]:
+    async def _scan_keys(self, until: int | None, chosen: Selection) -> AsyncIterator[str]:
         name = self.spec.key[-1]
-        async for document in self._store().scan(self._context, until):
+        async for document in self._store().scan(self._context, until, chosen):
             yield document[name]
 
-    def _list_items(self, when: When | None = None) -> AsyncIterator[tuple[str, Any]]:
-        return self._scan_items(self._get_limit(when))
+    def _list_items(
+        self,
+        when: When | None = None,
+        *,
+        prefix: str = "",
+        first: str | None = None,
+        last: str | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        self._check_flag("newest_first", newest_first)
+        return self._scan_items(self._get_limit(when), self._select(first, last, prefix, newest_first=newest_first))
 
-    async def _scan_items(self, until: int | None) -> AsyncIterator[tuple[str, Any]]:
+    async def _scan_items(self, until: int | None, chosen: Selection) -> AsyncIterator[tuple[str, Any]]:
         name, field = self.spec.key[-1], self.spec.field
-        async for document in self._store().scan(self._context, until):
+        async for document in self._store().scan(self._context, until, chosen):
             yield document[name], document.get(field)
+
+    async def _newest(self, limit: int, when: When | None = None, *, prefix: str = "") -> list[tuple[str, Any]]:
+        self._check_limit(limit)
+        chosen = self._select(None, None, prefix, newest_first=True, limit=limit)
+        return [row async for row in self._scan_items(self._get_limit(when), chosen)][::-1]
+
+    def _select(
+        self,
+        first: str | None,
+        last: str | None,
+        prefix: str,
+        *,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Selection:
+        """Return which rows have keys with a prefix, from ``first`` to ``last``."""
+        spec = self.spec
+        begin, end = bound_prefix(spec.check_key("prefix", prefix))
+        if first is not None:
+            begin = max(begin, spec.check_key("first", first))
+        if last is not None:
+            behind = spec.check_key("last", last) + "\0"  # no text lies between the two
+            end = behind if end is None else min(end, behind)
+        return Selection(first=begin, end=end, newest_first=newest_first, limit=limit)
