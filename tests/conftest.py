@@ -74,6 +74,7 @@ SERVERLESS_TOO = {
     "tests.contract.test_watch": (SQLITE,),
     "tests.adapters.test_renaming": (SQLITE,),
     "tests.commit.test_deleting": (SQLITE,),
+    "tests.commit.test_context_kills": (SQLITE,),
     "tests.commit.test_transactions": (SQLITE,),
     "tests.commit.test_list_parts": (SQLITE,),
     "tests.commit.test_retention": (SQLITE,),
