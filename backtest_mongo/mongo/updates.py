@@ -87,7 +87,7 @@ def make_versioned_update(
     return [{"$set": stage}]
 
 
-def _make_version_origin(origin: Document | None, at: int | None, commit: ObjectId) -> Document:
+def _make_version_origin(origin: Document | None, at: int | str | None, commit: ObjectId) -> Document:
     time: Any = {"$toLong": "$$NOW"} if at is None else at
     # The time of the version before says whether there may be later ones.
     noted = {"when": time, "previous": f"${ORIGIN}.when", "commit": commit, "written": "$$NOW"}
@@ -98,7 +98,7 @@ def make_removal(
     field: str,
     origin: Document | None = None,
     *,
-    at: int | None = None,
+    at: int | str | None = None,
     commit: ObjectId | None = None,
     stamp: datetime | None = None,
 ) -> list[Document]:
@@ -107,7 +107,7 @@ def make_removal(
     Args:
         field: the field of the payload.
         origin: where the removal comes from, without the time.
-        at: the simulation time of its version; ``None`` for the server's time.
+        at: the simulation time of its version, or what gives it; ``None`` for the server's time.
         commit: what tells afterwards whether it was removed, if its version is stored, too.
         stamp: when it is written; ``None`` for the server's time.
     """
@@ -152,7 +152,9 @@ def is_applied(update: Update, row: Any) -> bool:
 def read_origin(row: Any) -> Document | None:
     """Return where a row comes from, without the time; ``None`` if it has been written since without saying so."""
     origin = row.get(ORIGIN)
-    if not isinstance(origin, Mapping) or origin.get("written") != row.get("updatedDate"):
+    if not isinstance(origin, Mapping) or origin.get("written") is None:
+        return None
+    if origin["written"] != row.get("updatedDate"):
         return None
     return {name: value for name, value in origin.items() if name != "written"}
 

@@ -82,6 +82,7 @@ SCENARIOS = (
         servers="an SQLite file",
         play=_trade,
         is_bounded=False,
+        least=(20, 10),
     ),
     Scenario(
         name="orders-mongodb",

@@ -65,7 +65,7 @@ __all__ = [
     "strip_candle",
 ]
 
-EXAMPLES: Final = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "20"))
+EXAMPLES: Final = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "10"))
 STEPS: Final = int(os.environ.get("BACKTEST_MODEL_STEPS", "40"))
 
 #: Later than all times that are drawn.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -12,6 +11,7 @@ import typer
 
 from backtest_mongo.cli.arguments import add_command, check_choice, complete_from, parse_time
 from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
+from backtest_mongo.cli.databases import confirm
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import INTERVALS
@@ -354,12 +354,7 @@ def delete(
     found = run_command(survey)
     if not found.is_empty:
         print_deletable(console, found)
-        if not yes:
-            if not sys.stdin.isatty():
-                print_error("backtest-mongo: nothing deleted: there is no terminal to ask on, and --yes is not given")
-                raise typer.Exit(2)
-            if not typer.confirm("Delete them?"):
-                raise typer.Exit(1)
+        confirm("Delete them?", "nothing deleted", yes)
     # Also if there are none: a process that was killed may have left blocks.
     print_deleted(console, found, run_command(delete_candles))
 

@@ -164,7 +164,9 @@ def _list_pairs(value: Any, old: Any) -> Iterator[tuple[str, str, bool]]:
     """Yield the fields of a payload, their values as text, and whether they differ from an older payload."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            is_new = not isinstance(old, Mapping) or name not in old or format_compact(old[name]) != format_compact(inner)
+            is_new = (
+                not isinstance(old, Mapping) or name not in old or format_compact(old[name]) != format_compact(inner)
+            )
             if name not in _NAMED:
                 yield str(name), _format_scalar(inner), is_new
     elif isinstance(value, list):
