@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
     from backtest_mongo.adapters.past import as_of
     from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.adapters.renaming import rename_strategy
+    from backtest_mongo.adapters.resets import reset
     from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
     from backtest_mongo.core.config import get_config, set_config
@@ -128,6 +130,8 @@ __all__ = [
     "lease",
     "migrate",
     "persist",
+    "rename_strategy",
+    "reset",
     "set_config",
     "set_logger",
     "setup",
@@ -154,6 +158,8 @@ _HOMES: Final = {
     "import_dump": "dumps.importer",
     "migrate": "mongo.migrations",
     "persist": "adapters.registry",
+    "rename_strategy": "adapters.renaming",
+    "reset": "adapters.resets",
     "set_logger": "core.log",
     "stats": "telemetry.stats",
 }

@@ -25,6 +25,9 @@ __all__ = [
     "Interval",
     "LeftOut",
     "Payload",
+    "RenameReport",
+    "RenamedSlot",
+    "ResetReport",
     "Rows",
     "SealReport",
     "Sealed",
@@ -252,6 +255,40 @@ class SealReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RenamedSlot:
+    """What a strategy's other name changes in one slot.
+
+    Attributes:
+        slot: the slot's name.
+        contexts: how many contexts get the other name; 0 where only payloads name the strategy.
+        rows: how many rows.
+        versions: how many versions of these contexts.
+    """
+
+    slot: str
+    contexts: int
+    rows: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenameReport:
+    """What ``rename_strategy()`` has done or, with ``dry_run``, would do.
+
+    Attributes:
+        old: the name that the strategy had.
+        new: the one that it has now.
+        applied: whether it was done.
+        slots: what was changed, of each slot where there was something, in the order of the slot table.
+    """
+
+    old: str
+    new: str
+    applied: bool
+    slots: tuple[RenamedSlot, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteReport:
     """What a call deleted: candles, and the sealed blocks that held some of them."""
 
@@ -275,6 +312,54 @@ class VerifyReport:
     rows: int
     damaged: dict[int | None, str]
     repaired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetReport:
+    """What ``reset()`` has deleted of a run, or would delete, and what it leaves.
+
+    Attributes:
+        run: the name of the run.
+        is_dry_run: whether nothing was deleted, and ``deleted`` and ``versions`` say what would be.
+        deleted: rows by slot: those that carry the run's name, and those of its signals that carry none.
+        versions: the versions that were deleted with them, by slot.
+        signal_ids: the signals of the run's rows in storage.
+        live: live rows among those of the run, by slot.
+        live_signal_ids: signals of the run that are also in live rows of storage.
+        left: rows that carry no name and that nothing ties to a run, by slot. Rows that are known to be live, and those
+            of candles, are not counted.
+        other_runs: rows of the run's signals that carry the name of another run and stay, by slot.
+        skipped: slots whose storage has no runs: JSON files, or an implementation of your own.
+    """
+
+    run: str
+    is_dry_run: bool
+    deleted: dict[str, int]
+    versions: dict[str, int]
+    signal_ids: tuple[str, ...]
+    live: dict[str, int]
+    live_signal_ids: tuple[str, ...]
+    left: dict[str, int]
+    other_runs: dict[str, int]
+    skipped: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row belongs to the run."""
+        return not self.deleted
+
+    @property
+    def is_live(self) -> bool:
+        """Whether live rows are concerned, so that ``reset()`` needs ``live=True``."""
+        return bool(self.live or self.live_signal_ids)
+
+    def __str__(self) -> str:
+        if self.is_empty:
+            return f"no row belongs to the run {self.run!r}"
+        rows, versions = sum(self.deleted.values()), sum(self.versions.values())
+        of_them = f" and {versions:,} versions of them" if versions else ""
+        verb = "would be deleted" if self.is_dry_run else "deleted"
+        return f"run {self.run!r}: {rows:,} rows{of_them} {verb}"
 
 
 #: The fields of a candle other than its time.

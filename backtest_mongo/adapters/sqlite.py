@@ -19,11 +19,12 @@ from backtest_mongo.history.store import HistoryStore
 from backtest_mongo.sqlite.change_feed import ChangeFeed
 from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
+from backtest_mongo.sqlite.run_rows import SQLiteRunRows
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
 from backtest_mongo.sqlite.versions import SQLiteVersions
 
-__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite", "find_database", "resolve_path"]
+__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite", "find_database", "get_run_rows", "resolve_path"]
 
 #: The file in the working directory that holds the database by default.
 DEFAULT_DATABASE: Final = "backtest.db"
@@ -143,6 +144,14 @@ def bind_to_sqlite(
         return type(f"SQLite{adapter.__name__}", (_SQLiteAdapter, adapter), members)
 
     return derive
+
+
+def get_run_rows(adapter: type[Adapter]) -> SQLiteRunRows | None:
+    """Return the rows of a slot as a reset needs them; ``None`` for an adapter class that stores elsewhere."""
+    if not issubclass(adapter, _SQLiteAdapter):
+        return None
+    adapter._base_store()  # which refuses the default database in tests
+    return SQLiteRunRows(adapter._database, adapter.spec)
 
 
 def resolve_path(path: object, call: str) -> str:

@@ -196,6 +196,10 @@ class LeaseScope(Scope):
         """Forget what is stored of rows."""
 
     @abstractmethod
+    def forget_context(self, slot: str, context: Key) -> None:
+        """Forget the rows of a context, which were deleted."""
+
+    @abstractmethod
     async def put(self, rows: list[RowWrite]) -> None:
         """Take a transaction that is committed later, with others."""
 

@@ -6,19 +6,25 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from copy import deepcopy
+from dataclasses import replace
+from operator import gt, lt
 from typing import Any, cast
 
 from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.commits import Committer, RowWrite
+from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError, StoreError
 from backtest_mongo.types import Document, Version
 
@@ -59,6 +65,10 @@ class ScopedStore:
     @property
     def versions(self) -> VersionStore:
         return self._base.versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._base.pruner
 
     @property
     def committer(self) -> Committer:
@@ -158,46 +168,82 @@ class ScopedStore:
             )
         return await self._base.find_version(key)
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``."""
         self._scope.check_usable()
-        item = self._spec.key[-1]
-        written = sorted(self._list_writes_at(context, until).items(), key=lambda row: row[0][-1])
+        written = [
+            (key[-1], row) for key, row in self._list_writes_at(context, until).items() if chosen.has_key(key[-1])
+        ]
+        written.sort(key=lambda row: row[0], reverse=chosen.newest_first)
+        left = chosen.limit
+        if left is not None:  # as many stored rows may be overwritten by rows that aren't listed
+            chosen = replace(chosen, limit=left + len(written))
+        async with aclosing(self._merge(written, context, until, chosen)) as rows:
+            async for document in rows:
+                if left == 0:
+                    return
+                yield document
+                left = None if left is None else left - 1
+
+    async def _merge(
+        self, written: Sequence[tuple[str, RowWrite]], context: Key, until: int | None, chosen: Selection
+    ) -> AsyncGenerator[Document, None]:
+        """Yield the rows of a list, of which ``written`` are yet to be written; both are in its order."""
+        item, precedes = self._spec.key[-1], gt if chosen.newest_first else lt
         place = 0
-        async with aclosing(cast("Any", self._base.scan(context, until))) as stored:
+        async with aclosing(cast("Any", self._base.scan(context, until, chosen))) as stored:
             async for document in stored:
                 name = document[item]
-                while place < len(written) and written[place][0][-1] < name:
-                    if self._is_listed(written[place][1], until):
+                while place < len(written) and precedes(written[place][0], name):
+                    if self._is_listed(written[place][1], until, chosen.where):
                         yield _name(written[place][1])
                     place += 1
-                if place < len(written) and written[place][0][-1] == name:
-                    if self._is_listed(written[place][1], until):
+                if place < len(written) and written[place][0] == name:
+                    if self._is_listed(written[place][1], until, chosen.where):
                         yield _name(written[place][1])
                     place += 1
                 else:
                     yield document
         for _, row in written[place:]:
-            if self._is_listed(row, until):
+            if self._is_listed(row, until, chosen.where):
                 yield _name(row)
 
-    def _is_listed(self, row: RowWrite, until: int | None) -> bool:
+    def _is_listed(self, row: RowWrite, until: int | None, where: PayloadFilter | None) -> bool:
         if row.fields.get("removed") is True:
+            return False
+        if where is not None and not where.matches(row.copy_payload()):
             return False
         if row.is_kept:
             return True
         when = None if until is None else time_of(self._spec, row.copy_document())
         return until is None or when is None or when <= until
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first; those that are yet to be written are newest."""
         self._scope.check_usable()
         written = self._list_writes(context)
         # A row that is stored is as old as its first write. Asked for first: a lease may commit what waits meanwhile.
         stored = await self._base.find_many(list(written)) if written else []
-        rows = await self._base.newest(context, limit)
+        if where is None or all(document is None for document in stored):
+            return self._add_written(await self._base.newest(context, limit, where), written, stored, limit, where)
+        # A row that is overwritten keeps its place among all rows, whatever its payload was.
+        rows = await self._base.newest(context, LARGEST_LIMIT)
+        return self._add_written(rows, written, stored, limit, where)
+
+    def _add_written(
+        self,
+        rows: list[Document],
+        written: dict[Key, RowWrite],
+        stored: Sequence[Document | None],
+        limit: int,
+        where: PayloadFilter | None,
+    ) -> list[Document]:
+        """Return the newest rows, of which ``rows`` are stored, and ``stored`` is what there is of those written."""
         if not written:
             return rows
+        context = next(iter(written))[:-1]
         item = self._spec.key[-1]
         listed = {(*context, document[item]) for document in rows}
         rows = [
@@ -209,7 +255,44 @@ class ScopedStore:
             for (key, row), document in zip(written.items(), stored, strict=True)
             if document is None and key not in listed
         ]
+        if where is not None:
+            rows = [document for document in rows if where.matches(document.get(self._spec.field))]
         return rows[-limit:]
+
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, stored or yet to be written, in the order of the key."""
+        self._scope.check_usable()
+        written = self._list_written_contexts(where)
+        async with aclosing(cast("Any", self._base.list_contexts(where))) as stored:
+            async for context in stored:
+                while written and written[0] <= context:
+                    if written[0] < context:
+                        yield written[0]
+                    del written[0]
+                yield context
+        for context in written:
+            yield context
+
+    def _list_written_contexts(self, where: Mapping[str, Any]) -> list[Key]:
+        if self._committer is None:
+            return []
+        found: set[Key] = set()
+        for scope in self._scope.walk():
+            for rows in scope.list_own(self._committer, self._slot):
+                found.update(key[: self._length] for key in rows)
+        return sorted(context for context in found if matches(self._spec, context, where))
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._base.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._base.renamer
 
     # Writing
 

@@ -31,6 +31,7 @@ from backtest_mongo.connection.mongo_clients import (
     open_database,
 )
 from backtest_mongo.connection.redis_clients import RedisClient, count_redis_connections, make_redis_client
+from backtest_mongo.core.background import finish_background
 from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.config import Config
 from backtest_mongo.core.counters import SlotCounts
@@ -176,6 +177,7 @@ class Hub:
         await shield(self._closing)
 
     async def _close_all(self) -> None:
+        await finish_background()
         await self._drain()
         # A stack, so that each is closed even if closing another fails. It runs from the bottom up.
         async with AsyncExitStack() as stack:

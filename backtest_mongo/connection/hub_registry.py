@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -14,7 +14,7 @@ from typing import Final, Self
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core import config, observation
 from backtest_mongo.core.counters import SlotCounts
-from backtest_mongo.core.specs import Key
+from backtest_mongo.core.specs import Key, SlotSpec
 
 __all__ = [
     "LoopGuards",
@@ -22,6 +22,7 @@ __all__ = [
     "close_outdated",
     "current_hub",
     "forget_candles",
+    "forget_ids",
     "known_hubs",
     "on_made",
     "release_ended",
@@ -91,6 +92,21 @@ def forget_candles(hub: Hub, context: Key) -> None:
         else:
             with suppress(RuntimeError):  # its loop is closed, and reads no more
                 known.loop.call_soon_threadsafe(known.candle_cache.forget, context)
+
+
+async def forget_ids(hub: Hub, spec: SlotSpec, keys: Sequence[Key]) -> None:
+    """Drop the ids of keys from Redis, and from what this process keeps on every event loop: rows were deleted."""
+    await hub.id_cache.drop_many(spec, keys)
+    with _lock:
+        others = [known for known in (*_hubs.values(), *_retired) if known is not hub]
+    for known in others:
+        with suppress(RuntimeError):  # its loop is closed, and reads no more
+            known.loop.call_soon_threadsafe(_drop_local, known, spec.name, keys)
+
+
+def _drop_local(hub: Hub, name: str, keys: Sequence[Key]) -> None:
+    for key in keys:
+        hub.id_cache.local.drop(name, key)
 
 
 def _add(total: defaultdict[str, SlotCounts], counts: Mapping[str, SlotCounts]) -> None:

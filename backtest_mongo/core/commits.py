@@ -24,6 +24,7 @@ __all__ = [
     "Holder",
     "RowWrite",
     "State",
+    "make_claim",
     "name_lease",
 ]
 
@@ -176,6 +177,11 @@ class Claim:
     def head(self) -> str:
         """The id of the lease that commits change."""
         return next(iter(self.contexts))
+
+
+def make_claim(*contexts: tuple[SlotSpec, Key]) -> Claim:
+    """Return the leases of contexts for nobody, to ask who holds them."""
+    return Claim(owner="", ttl=0, contexts={name_lease(spec, context): (spec, context) for spec, context in contexts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

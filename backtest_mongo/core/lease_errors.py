@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from backtest_mongo.core.commits import Claim, Commit, RowWrite, name_lease
+from backtest_mongo.core.commits import Claim, Commit, Holder, RowWrite, name_lease
 from backtest_mongo.errors import LeaseHeldError, LeaseLostError
 
-__all__ = ["make_fenced_error", "make_foreign_error", "make_held_error"]
+__all__ = ["make_fenced_error", "make_foreign_error", "make_held_error", "make_in_use_error"]
 
 
 def make_held_error(claim: Claim, name: str, host: str, process: int, since: int, until: int) -> LeaseHeldError:
@@ -21,6 +21,19 @@ def make_held_error(claim: Claim, name: str, host: str, process: int, since: int
         hint="stop that process, or pass wait=seconds; once it is dead, its lease ends by itself",
     )
     error.host, error.process, error.since, error.until = host, process, since, until
+    return error
+
+
+def make_in_use_error(holder: Holder) -> LeaseHeldError:
+    """Return the error of rows that can't be deleted because somebody holds the lease of their context."""
+    error = LeaseHeldError(
+        f"the lease of {holder.id} is held by process {holder.process} on {holder.host} since {_show(holder.since)}, "
+        f"until {_show(holder.until)} unless it is renewed",
+        slot=holder.slot,
+        key=dict(holder.context),
+        hint="stop that process; once it is dead, its lease ends by itself",
+    )
+    error.host, error.process, error.since, error.until = holder.host, holder.process, holder.since, holder.until
     return error
 
 

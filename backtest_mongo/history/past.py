@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore, find_row_time
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
@@ -95,20 +99,53 @@ class PastStore:
             hint="read with_version without as_of()",
         )
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, as they were."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, as they were."""
         until = self._until if until is None else min(until, self._until)
+        has_history = self._base.has_history
         # Without versions all rows are asked for, since those that were written since make the list unknown.
-        rows = self._base.scan(context, until) if self._base.has_history else self._base.scan(context)
+        rows = self._base.scan(context, until if has_history else None, chosen)
         async with aclosing(cast("Any", rows)) as found:
             async for document in found:
-                yield document if self._base.has_history else cast("Document", self._check(document, until))
+                yield document if has_history else cast("Document", self._check(document, until))
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         if self._base.has_history:
-            return await cast("Any", self._base).newest_at(context, limit, self._until)  # type: ignore[no-any-return]
-        found = await self._base.newest(context, limit)
+            base = cast("Any", self._base)
+            return await base.newest_at(context, limit, self._until, where)  # type: ignore[no-any-return]
+        found = await self._base.newest(context, limit, where)
         return [cast("Document", self._check(document, self._until)) for document in found]
+
+    @property
+    def pruner(self) -> Pruner:
+        refuse_write(self._spec)
+
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts of which something was there, and not removed, in the order of the key."""
+        async with aclosing(cast("Any", self._base.list_contexts(where))) as found:
+            async for context in found:
+                if await self._was_there(context):
+                    yield context
+
+    async def _was_there(self, context: Key) -> bool:
+        if self._spec.item is None:
+            return await self.find(context) is not None
+        async with aclosing(cast("Any", self.scan(context))) as rows:
+            return await anext(rows, None) is not None
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        refuse_write(self._spec)
+
+    @property
+    def renamer(self) -> Renamer:
+        refuse_write(self._spec)
 
     async def upsert(self, key: Key, fields: Document) -> None:
         refuse_write(self._spec)
@@ -174,8 +211,9 @@ class PastSeries(PastStore):
     async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         return await self._candles.find_around(context, first, end)
 
-    def list_contexts(self) -> AsyncIterator[Key]:
-        return self._candles.list_contexts()
+    async def _was_there(self, context: Key) -> bool:
+        bounds = await self._candles.find_bounds(context)
+        return bounds is not None and bounds[0] < self._until
 
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
         return self._candles.verify(context, interval)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from backtest_mongo.core.commits import Commit, Committer, RowWrite
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.history import VersionStore
-from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.types import Document, Version
 
 __all__ = ["HistoryStore"]
@@ -42,6 +46,10 @@ class HistoryStore:
         return self._versions
 
     @property
+    def pruner(self) -> Pruner:
+        return self._base.pruner
+
+    @property
     def committer(self) -> Committer:
         return self._base.committer
 
@@ -63,28 +71,53 @@ class HistoryStore:
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         return await self._base.find_version(key)
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, as they were at a time, without those that were removed then."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, as they were at a time, without those that were removed then."""
         if until is None:
-            async with aclosing(cast("Any", self._base.scan(context))) as rows:
+            async with aclosing(cast("Any", self._base.scan(context, None, chosen))) as rows:
                 async for document in rows:
                     yield document
             return
+        async with aclosing(self._scan_at(context, until, chosen)) as found:
+            if chosen.newest_first:
+                # Versions are listed in ascending order alone.
+                for document in reversed(deque([row async for row in found], chosen.limit)):
+                    yield document
+                return
+            left = chosen.limit
+            async for document in found:
+                yield document
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+
+    async def _scan_at(self, context: Key, until: int, chosen: Selection) -> AsyncGenerator[Document, None]:
+        item, where = self._spec.key[-1], chosen.where
         after: Any = None
         while True:
             rows, after = await self._versions.list_rows(context, after, _PAGE, newest=False)
-            for document in await self._list_at(rows, until):
-                yield document
-            if after is None:
+            is_over = bool(rows) and chosen.end is not None and rows[-1][item] >= chosen.end
+            for document in await self._list_at([row for row in rows if chosen.has_key(row[item])], until):
+                if where is None or where.matches(document.get(self._spec.field)):
+                    yield document
+            if after is None or is_over:
                 return
 
-    async def newest_at(self, context: Key, limit: int, until: int) -> list[Document]:
+    async def newest_at(
+        self, context: Key, limit: int, until: int, where: PayloadFilter | None = None
+    ) -> list[Document]:
         """Return the ``limit`` rows that were created last as of a time, as they were then, oldest first."""
         found: list[Document] = []
         after: Any = None
         while len(found) < limit:
             rows, after = await self._versions.list_rows(context, after, max(_PAGE, limit), newest=True)
-            found += await self._list_at(rows, until)
+            found += [
+                document
+                for document in await self._list_at(rows, until)
+                if where is None or where.matches(document.get(self._spec.field))
+            ]
             if after is None:
                 break
         return found[:limit][::-1]
@@ -103,8 +136,23 @@ class HistoryStore:
                 found[place] = then
         return [document for document in found if document is not None and document.get("removed") is not True]
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
-        return await self._base.newest(context, limit)
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
+        return await self._base.newest(context, limit, where)
+
+    # Contexts as a whole, versions included
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        return self._base.list_contexts(where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._base.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._base.renamer
 
     # Writing
 
@@ -130,17 +178,8 @@ class HistoryStore:
         await self.committer.write(row)
 
     async def remove(self, key: Key, run: str | None = None) -> None:
-        spec = self._spec
-        document = await self._base.find(key)
-        if document is None or document.get("removed") is True:
-            return
-        payload = document.get(spec.field)
-        if isinstance(payload, dict):
-            payload["removed"] = True
-        named = dict(zip(spec.key, key, strict=True))
-        fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
-        if spec.when:
-            fields["when"] = document.get("when")
+        # What it is by then is marked, and its time is the row's own where there is one.
+        fields: Document = {self._spec.field: None, "removed": True}
         if run is not None:
             fields["run"] = run
-        await self.committer.write(RowWrite(spec, key, fields, is_removal=True, is_kept=True))
+        await self.committer.write(RowWrite(self._spec, key, fields, is_removal=True, is_kept=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -38,6 +38,7 @@ from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, 
 from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
+from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -55,6 +56,7 @@ from backtest_mongo.mongo.lease_documents import LeaseDocuments
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.mongo.updates import (
     ORIGIN,
+    ROW_TIME,
     make_removal,
     make_update,
     make_versioned_update,
@@ -136,11 +138,19 @@ class _Written:
         self.states: list[State] = states
         #: Rows that turned out to have nothing to be changed.
         self.skipped: list[RowWrite] = []
+        #: The times of versions that the rows themselves give.
+        self.times: dict[RowWrite, int] = {}
         #: What tells whether a row that was committed alone is written, and when that was, by the server's clock.
         self.commit: ObjectId | None = None
         self.stamp: Any = None
         #: Ids of rows by slot, with their keys.
         self.ids: dict[str, list[tuple[Key, ObjectId]]] = {}
+
+    def find_time(self, row: RowWrite, stamp: datetime) -> int:
+        """Return the simulation time of the version of a row, in milliseconds since the epoch."""
+        if row.at != _INFINITY:
+            return int(row.at)
+        return self.times.get(row, to_millis(stamp))
 
     def note_id(self, slot: str, key: Key, oid: ObjectId) -> None:
         self.ids.setdefault(slot, []).append((key, oid))
@@ -284,7 +294,7 @@ class MongoCommitter:
                 if pause >= seconds_left():
                     if isinstance(error, ConnectionFailure):  # which says what is wrong
                         raise
-                    raise self._make_contended_error(commit) from strip_frames(error)
+                    raise self._make_contended_error(commit.rows[0].spec) from strip_frames(error)
             else:
                 if states is not None:
                     return states
@@ -345,7 +355,7 @@ class MongoCommitter:
                     await self._write_rows(name, rows, stamp, written)
                 if kept:
                     assert stamp is not None
-                    await self._write_versions([row for row in kept if row not in written.skipped], stamp, session)
+                    await self._write_versions([row for row in kept if row not in written.skipped], written, stamp)
                 elif not commit.claims:
                     noted = {"$currentDate": {"at": True}}
                     await self._commits.update_one({"_id": commit.id}, noted, upsert=True, session=session)
@@ -420,8 +430,7 @@ class MongoCommitter:
             log().debug("the outcome of a commit is not known yet", error=type(error).__name__)
             return None
 
-    def _make_contended_error(self, commit: Commit) -> StoreUnavailableError:
-        spec = commit.rows[0].spec
+    def _make_contended_error(self, spec: SlotSpec) -> StoreUnavailableError:
         return StoreUnavailableError(
             "committing failed: others wrote the same rows until the time was up",
             slot=spec.name,
@@ -463,7 +472,9 @@ class MongoCommitter:
         query = slot.key_filter(row.key)
         if row.is_removal:
             query["removed"] = {"$ne": True}
-            update = make_removal(row.spec.field, origin, at=at, commit=oid)
+            update = make_removal(
+                row.spec.field, origin, at=ROW_TIME if at is None and row.spec.when else at, commit=oid
+            )
         else:
             update = make_versioned_update(stored, origin, at, oid)
         body = {
@@ -486,19 +497,21 @@ class MongoCommitter:
             written.skipped.append(row)
             return
         written.stamp = document["updatedDate"]
+        if row.is_removal and isinstance(document[ORIGIN].get("when"), int):
+            written.times[row] = document[ORIGIN]["when"]
         written.note_id(row.spec.name, row.key, document["_id"])
         previous = document[ORIGIN].get("previous")
-        await self._write_versions([row], written.stamp, session, previous)
+        await self._write_versions([row], written, written.stamp, previous)
 
     async def _write_versions(
-        self, rows: Sequence[RowWrite], stamp: datetime, session: Any, previous: float | None = None
+        self, rows: Sequence[RowWrite], written: _Written, stamp: datetime, previous: float | None = None
     ) -> None:
         """Write the versions of rows, and delete later ones.
 
         Args:
             rows: the rows, which are written in the same transaction.
+            written: what the attempt has written.
             stamp: when they are written.
-            session: the transaction's.
             previous: the time of the latest version there is, if it is known.
         """
         by_slot: dict[str, list[RowWrite]] = {}
@@ -510,7 +523,7 @@ class MongoCommitter:
             updates: list[Document] = []
             for row in some:
                 query = slot.key_filter(row.key)
-                times = [to_millis(stamp) if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
+                times = [written.find_time(one, stamp) for one in (*row.earlier, row)]
                 first = min(times[-1], row.first)
                 if previous is None or previous > first:
                     deletes.append({"q": {**query, "when": {"$gt": first}}, "limit": 0})
@@ -520,7 +533,7 @@ class MongoCommitter:
             for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):
                 for _, part in _split(items):
                     body = {command: slot.documents.name, field: part}
-                    reply = await self._hub.database.command(body, session=session, codec_options=CODEC)
+                    reply = await self._hub.database.command(body, session=written.session, codec_options=CODEC)
                     for failed in reply.get("writeErrors", ())[:1]:
                         raise OperationFailure(str(failed.get("errmsg")), failed.get("code"), failed)
 
@@ -557,10 +570,15 @@ class MongoCommitter:
             if row.is_conditional:
                 await self._compare(slot, row, session)
             query, known = slot.key_filter(row.key), row.known
+            if row.is_removal and row.is_kept and row.at == _INFINITY and slot.spec.when:
+                found = await slot.documents.find_one(query, {"when": 1}, session=session)
+                when = to_time((found or {}).get("when"))
+                if when is not None:
+                    written.times[row] = when
             stored, origin = split_origin(row.fields)
             if row.is_kept:
                 assert stamp is not None
-                origin = {**(origin or {}), "when": to_millis(stamp) if row.at == _INFINITY else int(row.at)}
+                origin = {**(origin or {}), "when": written.find_time(row, stamp)}
             if stamp is not None:
                 written.states[index] = _State.of_fields(slot.spec, stored, stamp)
                 stored = stamp_origin(stored, stamp, origin)
@@ -705,6 +723,10 @@ class MongoCommitter:
     async def release(self, claim: Claim) -> None:
         await self._run("giving a lease back", partial(self._leases.release, claim), _spec_of(claim), claim.ttl / 3)
 
+    async def end_abandoned(self) -> None:
+        """End the transactions that nobody goes on with, which keep their rows locked."""
+        await self._run("ending abandoned transactions", self._leases.sessions.end_abandoned)
+
     async def list_leases(self) -> list[Holder]:
         return await self._run("listing the leases", self._leases.list_held)
 
@@ -712,6 +734,58 @@ class MongoCommitter:
         return await self._run("releasing a lease", partial(self._leases.release_by_force, name))
 
     # Requests
+
+    async def run_free(
+        self,
+        doing: str,
+        claim: Claim,
+        owners: Collection[str],
+        work: Callable[[Any], Awaitable[T]],
+    ) -> T:
+        """Carry out a transaction on contexts whose leases nobody but ``owners`` has, again until it is committed.
+
+        Args:
+            doing: what it does.
+            claim: the contexts; it has no owner.
+            owners: the owners of leases that may be held.
+            work: the steps of the transaction, given its session. They may be carried out any number of times, also
+                after they were committed without an answer, and must then change nothing.
+
+        Raises:
+            LeaseHeldError: another owner has one of the leases.
+            StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
+        """
+        return await self._run(doing, partial(self._repeat, claim, owners, work), _spec_of(claim))
+
+    async def _repeat(self, claim: Claim, owners: Collection[str], work: Callable[[Any], Awaitable[T]]) -> T:
+        await self._leases.prepare(claim)
+        session = await open_session(self._hub)
+        pause = _FIRST_PAUSE
+        try:
+            await self._leases.sessions.note(session)
+            while True:
+                try:
+                    await begin(session)
+                    try:
+                        if await self._leases.keep_free(claim, owners, session):
+                            result = await work(session)
+                            await _commit_again(session)
+                            return result
+                    except BaseException:
+                        await abort(session)
+                        raise
+                    await abort(session)
+                except DRIVER_ERRORS as error:
+                    if not is_conflict(error) or pause >= seconds_left():
+                        raise
+                if pause >= seconds_left():
+                    raise self._make_contended_error(_spec_of(claim))
+                if pause == _LONGEST_PAUSE:
+                    await self._leases.sessions.end_abandoned()
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            await session.end_session()
 
     async def _run(
         self, doing: str, work: Callable[[], Awaitable[T]], spec: SlotSpec | None = None, seconds: float | None = None
@@ -754,6 +828,25 @@ def get_committer(hub: Hub) -> MongoCommitter:
     if hub.committer is None:
         hub.committer = MongoCommitter(hub)
     return hub.committer  # type: ignore[no-any-return]
+
+
+async def _commit_again(session: Any) -> None:
+    """Commit a transaction, again until its outcome is known or the time is up.
+
+    Raises:
+        PyMongoError: it is not committed or, if :func:`is_uncertain` of it, that is unknown.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            await session.commit_transaction()
+        except DRIVER_ERRORS as error:
+            if not is_uncertain(error) or pause >= seconds_left():
+                raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return
 
 
 async def _do_nothing() -> bool:

@@ -20,6 +20,7 @@ from backtest_mongo.types import Document
 
 __all__ = [
     "ORIGIN",
+    "ROW_TIME",
     "Update",
     "is_applied",
     "make_removal",
@@ -37,6 +38,9 @@ ORIGIN: Final = "origin"
 Update: TypeAlias = Document | list[Document]
 
 _NOW: Final = {"updatedDate": True}
+_CLOCK: Final = {"$toLong": "$$NOW"}
+#: The time of a row itself, which other programs may have stored as any number or as a date.
+ROW_TIME: Final = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
 
 
 def split_origin(fields: Document) -> tuple[Document, Document | None]:
@@ -91,8 +95,8 @@ def _make_pipeline(fields: Document, origin: Document, created: Any) -> list[Doc
     ]
 
 
-def _make_version_origin(origin: Document | None, at: int | None, commit: ObjectId) -> Document:
-    time: Any = {"$toLong": "$$NOW"} if at is None else at
+def _make_version_origin(origin: Document | None, at: int | Document | None, commit: ObjectId) -> Document:
+    time: Any = _CLOCK if at is None else at
     # The time of the version before says whether there may be later ones.
     noted = {"when": time, "previous": f"${ORIGIN}.when", "commit": commit, "written": "$$NOW"}
     return {"$mergeObjects": [{**_quote(origin or {}), **noted}]}
@@ -102,7 +106,7 @@ def make_removal(
     field: str,
     origin: Document | None = None,
     *,
-    at: int | None = None,
+    at: int | Document | None = None,
     commit: ObjectId | None = None,
     stamp: datetime | None = None,
 ) -> list[Document]:
@@ -111,7 +115,7 @@ def make_removal(
     Args:
         field: the field of the payload.
         origin: where the removal comes from, without the time.
-        at: the simulation time of its version; ``None`` for the server's time.
+        at: the simulation time of its version, or what gives it; ``None`` for the server's time.
         commit: what tells afterwards whether it was removed, if its version is stored, too.
         stamp: when it is written; ``None`` for the server's time.
     """
@@ -156,7 +160,9 @@ def is_applied(update: Update, row: Any) -> bool:
 def read_origin(row: Any) -> Document | None:
     """Return where a row comes from, without the time; ``None`` if it has been written since without saying so."""
     origin = row.get(ORIGIN)
-    if not isinstance(origin, Mapping) or origin.get("written") != row.get("updatedDate"):
+    if not isinstance(origin, Mapping) or origin.get("written") is None:
+        return None
+    if origin["written"] != row.get("updatedDate"):
         return None
     return {name: value for name, value in origin.items() if name != "written"}
 

@@ -16,6 +16,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+import bson
+from bson.errors import BSONError
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import PyMongoError
 
@@ -25,11 +27,13 @@ from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.history import find_history, find_row_time
 from backtest_mongo.core.log import log
-from backtest_mongo.core.payload import CODEC
+from backtest_mongo.core.payload import CODEC, RAW_CODEC
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.stored_keys import find_keys
+from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document, now_ms, to_millis
 
 __all__ = ["MongoVersions", "get_versions", "make_version_document"]
@@ -60,6 +64,7 @@ class MongoVersions:
         concern = documents.read_concern.document
         self._reading: Document = {"readConcern": concern} if concern else {}
         self.slot.reads.send = self._read_batch
+        self._undecodable = UndecodableRows(spec, "a list as of a time lacks a row that can't be decoded")
         self._writes = 0
         self._pruning: set[asyncio.Task[None]] = set()
 
@@ -102,13 +107,20 @@ class MongoVersions:
 
     async def _find(self, moments: Sequence[Moment]) -> list[Document | None]:
         keys = [self.slot.key_filter(key) for key, _ in moments]
-        pipeline: list[Document] = [{"$match": keys[0] if len(keys) == 1 else {"$or": keys}}]
+        # Not the rows that are later for sure: their payloads would be sent for nothing.
+        rows_then = [
+            {**query, "$or": [{"when": {"$not": {"$gt": until}}}, {"origin.when": {"$lte": until}}]}
+            if self._spec.when
+            else query
+            for query, (_, until) in zip(keys, moments, strict=True)
+        ]
+        pipeline: list[Document] = [{"$match": rows_then[0] if len(keys) == 1 else {"$or": rows_then}}]
         for query, (_, until) in zip(keys, moments, strict=True):
             latest = [{"$match": {**query, "when": {"$lte": until}}}, {"$sort": {"when": -1}}, {"$limit": 1}]
             pipeline.append({"$unionWith": {"coll": self._spec.versions, "pipeline": latest}})
         rows: dict[Key, Document] = {}
         versions: dict[Key, dict[int, Document]] = {}
-        for document in await self._aggregate(pipeline, 2 * len(moments)):
+        for document in await self._aggregate(pipeline, 2 * len(moments) + 1):  # as a full reply leaves a cursor
             key = tuple(document[name] for name in self._spec.key)
             if "written" in document:
                 versions.setdefault(key, {})[document["when"]] = document
@@ -149,14 +161,34 @@ class MongoVersions:
         else:
             order = [(item, ASCENDING)]
             query[item] = {"$type": "string"} if after is None else {"$type": "string", "$gt": after}
-        found = await self.slot.read("listing", partial(self._find_all, self._rows, query, order, limit))
+        found, count, last = await self.slot.read("listing", partial(self._find_page, query, order, limit))
         self.slot.counts.lists.add(len(found))
         for document in found:
             document["when"] = find_row_time(spec, document)
-        if len(found) < limit:
+        if count < limit:
             return found, None
-        last = found[-1]
         return found, (last.get("createDate"), last["_id"]) if newest else last[item]
+
+    async def _find_page(
+        self, query: Document, order: Sequence[tuple[str, int]], limit: int
+    ) -> tuple[list[Document], int, Document]:
+        """Return rows that can be decoded, how many there are with the others, and the last of all."""
+        try:
+            found = await self._find_all(self._rows, query, order, limit)
+        except BSONError:
+            pass
+        else:
+            return found, len(found), found[-1] if found else {}
+        found, last = [], {}
+        raw = await self._find_all(self._rows.with_options(codec_options=RAW_CODEC), query, order, limit)
+        for document in raw:
+            try:
+                last = bson.decode(document.raw, CODEC)
+            except BSONError as error:
+                last = self._undecodable.report(document.raw, error)
+            else:
+                found.append(last)
+        return found, len(raw), last
 
     async def list_versions(
         self, key: Key, since: int | None, until: int | None, limit: int, *, newest_first: bool
@@ -176,7 +208,7 @@ class MongoVersions:
         rows = await self.slot.read("reading", find)
         if not rows:
             return None
-        (row,) = rows
+        row: Document = rows[0]
         latest = await self.list_versions(key, None, None, 1, newest_first=True)
         if latest and latest[0]["written"] == row.get("updatedDate"):
             return None
@@ -199,8 +231,18 @@ class MongoVersions:
 
     async def _find_all(
         self, collection: Any, query: Document, order: Sequence[tuple[str, int]], limit: int
-    ) -> list[Document]:
-        found: list[Document] = await collection.find(query, sort=order, limit=limit).to_list(None)
+    ) -> list[Any]:
+        return await collection.find(query, sort=order, limit=limit).to_list(None)  # type: ignore[no-any-return]
+
+    async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        return await self.slot.read("listing", partial(self._list_keys, after, limit))
+
+    async def _list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        found: list[Key] = []
+        # One seek in the index for each key, however many versions it has.
+        while len(found) < limit and (keys := await find_keys(self._documents, self._spec, {}, after, 1)):
+            found += keys
+            (after,) = keys
         return found
 
     # Retention

@@ -79,9 +79,9 @@ class SQLiteCommitter:
                 connection.tables.add(table.name)
             if _is_mark(row):
                 run = row.fields.get("run")
-                is_marked = mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)
-                if is_marked and row.is_kept:
-                    self._write_versions(connection, row, at)
+                marked = mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)
+                if marked is not None and row.is_kept:
+                    self._write_versions(connection, row, at, marked[0])
                 continue
             self._check_row(commit, row, table, connection)
             inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1], row.fields.get("run")))
@@ -91,8 +91,8 @@ class SQLiteCommitter:
             connection.executemany(table.upsert, rows)
         return states
 
-    def _write_versions(self, connection: Connection, row: RowWrite, at: int) -> None:
-        write_versions(connection, row, at)
+    def _write_versions(self, connection: Connection, row: RowWrite, at: int, when: int | None = None) -> None:
+        write_versions(connection, row, at, when)
         self._versions += 1
         retention = find_history(row.spec) if self._versions % _WRITES_PER_PRUNING == 0 else None
         if retention is not None and retention.is_limited:

@@ -22,19 +22,21 @@ _STEP: Final = 500
 _INFINITY: Final = float("inf")
 
 
-def write_versions(connection: Connection, row: RowWrite, at: int) -> None:
+def write_versions(connection: Connection, row: RowWrite, at: int, when: int | None = None) -> None:
     """Write the versions of a row within the transaction that writes it, and delete later ones.
 
     Args:
         connection: the transaction's.
         row: what is written.
         at: when it is written, in milliseconds since the epoch.
+        when: the simulation time that the row itself gives, where what is written has none.
     """
     table = make_version_table(row.spec)
     if table.name not in connection.tables:
         table.make(connection)
         connection.tables.add(table.name)
-    times = [at if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
+    clock = at if when is None else when
+    times = [clock if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
     connection.execute(table.delete_later, (*row.key, min(times[-1], row.first)))
     for one, time in zip((*row.earlier, row), times, strict=True):
         is_removed = one.fields.get("removed") is True

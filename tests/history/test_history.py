@@ -295,3 +295,23 @@ async def test_collections_keep_the_versions_of_their_rows(kept: Deployment, uni
         await storage.write_storage_data([{"id": f"{unique}-{number}", "n": 1} for number in range(2)])
     assert [value["n"] for _, value in await list_history(storage, f"{unique}-0")] == [0, 1]
     assert [value["n"] for _, value in await list_history(storage, f"{unique}-4")] == [0]
+
+
+async def test_rows_that_need_not_be_kept_go_with_their_versions(deployment: Deployment, unique: str) -> None:
+    settings: Any = {"CC_HISTORY": "log", "CC_KEEP": "log=50"}
+    if deployment.config:
+        await backtest_mongo.setup(settings)
+    else:
+        backtest_mongo.set_config(settings)
+    log: Any = uniform.ADAPTERS["log"]()
+    for start in range(0, 400, 50):
+        await log.write_log_data([{"id": f"{unique}-{number}"} for number in range(start, start + 50)])
+    await log.write_log_data([{"id": f"{unique}-399"}])
+    await backtest_mongo.close()  # which waits for what is done in the background
+    if deployment.config:
+        await backtest_mongo.setup(settings)
+    stored = {row["entryId"] for row in await deployment.rows(log.spec)}
+    assert 50 <= len(stored) < 400
+    gone = next(name for name in (f"{unique}-{number}" for number in range(400)) if name not in stored)
+    assert await list_history(log, gone) == []
+    assert len(await list_history(log, f"{unique}-399")) >= 1

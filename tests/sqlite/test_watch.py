@@ -23,6 +23,7 @@ import backtest_mongo
 from backtest_mongo import SLOTS, ConfigError, InputError, StoreError, StoreUnavailableError, persist, set_config
 from backtest_mongo.core.watch import Watch
 from backtest_mongo.sqlite import change_log, watcher
+from backtest_mongo.sqlite.file_format import STEPS
 from tests.sqlite.support import change, database_of, list_names, locked_for_all, query, until, worker
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes
@@ -537,7 +538,7 @@ async def test_file_of_the_first_format_keeps_its_rows_and_reports_its_changes(o
         await write(1)
     async with watch():
         pass
-    assert query(older, "PRAGMA user_version") == [(3,)]
+    assert query(older, "PRAGMA user_version") == [(len(STEPS),)]
     for spec in SLOTS:
         slot: Any = getattr(persist, spec.name)(**uniform.context(spec, "x"))
         if spec.shape == "series":

@@ -75,13 +75,38 @@ async def count_on(unique: str, ttl: float, every: int) -> None:
             say("bar", n)
 
 
+async def reset_slowly(unique: str, step: int) -> None:
+    """Reset a run in steps of so many rows, and say so after each."""
+    from backtest_mongo.adapters import resets
+    from backtest_mongo.mongo import run_rows as on_server
+    from backtest_mongo.sqlite import run_rows as in_file
+
+    for module in (on_server, in_file, resets):
+        vars(module)["STEP"] = step
+    for rows in (on_server.MongoRunRows, in_file.SQLiteRunRows):
+        rows.delete = _report_steps(rows.delete)  # type: ignore[method-assign]
+    say("begun")
+    await resets.reset(unique)
+    say("done")
+
+
+def _report_steps(delete: Any) -> Any:
+    async def delete_and_report(self: Any, selection: Any) -> Any:
+        async for deleted in delete(self, selection):
+            say("step", self.spec.name)
+            yield deleted
+
+    return delete_and_report
+
+
 async def main(job: dict[str, Any]) -> None:
     if job["sqlite"]:
         set_config(job["config"])
         persist.use_sqlite(job["sqlite"])
     else:
         await backtest_mongo.setup(job["config"])
-    work = {"hold": hold, "hold_open": hold_open, "count": count}[job["kind"]]
+    kinds = {"hold": hold, "hold_open": hold_open, "count": count, "reset": reset_slowly}
+    work = kinds[job["kind"]]
     try:
         await work(job["unique"], *job["arguments"])  # type: ignore[operator]
     except BacktestMongoError as error:

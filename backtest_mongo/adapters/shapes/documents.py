@@ -8,14 +8,19 @@ from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
+from backtest_mongo.adapters.pruning import prune_behind
+from backtest_mongo.commit.deleting import delete_context
 from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
+from backtest_mongo.core.contexts import bind_filter, name_values
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
+from backtest_mongo.core.pruning import find_retention
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection, bound_prefix
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
@@ -30,9 +35,6 @@ from backtest_mongo.mongo.versions import get_versions
 from backtest_mongo.types import Context, Document, Revision, Version, Versioned, When, to_millis
 
 __all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
-
-#: The largest limit that MongoDB takes.
-_MAX_LIMIT = 2**31 - 1
 
 
 class Adapter:
@@ -108,6 +110,51 @@ class Adapter:
             InputTypeError: ``after`` is not a ``str``.
         """
         return cls._watch(None, after)
+
+    @classmethod
+    def list_contexts(cls, **where: str | bool) -> AsyncIterator[dict[str, str | bool]]:
+        """Iterate over the contexts of which something is stored, in the order of the unique index::
+
+            async for context in SignalAdapter.list_contexts(strategy_name="trend"):
+                signal = SignalAdapter(**context)
+
+        A context of which only removed rows are left is among them: its rows are stored. Within a transaction or a
+        lease those are too of which something is yet to be written. In JSON files, a row whose path may be of several
+        contexts is left out, with a warning, if its payload does not tell which.
+
+        It reads page by page, and a context that is written or deleted meanwhile may or may not be in it.
+
+        Args:
+            where: names of the context with the values that they must have.
+
+        Returns:
+            An async iterator of the constructor's arguments by name, each context once. Iterating raises
+            ``StoreUnavailableError`` if MongoDB can't be reached, and ``StoreError`` if MongoDB, or the disk that holds
+            the files, answers with an error.
+
+        Raises:
+            InputTypeError: a name is none of the context's, or a value has the wrong type.
+            InputError: a value can't be part of a key.
+        """
+        return cls._list_contexts(cls._bind_filter(where))
+
+    @classmethod
+    def _bind_filter(cls, where: Mapping[str, object]) -> dict[str, Any]:
+        return bind_filter(cls.spec, where)
+
+    @classmethod
+    async def _list_contexts(cls, where: Mapping[str, Any]) -> AsyncIterator[dict[str, str | bool]]:
+        async for context in cls._context_store().list_contexts(where):
+            values = name_values(cls.spec, context)
+            try:
+                cls(**values)
+            except InputError:
+                continue  # another program's, which no adapter can have
+            yield values
+
+    @classmethod
+    def _context_store(cls) -> Store:
+        return cls._store()
 
     @classmethod
     def _watch(cls, context: Key | None, after: str | None) -> Watch:
@@ -294,12 +341,45 @@ class Adapter:
         await self._store().replace(key, fields, expected)
 
     @classmethod
+    def _check_limit(cls, limit: object) -> None:
+        if type(limit) is not int:
+            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=cls.spec.name)
+        if not 1 <= limit <= LARGEST_LIMIT:
+            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=cls.spec.name)
+
+    @classmethod
     def _check_flag(cls, name: str, value: object) -> None:
         if not isinstance(value, bool):
             raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=cls.spec.name)
 
 
-class DocumentAdapter(Adapter):
+class RowAdapter(Adapter):
+    """What the adapters of all shapes but series have."""
+
+    async def delete(self) -> int:
+        """Delete this context for good: its rows, removed ones included, and their versions.
+
+        It works in steps of at most 1,000 rows, each with a deadline of ``CC_MONGO_TIMEOUT_MS``. If the process is
+        killed or the call fails, a part may be deleted; call it again to delete the rest. A row that is written during
+        the call may be deleted or stay. A watch yields each row as ``deleted``.
+
+        Under a lease of the caller's own the lease stays, and forgets the rows. A standalone MongoDB and JSON files
+        have no leases, so nobody is asked there. The rows' ids are dropped from Redis and from this process's memory;
+        other processes notice that a row is gone when they read it.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            InputError: it is called within :func:`~backtest_mongo.transaction`, of which a deletion is no part.
+            LeaseHeldError: another owner holds the lease of this context; what was deleted before it was taken is gone.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time; a part may be deleted.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error; a part may be deleted.
+        """
+        return await delete_context(self._base_store(), self.spec, self._context)
+
+
+class DocumentAdapter(RowAdapter):
     """One document per context."""
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
@@ -397,7 +477,7 @@ class DocumentAdapter(Adapter):
         return self._list_revisions(self._context, since, until, newest_first)
 
 
-class EntryAdapter(Adapter):
+class EntryAdapter(RowAdapter):
     """One document per context and one more key, usually a signal's id."""
 
     def history(
@@ -440,22 +520,38 @@ class EntryAdapter(Adapter):
             await self._replace(key, fields, if_absent, expect)
 
 
-class CollectionAdapter(Adapter):
+class CollectionAdapter(RowAdapter):
     """Many documents, each keyed by its item's own ``id``, read as a list."""
 
     history = EntryAdapter.history
 
-    async def _read_all(self) -> list[Any]:
-        field = self.spec.field
-        return [document.get(field) async for document in self._store().scan(self._context)]
+    async def _read_all(self, **wanted: Any) -> list[Any]:
+        field, where = self.spec.field, self._make_filter(**wanted)
+        chosen = EVERY_ROW if where is None else Selection(where=where)
+        return [document.get(field) async for document in self._store().scan(self._context, None, chosen)]
 
-    async def _read_newest(self, limit: int) -> list[Any]:
-        if type(limit) is not int:
-            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
-        if not 1 <= limit <= _MAX_LIMIT:
-            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=self.spec.name)
-        field = self.spec.field
-        return [document.get(field) for document in await self._store().newest(self._context, limit)]
+    async def _read_newest(self, limit: int, **wanted: Any) -> list[Any]:
+        self._check_limit(limit)
+        field, where = self.spec.field, self._make_filter(**wanted)
+        return [document.get(field) for document in await self._store().newest(self._context, limit, where)]
+
+    def _make_filter(
+        self, since: When | None = None, until: When | None = None, **texts: str | None
+    ) -> PayloadFilter | None:
+        """Return the filter that the arguments of a list give, ``None`` without one."""
+        spec = self.spec
+        given = {name: spec.check_key(name, text) for name, text in texts.items() if text is not None}
+        first = None if since is None else self._millis(since, "since")
+        last = None if until is None else self._millis(until, "until")
+        has_time = first is not None or last is not None
+        if not given and not has_time:
+            return None
+        return PayloadFilter(
+            texts=tuple((path, given[name]) for name, path in spec.filters if name in given),
+            time=spec.filter_time if has_time else "",
+            since=first,
+            until=last,
+        )
 
     async def _write(self, items: Sequence[object]) -> None:
         spec = self.spec
@@ -466,7 +562,10 @@ class CollectionAdapter(Adapter):
             key = (*self._context, self._check_id(item, path))
             # An id that comes twice keeps its first place and its last payload: as if written one after another.
             rows[key] = self._make_fields(key, item, None, path)
+        retention = find_retention(spec)
         await self._store().upsert_many(list(rows.items()))
+        if retention is not None and rows:
+            prune_behind(self._base_store(), spec, self._context, len(rows), retention)
 
     def _check_id(self, item: object, path: str) -> str:
         if not isinstance(item, Mapping):
@@ -476,7 +575,7 @@ class CollectionAdapter(Adapter):
         return self.spec.check_key(f"{path}.id", item["id"])
 
 
-class BucketAdapter(Adapter):
+class BucketAdapter(RowAdapter):
     """Keys and values with soft delete, read one at a time or listed."""
 
     history = EntryAdapter.history
@@ -515,18 +614,51 @@ class BucketAdapter(Adapter):
 
     # What is wrong with an argument is raised by the call, not by the first step of the iteration.
 
-    def _list_keys(self, when: When | None = None) -> AsyncIterator[str]:
-        return self._scan_keys(self._get_limit(when))
+    def _list_keys(self, when: When | None = None, *, prefix: str = "") -> AsyncIterator[str]:
+        return self._scan_keys(self._get_limit(when), self._select(None, None, prefix))
 
-    async def _scan_keys(self, until: int | None) -> AsyncIterator[str]:
+    async def _scan_keys(self, until: int | None, chosen: Selection) -> AsyncIterator[str]:
         name = self.spec.key[-1]
-        async for document in self._store().scan(self._context, until):
+        async for document in self._store().scan(self._context, until, chosen):
             yield document[name]
 
-    def _list_items(self, when: When | None = None) -> AsyncIterator[tuple[str, Any]]:
-        return self._scan_items(self._get_limit(when))
+    def _list_items(
+        self,
+        when: When | None = None,
+        *,
+        prefix: str = "",
+        first: str | None = None,
+        last: str | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        self._check_flag("newest_first", newest_first)
+        return self._scan_items(self._get_limit(when), self._select(first, last, prefix, newest_first=newest_first))
 
-    async def _scan_items(self, until: int | None) -> AsyncIterator[tuple[str, Any]]:
+    async def _scan_items(self, until: int | None, chosen: Selection) -> AsyncIterator[tuple[str, Any]]:
         name, field = self.spec.key[-1], self.spec.field
-        async for document in self._store().scan(self._context, until):
+        async for document in self._store().scan(self._context, until, chosen):
             yield document[name], document.get(field)
+
+    async def _newest(self, limit: int, when: When | None = None, *, prefix: str = "") -> list[tuple[str, Any]]:
+        self._check_limit(limit)
+        chosen = self._select(None, None, prefix, newest_first=True, limit=limit)
+        return [row async for row in self._scan_items(self._get_limit(when), chosen)][::-1]
+
+    def _select(
+        self,
+        first: str | None,
+        last: str | None,
+        prefix: str,
+        *,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Selection:
+        """Return which rows have keys with a prefix, from ``first`` to ``last``."""
+        spec = self.spec
+        begin, end = bound_prefix(spec.check_key("prefix", prefix))
+        if first is not None:
+            begin = max(begin, spec.check_key("first", first))
+        if last is not None:
+            behind = spec.check_key("last", last) + "\0"  # no text lies between the two
+            end = behind if end is None else min(end, behind)
+        return Selection(first=begin, end=end, newest_first=newest_first, limit=limit)

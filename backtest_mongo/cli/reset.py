@@ -1,0 +1,144 @@
+"""The command ``reset``: a run that is repeated begins from nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from backtest_mongo.cli.arguments import AsJson
+from backtest_mongo.cli.command_runner import print_error, run_command
+from backtest_mongo.core.wording import format_count
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from backtest_mongo.types import ResetReport
+
+__all__ = ["reset_run"]
+
+#: Signals that are printed.
+_LISTED: Final = 10
+
+
+def reset_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The name that was given as run=, or as CC_RUN.")],
+    live: Annotated[
+        bool, typer.Option("--live", help="Delete live rows of the run too, and those of signals that are live.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    sqlite: Annotated[
+        Path | None, typer.Option("--sqlite", metavar="FILE", help="Reset it in this SQLite file, not in MongoDB.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what a run has stored, so that it begins from nothing when it is repeated.
+
+    Shows what it would delete and what it leaves, and asks. Deleted are the rows that carry the run's name, and those
+    of its signals that carry none. Candles stay. Nothing is deleted if there are live rows among them, unless --live is
+    given, or if a process holds the lease of one.
+
+    The command can be interrupted, and run again to delete the rest. Stop the run before.
+
+    Exits with status 0 if the rows are deleted or there are none, 1 if live rows or a lease stand against it or the
+    answer is no, and 2 if there is no terminal to ask on and --yes is not given.
+    """
+    # Here, as help needs nothing of Rich.
+    from backtest_mongo.cli.terminal import Terminal
+
+    console = Terminal()
+    report = _run(run, sqlite, live=live, dry_run=True)
+    if not as_json:
+        _print_report(console, report)
+    if report.is_empty:
+        if as_json:
+            _print_json(report)
+        return
+    if report.is_live and not live:
+        if as_json:
+            _print_json(report)
+        print_error("backtest-mongo: nothing deleted: there are live rows, and --live is not given")
+        raise typer.Exit(1)
+    if not yes:
+        if not sys.stdin.isatty():
+            if as_json:
+                _print_json(report)
+            print_error("backtest-mongo: nothing deleted: there is no terminal to ask on, and --yes is not given")
+            raise typer.Exit(2)
+        if not typer.confirm("Delete them?", err=as_json):
+            raise typer.Exit(1)
+    done = _run(run, sqlite, live=live, dry_run=False)
+    if as_json:
+        _print_json(done)
+    else:
+        _print_done(console, done)
+
+
+def _run(run: str, sqlite: Path | None, *, live: bool, dry_run: bool) -> ResetReport:
+    async def work() -> ResetReport:
+        from backtest_mongo.adapters.lifecycle import close
+        from backtest_mongo.adapters.registry import persist
+        from backtest_mongo.adapters.resets import reset
+
+        if sqlite is None:
+            return await reset(run, live=live, dry_run=dry_run)
+        persist.use_sqlite(sqlite)
+        try:
+            return await reset(run, live=live, dry_run=dry_run)
+        finally:
+            await close()
+
+    if sqlite is not None and not sqlite.exists():
+        print_error(f"backtest-mongo: there is no database at {sqlite} (name the file that persist.use_sqlite() names)")
+        raise typer.Exit(1)
+    return run_command(work, connect=sqlite is None)
+
+
+def _print_json(report: ResetReport) -> None:
+    from backtest_mongo.cli.terminal import print_json
+
+    print_json(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+
+
+def _print_report(console: Console, report: ResetReport) -> None:
+    from backtest_mongo.cli.terminal import escape_text, print_line, print_table
+
+    if report.is_empty:
+        print_line(console, f"No row belongs to the run {report.run}.")
+    else:
+        names = list(dict.fromkeys((*report.deleted, *report.left, *report.other_runs)))
+        columns = {"to delete": report.deleted, "live": report.live, "without a name": report.left} | (
+            {"of other runs": report.other_runs} if report.other_runs else {}
+        )
+        if not report.live:
+            del columns["live"]
+        rows: list[tuple[str | Text, ...]] = [
+            (escape_text(name), *(f"{counts.get(name, 0):,}" for counts in columns.values())) for name in names
+        ]
+        print_table(console, ("slot", *columns), rows)
+        if report.left or report.other_runs:
+            print_line(console, "Rows without a name, or of other runs, stay.")
+    if report.signal_ids:
+        print_line(console, f"Signals of the run: {_list(report.signal_ids)}")
+    if report.live_signal_ids:
+        print_line(console, f"Signals that are live, too: {_list(report.live_signal_ids)}", "yellow")
+    if report.skipped:
+        print_line(console, f"Slots whose storage has no runs: {', '.join(report.skipped)}")
+
+
+def _list(names: tuple[str, ...]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _print_done(console: Console, report: ResetReport) -> None:
+    from backtest_mongo.cli.terminal import print_line
+
+    rows, versions = sum(report.deleted.values()), sum(report.versions.values())
+    of_them = f", and {format_count(versions, 'version')} of them" if versions else ""
+    print_line(console, f"Deleted {format_count(rows, 'row')}{of_them}.")
