@@ -17,7 +17,7 @@ from backtest_mongo import set_config, transaction
 from tests.conftest import Deployment, SQLiteDeployment
 from tests.support import uniform
 
-pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
+pytestmark = [pytest.mark.heavy, pytest.mark.one_python]
 
 KILLS: Final = int(os.environ.get("BACKTEST_KILLS", "4"))
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
