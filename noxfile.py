@@ -1,13 +1,14 @@
 """What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `coverage`, `lint`, `types`, `docs`, `release` and
 `audit`.
 
-The long forms are sessions of their own: `faults`, `soak`, `model`, `mutation`, `environments` and `bench`; `packages`
-downloads files to read. CONTRIBUTING.md says when to run which.
+The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments` and `bench`;
+`packages` downloads files to read. CONTRIBUTING.md says when to run which.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import nox
 
@@ -29,8 +30,11 @@ CONFIGURATION = {
 #: Leaves out tests that take long, and of those that only need one driver the runs on the one that the next Python
 #: takes: 3.12 runs PyMongo's asyncio client, the others Motor.
 NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages")
-#: Only those that take long: processes that are killed, faults, long queues, deadlines that run out.
-HEAVY = ("-m", "heavy and not packages")
+#: Only those that take long: processes that are killed, faults, long queues, deadlines that run out. Of those that only
+#: need one driver about half run on each of them.
+HEAVY = ("-m", "heavy and not other_driver and not packages")
+#: The same tests, each on the driver that these leave out.
+OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages")
 #: Leaves out all tests that hardly depend on the Python version.
 MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages")
 #: What a worker takes of the machine's memory, with its servers and their data.
@@ -55,6 +59,13 @@ def _workers() -> tuple[str, ...]:
     return ("-n", str(workers), "--dist", "worksteal")
 
 
+def _heavy_files(session: nox.Session) -> list[str]:
+    """Return the files with tests that take long, unless the caller names some: collecting the rest takes long, too."""
+    if any(Path(argument.partition("::")[0]).exists() for argument in session.posargs):
+        return []
+    return sorted(str(path) for path in Path("tests").rglob("test_*.py") if "mark.heavy" in path.read_text("utf-8"))
+
+
 def _run_tests(session: nox.Session, *arguments: str) -> None:
     session.install(WHOLE, *_groups("test"))
     session.run("python", "-m", "pytest", *_workers(), *arguments, *session.posargs, env=COMPILED)
@@ -68,8 +79,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def heavy(session: nox.Session) -> None:
-    """The tests that take long, on the Python that runs nox."""
-    _run_tests(session, *HEAVY)
+    """The tests that take long, on the Python that runs nox; what only needs one driver on one of them."""
+    _run_tests(session, *HEAVY, *_heavy_files(session))
+
+
+@nox.session
+def drivers(session: nox.Session) -> None:
+    """The tests that take long and that `heavy` runs on one driver, on the other one."""
+    _run_tests(session, *OTHER_DRIVERS, *_heavy_files(session))
 
 
 @nox.session
@@ -154,15 +171,23 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def model(session: nox.Session) -> None:
-    """Compare every slot with a model in a thousand long runs, cancel ten thousand calls, and kill in 200 rounds."""
+    """Compare every slot with a model in a thousand long runs, cancel ten thousand calls, and kill in 200 rounds.
+
+    And compare series whose grid moves with a model, 50 of each kind, and kill owners of leases in 50 rounds.
+    """
     session.install(".[demo]", *_groups("test"))
     long = {
         "BACKTEST_MODEL_EXAMPLES": "1000",
         "BACKTEST_MODEL_STEPS": "100",
         "BACKTEST_CANCELS": "10000",
         "BACKTEST_KILLS": "200",
+        "BACKTEST_LEASE_KILLS": "50",
+        "BACKTEST_GRIDS": "50",
     }
-    files = ("tests/contract/test_model.py", "tests/mongo/test_cancellation.py", "tests/sqlite/test_kills.py")
+    files = (
+        *("tests/contract/test_model.py", "tests/mongo/test_cancellation.py", "tests/sqlite/test_kills.py"),
+        *("tests/commit/test_lease_processes.py", "tests/series/test_moving_grids.py"),
+    )
     session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 
 

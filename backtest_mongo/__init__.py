@@ -47,7 +47,9 @@ if TYPE_CHECKING:
         StrategyAdapter,
     )
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
+    from backtest_mongo.adapters.past import as_of
     from backtest_mongo.adapters.registry import persist
+    from backtest_mongo.adapters.renaming import rename_strategy
     from backtest_mongo.adapters.resets import reset
     from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
@@ -115,6 +117,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StrategyAdapter",
+    "as_of",
     "close",
     "export_dump",
     "get_config",
@@ -125,6 +128,7 @@ __all__ = [
     "lease",
     "migrate",
     "persist",
+    "rename_strategy",
     "reset",
     "set_config",
     "set_logger",
@@ -143,6 +147,7 @@ _HOMES: Final = {
     **dict.fromkeys(("close", "get_mongo", "get_redis", "install", "setup", "wait_for_init"), "adapters.lifecycle"),
     **dict.fromkeys(("get_config", "set_config"), "core.config"),
     **dict.fromkeys(("lease", "transaction"), "adapters.scopes"),
+    "as_of": "adapters.past",
     "Change": "core.changes",
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",
@@ -150,6 +155,7 @@ _HOMES: Final = {
     "import_dump": "dumps.importer",
     "migrate": "mongo.migrations",
     "persist": "adapters.registry",
+    "rename_strategy": "adapters.renaming",
     "reset": "adapters.resets",
     "set_logger": "core.log",
     "stats": "telemetry.stats",

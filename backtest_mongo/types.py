@@ -23,6 +23,8 @@ __all__ = [
     "Gap",
     "Interval",
     "Payload",
+    "RenameReport",
+    "RenamedSlot",
     "ResetReport",
     "Rows",
     "SealReport",
@@ -95,6 +97,23 @@ class Versioned(NamedTuple, Generic[T]):
     version: Version
 
 
+class Revision(NamedTuple):
+    """What a row was from a simulation time on.
+
+    Attributes:
+        when: the simulation time, in milliseconds since the epoch (UTC).
+        value: the payload; ``None`` for a row that was cleared or removed.
+        is_removed: whether it was removed.
+        written: when it was written, by the database's clock, in milliseconds since the epoch; ``None`` if that is not
+            known.
+    """
+
+    when: int
+    value: Any
+    is_removed: bool
+    written: int | None
+
+
 class Candle(TypedDict):
     """One closed candle. ``timestamp`` is its open time in milliseconds since the epoch, UTC."""
 
@@ -162,6 +181,40 @@ class SealReport:
 
     blocks: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenamedSlot:
+    """What a strategy's other name changes in one slot.
+
+    Attributes:
+        slot: the slot's name.
+        contexts: how many contexts get the other name; 0 where only payloads name the strategy.
+        rows: how many rows.
+        versions: how many versions of these contexts.
+    """
+
+    slot: str
+    contexts: int
+    rows: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenameReport:
+    """What ``rename_strategy()`` has done or, with ``dry_run``, would do.
+
+    Attributes:
+        old: the name that the strategy had.
+        new: the one that it has now.
+        applied: whether it was done.
+        slots: what was changed, of each slot where there was something, in the order of the slot table.
+    """
+
+    old: str
+    new: str
+    applied: bool
+    slots: tuple[RenamedSlot, ...]
 
 
 @dataclass(frozen=True, slots=True)

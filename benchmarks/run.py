@@ -38,8 +38,10 @@ from rich.table import Table
 from backtest_mongo import close, embedded, persist, setup
 from backtest_mongo.adapters.sqlite import bind_to_sqlite
 from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.embedded.servers import DATABASE
 from benchmarks.cases import CASES, Bench, Case, open_plain
 from benchmarks.fast_code import make_loop_factory, measure_codes, measure_foundations
+from benchmarks.history import CONTEXTS, SETTING, VERSIONS, measure_history
 from benchmarks.node_month import measure_node_month
 from benchmarks.others import open_others
 from benchmarks.profiles import profile
@@ -249,6 +251,7 @@ def main() -> None:
         run_growth(arguments)
         run_serverless(arguments)
         run_transactions(arguments)
+        run_history(arguments)
     if not (arguments.quick or arguments.operations or arguments.only):
         run_candles(arguments)
 
@@ -375,6 +378,35 @@ def run_transactions(arguments: argparse.Namespace) -> None:
             f"{one['driver']}, {month['bars']:,} bars: {month['many']:.1f} s, committed alone {month['alone']:.1f} s, "
             f"plain {month['plain']:.1f} s"
         )
+
+
+def run_history(arguments: argparse.Namespace) -> None:
+    """Measure versions with both drivers, and print the ratios."""
+    console = Console(stderr=True)
+    versions = VERSIONS // 10 if arguments.quick else VERSIONS
+
+    async def measure_all(servers: embedded.Servers, driver: str) -> dict[str, Any]:
+        def say(what: str) -> None:
+            console.print(f"[dim]versions, {driver}: {what}[/]", highlight=False)
+
+        uri = f"{servers.config['CC_MONGO_CONNECTION_STRING']}&w=majority"
+        connected = setup(configure(servers), CC_MONGO_DRIVER=driver, CC_HISTORY=SETTING)
+        async with connected, open_plain(driver, uri, DATABASE) as plain:
+            rows, sizes = await measure_history(plain, arguments.rounds, versions, say)
+            return {"driver": driver, "rows": rows, "sizes": sizes}
+
+    found = []
+    for driver in DRIVERS:
+        with embedded.Servers() as servers:
+            found.append(asyncio.run(measure_all(servers, driver)))
+    figures = {"machine": describe_machine(arguments.rounds), "versions": CONTEXTS * versions, "drivers": found}
+    (arguments.out / "history.json").write_text(json.dumps(figures, indent=1))
+    for one in found:
+        for row in one["rows"]:
+            ratios = [f"{ratio:.2f} of {side}" for side, ratio in row["ratios"].items() if side != "ours"]
+            print(f"{one['driver']}, {row['name']}: {row['sides']['ours']['median_us']:,.0f} µs, {', '.join(ratios)}")
+            print_goals(row["goals"], row["name"])
+        print(f"{one['driver']}, bytes of a version: " + ", ".join(f"{k} {v:.0f}" for k, v in one["sizes"].items()))
 
 
 def run_candles(arguments: argparse.Namespace) -> None:

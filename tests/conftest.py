@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import sqlite3
 import sys
 import time
 import uuid
+import warnings
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
@@ -31,8 +34,8 @@ from backtest_mongo import SLOTS, SlotSpec, embedded
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.connection import command_guard as guard
-from backtest_mongo.connection import operation
-from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.connection import hub_registry, operation
+from backtest_mongo.connection.hub_registry import close_hub, current_hub
 from backtest_mongo.core import log
 from backtest_mongo.core.config import Config, MaskedDict, MongoURI, reset_config
 from backtest_mongo.core.extended_json import from_json, to_json
@@ -65,12 +68,22 @@ SERVERLESS_TOO = {
     "tests.contract.test_contract": SERVERLESS,
     "tests.contract.test_candles": SERVERLESS,
     "tests.contract.test_versions": SERVERLESS,
+    "tests.contract.test_ranges": SERVERLESS,
+    "tests.contract.test_list_filters": SERVERLESS,
+    "tests.contract.test_contexts": SERVERLESS,
     "tests.contract.test_watch": (SQLITE,),
+    "tests.adapters.test_renaming": (SQLITE,),
+    "tests.commit.test_deleting": (SQLITE,),
+    "tests.commit.test_context_kills": (SQLITE,),
     "tests.commit.test_transactions": (SQLITE,),
+    "tests.commit.test_list_parts": (SQLITE,),
+    "tests.commit.test_retention": (SQLITE,),
     "tests.commit.test_leases": (SQLITE,),
     "tests.commit.test_lease_processes": (SQLITE,),
     "tests.commit.test_bar_queue": (SQLITE,),
     "tests.commit.test_foreign_implementations": (SQLITE,),
+    "tests.history.test_history": (SQLITE,),
+    "tests.history.test_as_of": (SQLITE,),
     "tests.commit.test_runs": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
@@ -144,6 +157,46 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     vars(persist).update(registry)
     for instances in persist._instances.values():
         instances.clear()
+
+
+@pytest.fixture(autouse=True)
+def _ended_loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test leaves no connections open on loops that it ends.
+
+    What a failed one leaves is released here, or the next test that connects would fail for it, and in turn leave its
+    own connections to the one after.
+    """
+    failed = request.session.testsfailed
+    yield
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hub_registry.release_ended()
+        if request.session.testsfailed > failed:
+            gc.collect()  # whose warnings are about what was left, too
+            return
+    if caught:
+        pytest.fail(str(caught[0].message), pytrace=False)
+
+
+@pytest.fixture
+async def _own_loop(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """The same for the loop of an asynchronous test, on which connections can still be closed."""
+    failed = request.session.testsfailed
+    loop = asyncio.get_running_loop()
+    yield
+    is_open = any(hub.loop is loop for hub in (*hub_registry._hubs.values(), *hub_registry._retired))
+    if request.session.testsfailed > failed:
+        await backtest_mongo.close()
+    elif is_open:
+        await close_hub()
+        pytest.fail("the test has left connections open; await backtest_mongo.close() at its end", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _closed_at_end(request: pytest.FixtureRequest, _ended_loops: None) -> None:
+    """Set up first, the guard of the test's own loop looks at it last."""
+    if request.node.get_closest_marker("asyncio"):
+        request.getfixturevalue("_own_loop")
 
 
 @pytest.fixture(autouse=True)
@@ -463,16 +516,34 @@ async def operations() -> Counts:
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what another Python runs: of two Pythons in a row each takes one driver, where either would do.
+    """Mark what is left to another run, where either driver would do.
+
+    Of two Pythons in a row each takes one driver. One Python runs what is heavy: there each driver takes about half of
+    the tests, drawn by their names, so that both of them meet every kind of test.
 
     Of the runs without a server those are left that there are.
     """
     items[:] = [item for item in items if _is_there(item)]
-    spared = DRIVERS[sys.version_info.minor % 2]
-    for item in items:
-        is_spared = getattr(item, "callspec", None) and item.callspec.params.get("driver") == spared  # type: ignore[attr-defined]
-        if is_spared and item.get_closest_marker("either_driver") and not item.get_closest_marker("heavy"):
+    drivers = [_split_driver(item) for item in items]
+    found = set(drivers)
+    for item, (name, driver) in zip(items, drivers, strict=True):
+        marked = item.get_closest_marker
+        if not driver or not marked("either_driver") or marked("both_drivers"):
+            continue
+        spared = DRIVERS[(zlib.crc32(name.encode()) if marked("heavy") else sys.version_info.minor) % 2]
+        if driver == spared and (not marked("heavy") or all((name, one) in found for one in DRIVERS)):
             item.add_marker(pytest.mark.other_driver)
+
+
+def _split_driver(item: pytest.Item) -> tuple[str, str]:
+    """Return the name of a test without its driver, and the driver, empty if it has none."""
+    driver = item.callspec.params.get("driver") if hasattr(item, "callspec") else None
+    name, _, ids = item.nodeid.rstrip("]").partition("[")
+    if driver not in DRIVERS:
+        return item.nodeid, ""
+    parts = ids.split("-")
+    parts.remove(driver)
+    return f"{name}[{'-'.join(parts)}]", driver
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,4 +1,4 @@
-"""Draws the diagrams of the documentation: ``python tools/diagrams.py`` writes three SVGs to ``docs``.
+"""Draws the diagrams of the documentation: ``python tools/diagrams.py`` writes four SVGs to ``docs``.
 
 They stand on a light ground of their own, so that they can be read on light and on dark pages.
 """
@@ -131,6 +131,71 @@ def write_path() -> str:
     return _svg([call, check, join, upsert, answer, keep, look], arrows, look.top + HEIGHT)
 
 
+class Span(NamedTuple):
+    """What a row was, from one minute of the picture to another; an end that is open is that of the row itself."""
+
+    value: str
+    first: int
+    end: int
+    is_row: bool = False
+
+
+#: The rows of the picture of versions, as one run writes them.
+_RUN: Final = {
+    "state": (Span("n: 1", 0, 2), Span("n: 2", 2, 5), Span("n: 5", 5, 8, is_row=True)),
+    "signal": (Span("waits", 1, 3), Span("open", 3, 6), Span("cleared", 6, 8, is_row=True)),
+    "memory": (Span("note", 2, 4), Span("removed", 4, 8, is_row=True)),
+}
+#: The moment that is looked at.
+_MOMENT: Final = 3.25
+_MINUTE: Final = 90
+_LABELS: Final = 110
+_LINE: Final = 52
+
+
+def time_travel() -> str:
+    """Return the picture of versions: what each row was over time, and what a read as of a time finds."""
+    top, left = 78, EDGE + _LABELS
+    width, height = left + 8 * _MINUTE + 70, top + 3 * _LINE + 96
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{_FONT}" font-size="13">',
+        _TIP,
+        f'<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>',
+        f'<rect x="{EDGE}" y="18" width="12" height="12" rx="2" fill="#fef3c7" stroke="#78716c"/>',
+        f'<text x="{EDGE + 18}" y="29" fill="#44403c" font-size="12">a version</text>',
+        f'<rect x="{EDGE + 110}" y="18" width="12" height="12" rx="2" fill="#dcfce7" stroke="#78716c"/>',
+        f'<text x="{EDGE + 128}" y="29" fill="#44403c" font-size="12">the latest, which is the row itself</text>',
+    ]
+    for number, (slot, spans) in enumerate(_RUN.items()):
+        y = top + number * _LINE
+        parts.append(f'<text x="{EDGE}" y="{y + 22}" fill="#1c1917">{slot}</text>')
+        for span in spans:
+            x, across = left + span.first * _MINUTE, (span.end - span.first) * _MINUTE - 3
+            colour = "#dcfce7" if span.is_row else "#fef3c7"
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{across}" height="34" rx="4" fill="{colour}" stroke="#78716c"/>'
+            )
+            parts.append(f'<text x="{x + across // 2}" y="{y + 22}" {_DARK}>{escape(span.value)}</text>')
+    axis = top + 3 * _LINE + 8
+    end = left + 8 * _MINUTE + 14
+    parts.append(f'<polyline points="{left},{axis} {end},{axis}" fill="none" stroke="#44403c" marker-end="url(#tip)"/>')
+    for minute in range(9):
+        x = left + minute * _MINUTE
+        parts.append(f'<line x1="{x}" y1="{axis - 4}" x2="{x}" y2="{axis + 4}" stroke="#44403c"/>')
+        parts.append(f'<text x="{x}" y="{axis + 20}" {_PALE}>10:0{minute}</text>')
+    moment = left + round(_MOMENT * _MINUTE)
+    parts.append(
+        f'<line x1="{moment}" y1="{top - 16}" x2="{moment}" y2="{axis + 34}" stroke="#b91c1c" stroke-dasharray="5 4"/>'
+    )
+    parts.append(f'<text x="{moment}" y="{top - 22}" text-anchor="middle" fill="#b91c1c">as_of(10:03:15)</text>')
+    parts.append(
+        f'<text x="{moment}" y="{axis + 52}" text-anchor="middle" fill="#b91c1c">n: 2, the signal is open, the note is '
+        "there</text>"
+    )
+    return "\n".join([*parts, "</svg>\n"])
+
+
 def _svg(boxes: list[Box], arrows: list[Arrow], bottom: int) -> str:
     width, height = 2 * EDGE + 3 * ACROSS + WIDTH + 20, bottom + EDGE
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
@@ -187,3 +252,4 @@ if __name__ == "__main__":
     (DOCS / "overview.svg").write_text(overview())
     (DOCS / "read-path.svg").write_text(read_path())
     (DOCS / "write-path.svg").write_text(write_path())
+    (DOCS / "time-travel.svg").write_text(time_travel())

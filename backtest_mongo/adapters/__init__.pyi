@@ -898,13 +898,28 @@ class StorageAdapter(CollectionAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_storage_data(self) -> list[dict[str, Any]]:
-        """Return every row, however many there are.
+    async def read_storage_data(
+        self,
+        *,
+        strategy_name: str | None = None,
+        symbol: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return every row, however many there are, or those that the arguments choose.
+
+        Args:
+            strategy_name: only rows whose payload has this text at ``strategyName``; ``None`` for any.
+            symbol: only rows whose payload has this text at ``symbol``; ``None`` for any.
+            since: only rows whose payload has this time or a later one at ``timestamp``: milliseconds since the epoch
+                (UTC), or an aware ``datetime``; ``None`` for no limit.
+            until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
 
         Returns:
             The rows in the order of their ids.
 
         Raises:
+            InputError: an argument is not a text, or not a time. Nothing was sent.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
@@ -948,17 +963,30 @@ class NotificationAdapter(CollectionAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_notification_data(self, limit: int = 200) -> list[dict[str, Any]]:
-        """Return the newest rows: those whose first write came last.
+    async def read_notification_data(
+        self,
+        limit: int = 200,
+        *,
+        strategy_name: str | None = None,
+        symbol: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest rows that the arguments choose: those whose first write came last.
 
         Args:
             limit: how many rows, 1 or more.
+            strategy_name: only rows whose payload has this text at ``strategyName``; ``None`` for any.
+            symbol: only rows whose payload has this text at ``symbol``; ``None`` for any.
+            since: only rows whose payload has this time or a later one at ``timestamp``: milliseconds since the epoch
+                (UTC), or an aware ``datetime``; ``None`` for no limit.
+            until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
 
         Returns:
             ``limit`` rows, or all if there are fewer, oldest first.
 
         Raises:
-            InputError: ``limit`` is not an ``int`` of 1 or more.
+            InputError: ``limit`` is not an ``int`` of 1 or more, or another argument is not a text, or not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
@@ -999,17 +1027,30 @@ class LogAdapter(CollectionAdapter):
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    async def read_log_data(self, limit: int = 200) -> list[dict[str, Any]]:
-        """Return the newest rows: those whose first write came last.
+    async def read_log_data(
+        self,
+        limit: int = 200,
+        *,
+        strategy_name: str | None = None,
+        symbol: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest rows that the arguments choose: those whose first write came last.
 
         Args:
             limit: how many rows, 1 or more.
+            strategy_name: only rows whose payload has this text at ``methodContext.strategyName``; ``None`` for any.
+            symbol: only rows whose payload has this text at ``executionContext.symbol``; ``None`` for any.
+            since: only rows whose payload has this time or a later one at ``timestamp``: milliseconds since the epoch
+                (UTC), or an aware ``datetime``; ``None`` for no limit.
+            until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
 
         Returns:
             ``limit`` rows, or all if there are fewer, oldest first.
 
         Raises:
-            InputError: ``limit`` is not an ``int`` of 1 or more.
+            InputError: ``limit`` is not an ``int`` of 1 or more, or another argument is not a text, or not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
@@ -1148,13 +1189,53 @@ class MeasureAdapter(BucketAdapter):
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    def list_measure_data(self) -> AsyncIterator[str]:
+    def list_measure_data(self, *, prefix: str = "") -> AsyncIterator[str]:
         """Iterate over the ``key`` of every row that is not removed, in ascending order.
+
+        Args:
+            prefix: only keys that begin with this text; every character stands for itself.
 
         Returns:
             An async iterator of keys. It reads page by page, and a row written meanwhile may or may not be in it.
 
         Raises:
+            InputError: ``prefix`` can't be part of a key.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
+    def range_measure_data(
+        self, first: str | None = None, last: str | None = None, *, newest_first: bool = False, prefix: str = ""
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
+
+        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+
+        Args:
+            first: the first key, which is part of the range; ``None`` begins with the first row.
+            last: the last key, which is part of the range; ``None`` ends with the last row.
+            newest_first: whether to begin at the end: the keys are then in descending order.
+            prefix: only keys that begin with this text; every character stands for itself.
+
+        Returns:
+            An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
+
+        Raises:
+            InputError: ``first``, ``last`` or ``prefix`` can't be part of a key.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
+    async def newest_measure_data(self, limit: int, *, prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out.
+
+        Args:
+            limit: how many rows, 1 or more.
+            prefix: only keys that begin with this text; every character stands for itself.
+
+        Returns:
+            ``limit`` pairs, or all if there are fewer, in ascending order of the keys: the newest one is the last.
+
+        Raises:
+            InputError: ``limit`` is not an ``int`` of 1 or more, or ``prefix`` can't be part of a key.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
@@ -1288,18 +1369,67 @@ class IntervalAdapter(BucketAdapter):
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    def list_interval_data(self, when: When | None = None) -> AsyncIterator[str]:
+    def list_interval_data(self, when: When | None = None, *, prefix: str = "") -> AsyncIterator[str]:
         """Iterate over the ``key`` of every row that is not removed, in ascending order.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            prefix: only keys that begin with this text; every character stands for itself.
 
         Returns:
             An async iterator of keys. It reads page by page, and a row written meanwhile may or may not be in it.
 
         Raises:
-            InputError: ``when`` is not a time.
+            InputError: ``prefix`` can't be part of a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
+    def range_interval_data(
+        self,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        newest_first: bool = False,
+        prefix: str = "",
+        when: When | None = None,
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
+
+        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+
+        Args:
+            first: the first key, which is part of the range; ``None`` begins with the first row.
+            last: the last key, which is part of the range; ``None`` ends with the last row.
+            newest_first: whether to begin at the end: the keys are then in descending order.
+            prefix: only keys that begin with this text; every character stands for itself.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+
+        Returns:
+            An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
+
+        Raises:
+            InputError: ``first``, ``last`` or ``prefix`` can't be part of a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
+    async def newest_interval_data(
+        self, limit: int, *, prefix: str = "", when: When | None = None
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out.
+
+        Args:
+            limit: how many rows, 1 or more.
+            prefix: only keys that begin with this text; every character stands for itself.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+
+        Returns:
+            ``limit`` pairs, or all if there are fewer, in ascending order of the keys: the newest one is the last.
+
+        Raises:
+            InputError: ``limit`` is not an ``int`` of 1 or more, or ``prefix`` can't be part of a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
@@ -1434,18 +1564,21 @@ class MemoryAdapter(BucketAdapter):
                 the outcome is unknown; write the same again to settle it.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
-    def list_memory_data(self, when: When | None = None) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    def list_memory_data(
+        self, when: When | None = None, *, prefix: str = ""
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over ``(memory_id, payload)`` of every row that is not removed, in ascending order of the keys.
 
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
+            prefix: only keys that begin with this text; every character stands for itself.
 
         Returns:
             An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
 
         Raises:
-            InputError: ``when`` is not a time.
+            InputError: ``prefix`` can't be part of a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """
@@ -1460,6 +1593,54 @@ class MemoryAdapter(BucketAdapter):
 
         Raises:
             InputError: ``memory_id`` can't be a key.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
+    def range_memory_data(
+        self,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        newest_first: bool = False,
+        prefix: str = "",
+        when: When | None = None,
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Iterate over ``(memory_id, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
+
+        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+
+        Args:
+            first: the first key, which is part of the range; ``None`` begins with the first row.
+            last: the last key, which is part of the range; ``None`` ends with the last row.
+            newest_first: whether to begin at the end: the keys are then in descending order.
+            prefix: only keys that begin with this text; every character stands for itself.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+
+        Returns:
+            An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
+
+        Raises:
+            InputError: ``first``, ``last`` or ``prefix`` can't be part of a key, or ``when`` is not a time.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error.
+        """
+    async def newest_memory_data(
+        self, limit: int, *, prefix: str = "", when: When | None = None
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(memory_id, payload)`` of the rows with the largest keys, by code points, removed rows left out.
+
+        Args:
+            limit: how many rows, 1 or more.
+            prefix: only keys that begin with this text; every character stands for itself.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
+                stored for a later time counts as not stored. ``None`` is no limit.
+
+        Returns:
+            ``limit`` pairs, or all if there are fewer, in ascending order of the keys: the newest one is the last.
+
+        Raises:
+            InputError: ``limit`` is not an ``int`` of 1 or more, or ``prefix`` can't be part of a key, or ``when`` is not a time.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error.
         """

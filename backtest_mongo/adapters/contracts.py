@@ -11,7 +11,7 @@ from types import FunctionType, new_class
 from typing import Any, Protocol, runtime_checkable
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.adapters.expansion import describe_context, expand_contract, make_signature
+from backtest_mongo.adapters.expansion import describe_context, expand_contract, is_in_contract, make_signature
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import SlotSpec
@@ -27,10 +27,14 @@ def list_contract_methods(adapter: type[Adapter]) -> dict[str, Callable[..., Any
         adapter: the slot's adapter class.
 
     Returns:
-        Plain functions by name: ``wait_for_init`` and what the expansion added for the slot. Class methods, properties
-        and what the shape's base class defines are not part of the contract.
+        Plain functions by name: ``wait_for_init`` and what the expansion added for the slot. Class methods, properties,
+        ranges of a bucket and what the shape's base class defines are not part of the contract.
     """
-    own = {name: value for name, value in vars(adapter).items() if isinstance(value, FunctionType) and name[0] != "_"}
+    own = {
+        name: value
+        for name, value in vars(adapter).items()
+        if isinstance(value, FunctionType) and name[0] != "_" and is_in_contract(name)
+    }
     return {"wait_for_init": Adapter.wait_for_init, **own}
 
 
@@ -43,7 +47,7 @@ def make_contract(adapter: type[Adapter]) -> type:
     Returns:
         A ``Protocol`` class that ``isinstance()`` can check, such as ``SignalContract``, with the methods of
         :func:`list_contract_methods` as abstract methods. Their signatures and docstrings are the adapter's, but for
-        ``with_version``, ``if_absent`` and ``expect``, which an implementation need not take.
+        ``with_version``, ``if_absent``, ``expect``, ``prefix`` and filters, which an implementation need not take.
     """
     spec = adapter.spec
     name = spec.class_name.removesuffix("Adapter") + "Contract"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, State
+from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, RowWrite, State
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
+from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import NoPruner, Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.strategy_names import Moved, NewName, Renamer
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Version
 
@@ -35,6 +40,9 @@ class _EmptyCommitter:
             if row.is_conditional and not is_expected(row.spec, None, ABSENT, row.expected):
                 raise make_conflict(row.spec, row.key, None, ABSENT, row.expected)
         return [UNKNOWN_ROW for _ in commit.rows]
+
+    async def write(self, row: RowWrite) -> None:
+        await self.commit(Commit((row,), (), self.seconds))
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         return None
@@ -61,9 +69,32 @@ class _EmptyCommitter:
 _COMMITTER: Final[Committer] = _EmptyCommitter()
 
 
-class _EmptyStore(NoBlocks):
+class _EmptyRenamer:
+    """Renames nothing."""
+
+    async def check(self) -> None:
+        return None
+
+    async def count(self, context: Key) -> Moved:
+        return Moved(0, 0)
+
+    async def is_moving(self, source: Key, target: Key) -> bool:
+        return False
+
+    async def move(self, source: Key, target: Key, name: NewName) -> Moved:
+        return Moved(0, 0)
+
+    async def count_mentions(self, name: NewName) -> dict[Key, int]:
+        return {}
+
+    async def rename_mentions(self, name: NewName) -> int:
+        return 0
+
+
+class _EmptyStore(NoBlocks, NoHistory):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+        self.pruner: Pruner = NoPruner(spec)
 
     @property
     def committer(self) -> Committer:
@@ -97,13 +128,30 @@ class _EmptyStore(NoBlocks):
     async def remove(self, key: Key, run: str | None = None) -> None:
         return None
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
         nothing: tuple[Document, ...] = ()
         for document in nothing:
             yield document
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         return []
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        nothing: tuple[Key, ...] = ()
+        for context in nothing:
+            yield context
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return []
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return 0, False
+
+    @property
+    def renamer(self) -> Renamer:
+        return _EmptyRenamer()
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
         return 0
@@ -140,11 +188,6 @@ class _EmptyStore(NoBlocks):
 
     async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         return None, None
-
-    async def list_contexts(self) -> AsyncIterator[Key]:
-        nothing: tuple[Key, ...] = ()
-        for context in nothing:
-            yield context
 
 
 class _DummyAdapter(Adapter):

@@ -25,7 +25,7 @@ from backtest_mongo.adapters.shapes import (
 from backtest_mongo.core.specs import FLAG, PayloadKind, Shape, SlotSpec
 from backtest_mongo.types import Candle, Context, Payload, Rows, SeriesTime, Version, Versioned, When
 
-__all__ = ["describe_context", "expand", "expand_contract", "make_signature"]
+__all__ = ["describe_context", "expand", "expand_contract", "is_in_contract", "make_signature"]
 
 _CLASS: Final = '''\
 class {class_name}({base}):
@@ -138,33 +138,35 @@ _ENTRY: Final = '''
 '''
 
 _WHOLE_COLLECTION: Final = '''
-    async def read_{noun}_data(self) -> list[dict[str, Any]]:
-        """Return every row, however many there are.
+    async def read_{noun}_data(self{filters}) -> list[dict[str, Any]]:
+        """Return every row, however many there are{filtered}.
 
+        Args:
+{about_filters}
         Returns:
             The rows in the order of their ids.
 
         Raises:
-{read_errors}
+{bad_filter}{read_errors}
         """
-        return await self._read_all()
+        return await self._read_all({filter_arguments})
 '''
 
 _NEWEST_ROWS: Final = '''
-    async def read_{noun}_data(self, limit: int = {newest}) -> list[dict[str, Any]]:
-        """Return the newest rows: those whose first write came last.
+    async def read_{noun}_data(self, limit: int = {newest}{filters}) -> list[dict[str, Any]]:
+        """Return the newest rows{filtered}: those whose first write came last.
 
         Args:
             limit: how many rows, 1 or more.
-
+{about_filters}
         Returns:
             ``limit`` rows, or all if there are fewer, oldest first.
 
         Raises:
-            InputError: ``limit`` is not an ``int`` of 1 or more.
+            InputError: ``limit`` is not an ``int`` of 1 or more{or_bad_filter}.
 {read_errors}
         """
-        return await self._read_newest(limit)
+        return await self._read_newest(limit{and_filter_arguments})
 '''
 
 _COLLECTION: Final = '''
@@ -231,33 +233,33 @@ _BUCKET: Final = '''
 '''
 
 _KEYS: Final = '''
-    def list_{noun}_data(self{as_of}) -> AsyncIterator[str]:
+    def list_{noun}_data(self{as_of}{prefix}) -> AsyncIterator[str]:
         """Iterate over the ``{argument}`` of every row that is not removed, in ascending order.
 
         Args:
-{reader_time}
+{reader_time}{about_prefix}
         Returns:
             An async iterator of keys. It reads page by page, and a row written meanwhile may or may not be in it.
 
         Raises:
-{bad_reader_time}{read_errors}
+{bad_list_input}{read_errors}
         """
-        return self._list_keys({when})
+        return self._list_keys({list_arguments})
 '''
 
 _ITEMS: Final = '''
-    def list_{noun}_data(self{as_of}) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    def list_{noun}_data(self{as_of}{prefix}) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over ``({argument}, payload)`` of every row that is not removed, in ascending order of the keys.
 
         Args:
-{reader_time}
+{reader_time}{about_prefix}
         Returns:
             An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
 
         Raises:
-{bad_reader_time}{read_errors}
+{bad_list_input}{read_errors}
         """
-        return self._list_items({when})
+        return self._list_items({list_arguments})
 
     async def has_{noun}_data(self, {argument}: str) -> bool:
         """Check whether ``{argument}`` was ever written; a removed row counts.
@@ -273,6 +275,44 @@ _ITEMS: Final = '''
 {read_errors}
         """
         return await self._has({argument})
+'''
+
+_RANGES: Final = '''
+    def range_{noun}_data(
+        self, first: str | None = None, last: str | None = None, *, newest_first: bool = False{prefix_too}{as_of}
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Iterate over ``({argument}, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
+
+        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+
+        Args:
+            first: the first key, which is part of the range; ``None`` begins with the first row.
+            last: the last key, which is part of the range; ``None`` ends with the last row.
+            newest_first: whether to begin at the end: the keys are then in descending order.
+{about_prefix}{reader_time}
+        Returns:
+            An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
+
+        Raises:
+            InputError: ``first``, ``last`` or ``prefix`` can't be part of a key{or_bad_time}.
+{read_errors}
+        """
+        return self._list_items({when_then}first=first, last=last, prefix=prefix, newest_first=newest_first)
+
+    async def newest_{noun}_data(self, limit: int, *{prefix_too}{as_of}) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``({argument}, payload)`` of the rows with the largest keys, by code points, removed rows left out.
+
+        Args:
+            limit: how many rows, 1 or more.
+{about_prefix}{reader_time}
+        Returns:
+            ``limit`` pairs, or all if there are fewer, in ascending order of the keys: the newest one is the last.
+
+        Raises:
+            InputError: ``limit`` is not an ``int`` of 1 or more, or ``prefix`` can't be part of a key{or_bad_time}.
+{read_errors}
+        """
+        return await self._newest(limit, {when_then}prefix=prefix)
 '''
 
 _SERIES: Final = '''
@@ -346,6 +386,20 @@ _IGNORED_TIME: Final = """\
 _BAD_READER_TIME: Final = """\
             InputError: ``when`` is not a time.
 """
+_PREFIX: Final = """\
+            prefix: only keys that begin with this text; every character stands for itself.
+"""
+_BAD_PREFIX: Final = """\
+            InputError: ``prefix`` can't be part of a key{or_bad_time}.
+"""
+_TEXT_FILTER: Final = """\
+            {name}: only rows whose payload has this text at ``{path}``; ``None`` for any.
+"""
+_TIME_FILTERS: Final = """\
+            since: only rows whose payload has this time or a later one at ``{path}``: milliseconds since the epoch
+                (UTC), or an aware ``datetime``; ``None`` for no limit.
+            until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
+"""
 _READ_ERRORS: Final = """\
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time.
             StoreError: MongoDB, or the disk that holds the files, answered with an error."""
@@ -418,7 +472,8 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
 def expand_contract(spec: SlotSpec, name: str, module: str) -> dict[str, FunctionType]:
     """Return by name the methods that an implementation of a slot must have, as if written in a class of ``module``.
 
-    They are the adapter's without the arguments of conditional writes, which an implementation need not have.
+    They are the adapter's without the arguments of conditional writes and of filters, without prefixes and without
+    ranges, which an implementation need not have.
     """
     contract = _compile(name, _write_source(spec, name, is_contract=True), module)
     return {name: value for name, value in vars(contract).items() if isinstance(value, FunctionType) and name[0] != "_"}
@@ -444,7 +499,10 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         "document": (DocumentAdapter, (_DOCUMENT,)),
         "entry": (EntryAdapter, (_ENTRY,)),
         "collection": (CollectionAdapter, (_WHOLE_COLLECTION if spec.newest is None else _NEWEST_ROWS, _COLLECTION)),
-        "bucket": (BucketAdapter, (_BUCKET, _ITEMS if spec.items else _KEYS)),
+        "bucket": (
+            BucketAdapter,
+            (_BUCKET, _ITEMS if spec.items else _KEYS, *(() if is_contract else (_RANGES,))),
+        ),
         "series": (SeriesAdapter, (_SERIES,)),
     }
     base, methods = parts[spec.shape]
@@ -453,7 +511,11 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         stored = "dict[str, Any]"
     has_time = spec.when
     time = "When" if is_contract else "When | None = None"
-    conditional = not is_contract
+    conditional = extended = not is_contract
+    filters = () if is_contract else _list_filters(spec)
+    filter_arguments = ", ".join(f"{name}={name}" for name, _ in filters)
+    wrong_filter = "is not a text" + (", or not a time" if spec.filter_time else "")
+    whole, some = ", or those that the arguments choose", " that the arguments choose"
     cleared = ["removed"] * spec.soft_delete + ["cleared"] * (spec.payload == "object|null")
     absent = f"the row was never written, or is {cleared[0]}" if cleared else "the row was never written"
     source = "".join((_CLASS, *methods, _DISPOSE if spec.dispose else "")).format(
@@ -472,7 +534,22 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         as_of=", when: When | None = None" if has_time else "",
         at=f", when: {time}" if has_time else "",
         at_or_ignored=f", when: {time}" if has_time else ", when: When | None = None",
-        when="when" if has_time else "",
+        when_then="when, " if has_time else "",
+        # Nor ranges, prefixes and filters.
+        prefix=', *, prefix: str = ""' if extended else "",
+        prefix_too=', prefix: str = ""',
+        about_prefix=_PREFIX if extended else "",
+        list_arguments=", ".join(["when"] * has_time + ["prefix=prefix"] * extended),
+        bad_list_input=_BAD_PREFIX.format(or_bad_time=", or ``when`` is not a time" if has_time else "")
+        if extended
+        else (_BAD_READER_TIME if has_time else ""),
+        filters=", *" * bool(filters) + "".join(f", {name}: {kind} | None = None" for name, kind in filters),
+        filtered=(whole if spec.newest is None else some) if filters else "",
+        about_filters=_describe_filters(spec) if filters else "",
+        bad_filter=f"            InputError: an argument {wrong_filter}. Nothing was sent.\n" if filters else "",
+        or_bad_filter=f", or another argument {wrong_filter}" if filters else "",
+        filter_arguments=filter_arguments,
+        and_filter_arguments=f", {filter_arguments}" if filters else "",
         # A contract has neither versions nor conditions.
         version_flag=", *, with_version: bool = False" if conditional else "",
         versioned_or=f"Versioned[{stored}] | " if conditional else "",
@@ -497,6 +574,22 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         write_errors=_WRITE_ERRORS,
     )
     return source.replace("        Args:\n\n", "")  # of a method without arguments
+
+
+def is_in_contract(name: str) -> bool:
+    """Return whether an implementation of a slot must have a method that the expansion gave to the adapter."""
+    return not name.startswith(("range_", "newest_"))
+
+
+def _list_filters(spec: SlotSpec) -> list[tuple[str, str]]:
+    """Return the arguments by which a collection's list is filtered, and their types."""
+    times = [("since", "When"), ("until", "When")] if spec.filter_time else []
+    return [*((name, "str") for name, _ in spec.filters), *times]
+
+
+def _describe_filters(spec: SlotSpec) -> str:
+    texts = (_TEXT_FILTER.format(name=name, path=path) for name, path in spec.filters)
+    return "".join((*texts, _TIME_FILTERS.format(path=spec.filter_time) if spec.filter_time else ""))
 
 
 def describe_context(spec: SlotSpec) -> str:

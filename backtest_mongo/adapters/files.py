@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import StoreError
@@ -27,6 +28,13 @@ class _FileAdapter(Adapter):
 
     @classmethod
     def _base_store(cls) -> Store:
+        if find_history(cls.spec) is not None:
+            raise StoreError(
+                "JSON files keep no versions of rows",
+                slot=cls.spec.name,
+                hint="versions are kept by SQLite, after persist.use_sqlite(), and by MongoDB as a replica set, after "
+                "`await setup()`; or leave the slot out of CC_HISTORY",
+            )
         return cls._file_store
 
     @classmethod

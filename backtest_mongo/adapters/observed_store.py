@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.commits import Commit, Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
@@ -89,6 +94,18 @@ class _ObservedStore:
         operation.end(rows=count, seconds=spent)
 
     @property
+    def has_history(self) -> bool:
+        return self._store.has_history
+
+    @property
+    def versions(self) -> VersionStore:
+        return self._store.versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._store.pruner
+
+    @property
     def committer(self) -> Committer:
         return self._store.committer
 
@@ -111,6 +128,13 @@ class _ObservedStore:
             span.end(rows=_count_found(document))
         return found
 
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        spans = [self._begin("read") for _ in keys]
+        found = await _carry_out_each(spans, self._store.find_at(keys, until))
+        for span, document in zip(spans, found, strict=True):
+            span.end(rows=_count_found(document))
+        return found
+
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
         spans = [self._begin("write") for _ in rows]
         await _carry_out_each(spans, cast("MongoStore", self._store).upsert_each(rows, spans))
@@ -126,11 +150,24 @@ class _ObservedStore:
     async def remove(self, key: Key, run: str | None = None) -> None:
         await self._alone("remove", self._store.remove(key, run))
 
-    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        return self._iterate("list", self._store.scan(context, until))
+    def scan(self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW) -> AsyncIterator[Document]:
+        return self._iterate("list", self._store.scan(context, until, chosen))
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
-        return await self._alone("list", self._store.newest(context, limit), len)
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
+        return await self._alone("list", self._store.newest(context, limit, where), len)
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        return self._iterate("list_contexts", self._store.list_contexts(where))
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._alone("measure", self._store.measure(where, by_context=by_context), len)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._alone("delete", self._store.delete_some(context, owners), lambda done: done[0])
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._store.renamer
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
         return await self._alone("write", self._store.insert_new(context, interval, rows), batch=len(rows))
@@ -164,9 +201,6 @@ class _ObservedStore:
 
     async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
         return await self._alone("bounds", self._store.find_around(context, first, end))
-
-    def list_contexts(self) -> AsyncIterator[Key]:
-        return self._iterate("list_series", self._store.list_contexts())
 
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self._iterate("seal", self._store.seal(context, interval))

@@ -8,17 +8,20 @@ from typing import ClassVar, Final
 
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import ConfigError
+from backtest_mongo.history.store import HistoryStore
 from backtest_mongo.sqlite.change_feed import ChangeFeed
 from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
 from backtest_mongo.sqlite.run_rows import SQLiteRunRows
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
+from backtest_mongo.sqlite.versions import SQLiteVersions
 
 __all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite", "get_run_rows", "resolve_path"]
 
@@ -31,6 +34,7 @@ refuse_default_database = False
 class _SQLiteAdapter(Adapter):
     _database: ClassVar[Database]
     _sqlite_store: ClassVar[Store]
+    _history_store: ClassVar[Store | None] = None
     _is_explicit: ClassVar[bool]
 
     async def _prepare(self) -> None:
@@ -45,7 +49,12 @@ class _SQLiteAdapter(Adapter):
                 hint="this adapter was made before backtest_store, backtest_sqlite, backtest_files or backtest_dummy, "
                 "or without one of them: request the fixture in the test, and get the adapter from persist afterwards",
             )
-        return cls._sqlite_store
+        if find_history(cls.spec) is None:
+            return cls._sqlite_store
+        if cls._history_store is None:
+            versions = SQLiteVersions(cls._database, cls.spec)
+            cls._history_store = HistoryStore(cls.spec, cls._sqlite_store, versions)
+        return cls._history_store
 
     @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> ChangeSource:

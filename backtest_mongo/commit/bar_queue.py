@@ -90,7 +90,7 @@ class BarQueue:
             before = slot.get(row.key)
             if before is not None:
                 self._bytes -= before.size
-                row.is_removal = row.is_removal and before.is_removal
+                row.follow(before)
             self._bytes += row.size
             slot[row.key] = row
             self._memory.put_waiting(row)
@@ -166,6 +166,8 @@ class BarQueue:
             for key, row in rows.items():
                 if key in later:
                     size -= row.size
+                    if row.is_kept:
+                        later[key].follow(row)
             self._waiting[slot] = {**rows, **later}
         self._bars += self._sent_bars
         self._bytes += size

@@ -363,6 +363,9 @@ class Lease(LeaseScope):
     def forget(self, rows: Sequence[RowWrite]) -> None:
         self.memory.forget(rows)
 
+    def forget_context(self, slot: str, context: Key) -> None:
+        self.memory.forget_context(slot, context)
+
     def _holds(self, slot: str, key: Key) -> bool:
         return (slot, key[: self._lengths.get(slot, 0)]) in self._held
 

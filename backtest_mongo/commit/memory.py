@@ -92,6 +92,14 @@ class Memory:
         for row in rows:
             self._forget(row)
 
+    def forget_context(self, slot: str, context: Key) -> None:
+        """Forget the rows of a context, which were deleted."""
+        self.changes += 1
+        length = len(context)
+        for kept in (self._states.get(slot, {}), self._rows.get(slot, {})):
+            for key in [key for key in kept if key[:length] == context and not self.is_waiting(slot, key)]:
+                del kept[key]
+
     def clear(self) -> None:
         """Forget everything but what waits."""
         self.changes += 1

@@ -89,6 +89,11 @@ class Scope(ABC):
 
     # Of each row the database counts, too: the same slot may be stored in two.
 
+    @property
+    def default_time(self) -> int | None:
+        """The time of writes that name none, in milliseconds since the epoch."""
+        return None
+
     @abstractmethod
     def get_finder(self, committer: Committer, slot: str) -> Callable[[Key], RowWrite | AbsentRow | None] | None:
         """Return what finds the rows of a slot that this scope itself is yet to write, or knows."""
@@ -189,6 +194,10 @@ class LeaseScope(Scope):
     @abstractmethod
     def forget(self, rows: Sequence[RowWrite]) -> None:
         """Forget what is stored of rows."""
+
+    @abstractmethod
+    def forget_context(self, slot: str, context: Key) -> None:
+        """Forget the rows of a context, which were deleted."""
 
     @abstractmethod
     async def put(self, rows: list[RowWrite]) -> None:

@@ -6,18 +6,25 @@ Reads see what is yet to be written, in every form; writes are kept until they a
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from copy import deepcopy
+from dataclasses import replace
+from operator import gt, lt
 from typing import Any, cast
 
 from backtest_mongo.commit.memory import AbsentRow
 from backtest_mongo.commit.scope import LeaseScope, Scope
 from backtest_mongo.core.commits import Committer, RowWrite
+from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.payload import freeze
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError, StoreError
 from backtest_mongo.types import Document, Version
 
@@ -34,7 +41,7 @@ class ScopedStore:
         outer: its rows as the transaction or lease around this one sees them.
     """
 
-    __slots__ = ("_base", "_committer", "_finders", "_length", "_scope", "_slot", "_spec")
+    __slots__ = ("_base", "_committer", "_finders", "_length", "_scope", "_slot", "_spec", "has_history")
 
     def __init__(self, scope: Scope, spec: SlotSpec, base: Store, outer: ScopedStore | None) -> None:
         self._scope = scope
@@ -42,6 +49,8 @@ class ScopedStore:
         self._base = base
         self._slot = spec.name
         self._length = len(spec.context)
+        #: Whether versions of the rows are kept.
+        self.has_history: bool = base.has_history
         try:
             self._committer: Committer | None = base.committer
         except StoreError:  # which its writes will raise
@@ -54,6 +63,14 @@ class ScopedStore:
         )
 
     @property
+    def versions(self) -> VersionStore:
+        return self._base.versions
+
+    @property
+    def pruner(self) -> Pruner:
+        return self._base.pruner
+
+    @property
     def committer(self) -> Committer:
         return self._base.committer if self._committer is None else self._committer
 
@@ -62,6 +79,14 @@ class ScopedStore:
 
     def _list_writes(self, context: Key) -> dict[Key, RowWrite]:
         return {} if self._committer is None else self._scope.list_writes(self._committer, self._spec, context)
+
+    def _list_writes_at(self, context: Key, until: int | None) -> dict[Key, RowWrite]:
+        """Return what is yet to be written of a context, of rows whose versions are kept as they were at a time."""
+        written = self._list_writes(context)
+        if until is None or not self.has_history:
+            return written
+        found = {key: self._find_pending_at(key, until) for key in written}
+        return {key: row for key, row in found.items() if row is not None}
 
     async def ready(self) -> None:
         await self._base.ready()
@@ -91,6 +116,32 @@ class ScopedStore:
             return await self._base.find(key)
         return (await lease.learn(self._spec, key)).copy_document()
 
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return each row as it was at a time, where versions are kept."""
+        self._scope.check_usable()
+        found: list[Document | None] = [None] * len(keys)
+        left: list[int] = []
+        for place, key in enumerate(keys):
+            row = self._find_pending_at(key, until)
+            if row is None:
+                left.append(place)
+            else:
+                found[place] = row.copy_document()
+        if left:
+            stored = await self._base.find_at([keys[place] for place in left], until)
+            for place, document in zip(left, stored, strict=True):
+                found[place] = document
+        return found
+
+    def _find_pending_at(self, key: Key, until: int) -> RowWrite | None:
+        """Return the latest version that is yet to be written and is not later than a time."""
+        for scope in self._scope.walk() if self._committer is not None else ():
+            for rows in reversed([*scope.list_own(self._committer, self._slot)]):  # type: ignore[arg-type]
+                row = rows[key].find_at(until) if key in rows else None
+                if row is not None:
+                    return row
+        return None
+
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
         self._scope.check_usable()
         found: list[Document | None] = []
@@ -117,44 +168,82 @@ class ScopedStore:
             )
         return await self._base.find_version(key)
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``."""
         self._scope.check_usable()
-        item = self._spec.key[-1]
-        written = sorted(self._list_writes(context).items(), key=lambda row: row[0][-1])
+        written = [
+            (key[-1], row) for key, row in self._list_writes_at(context, until).items() if chosen.has_key(key[-1])
+        ]
+        written.sort(key=lambda row: row[0], reverse=chosen.newest_first)
+        left = chosen.limit
+        if left is not None:  # as many stored rows may be overwritten by rows that aren't listed
+            chosen = replace(chosen, limit=left + len(written))
+        async with aclosing(self._merge(written, context, until, chosen)) as rows:
+            async for document in rows:
+                if left == 0:
+                    return
+                yield document
+                left = None if left is None else left - 1
+
+    async def _merge(
+        self, written: Sequence[tuple[str, RowWrite]], context: Key, until: int | None, chosen: Selection
+    ) -> AsyncGenerator[Document, None]:
+        """Yield the rows of a list, of which ``written`` are yet to be written; both are in its order."""
+        item, precedes = self._spec.key[-1], gt if chosen.newest_first else lt
         place = 0
-        async with aclosing(cast("Any", self._base.scan(context, until))) as stored:
+        async with aclosing(cast("Any", self._base.scan(context, until, chosen))) as stored:
             async for document in stored:
                 name = document[item]
-                while place < len(written) and written[place][0][-1] < name:
-                    if self._is_listed(written[place][1], until):
+                while place < len(written) and precedes(written[place][0], name):
+                    if self._is_listed(written[place][1], until, chosen.where):
                         yield _name(written[place][1])
                     place += 1
-                if place < len(written) and written[place][0][-1] == name:
-                    if self._is_listed(written[place][1], until):
+                if place < len(written) and written[place][0] == name:
+                    if self._is_listed(written[place][1], until, chosen.where):
                         yield _name(written[place][1])
                     place += 1
                 else:
                     yield document
         for _, row in written[place:]:
-            if self._is_listed(row, until):
+            if self._is_listed(row, until, chosen.where):
                 yield _name(row)
 
-    def _is_listed(self, row: RowWrite, until: int | None) -> bool:
+    def _is_listed(self, row: RowWrite, until: int | None, where: PayloadFilter | None) -> bool:
         if row.fields.get("removed") is True:
             return False
+        if where is not None and not where.matches(row.copy_payload()):
+            return False
+        if row.is_kept:
+            return True
         when = None if until is None else time_of(self._spec, row.copy_document())
         return until is None or when is None or when <= until
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first; those that are yet to be written are newest."""
         self._scope.check_usable()
         written = self._list_writes(context)
         # A row that is stored is as old as its first write. Asked for first: a lease may commit what waits meanwhile.
         stored = await self._base.find_many(list(written)) if written else []
-        rows = await self._base.newest(context, limit)
+        if where is None or all(document is None for document in stored):
+            return self._add_written(await self._base.newest(context, limit, where), written, stored, limit, where)
+        # A row that is overwritten keeps its place among all rows, whatever its payload was.
+        rows = await self._base.newest(context, LARGEST_LIMIT)
+        return self._add_written(rows, written, stored, limit, where)
+
+    def _add_written(
+        self,
+        rows: list[Document],
+        written: dict[Key, RowWrite],
+        stored: Sequence[Document | None],
+        limit: int,
+        where: PayloadFilter | None,
+    ) -> list[Document]:
+        """Return the newest rows, of which ``rows`` are stored, and ``stored`` is what there is of those written."""
         if not written:
             return rows
+        context = next(iter(written))[:-1]
         item = self._spec.key[-1]
         listed = {(*context, document[item]) for document in rows}
         rows = [
@@ -166,7 +255,44 @@ class ScopedStore:
             for (key, row), document in zip(written.items(), stored, strict=True)
             if document is None and key not in listed
         ]
+        if where is not None:
+            rows = [document for document in rows if where.matches(document.get(self._spec.field))]
         return rows[-limit:]
+
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, stored or yet to be written, in the order of the key."""
+        self._scope.check_usable()
+        written = self._list_written_contexts(where)
+        async with aclosing(cast("Any", self._base.list_contexts(where))) as stored:
+            async for context in stored:
+                while written and written[0] <= context:
+                    if written[0] < context:
+                        yield written[0]
+                    del written[0]
+                yield context
+        for context in written:
+            yield context
+
+    def _list_written_contexts(self, where: Mapping[str, Any]) -> list[Key]:
+        if self._committer is None:
+            return []
+        found: set[Key] = set()
+        for scope in self._scope.walk():
+            for rows in scope.list_own(self._committer, self._slot):
+                found.update(key[: self._length] for key in rows)
+        return sorted(context for context in found if matches(self._spec, context, where))
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._base.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return self._base.renamer
 
     # Writing
 
@@ -174,20 +300,20 @@ class ScopedStore:
         if not self._takes((key,)):
             await self._base.upsert(key, fields)
             return
-        row = RowWrite(self._spec, key, fields)
+        row = self._make_row(key, fields)
         if not self._scope.take(row, self.committer):
             await self._write([row])
 
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
         """Write rows of any keys; of those of one key the last one counts."""
         if self._takes([key for key, _ in rows]):
-            await self._write([RowWrite(self._spec, key, fields) for key, fields in dict(rows).items()])
+            await self._write([self._make_row(key, fields) for key, fields in dict(rows).items()])
         else:
             await self._base.upsert_each(rows)
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
         if self._takes([key for key, _ in rows]):
-            await self._write([RowWrite(self._spec, key, fields) for key, fields in rows])
+            await self._write([self._make_row(key, fields) for key, fields in rows])
         else:
             await self._base.upsert_many(rows)
 
@@ -208,9 +334,12 @@ class ScopedStore:
         fields: Document = {spec.field: freeze(named, spec.field, payload, spec.name), "removed": True}
         if spec.when:
             fields["when"] = document.get("when")
+        at = self._scope.default_time if self.has_history else None
+        if at is not None:
+            fields["at"] = at
         if run is not None:
             fields["run"] = run
-        await self._write([RowWrite(spec, key, fields, is_removal=not is_pending)])
+        await self._write([self._make_row(key, fields, is_removal=not is_pending)])
 
     async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
         """Write a row if it is what a compare-and-set expects when the transaction is committed."""
@@ -225,7 +354,7 @@ class ScopedStore:
                 key=dict(zip(self._spec.key, key, strict=True)),
                 hint="give if_absent or expect to the first write of the row",
             )
-        await self._write([RowWrite(self._spec, key, fields, expected=expected, is_conditional=True)])
+        await self._write([self._make_row(key, fields, expected=expected, is_conditional=True)])
 
     async def _commit_waiting(self, key: Key) -> None:
         """Let a lease commit a row that waits with others, so that there is a version to compare."""
@@ -233,6 +362,9 @@ class ScopedStore:
             for scope in self._scope.walk():
                 if isinstance(scope, LeaseScope) and scope.get_own(self._committer, self._slot, key) is not None:
                     await scope.flush()
+
+    def _make_row(self, key: Key, fields: Document, **how: Any) -> RowWrite:
+        return RowWrite(self._spec, key, fields, is_kept=self.has_history, **how)
 
     def _takes(self, keys: Sequence[Key]) -> bool:
         scope = self._scope

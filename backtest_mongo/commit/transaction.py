@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from backtest_mongo.commit.committing import commit_rows
 from backtest_mongo.commit.scope import Rows, Scope, current_scope, make_two_stores_error
@@ -33,7 +33,7 @@ class Transaction(Scope):
         self._first_slot = ""
 
     @property
-    def when(self) -> int | None:
+    def default_time(self) -> int | None:
         """The time of writes and reads within it that name none, in milliseconds since the epoch."""
         scope: Scope | None = self
         while isinstance(scope, Transaction):
@@ -77,7 +77,12 @@ class Transaction(Scope):
     def _take(self, committer: Committer, rows: Rows) -> None:
         own = self._rows.setdefault(committer, {})
         for slot, some in rows.items():
-            own.setdefault(slot, {}).update(some)
+            kept = own.setdefault(slot, {})
+            for key, row in some.items():
+                before = kept.get(key)
+                if row.is_kept and before is not None:
+                    row.follow(before)
+                kept[key] = row
 
     def _get_rows(self, committer: Committer, slot: str) -> dict[Key, RowWrite]:
         return self._rows.setdefault(committer, {}).setdefault(slot, {})
@@ -94,6 +99,8 @@ class Transaction(Scope):
     def take(self, row: RowWrite, committer: Committer) -> bool:
         root = self._root
         if root._committer is not committer or root._has_conditions or row.is_conditional or row.is_removal:
+            return False
+        if row.is_kept:  # what it replaces is a version, too
             return False
         self._rows[committer][row.spec.name][row.key] = row
         return True
@@ -112,7 +119,10 @@ class Transaction(Scope):
         for row in rows:
             before = self._find_pending(committer, slot, row.key)
             if before is not None:
-                row.is_removal = row.is_removal and before.is_removal
+                if kept.get(row.key) is before:
+                    row.follow(before)
+                else:  # of a block around this one, which takes it over at the end
+                    row.is_removal = row.is_removal and before.is_removal
                 if before.is_conditional:
                     # What the first write expects is still to be found at the commit.
                     row.is_conditional, row.expected = True, before.expected
@@ -132,8 +142,8 @@ class Transaction(Scope):
 
 def get_default_time() -> int | None:
     """Return the time of the current transaction, ``None`` where there is none or it has none."""
-    scope: Any = current_scope.get()
-    return scope.when if isinstance(scope, Transaction) else None
+    scope = current_scope.get()
+    return None if scope is None else scope.default_time
 
 
 def refuse_foreign_write(slot: str, store: str) -> None:

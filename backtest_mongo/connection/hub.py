@@ -30,6 +30,7 @@ from backtest_mongo.connection.mongo_clients import (
     open_database,
 )
 from backtest_mongo.connection.redis_clients import RedisClient, count_redis_connections, make_redis_client
+from backtest_mongo.core.background import finish_background
 from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.config import Config
 from backtest_mongo.core.counters import SlotCounts
@@ -80,6 +81,8 @@ class Hub:
         self.stores: dict[str, Any] = {}
         #: The collection of each of these slots.
         self.collections: dict[str, Any] = {}
+        #: The versions of those slots whose rows have any.
+        self.versions: dict[str, Any] = {}
         #: What commits transactions, once it is asked for.
         self.committer: Any = None
         #: What records its commits, where telemetry is set up: it is given each with what carries it out.
@@ -166,6 +169,7 @@ class Hub:
         await shield(self._closing)
 
     async def _close_all(self) -> None:
+        await finish_background()
         await self._drain()
         # A stack, so that each is closed even if closing another fails. It runs from the bottom up.
         async with AsyncExitStack() as stack:

@@ -24,6 +24,7 @@ __all__ = [
     "Holder",
     "RowWrite",
     "State",
+    "make_claim",
     "name_lease",
 ]
 
@@ -59,15 +60,20 @@ class RowWrite:
         is_removal: whether the row is only marked as removed, whatever payload it has.
         expected: what a compare-and-set was given: a version, or ``None`` for a row that no read finds.
         is_conditional: whether it is a compare-and-set.
+        is_kept: whether a version of it is stored, too.
     """
 
     __slots__ = (
         "_image",
         "_load",
+        "at",
+        "earlier",
         "expected",
         "fields",
+        "first",
         "is_conditional",
         "is_hidden",
+        "is_kept",
         "is_removal",
         "is_waiting",
         "key",
@@ -86,10 +92,22 @@ class RowWrite:
         is_removal: bool = False,
         expected: str | None = None,
         is_conditional: bool = False,
+        is_kept: bool = False,
     ) -> None:
         self.spec: SlotSpec = spec
         self.key: Key = key
         self.fields: Document = fields
+        self.is_kept: bool = is_kept
+        #: The time of its version; infinity where the database's clock gives it.
+        self.at: float = _INFINITY
+        if is_kept:
+            at = fields.pop("at", None)
+            when = fields.get("when") if at is None else at
+            self.at = _INFINITY if when is None else when
+        #: Versions of the row that it replaces before they were committed, oldest first.
+        self.earlier: tuple[RowWrite, ...] = ()
+        #: The earliest time that the row was written at since it was committed last: what is later is deleted.
+        self.first: float = self.at
         self.is_removal: bool = is_removal
         self.expected: str | None = expected
         self.is_conditional: bool = is_conditional
@@ -107,6 +125,18 @@ class RowWrite:
         self.when: float = when if type(when) is int else _INFINITY
         self._load: Callable[[bytes], Any] | None = None
         self._image = b""
+
+    def follow(self, before: RowWrite) -> None:
+        """Replace what is yet to be committed of the same row, and take over its versions that are not later."""
+        self.is_removal = self.is_removal and before.is_removal
+        if self.is_kept:
+            self.earlier = tuple(row for row in (*before.earlier, before) if row.at < self.at)
+            self.first = min(before.first, self.at)
+            self.size += sum(row.size for row in self.earlier)
+
+    def find_at(self, until: float) -> RowWrite | None:
+        """Return the latest of its versions that is not later than a time."""
+        return next((row for row in (self, *reversed(self.earlier)) if row.at <= until), None)
 
     def copy_payload(self) -> Any:
         """Return the payload, a copy of its own for each caller."""
@@ -147,6 +177,11 @@ class Claim:
     def head(self) -> str:
         """The id of the lease that commits change."""
         return next(iter(self.contexts))
+
+
+def make_claim(*contexts: tuple[SlotSpec, Key]) -> Claim:
+    """Return the leases of contexts for nobody, to ask who holds them."""
+    return Claim(owner="", ttl=0, contexts={name_lease(spec, context): (spec, context) for spec, context in contexts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +260,15 @@ class Committer(Protocol):
         Raises:
             CommitUnknownError: whether it was applied is unknown. Calling this again finds out, and applies it.
             LeaseLostError: one of the leases is no longer the owner's, or another writer has written a leased row.
+            ConflictError: a compare-and-set has found something else.
+        """
+        ...
+
+    async def write(self, row: RowWrite) -> None:
+        """Write one row, with others that are written at the same time.
+
+        Raises:
+            StoreUnavailableError: the database does not answer; ``may_be_applied`` says whether it may be stored.
             ConflictError: a compare-and-set has found something else.
         """
         ...

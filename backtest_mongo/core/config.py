@@ -50,6 +50,10 @@ class Config(BaseSettings):
         CC_HISTORY: the slots whose versions are kept by simulation time, besides those whose row says so, and how long:
             ``state,session=90d,signal=1000`` keeps all versions of state, those that were written in the last 90 days
             of session, and the last thousand of each key of signal.
+        CC_KEEP: what is kept of storage, notification and log: ``log=30d,notification=10000`` keeps the entries of the
+            log that were written in the last 30 days, and of the notifications of backtests and of live trading the
+            ten thousand that were written last. Older rows are deleted, a few at a time, after later writes; signals
+            that are still open never are. What is not named is kept.
         CC_RUN: the name of the run, which every row carries that is written where no ``lease()`` or ``transaction()``
             names another one; empty means none. It has at most 200 characters.
     """
@@ -78,6 +82,7 @@ class Config(BaseSettings):
     CC_CANDLE_BLOCKS: bool = True
     CC_CANDLE_SHARED_WRITERS: bool = False
     CC_HISTORY: str = ""
+    CC_KEEP: str = ""
     CC_RUN: str = ""
 
     @field_validator("CC_MONGO_CONNECTION_STRING")
@@ -107,6 +112,17 @@ class Config(BaseSettings):
                 raise ValueError(f"must name slots, unlike {name!r}: {suggest(name, known)}")
             if known[name].immutable:
                 raise ValueError(f"must name slots whose rows change, unlike {name}")
+        return value
+
+    @field_validator("CC_KEEP")
+    @classmethod
+    def _check_keep(cls, value: str) -> str:
+        known = {spec.name: spec for spec in SLOTS if spec.shape == "collection"}
+        for name, retention in parse_retentions(value).items():
+            if name not in known:
+                raise ValueError(f"must name slots that hold lists, unlike {name!r}: {suggest(name, known)}")
+            if not retention.is_limited:
+                raise ValueError(f"must say what is kept of {name}, such as {name}=30d or {name}=10000")
         return value
 
     @field_validator("CC_REDIS_URL")
@@ -143,6 +159,7 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_BLOCKS: bool | None
     CC_CANDLE_SHARED_WRITERS: bool | None
     CC_HISTORY: str | None
+    CC_KEEP: str | None
     CC_RUN: str | None
 
 

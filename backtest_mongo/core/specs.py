@@ -89,6 +89,15 @@ class SlotSpec:
         history: every version of a row is kept by simulation time, so that reads find what there was at any time:
             ``True`` keeps all of them, ``"90d"`` those that were written in the last 90 days, ``"1000"`` the last
             thousand of each key. ``CC_HISTORY`` says it of slots that don't. Series have none.
+        filters: the arguments by which a collection's list can be filtered, and where in the payload the text is that
+            each is compared with: ``("symbol", "context.symbol")``.
+        filter_time: where in the payload the time is that ``since`` and ``until`` of such a list are compared with, in
+            milliseconds since the epoch. Without it the list has neither.
+        keep: what is kept of a collection: ``"30d"``, the rows that were written in the last 30 days, or ``"1000"``,
+            the thousand rows of each context that were written last. Older ones are deleted, a few at a time, after
+            later writes. ``CC_KEEP`` says it of slots that don't.
+        ended: where in the payload a row says how far it is, and which values there mean that it is done with:
+            ``("status", "closed", "cancelled")``. ``keep`` deletes no other rows. Empty if it may delete all.
         about: what the slot is for, as ``help()`` shows it: ``"the bids and asks of a symbol"``.
         former: the fields of the unique index that older versions of the Node package made for the slot. That index
             forbids rows that differ only in the other fields; ``migrate()`` replaces it.
@@ -116,6 +125,10 @@ class SlotSpec:
     immutable: bool = False
     dispose: bool = False
     history: bool | str = False
+    filters: tuple[tuple[str, str], ...] = ()
+    filter_time: str = ""
+    keep: str = ""
+    ended: tuple[str, ...] = ()
     about: str = ""
     former: tuple[str, ...] = ()
 
@@ -159,10 +172,14 @@ class SlotSpec:
                 raise SlotError(f"the row of the slot table {problem}", slot=self.name)
 
     def _check_types(self) -> None:
-        for name in ("context", "key", "redis", "optional", "blank", "former"):
+        for name in ("context", "key", "redis", "optional", "blank", "former", "filters", "ended"):
             value = getattr(self, name)
             if not isinstance(value, tuple):
                 problem = f"{name} must be a tuple of names, not {type(value).__name__}"
+                raise SlotError(problem, slot=self.name)
+        for pair in self.filters:
+            if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+                problem = f"filters must hold pairs of an argument and a path in the payload, not {pair!r}"
                 raise SlotError(problem, slot=self.name)
         for name, known in (("shape", Shape), ("payload", PayloadKind)):
             if getattr(self, name) not in get_args(known):
@@ -365,7 +382,7 @@ def _check_field_is_a_name(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_fields_have_one_meaning(row: SlotSpec) -> str | None:
-    fields = (*row.key, row.field, *_OWN_FIELDS)
+    fields = (*row.key, row.field, *_OWN_FIELDS, *(("written",) if row.history else ()))
     return "gives one field two meanings" if len(set(fields)) < len(fields) else None
 
 
@@ -448,6 +465,60 @@ def _check_history_can_be_read(row: SlotSpec) -> str | None:
     except ValueError as error:
         return f"has a history that {error}"
     return None
+
+
+@_rule
+def _check_filters_are_a_collection_s(row: SlotSpec) -> str | None:
+    if row.shape == "collection" or not (row.filters or row.filter_time):
+        return None
+    return "can't filter a list without being a collection"
+
+
+@_rule
+def _check_filters_have_one_meaning(row: SlotSpec) -> str | None:
+    names = [name for name, _ in row.filters]
+    wrong = [repr(name) for name in names if not _is_snake(name)]
+    if wrong:
+        return f"needs filters with names in snake case, unlike {', '.join(wrong)}"
+    if len({*names, "self", "limit", "since", "until"}) < len(names) + 4:
+        return "gives one parameter of its list two meanings"
+    return None
+
+
+@_rule
+def _check_paths_can_be_followed(row: SlotSpec) -> str | None:
+    paths = [path for _, path in row.filters]
+    paths += [row.filter_time] * bool(row.filter_time) + list(row.ended[:1])
+    wrong = [repr(path) for path in paths if not all(map(str.isidentifier, str(path).split(".")))]
+    return (
+        f"needs paths of names in its payload, such as 'context.symbol', unlike {', '.join(wrong)}" if wrong else None
+    )
+
+
+@_rule
+def _check_keep_is_a_collection_s(row: SlotSpec) -> str | None:
+    if row.shape == "collection" or not (row.keep or row.ended):
+        return None
+    return "can't keep a part of its rows without being a collection"
+
+
+@_rule
+def _check_keep_can_be_read(row: SlotSpec) -> str | None:
+    if not isinstance(row.keep, str):
+        return "must give keep as text such as '30d'"
+    try:
+        if row.keep:
+            parse_retention(row.keep)
+    except ValueError as error:
+        return f"has a keep that {error}"
+    return None
+
+
+@_rule
+def _check_ended_has_values(row: SlotSpec) -> str | None:
+    if all(isinstance(value, str) for value in row.ended) and len(row.ended) != 1:
+        return None
+    return "must name in ended a path and at least one text"
 
 
 def _beyond_context(row: SlotSpec) -> tuple[str, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
@@ -23,14 +28,32 @@ Counts: TypeAlias = tuple[int, int]
 class Store(Protocol):
     """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
 
+    #: Whether versions of the rows are kept, by their time.
+    @property
+    def has_history(self) -> bool: ...
+
+    @property
+    def versions(self) -> VersionStore:
+        """The versions, only if :attr:`has_history`."""
+        ...
+
     @property
     def committer(self) -> Committer:
         """What commits rows of this database as a whole; without transactions there it raises ``StoreError``."""
         ...
 
+    @property
+    def pruner(self) -> Pruner:
+        """What deletes rows that need not be kept; of collections alone."""
+        ...
+
     async def ready(self) -> None: ...
     async def find(self, key: Key) -> Document | None: ...
     async def find_many(self, keys: Sequence[Key]) -> list[Document | None]: ...
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return each row as it was at a time, ``None`` where there was nothing yet; only if :attr:`has_history`."""
+        ...
+
     async def find_version(self, key: Key) -> tuple[Document | None, Version]: ...
     async def upsert(self, key: Key, fields: Document) -> None: ...
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None: ...
@@ -45,8 +68,40 @@ class Store(Protocol):
     async def remove(self, key: Key, run: str | None = None) -> None:
         """Mark the row as removed, by the run of that name, if there is one that is not."""
 
-    def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]: ...
-    async def newest(self, context: Key, limit: int) -> list[Document]: ...
+    def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]: ...
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]: ...
+
+    # Contexts as a whole; a filter has the values of some of their fields.
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, removed ones included, in the order of the key."""
+        ...
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        """Return what is stored of each context, in the order of the key, or of all together."""
+        ...
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        """Delete some rows of a context, or some of their versions.
+
+        Args:
+            context: the context.
+            owners: who may hold its lease.
+
+        Returns:
+            How many rows were deleted, and whether any may be left.
+
+        Raises:
+            LeaseHeldError: another owner holds the lease.
+        """
+        ...
+
+    @property
+    def renamer(self) -> Renamer:
+        """What renames rows; without transactions, as files are, it raises ``StoreError``."""
+        ...
 
 
 class SeriesStore(Store, Protocol):
@@ -64,7 +119,6 @@ class SeriesStore(Store, Protocol):
     async def find_bounds(self, context: Key) -> tuple[int, int] | None: ...
     def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]: ...
     async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]: ...
-    def list_contexts(self) -> AsyncIterator[Key]: ...
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]: ...
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]: ...
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts: ...

@@ -124,7 +124,7 @@ class DatabaseReader:
         from backtest_mongo.core.arrays import CandleArrays, join_arrays
 
         assert self._series is not None
-        for context in await self._series.list_contexts():
+        async for context in self._series.list_contexts():
             after, shown = -(2**63), describe_row(self._spec, context)
             problem = self._explain_context(context)
             if problem is not None:

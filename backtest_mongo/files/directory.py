@@ -181,6 +181,10 @@ class Directory:
         path = self._metadata_file(name)
         return path if os.path.lexists(path) and self._read_metadata(name) is None else None
 
+    def list_files(self, name: str) -> tuple[str, str]:
+        """Return the paths of a row's file and of its metadata sidecar, which need not exist."""
+        return self._file(name), self._metadata_file(name)
+
     def has_metadata(self, name: str) -> bool:
         """Return whether a row has a metadata sidecar, so that this library has named its file."""
         return os.path.exists(self._metadata_file(name))
@@ -207,6 +211,11 @@ class Directory:
             raise
         if durable:
             disk.sync(self.path)
+
+    def delete(self, name: str) -> None:
+        """Delete a row, whose payload goes first: what is left of it then is no row. The caller holds the lock."""
+        os.unlink(self._file(name))
+        disk.drop([self._metadata_file(name)])
 
     def sweep(self) -> None:
         """Remove what killed writers have left behind. The caller holds the lock, so no writer is active."""

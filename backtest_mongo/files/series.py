@@ -7,8 +7,9 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from backtest_mongo.core.contexts import EVERYTHING, matches
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
@@ -108,10 +109,11 @@ class FileSeries(NoBlocks, FileStore):
         after = [] if end is None else times[bisect_left(times, end) :][:1]
         return (before[0] if before else None), (after[0] if after else None)
 
-    async def list_contexts(self) -> AsyncIterator[Key]:
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         """Yield the context of each stored series, in the order of the key."""
         for context in await self._run_in_thread("listing", self._list_contexts):
-            yield context
+            if matches(self._spec, context, where):
+                yield context
 
     # What blocks runs in threads.
 
@@ -169,6 +171,10 @@ class FileSeries(NoBlocks, FileStore):
                         deleted.add(name)
                 disk.sync(path)
         return len(deleted)
+
+    def _list_row_files(self, context: Key) -> Iterator[str]:
+        for path in self._list_directories(context):
+            yield from (os.path.join(path, f"{name}{SUFFIX}") for name in list_names(path))
 
     def _list_times(self, context: Key) -> list[int]:
         return sorted(time for time in self._list_names(context).values() if time is not None)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
+from backtest_mongo.core.contexts import EVERYTHING, Measure, matches
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
+from backtest_mongo.files.contexts import ContextFinder, delete_row, remove_empty
 from backtest_mongo.files.directory import SUFFIX, Directory, FileRow, RowToWrite, list_nested
 from backtest_mongo.files.directory_lock import lock_directory
 from backtest_mongo.files.layout import may_have_slash
 from backtest_mongo.files.ordered_threads import Turns
 from backtest_mongo.files.paths import Place, RowPath, compile_paths
+from backtest_mongo.files.pruning import FilePruner, WrittenRow
 from backtest_mongo.files.row_owners import is_free, is_row_of
 from backtest_mongo.types import Document, Version
 
@@ -30,7 +37,7 @@ _PAGE: Final = 500
 T = TypeVar("T")
 
 
-class FileStore:
+class FileStore(NoHistory):
     """A slot's rows below a root directory, for any event loop; any number of processes may share the directory."""
 
     def __init__(self, root: str, spec: SlotSpec) -> None:
@@ -38,9 +45,11 @@ class FileStore:
         self._spec = spec
         self._paths = compile_paths(spec)
         self._turns = Turns()
+        self._contexts = ContextFinder(root, spec, self._paths, self._find_places)
         self._folds_case: bool | None = None
         self._swept: set[str] = set()
         self._warned: set[str] = set()
+        self.pruner: Pruner = FilePruner(spec, self._run_in_thread, self)
 
     @property
     def committer(self) -> NoReturn:
@@ -91,21 +100,110 @@ class FileStore:
         """Mark a row as removed. A file has no place for the name of a run."""
         await self._run_in_turn("removing", key, partial(self._remove, key))
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
-        items = sorted(await self._run_in_thread("listing", partial(self._list_items, context)))
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``."""
+        found = await self._run_in_thread("listing", partial(self._list_items, context))
+        items = sorted(filter(chosen.has_key, found), reverse=chosen.newest_first)
+        left, where = chosen.limit, chosen.where
         for start in range(0, len(items), _PAGE):
-            keys = [(*context, item) for item in items[start : start + _PAGE]]
-            for document in await self._run_in_thread("listing", partial(self._find_all, keys)):
-                when = document.get("when")
-                if not document.get("removed") and (until is None or when is None or when <= until):
-                    yield document
+            keys = ((*context, item) for item in items[start : start + _PAGE])
+            wanted = partial(self._find_listed, keys, until, where, left)
+            for document in await self._run_in_thread("listing", wanted):
+                yield document
+                left = None if left is None else left - 1
+            if left == 0:
+                return
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first."""
-        return await self._run_in_thread("listing", partial(self._find_newest, context, limit))
+        return await self._run_in_thread("listing", partial(self._find_newest, context, limit, where))
+
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, in the order of the key."""
+        found = await self._run_in_thread("listing", self._contexts.find_all)
+        for context in sorted(found):
+            if matches(self._spec, context, where):
+                yield context
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        found = []
+        async for context in self.list_contexts(where):
+            found.append(await self._run_in_thread("listing", partial(self._measure, context)))
+        if by_context or not found:
+            return found
+        return [
+            Measure(
+                contexts=len(found),
+                rows=sum(one.rows for one in found),
+                bytes=sum(one.bytes for one in found),
+                written=max((one.written for one in found if one.written is not None), default=None),
+            )
+        ]
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        """Delete all rows of a context, those of one directory under its lock; return how many there were."""
+        key = (*context, "any") if self._spec.item is not None else context
+        return await self._run_in_turn("deleting", key, partial(self._delete_context, context)), False
+
+    @property
+    def renamer(self) -> NoReturn:
+        raise StoreError(
+            f"JSON files can't rename a strategy safely, and {self._spec.name} is stored in them",
+            slot=self._spec.name,
+            hint="`backtest-mongo import-dump` copies them into SQLite or MongoDB, which can",
+        )
 
     # What blocks runs in threads.
+
+    def _measure(self, context: Key) -> Measure:
+        rows = size = newest = 0
+        for path in self._list_row_files(context):
+            with suppress(OSError):
+                status = os.stat(path)
+                rows, size, newest = rows + 1, size + status.st_size, max(newest, status.st_mtime_ns // 1_000_000)
+        return Measure(context=context, contexts=1, rows=rows, bytes=size, written=newest or None)
+
+    def _list_row_files(self, context: Key) -> Iterator[str]:
+        for key in self._list_keys(context):
+            found = self._locate_sound(key)
+            if found is not None:
+                yield found[0].list_files(found[1])[0]
+
+    def _list_keys(self, context: Key) -> list[Key]:
+        if self._spec.item is None:
+            return [context]
+        return [(*context, item) for item in sorted(self._list_items(context))]
+
+    def _delete_context(self, context: Key) -> int:
+        deleted = 0
+        top = os.path.join(self._root, *self._paths.top)
+        directories: dict[str, None] = {}
+        for key in self._list_keys(context):
+            # Again, as a second place may have had another one of the same key.
+            while (found := self._locate_sound(key)) is not None:
+                directory, name = found
+                with lock_directory(directory.path):
+                    self._sweep(directory)
+                    delete_row(directory, name)
+                    disk.sync(directory.path)
+                directories[directory.path] = None
+                deleted += 1
+        for path in directories:
+            remove_empty(path, top)
+        return deleted
+
+    def _locate_sound(self, key: Key) -> tuple[Directory, str] | None:
+        """Return where the row of a key is, also if its file can't be read and no other key can have the path."""
+        try:
+            found = self._locate(key)
+        except (StoreError, disk.UnfitError):
+            place = self._find_places(key)[0]
+            return (self._directory(place), place.path[-1]) if self._paths.is_unambiguous(place.path) else None
+        return None if found is None else found[:2]
 
     def _write_pages(self, rows: Sequence[tuple[Key, Document]]) -> None:
         for start in range(0, len(rows), _PAGE):
@@ -137,8 +235,16 @@ class FileStore:
             document["removed"] = row.removed
         return document
 
-    def _find_all(self, keys: Sequence[Key]) -> list[Document]:
-        return [document for key in keys if (document := self._find_sound(key)) is not None]
+    def _find_listed(
+        self, keys: Iterable[Key], until: int | None, where: PayloadFilter | None, limit: int | None
+    ) -> list[Document]:
+        return list(islice((row for row in self._find_wanted(keys, where) if _is_listed(row, until)), limit))
+
+    def _find_wanted(self, keys: Iterable[Key], where: PayloadFilter | None) -> Iterator[Document]:
+        for key in keys:
+            document = self._find_sound(key)
+            if document is not None and (where is None or where.matches(document[self._spec.field])):
+                yield document
 
     def _find_sound(self, key: Key) -> Document | None:
         """Return a row for a list, or ``None`` if its file can't be read: a bad file must not hide all other rows."""
@@ -237,11 +343,29 @@ class FileStore:
                 found.update("/".join(parts) for parts in list_nested(directory.path))
         return found
 
-    def _find_newest(self, context: Key, limit: int) -> list[Document]:
+    def _find_newest(self, context: Key, limit: int, where: PayloadFilter | None) -> list[Document]:
         keys = ((*context, item) for item in self._list_items(context))
         ordered = sorted((self._find_order(key), key) for key in keys)
-        found = (document for _, key in reversed(ordered) if (document := self._find_sound(key)) is not None)
-        return list(islice(found, limit))[::-1]
+        return list(islice(self._find_wanted((key for _, key in reversed(ordered)), where), limit))[::-1]
+
+    def list_written(self, context: Key) -> Iterator[WrittenRow]:
+        """Yield the rows of a context whose files can be read."""
+        for item in self._list_items(context):
+            key = (*context, item)
+            with suppress(StoreError, disk.UnfitError):
+                found = self._locate(key)
+                if found is not None:
+                    yield WrittenRow(self._find_order(key), key, found[2].written, found[2].payload)
+
+    def delete_row(self, key: Key, written: int) -> bool:
+        """Delete a row unless it was written since, and return whether it is deleted."""
+        directory = self._directory(self._find_places(key)[0])
+        with lock_directory(directory.path):
+            found = self._locate(key)
+            if found is None or found[2].written != written:
+                return False
+            found[0].delete(found[1])
+            return True
 
     def _find_order(self, key: Key) -> tuple[int, int]:
         found = (self._directory(place).find_order(place.path[-1]) for place in self._find_places(key))
@@ -284,6 +408,11 @@ class FileStore:
                 slot=self._spec.name,
                 hint="check the directory, its permissions, and the space on its disk",
             ) from error
+
+
+def _is_listed(document: Document, until: int | None) -> bool:
+    when = document.get("when")
+    return not document.get("removed") and (until is None or when is None or when <= until)
 
 
 def _add_suffix(path: RowPath) -> RowPath:

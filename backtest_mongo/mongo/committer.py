@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -19,29 +19,33 @@ import bson
 from bson import ObjectId
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
+from pymongo import ReturnDocument
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from backtest_mongo.connection.batching import Queue
+from backtest_mongo.connection.batching import Call, Queue
 from backtest_mongo.connection.driver_errors import (
     DRIVER_ERRORS,
     DUPLICATE_KEY,
+    is_transient,
     make_unanswered_error,
     strip_frames,
     translate_error,
 )
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.operation import Deadline, seconds_left
+from backtest_mongo.connection.operation import Attempts, Deadline, seconds_left
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
+from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.errors import (
     BacktestMongoError,
     CommitUnknownError,
+    ConflictError,
     LeaseLostError,
     StoreError,
     StoreUnavailableError,
@@ -50,8 +54,17 @@ from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
-from backtest_mongo.mongo.updates import make_removal, make_update, split_origin, stamp_origin
-from backtest_mongo.types import Document
+from backtest_mongo.mongo.updates import (
+    ORIGIN,
+    ROW_TIME,
+    make_removal,
+    make_update,
+    make_versioned_update,
+    split_origin,
+    stamp_origin,
+)
+from backtest_mongo.mongo.versions import get_versions, make_version_document
+from backtest_mongo.types import Document, to_millis
 
 __all__ = ["MongoCommitter", "get_committer"]
 
@@ -68,6 +81,9 @@ _RACE_TRIES: Final = 3
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.25
 _MAJORITY: Final = ReadConcern("majority")
+_INFINITY: Final = float("inf")
+#: What the update of a row whose version is stored, too, returns of it.
+_VERSION_FIELDS: Final = {"updatedDate": 1, ORIGIN: 1}
 
 T = TypeVar("T")
 
@@ -120,8 +136,21 @@ class _Written:
     def __init__(self, session: Any, states: list[State]) -> None:
         self.session: Any = session
         self.states: list[State] = states
+        #: Rows that turned out to have nothing to be changed.
+        self.skipped: list[RowWrite] = []
+        #: The times of versions that the rows themselves give.
+        self.times: dict[RowWrite, int] = {}
+        #: What tells whether a row that was committed alone is written, and when that was, by the server's clock.
+        self.commit: ObjectId | None = None
+        self.stamp: Any = None
         #: Ids of rows by slot, with their keys.
         self.ids: dict[str, list[tuple[Key, ObjectId]]] = {}
+
+    def find_time(self, row: RowWrite, stamp: datetime) -> int:
+        """Return the simulation time of the version of a row, in milliseconds since the epoch."""
+        if row.at != _INFINITY:
+            return int(row.at)
+        return self.times.get(row, to_millis(stamp))
 
     def note_id(self, slot: str, key: Key, oid: ObjectId) -> None:
         self.ids.setdefault(slot, []).append((key, oid))
@@ -151,6 +180,18 @@ class MongoCommitter:
         self._queue: Queue[Any, Any] = Queue(
             hub.writes, hub.operation_seconds, _do_nothing, self._make_unanswered, self._translate, is_write=True
         )
+        #: Rows whose versions are stored, too, which are committed with those that are written at the same time.
+        self._rows: Queue[RowWrite, None] = Queue(
+            hub.writes,
+            hub.operation_seconds,
+            self._check_once,
+            self._make_unanswered_row,
+            self._translate_row,
+            is_write=True,
+        )
+        self._rows.send = self._write_batch
+        #: Sessions that are noted and have no transaction.
+        self._idle: list[Any] = []
 
     @property
     def name(self) -> str:
@@ -173,6 +214,11 @@ class MongoCommitter:
         if not self._is_checked:
             await self._run("asking for transactions", self._check)
 
+    async def _check_once(self) -> bool:
+        if not self._is_checked:
+            await self._check()
+        return True
+
     async def _check(self) -> None:
         await check_format(self._hub)
         reply = await self._hub.database.command("hello")
@@ -192,6 +238,32 @@ class MongoCommitter:
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         return await self._run_observed(commit, partial(self._settle, commit))
+
+    def write(self, row: RowWrite) -> Coroutine[Any, Any, None]:
+        return self._rows.call(row, "writing", (row.spec, row.key), ((row.spec.name, row.key),), row.size)
+
+    async def _write_batch(self, calls: list[Call[RowWrite, None]], attempts: Attempts) -> None:
+        """Commit rows together; a row that is refused fails its own caller alone."""
+        commit = Commit([call.item for call in calls], (), self.seconds)
+        try:
+            await self._commit(commit)
+        except CommitUnknownError as error:
+            unknown = StoreUnavailableError(str(error.args[0]).replace("committing", "writing"))
+            unknown.may_be_applied = True
+            raise unknown from error
+        except (*DRIVER_ERRORS, ConflictError) as error:
+            if len(calls) == 1 or is_transient(error):
+                raise
+            for call in calls:
+                try:
+                    await self._write_batch([call], attempts)
+                except DRIVER_ERRORS as refusal:
+                    call.fail(self._translate_row(call.doing, refusal, call.key))
+                except BacktestMongoError as refusal:
+                    call.fail(refusal)
+            return
+        for call in calls:
+            call.answer(None)
 
     async def _run_observed(self, commit: Commit, steps: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         work = partial(self._run, "committing", steps, commit.rows[0].spec, seconds)
@@ -222,7 +294,7 @@ class MongoCommitter:
                 if pause >= seconds_left():
                     if isinstance(error, ConnectionFailure):  # which says what is wrong
                         raise
-                    raise self._make_contended_error(commit) from strip_frames(error)
+                    raise self._make_contended_error(commit.rows[0].spec) from strip_frames(error)
             else:
                 if states is not None:
                     return states
@@ -238,6 +310,8 @@ class MongoCommitter:
             await self._slot(name).ensure_indexes()
         for name in {row.spec.name for row in commit.rows if "run" in row.fields}:
             await self._slot(name).ensure_run_index()
+        for spec in {row.spec.name: row.spec for row in commit.rows if row.is_kept}.values():
+            await get_versions(self._hub, spec).slot.ensure_indexes()
         if not commit.claims and not self._keeps_commits:
             await self._commits.create_index("at", expireAfterSeconds=_KEPT_SECONDS)
             self._keeps_commits = True
@@ -251,13 +325,16 @@ class MongoCommitter:
         """
         if commit.claims:
             return await self._attempt_with(commit, commit.claims[0].handle)
-        session = await open_session(self._hub)
+        session = self._idle.pop() if self._idle else await open_session(self._hub)
         try:
             await self._leases.sessions.note(session)
-            return await self._attempt_with(commit, session)
-        finally:
+            states = await self._attempt_with(commit, session)
+        except BaseException:
             if commit.in_doubt is None:
                 await session.end_session()
+            raise
+        self._idle.append(session)
+        return states
 
     async def _attempt_with(self, commit: Commit, session: Any) -> Sequence[State] | None:
         written = _Written(session, [UNKNOWN_ROW] * len(commit.rows))
@@ -268,11 +345,20 @@ class MongoCommitter:
                 stamp = await self._leases.fence(claim, commit.id, session)
                 if stamp is None:
                     raise make_fenced_error(claim)
-            for name, rows in _group_by_slot(commit.rows).items():
-                await self._write_rows(name, rows, stamp, written)
-            if not commit.claims:
-                noted = {"$currentDate": {"at": True}}
-                await self._commits.update_one({"_id": commit.id}, noted, upsert=True, session=session)
+            kept = [row for row in commit.rows if row.is_kept]
+            if kept and len(commit.rows) == 1 and not commit.claims:
+                await self._write_versioned(commit, written)
+            else:
+                if kept and stamp is None:
+                    stamp = await self._note_time(commit, session)
+                for name, rows in _group_by_slot(commit.rows).items():
+                    await self._write_rows(name, rows, stamp, written)
+                if kept:
+                    assert stamp is not None
+                    await self._write_versions([row for row in kept if row not in written.skipped], written, stamp)
+                elif not commit.claims:
+                    noted = {"$currentDate": {"at": True}}
+                    await self._commits.update_one({"_id": commit.id}, noted, upsert=True, session=session)
         except BaseException:
             await abort(session)
             raise
@@ -317,6 +403,8 @@ class MongoCommitter:
             await self._hub.id_cache.put_many(slot.spec, ids)
         for name, rows in _group_by_slot(commit.rows).items():
             self._slot(name).counts.writes.add(len(rows))
+            if rows[0][1].is_kept:
+                get_versions(self._hub, rows[0][1].spec).note_writes([row.key for _, row in rows])
         return written.states
 
     async def _settle(self, commit: Commit) -> Sequence[State] | None:
@@ -330,17 +418,19 @@ class MongoCommitter:
 
     async def _has_landed(self, commit: Commit) -> bool | None:
         """Return whether a commit is applied, by its id where the majority has it; ``None`` without an answer."""
+        written: _Written = commit.in_doubt
         try:
             if commit.claims:
                 return await self._leases.has_commit(commit.claims[0], commit.id)
+            if written.commit is not None:
+                return await self._has_written(commit.rows[0], written)
             durable = self._commits.with_options(read_concern=_MAJORITY)
             return await durable.find_one({"_id": commit.id}) is not None
         except DRIVER_ERRORS as error:
             log().debug("the outcome of a commit is not known yet", error=type(error).__name__)
             return None
 
-    def _make_contended_error(self, commit: Commit) -> StoreUnavailableError:
-        spec = commit.rows[0].spec
+    def _make_contended_error(self, spec: SlotSpec) -> StoreUnavailableError:
         return StoreUnavailableError(
             "committing failed: others wrote the same rows until the time was up",
             slot=spec.name,
@@ -355,6 +445,108 @@ class MongoCommitter:
         )
         unknown.may_be_applied = True
         return unknown
+
+    # Versions
+
+    async def _note_time(self, commit: Commit, session: Any) -> datetime:
+        """Note the id of a commit, and return the time by the server's clock."""
+        noted: Any = await self._commits.find_one_and_update(
+            {"_id": commit.id},
+            [{"$set": {"at": "$$NOW"}}],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+            session=session,
+        )
+        stamp: datetime = noted["at"]
+        return stamp
+
+    async def _write_versioned(self, commit: Commit, written: _Written) -> None:
+        """Write the row of a commit that has no other, and its version: two round trips."""
+        (row,) = commit.rows
+        slot, session = self._slot(row.spec.name), written.session
+        if row.is_conditional:
+            await self._compare(slot, row, session)
+        at = None if row.at == _INFINITY else int(row.at)
+        stored, origin = split_origin(row.fields)
+        written.commit = oid = ObjectId()
+        query = slot.key_filter(row.key)
+        if row.is_removal:
+            query["removed"] = {"$ne": True}
+            update = make_removal(
+                row.spec.field, origin, at=ROW_TIME if at is None and row.spec.when else at, commit=oid
+            )
+        else:
+            update = make_versioned_update(stored, datetime.now(UTC), origin, at, oid)
+        body = {
+            "findAndModify": slot.documents.name,
+            "query": query,
+            "update": update,
+            "upsert": not row.is_removal,
+            "new": True,
+            "fields": _VERSION_FIELDS,
+        }
+        try:
+            reply = await self._hub.database.command(body, session=session, codec_options=CODEC)
+        except OperationFailure as error:
+            pattern = (error.details or {}).get("keyPattern")
+            if error.code == DUPLICATE_KEY and pattern is not None and [*pattern] == [*row.spec.key]:
+                raise _LostRaceError(str(error), DUPLICATE_KEY, error.details) from None
+            raise
+        document = reply["value"]
+        if document is None:  # there is nothing to be removed
+            written.skipped.append(row)
+            return
+        written.stamp = document["updatedDate"]
+        if row.is_removal and isinstance(document[ORIGIN].get("when"), int):
+            written.times[row] = document[ORIGIN]["when"]
+        written.note_id(row.spec.name, row.key, document["_id"])
+        previous = document[ORIGIN].get("previous")
+        await self._write_versions([row], written, written.stamp, previous)
+
+    async def _write_versions(
+        self, rows: Sequence[RowWrite], written: _Written, stamp: datetime, previous: float | None = None
+    ) -> None:
+        """Write the versions of rows, and delete later ones.
+
+        Args:
+            rows: the rows, which are written in the same transaction.
+            written: what the attempt has written.
+            stamp: when they are written.
+            previous: the time of the latest version there is, if it is known.
+        """
+        by_slot: dict[str, list[RowWrite]] = {}
+        for row in rows:
+            by_slot.setdefault(row.spec.name, []).append(row)
+        for some in by_slot.values():
+            slot = get_versions(self._hub, some[0].spec).slot
+            deletes: list[Document] = []
+            updates: list[Document] = []
+            for row in some:
+                query = slot.key_filter(row.key)
+                times = [written.find_time(one, stamp) for one in (*row.earlier, row)]
+                first = min(times[-1], row.first)
+                if previous is None or previous > first:
+                    deletes.append({"q": {**query, "when": {"$gt": first}}, "limit": 0})
+                for one, time in zip((*row.earlier, row), times, strict=True):
+                    version = make_version_document(one, query, time, stamp)
+                    updates.append({"q": {**query, "when": time}, "u": version, "upsert": True})
+            for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):
+                for _, part in _split(items):
+                    body = {command: slot.documents.name, field: part}
+                    reply = await self._hub.database.command(body, session=written.session, codec_options=CODEC)
+                    for failed in reply.get("writeErrors", ())[:1]:
+                        raise OperationFailure(str(failed.get("errmsg")), failed.get("code"), failed)
+
+    async def _has_written(self, row: RowWrite, written: _Written) -> bool | None:
+        """Return whether the row of a commit that has no other is written; ``None`` if others wrote it since."""
+        slot = self._slot(row.spec.name)
+        durable = slot.documents.with_options(read_concern=_MAJORITY)
+        document = await durable.find_one(slot.key_filter(row.key), _VERSION_FIELDS)
+        if document is None or written.stamp is None:
+            return False
+        if (document.get(ORIGIN) or {}).get("commit") == written.commit:
+            return True
+        return None if document["updatedDate"] >= written.stamp else False
 
     # Rows
 
@@ -378,7 +570,15 @@ class MongoCommitter:
             if row.is_conditional:
                 await self._compare(slot, row, session)
             query, known = slot.key_filter(row.key), row.known
+            if row.is_removal and row.is_kept and row.at == _INFINITY and slot.spec.when:
+                found = await slot.documents.find_one(query, {"when": 1}, session=session)
+                when = to_time((found or {}).get("when"))
+                if when is not None:
+                    written.times[row] = when
             stored, origin = split_origin(row.fields)
+            if row.is_kept:
+                assert stamp is not None
+                origin = {**(origin or {}), "when": written.find_time(row, stamp)}
             if stamp is not None:
                 written.states[index] = _State.of_fields(slot.spec, stored, stamp)
                 stored = stamp_origin(stored, stamp, origin)
@@ -397,7 +597,10 @@ class MongoCommitter:
             elif row.is_removal:
                 written.states[index] = UNKNOWN_ROW
                 unremoved = {**query, "removed": {"$ne": True}}
-                await slot.documents.update_one(unremoved, make_removal(slot.spec.field, origin), session=session)
+                removal = make_removal(slot.spec.field, origin, stamp=stamp if row.is_kept else None)
+                result = await slot.documents.update_one(unremoved, removal, session=session)
+                if not result.matched_count:
+                    written.skipped.append(row)
                 indexes.pop()
             elif stamp is None:
                 updates.append({"q": query, "u": make_update(stored, now, origin), "upsert": True})
@@ -532,6 +735,58 @@ class MongoCommitter:
 
     # Requests
 
+    async def run_free(
+        self,
+        doing: str,
+        claim: Claim,
+        owners: Collection[str],
+        work: Callable[[Any], Awaitable[T]],
+    ) -> T:
+        """Carry out a transaction on contexts whose leases nobody but ``owners`` has, again until it is committed.
+
+        Args:
+            doing: what it does.
+            claim: the contexts; it has no owner.
+            owners: the owners of leases that may be held.
+            work: the steps of the transaction, given its session. They may be carried out any number of times, also
+                after they were committed without an answer, and must then change nothing.
+
+        Raises:
+            LeaseHeldError: another owner has one of the leases.
+            StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
+        """
+        return await self._run(doing, partial(self._repeat, claim, owners, work), _spec_of(claim))
+
+    async def _repeat(self, claim: Claim, owners: Collection[str], work: Callable[[Any], Awaitable[T]]) -> T:
+        await self._leases.prepare(claim)
+        session = await open_session(self._hub)
+        pause = _FIRST_PAUSE
+        try:
+            await self._leases.sessions.note(session)
+            while True:
+                try:
+                    await begin(session)
+                    try:
+                        if await self._leases.keep_free(claim, owners, session):
+                            result = await work(session)
+                            await _commit_again(session)
+                            return result
+                    except BaseException:
+                        await abort(session)
+                        raise
+                    await abort(session)
+                except DRIVER_ERRORS as error:
+                    if not is_conflict(error) or pause >= seconds_left():
+                        raise
+                if pause >= seconds_left():
+                    raise self._make_contended_error(_spec_of(claim))
+                if pause == _LONGEST_PAUSE:
+                    await self._leases.sessions.end_abandoned()
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            await session.end_session()
+
     async def _run(
         self, doing: str, work: Callable[[], Awaitable[T]], spec: SlotSpec | None = None, seconds: float | None = None
     ) -> T:
@@ -554,6 +809,16 @@ class MongoCommitter:
             translated.slot = translated.collection = None
         return translated
 
+    def _translate_row(self, doing: str, error: Exception, row: tuple[SlotSpec, Key]) -> BacktestMongoError:
+        spec, key = row
+        return self._slot(spec.name).translate(doing, error, key)
+
+    def _make_unanswered_row(
+        self, doing: str, row: tuple[SlotSpec, Key], reason: str, was_sent: bool
+    ) -> StoreUnavailableError:
+        spec, key = row
+        return self._slot(spec.name).make_unanswered_error(doing, key, reason, was_sent)
+
     def _make_unanswered(self, doing: str, spec: SlotSpec | None, reason: str, was_sent: bool) -> StoreUnavailableError:
         return make_unanswered_error(doing, spec or SLOTS[0], None, self._hosts, reason, was_sent)
 
@@ -563,6 +828,25 @@ def get_committer(hub: Hub) -> MongoCommitter:
     if hub.committer is None:
         hub.committer = MongoCommitter(hub)
     return hub.committer  # type: ignore[no-any-return]
+
+
+async def _commit_again(session: Any) -> None:
+    """Commit a transaction, again until its outcome is known or the time is up.
+
+    Raises:
+        PyMongoError: it is not committed or, if :func:`is_uncertain` of it, that is unknown.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            await session.commit_transaction()
+        except DRIVER_ERRORS as error:
+            if not is_uncertain(error) or pause >= seconds_left():
+                raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return
 
 
 async def _do_nothing() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pymongo import IndexModel
@@ -13,7 +14,16 @@ from backtest_mongo.errors import IndexConflictError
 if TYPE_CHECKING:
     from pymongo.asynchronous.collection import AsyncCollection
 
-__all__ = ["RUN_INDEX", "ensure_indexes", "ensure_run_index", "indexes"]
+__all__ = [
+    "RUN_INDEX",
+    "Fields",
+    "ensure_indexes",
+    "ensure_run_index",
+    "filter_indexes",
+    "indexes",
+    "optional_indexes",
+    "retention_index",
+]
 
 Fields: TypeAlias = tuple[tuple[str, int], ...]
 
@@ -36,6 +46,37 @@ def indexes(spec: SlotSpec) -> dict[Fields, bool]:
         # `_id` breaks ties between rows that were created in the same millisecond.
         wanted[(*((name, 1) for name in spec.key[:-1]), ("createDate", 1), ("_id", 1))] = False
     return wanted
+
+
+def filter_indexes(spec: SlotSpec, paths: Iterable[str], has_time: bool) -> Iterator[Fields]:
+    """Yield the fields of the indexes that serve a filtered list.
+
+    Each has one path of the payload, as MongoDB would refuse to store a payload with lists at two paths of one index.
+    That of a text has the rows in the order of the list, so that a part of them is found without sorting all.
+
+    Args:
+        spec: the slot.
+        paths: where in the payload texts are compared.
+        has_time: whether the time in the payload is.
+    """
+    context = tuple((name, 1) for name in spec.key[:-1])
+    order = ((spec.key[-1], 1),) if spec.newest is None else (("createDate", 1), ("_id", 1))
+    for path in paths:
+        yield (*context, (f"{spec.field}.{path}", 1), *order)
+    if has_time:
+        yield (*context, (f"{spec.field}.{spec.filter_time}", 1))
+
+
+def retention_index(spec: SlotSpec) -> Fields:
+    """Return the fields of the index by which the rows of a context are deleted that were written first."""
+    return (*((name, 1) for name in spec.key[:-1]), ("updatedDate", 1), ("_id", 1))
+
+
+def optional_indexes(spec: SlotSpec) -> set[Fields]:
+    """Return the fields of the indexes that a slot has once something uses them."""
+    if spec.shape != "collection":
+        return set()
+    return {*filter_indexes(spec, (path for _, path in spec.filters), bool(spec.filter_time)), retention_index(spec)}
 
 
 async def ensure_indexes(collection: AsyncCollection[dict[str, Any]], spec: SlotSpec) -> None:

@@ -22,7 +22,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -217,6 +217,39 @@ class LeaseDocuments:
         )
         stamp: datetime | None = reply["value"] and reply["value"]["renewed"]
         return stamp
+
+    async def prepare(self, claim: Claim) -> None:
+        """Make sure that the documents of a claim's contexts exist, for :meth:`keep_free`."""
+        await check_format(self._hub)
+        await note_leases(self._hub)
+        await self._make_documents(claim, list(claim.contexts))
+
+    async def keep_free(self, claim: Claim, owners: Collection[str], session: Any) -> bool:
+        """Make sure, within a transaction, that nobody but ``owners`` has the leases of a claim, nor takes one.
+
+        Leases that have expired are taken from their owners.
+
+        Returns:
+            Whether it is so; otherwise somebody has just taken or given back one of them, and it is to be tried again.
+
+        Raises:
+            LeaseHeldError: another owner has one of them.
+        """
+        ids = list(claim.contexts)
+        held = {
+            "_id": {"$in": ids},
+            "owner": {"$nin": [None, *owners]},
+            "$expr": {"$gt": ["$until", "$$NOW"]},
+        }
+        row: Document | None = await self._documents.find_one(held, session=session)
+        if row is not None:
+            since, until = _to_millis(row["since"]), _to_millis(row["until"])
+            raise make_held_error(claim, row["_id"], row["host"], row["process"], since, until)
+        await self._evict_expired(ids, session)
+        free = {"_id": {"$in": ids}, "owner": {"$in": [None, *owners]}}
+        # A change, as a check that only reads would let a takeover go through beside it.
+        changed = await self._documents.update_many(free, {"$inc": {"seq": 1}}, session=session)
+        return bool(changed.modified_count == len(ids))
 
     async def has_commit(self, claim: Claim, commit: str) -> bool:
         """Return whether the last commit under an owner's leases is this one, and the majority has it."""

@@ -15,7 +15,7 @@ answer was lost, as nothing would show which of two equal writes was applied.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -40,15 +40,24 @@ from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient,
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
 from backtest_mongo.core.observation import ObservedOperation
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict, make_version
 from backtest_mongo.errors import BacktestMongoError, ConflictError, InputError, StoreUnavailableError
 from backtest_mongo.mongo.collection import PAGE, SlotCollection, split_keys
 from backtest_mongo.mongo.committer import get_committer
+from backtest_mongo.mongo.contexts import MongoContexts, list_contexts
+from backtest_mongo.mongo.filters import ListFilters
+from backtest_mongo.mongo.pruning import MongoPruner
+from backtest_mongo.mongo.renaming import MongoRenamer
 from backtest_mongo.mongo.undecodable import ListPage, UndecodableRows, decode_page
 from backtest_mongo.mongo.updates import Update, is_applied, make_removal, make_update, split_origin
 from backtest_mongo.types import Document, Version
@@ -66,8 +75,6 @@ _STATE: Final = ("updatedDate", "when", "removed")
 _LARGEST_PAIR: Final = 16 * 1024 * 1024 - 16 * 1024
 #: The server's code of a command that it does not carry out in its role.
 _ILLEGAL: Final = 20
-#: The largest number of rows that the server takes.
-_LARGEST: Final = 2**31 - 1
 
 Upsert = tuple[Key, Document]
 T = TypeVar("T")
@@ -131,7 +138,7 @@ class _Writing:
             self.unsettled.clear()
 
 
-class MongoStore:
+class MongoStore(NoHistory):
     """A slot's rows in its MongoDB collection."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
@@ -155,6 +162,9 @@ class MongoStore:
         #: When keys were last written by this process alone, by the server's clock.
         self._stamps: dict[Key, datetime] = {}
         self._undecodable = UndecodableRows(spec, "a list lacks a row that can't be decoded")
+        self._filters = ListFilters(slot)
+        self.pruner: Pruner = MongoPruner(slot, lambda key: self._stamps.pop(key, None))
+        self._contexts = MongoContexts(hub, slot)
 
     @property
     def committer(self) -> Committer:
@@ -384,8 +394,10 @@ class MongoStore:
 
     # Listing
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield every row of a context that is not removed, in the order of its key, and not later than ``until``.
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``.
 
         Each page is a query of its own that continues after the last key, so no cursor stays open while the caller
         works on a row, or after a caller stops early. A row that can't be decoded is left out.
@@ -393,39 +405,52 @@ class MongoStore:
         spec = self._spec
         item = spec.key[-1]
         # Of texts alone, as all of our keys are: the comparison with the last key of a page would end at another type.
-        query: Document = {**dict(zip(spec.key, context, strict=False)), item: {"$type": "string"}}
+        keys: Document = {"$type": "string"}
+        if chosen.first:
+            keys["$gte"] = chosen.first
+        if chosen.end is not None:
+            keys["$lt"] = chosen.end
+        query: Document = {**dict(zip(spec.key, context, strict=False)), item: keys}
+        if chosen.where is not None:
+            query |= self._filters.compare(chosen.where)
         if spec.soft_delete:
             query["removed"] = {"$ne": True}
         if until is not None:
             query["when"] = {"$not": {"$gt": until}}
+        order, behind = (-1, "$lt") if chosen.newest_first else (1, "$gt")
+        left = chosen.limit
         while True:
-            page = await self._slot.read("listing", partial(self._find_page, dict(query), item))
+            rows = PAGE if left is None else min(PAGE, left)
+            page = await self._slot.read("listing", partial(self._find_page, dict(query), (item, order), rows))
             self._counts.lists.add(len(page.rows))
             for document in page.rows:
                 # The query compares numbers alone: other programs' rows may hold a date, or say their time themselves.
                 when = None if until is None else time_of(spec, document)
                 if until is None or when is None or when <= until:
                     yield document
-            if page.is_last:
+                    left = None if left is None else left - 1
+            if page.is_last or left == 0:
                 return
-            query[item] = {"$type": "string", "$gt": page.last}
+            query[item] = {**keys, behind: page.last}
 
-    async def _find_page(self, query: Document, item: str) -> ListPage:
+    async def _find_page(self, query: Document, order: tuple[str, int], rows: int) -> ListPage:
         """Return a page of a list, or what of it fits into one reply of the server."""
-        cursor: Any = self._collection.find_raw_batches(query, sort=[(item, 1)], limit=PAGE, batch_size=PAGE + 1)
+        cursor: Any = self._collection.find_raw_batches(query, sort=[order], limit=rows, batch_size=rows + 1)
         page = decode_page(await anext(cursor, b""), self._undecodable)
-        page.is_last = not cursor.alive and page.count < PAGE
+        page.is_last = not cursor.alive and page.count < rows
         await cursor.close()
         if page.error is not None and not page.is_last:
             raise page.error
         return page
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` rows of a context that were created last, oldest first.
 
         A row that can't be decoded is left out.
         """
         query = dict(zip(self._spec.key, context, strict=False))
+        if where is not None:
+            query |= self._filters.compare(where)
         replies = _Replies(partial(self._find_newest, query, limit), self._undecodable)
         while not replies.are_over:
             await self._slot.read("listing", replies.take)
@@ -434,7 +459,25 @@ class MongoStore:
 
     def _find_newest(self, query: Document, limit: int) -> Any:
         order = [("createDate", -1), ("_id", -1)]
-        return self._collection.find_raw_batches(query, sort=order, limit=limit, batch_size=min(limit + 1, _LARGEST))
+        return self._collection.find_raw_batches(
+            query, sort=order, limit=limit, batch_size=min(limit + 1, LARGEST_LIMIT)
+        )
+
+    # Contexts as a whole
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, in the order of the key."""
+        return list_contexts(self._slot, where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._contexts.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        return await self._contexts.delete_some(context, owners)
+
+    @property
+    def renamer(self) -> Renamer:
+        return MongoRenamer(self._hub, self._slot)
 
     # Writing
 

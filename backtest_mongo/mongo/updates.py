@@ -1,8 +1,9 @@
 """Updates of rows that more than one module sends.
 
-A row that belongs to a run has an ``origin``: ``{run, written}``. It holds as long as ``written`` equals the row's
-``updatedDate``: whoever writes the row without one, as the Node package does, sets ``updatedDate`` alone. The server
-gives both the same time in an update that is a pipeline, which it does not in other ones.
+A row that belongs to a run, or whose versions are kept, has an ``origin``: ``{run, when, written, ...}``. It holds as
+long as ``written`` equals the row's ``updatedDate``: whoever writes the row without one, as the Node package does, sets
+``updatedDate`` alone. The server gives both the same time in an update that is a pipeline, which it does not in other
+ones.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import bson
+from bson import ObjectId
 
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.types import Document
 
 __all__ = [
     "ORIGIN",
+    "ROW_TIME",
     "Update",
     "is_applied",
     "make_removal",
     "make_update",
+    "make_versioned_update",
     "read_origin",
     "split_origin",
     "stamp_origin",
@@ -34,6 +38,9 @@ ORIGIN: Final = "origin"
 Update: TypeAlias = Document | list[Document]
 
 _NOW: Final = {"updatedDate": True}
+_CLOCK: Final = {"$toLong": "$$NOW"}
+#: The time of a row itself, which other programs may have stored as any number or as a date.
+ROW_TIME: Final = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
 
 
 def split_origin(fields: Document) -> tuple[Document, Document | None]:
@@ -67,8 +74,47 @@ def make_update(fields: Document, now: datetime, origin: Document | None = None)
     ]
 
 
-def make_removal(field: str, origin: Document | None = None) -> list[Document]:
-    """Return the update that marks a row as removed, and its payload if that is an object."""
+def make_versioned_update(
+    fields: Document, now: datetime, origin: Document | None, at: int | None, commit: ObjectId
+) -> list[Document]:
+    """Return the upsert of a row whose version is stored, too.
+
+    Args:
+        fields: what is stored besides the key.
+        now: when it is created, if it is.
+        origin: where it comes from, without the time.
+        at: the simulation time of the version, in milliseconds since the epoch; ``None`` for the server's time.
+        commit: what tells afterwards whether the row was written.
+    """
+    ((stage,),) = (update.values() for update in make_update(fields, now, origin or {}))  # type: ignore[union-attr]
+    stage[ORIGIN] = _make_version_origin(origin, at, commit)
+    return [{"$set": stage}]
+
+
+def _make_version_origin(origin: Document | None, at: int | Document | None, commit: ObjectId) -> Document:
+    time: Any = _CLOCK if at is None else at
+    # The time of the version before says whether there may be later ones.
+    noted = {"when": time, "previous": f"${ORIGIN}.when", "commit": commit, "written": "$$NOW"}
+    return {"$mergeObjects": [{**_quote(origin or {}), **noted}]}
+
+
+def make_removal(
+    field: str,
+    origin: Document | None = None,
+    *,
+    at: int | Document | None = None,
+    commit: ObjectId | None = None,
+    stamp: datetime | None = None,
+) -> list[Document]:
+    """Return the update that marks a row as removed, and its payload if that is an object.
+
+    Args:
+        field: the field of the payload.
+        origin: where the removal comes from, without the time.
+        at: the simulation time of its version, or what gives it; ``None`` for the server's time.
+        commit: what tells afterwards whether it was removed, if its version is stored, too.
+        stamp: when it is written; ``None`` for the server's time.
+    """
     # A pipeline, because a payload that is null has no `removed` to set. No text of a caller's gets into it unquoted.
     payload = f"${field}"
     marked = {
@@ -78,8 +124,12 @@ def make_removal(field: str, origin: Document | None = None) -> list[Document]:
             payload,
         ]
     }
-    stage: Document = {"removed": True, field: marked, "updatedDate": "$$NOW"}
-    if origin is not None:
+    stage: Document = {"removed": True, field: marked, "updatedDate": stamp or "$$NOW"}
+    if stamp is not None and origin is not None:
+        stage[ORIGIN] = {"$mergeObjects": [{**_quote(origin), "written": stamp}]}
+    elif commit is not None:
+        stage[ORIGIN] = _make_version_origin(origin, at, commit)
+    elif origin is not None:
         stage[ORIGIN] = _make_origin(origin)
     return [{"$set": stage}]
 

@@ -173,24 +173,6 @@ class CoverageReader:
             {"$match": {"$expr": is_edge}},
         ]
 
-    async def list_contexts(self) -> AsyncIterator[Key]:
-        """Yield the context of each series there is, in the order of the index, which is jumped through."""
-        fields = self._rows.spec.key[:-1]
-        query: Document = {}
-        while True:
-            pipeline: list[Document] = [
-                {"$match": query},
-                {"$sort": self._order},
-                {"$limit": 1},
-                {"$project": {"_id": 0, **dict.fromkeys(fields, 1)}},
-            ]
-            found = await self._rows.aggregate(pipeline)
-            if not found:
-                return
-            context = tuple(found[0][name] for name in fields)
-            yield context
-            query = {"$or": [_make_after(fields[: at + 1], context) for at in range(len(fields))]}
-
     async def _read_headers(self, context: Key, grid: BlockGrid, first: int, end: int) -> list[BlockHeader]:
         return await self._blocks.read_headers(context, grid, first, end) if self._use_blocks else []
 
@@ -203,8 +185,3 @@ def _find_unsealed(headers: Sequence[BlockHeader], grid: BlockGrid, first: int, 
         first = grid.end(header.start)
     if first < end:
         yield first, end
-
-
-def _make_after(fields: tuple[str, ...], context: Key) -> Document:
-    *equal, last = zip(fields, context, strict=False)
-    return {**dict(equal), last[0]: {"$gt": last[1]}}

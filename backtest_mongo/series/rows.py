@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Container, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -15,10 +15,12 @@ from backtest_mongo.connection.batching import Queue
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.contexts import Measure
 from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.contexts import MongoContexts, list_contexts
 from backtest_mongo.series.queries import match_any, match_series
 from backtest_mongo.types import PRICES, Document
 
@@ -53,6 +55,7 @@ class CandleRows:
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         self.spec: SlotSpec = spec
         self._fields = spec.key[:-1]
+        self._hub = hub
         self._slot = SlotCollection(hub, spec, reads_need_indexes=True)
         self._collection = self._slot.documents
         self._cache = hub.id_cache
@@ -73,6 +76,14 @@ class CandleRows:
         return dict(zip(self.spec.key, context, strict=False))
 
     # Reading, each method by requests of its own
+
+    def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
+        """Yield the context of each series, in the order of the key."""
+        return list_contexts(self._slot, where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        """Return what is stored of each series, in the order of the key, or of all together."""
+        return await MongoContexts(self._hub, self._slot).measure(where, by_context=by_context)
 
     async def fetch(self, context: Key, first: int, last: int) -> list[Document]:
         """Return all rows from ``first`` to ``last``, both included, by time."""

@@ -7,9 +7,10 @@ their collections, the sealer, the writer, and the readers of ranges and of cove
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.observation import current_operation
@@ -142,9 +143,12 @@ class MongoSeriesStore:
         """Yield the gaps of a series whose first and last row are at ``bounds``, by time."""
         return self._coverage.find_gaps(context, BlockGrid.of(finder.interval), finder, bounds)
 
-    def list_contexts(self) -> AsyncIterator[Key]:
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         """Yield the context of each series there is, in the order of the key."""
-        return self._coverage.list_contexts()
+        return self._rows.list_contexts(where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._rows.measure(where, by_context=by_context)
 
     # Blocks
 

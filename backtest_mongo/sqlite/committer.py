@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.config import get_config
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.lease_errors import make_foreign_error
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -17,12 +18,16 @@ from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, rais
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
 from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
+from backtest_mongo.sqlite.version_rows import prune, write_versions
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
     from backtest_mongo.sqlite.database import Connection, Database
 
 __all__ = ["SQLiteCommitter"]
+
+#: Versions between two looks at what of a key need not be kept.
+_WRITES_PER_PRUNING: Final = 32
 
 T = TypeVar("T")
 
@@ -32,6 +37,8 @@ class SQLiteCommitter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: Versions that were written.
+        self._versions = 0
 
     @property
     def name(self) -> str:
@@ -48,6 +55,9 @@ class SQLiteCommitter:
 
     async def commit(self, commit: Commit) -> Sequence[State]:
         return await self._write("writing", lambda: self._prepare(commit), commit.rows[0].spec, commit.seconds)
+
+    async def write(self, row: RowWrite) -> None:
+        await self.commit(Commit((row,), (), self.seconds))
 
     async def settle(self, commit: Commit) -> None:
         """Say that nothing was applied: no outcome is unknown here, as what fails is undone."""
@@ -69,13 +79,24 @@ class SQLiteCommitter:
                 connection.tables.add(table.name)
             if _is_mark(row):
                 run = row.fields.get("run")
-                mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)
+                marked = mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)
+                if marked is not None and row.is_kept:
+                    self._write_versions(connection, row, at, marked[0])
                 continue
             self._check_row(commit, row, table, connection)
             inserts.setdefault(table.name, (table, []))[1].append((*row.key, *state, state[-1], row.fields.get("run")))
+            if row.is_kept:
+                self._write_versions(connection, row, at)
         for table, rows in inserts.values():
             connection.executemany(table.upsert, rows)
         return states
+
+    def _write_versions(self, connection: Connection, row: RowWrite, at: int, when: int | None = None) -> None:
+        write_versions(connection, row, at, when)
+        self._versions += 1
+        retention = find_history(row.spec) if self._versions % _WRITES_PER_PRUNING == 0 else None
+        if retention is not None and retention.is_limited:
+            prune(connection, row.spec, row.key, retention)
 
     def _check_row(self, commit: Commit, row: RowWrite, table: RowTable, connection: Connection) -> None:
         """Compare a row with what is known or expected of it.

@@ -32,6 +32,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
+from backtest_mongo.core.background import finish_background
 from backtest_mongo.core.cancellation import retrieve_exception, shield
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.config import get_config
@@ -682,6 +683,7 @@ async def close_databases() -> None:
 
     What is in memory stays.
     """
+    await shield(finish_background())
     loop = asyncio.get_running_loop()
     for database in list(_databases.values()):
         for watch in list(database.watcher.watches):

@@ -13,7 +13,7 @@ from backtest_mongo.errors import IndexConflictError
 from backtest_mongo.sqlite.change_log import make_record, make_series_triggers, make_triggers, quote
 from backtest_mongo.sqlite.run_column import RUN, make_run_index
 
-__all__ = ["RowTable", "SeriesTable", "make_row_table", "make_series_table"]
+__all__ = ["RowTable", "SeriesTable", "VersionTable", "make_row_table", "make_series_table", "make_version_table"]
 
 #: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
 _ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "run", "rowid", "oid", "_rowid_")
@@ -47,22 +47,81 @@ class _Table:
 class RowTable(_Table):
     """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     find: str
     #: What ``find`` returns, and when the row was last written.
     find_written: str
     upsert: str
     find_removable: str
     mark_removed: str
-    #: A page of the context's rows by key, by whether it is the first one and whether rows of later times are left out.
-    #: Parameters: the context, where the page begins (for others than the first, behind it), the time, how many rows.
-    pages: Mapping[tuple[bool, bool], str]
-    newest: str
+    #: The beginning of a list, up to the conditions beside the context.
+    listed: str
+    #: The column of the natural key's last field.
+    item: str
+    #: The column of the payload.
+    field: str
+
+    def make_page(
+        self, *, is_behind: bool, has_end: bool, has_until: bool, newest_first: bool, filtered: str = ""
+    ) -> str:
+        """Return the statement for a page of a context's rows by key.
+
+        Its parameters are the context, the smallest key, the key below which all are if ``has_end``, the latest time if
+        ``has_until``, those of ``filtered``, and how many rows.
+
+        Args:
+            is_behind: whether the smallest key is left out itself.
+            has_end: whether there is a key below which all are.
+            has_until: whether rows of later times are left out.
+            newest_first: whether the keys are in descending order.
+            filtered: further conditions, each after ``AND``.
+        """
+        item = quote(self.item)
+        keys = f" AND {item}{'>' if is_behind else '>='}?{f' AND {item}<?' if has_end else ''}"
+        until = " AND [when]<=?" if has_until else ""
+        removed = " AND removed=0" if "removed" in self.columns else ""
+        order = " DESC" if newest_first else ""
+        return f"{self.listed}{keys}{removed}{until}{filtered} ORDER BY {item}{order} LIMIT ?"
+
+    def make_newest(self, filtered: str = "") -> str:
+        """Return the statement for the newest rows of a context: its parameters, those of ``filtered``, how many."""
+        return f"{self.listed}{filtered} ORDER BY number DESC LIMIT ?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionTable(_Table):
+    """The table of the versions of a slot's rows. Each statement begins with the key as its parameters."""
+
+    #: Payload, ``removed`` if the slot has it, time and time of writing of the latest version up to a time.
+    find: str
+    #: Time and time of writing of the latest version.
+    latest: str
+    #: As ``find``, of so many versions from one time to another, by whether the latest comes first.
+    pages: Mapping[bool, str]
+    upsert: str
+    delete: str
+    delete_later: str
+    #: Time and time of writing of so many versions, the earliest first.
+    earliest: str
+    #: The time of the version that so many are later than.
+    behind: str
+    delete_until: str
+    #: Rows of a context behind a key, or behind a number from the last one on, removed ones included: item, number,
+    #: payload, ``when`` and ``removed`` if the slot has them, and when it was written.
+    rows: Mapping[bool, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesTable(_Table):
     """The table of a series' blocks. Each begins with the context as its parameters."""
 
+    #: The columns of the context.
+    context: tuple[str, ...]
+    #: How many rows there are, and their bytes, as SQL sums them up.
+    sizes: tuple[str, str]
     #: Start and content of the blocks from one start to another.
     blocks: str
     insert: str
@@ -102,25 +161,65 @@ def make_row_table(spec: SlotSpec) -> RowTable:
         creation.append(f"CREATE INDEX IF NOT EXISTS {quote(f'{name} newest')} ON {table} ({indexed})")
     creation.append(make_run_index(name))
     creation += make_triggers(name, key, field, stored)
-    until, removed = " AND [when]<=?", " AND removed=0" if spec.soft_delete else ""
-    listed = f"SELECT {quote(item)}, {read} FROM {table} WHERE"
     return RowTable(
         name=name,
         columns=("number", *stored),
         creation=tuple(creation),
+        context=tuple(context),
+        sizes=("count(*)", f"sum(length(CAST({quote(field)} AS BLOB)))"),
         find=f"SELECT {read} FROM {table} WHERE {match}",
         find_written=f"SELECT {read}, written FROM {table} WHERE {match}",
         upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
         f"ON CONFLICT ({', '.join(map(quote, key))}) DO UPDATE SET {replaced}",
-        find_removable=f"SELECT {quote(field)} FROM {table} WHERE {match} AND removed=0",
+        find_removable=f"SELECT {quote(field)}, {'[when]' if spec.when else 'NULL'} FROM {table} "
+        f"WHERE {match} AND removed=0",
         mark_removed=f"UPDATE {table} SET {quote(field)}=?, removed=1, written=?, {RUN}=? WHERE {match}",
+        listed=f"SELECT {quote(item)}, {read} FROM {table} WHERE {within}",
+        item=item,
+        field=field,
+    )
+
+
+@cache
+def make_version_table(spec: SlotSpec) -> VersionTable:
+    """Return the table of the versions of a slot that is no series."""
+    *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
+    extra = ("removed",) if spec.soft_delete else ()
+    stored = (*key, "when", field, *extra, "written")
+    kinds = dict.fromkeys(key, "TEXT NOT NULL") | {field: "TEXT NOT NULL"}
+    kinds |= {column: "INTEGER NOT NULL" for column, of in zip(key, spec.key, strict=True) if of == "backtest"}
+    name, rows = spec.versions, quote(spec.collection)
+    table, match = quote(name), " AND ".join(f"{quote(column)}=?" for column in key)
+    columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in stored)
+    read = ", ".join(map(quote, (field, *extra, "when", "written")))
+    replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written"))
+    unique = ", ".join(map(quote, (*key, "when")))
+    within = " AND ".join(f"{quote(column)}=?" for column in key[: len(spec.context)]) or "1"
+    item = quote(key[-1])
+    of_row = ", ".join(map(quote, (field, *(("when",) if spec.when else ()), *extra, "written")))
+    return VersionTable(
+        name=name,
+        columns=stored,
+        creation=(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({unique})) WITHOUT ROWID",),
+        find=f"SELECT {read} FROM {table} WHERE {match} AND [when]<=? ORDER BY [when] DESC LIMIT 1",
+        latest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1",
         pages={
-            (is_first, has_until): f"{listed} {within} AND {quote(item)}{'>=' if is_first else '>'}?{removed}"
-            f"{until if has_until else ''} ORDER BY {quote(item)} LIMIT ?"
-            for is_first in (True, False)
-            for has_until in (True, False)
+            newest_first: f"SELECT {read} FROM {table} WHERE {match} AND [when] BETWEEN ? AND ? "
+            f"ORDER BY [when] {'DESC' if newest_first else ''} LIMIT ?"
+            for newest_first in (False, True)
         },
-        newest=f"{listed} {within} ORDER BY number DESC LIMIT ?",
+        upsert=f"INSERT INTO {table} ({', '.join(map(quote, stored))}) VALUES ({', '.join('?' * len(stored))}) "
+        f"ON CONFLICT ({unique}) DO UPDATE SET {replaced}",
+        delete=f"DELETE FROM {table} WHERE {match}",
+        delete_later=f"DELETE FROM {table} WHERE {match} AND [when]>?",
+        earliest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] LIMIT ?",
+        behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
+        delete_until=f"DELETE FROM {table} WHERE {match} AND [when]<=?",
+        rows={
+            newest: f"SELECT {item}, number, {of_row} FROM {rows} WHERE {within} AND "
+            f"{'number<?' if newest else f'{item}>?'} ORDER BY {'number DESC' if newest else item} LIMIT ?"
+            for newest in (False, True)
+        },
     )
 
 
@@ -141,6 +240,8 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     return SeriesTable(
         name=name,
         columns=stored,
+        context=context,
+        sizes=("sum([rows])", "sum(length(candles))"),
         creation=(
             f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({names}, [start]))",
             *make_series_triggers(name, context),

@@ -9,13 +9,13 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from backtest_mongo.core.commits import Claim, Holder
 from backtest_mongo.core.lease_errors import make_fenced_error, make_held_error
 
-__all__ = ["acquire", "add_leases", "fence", "list_held", "release", "release_by_force", "renew"]
+__all__ = ["acquire", "add_leases", "fence", "list_held", "refuse_held", "release", "release_by_force", "renew"]
 
 
 #: Takes all leases from an owner: its commits change one of them, whichever contexts they touch.
@@ -65,6 +65,26 @@ def acquire(connection: sqlite3.Connection, claim: Claim, ids: Sequence[str], at
                 "process": os.getpid(),
             },
         )
+
+
+def refuse_held(connection: sqlite3.Connection, claim: Claim, owners: Collection[str], at: int) -> None:
+    """Make sure, within a transaction, that nobody but ``owners`` has the leases of a claim's contexts.
+
+    Leases that have expired are taken from their owners.
+
+    Raises:
+        LeaseHeldError: another owner has one of them.
+    """
+    for name in claim.contexts:
+        held = connection.execute(
+            "SELECT owner, host, process, since, until FROM leases WHERE id=? AND owner IS NOT NULL", (name,)
+        ).fetchone()
+        if held is None or held[0] in owners:
+            continue
+        owner, host, process, since, until = held
+        if until > at:
+            raise make_held_error(claim, name, host, process, since, until)
+        connection.execute(_EVICT, (at, owner))
 
 
 def fence(connection: sqlite3.Connection, claim: Claim, commit: str, at: int) -> None:

@@ -143,11 +143,6 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         found = await self._read_in_thread("listing", self._find_around, context, first, end)
         return found or (None, None)
 
-    async def list_contexts(self) -> AsyncIterator[Key]:
-        """Yield the context of each stored series, in the order of the key."""
-        for context in await self._read_in_thread("listing", self._list_contexts) or ():
-            yield context
-
     # What is called with a connection
 
     def _insert(self, context: Key, blocks: Sequence[tuple[int, CandleArrays]], connection: Connection) -> int:
@@ -265,9 +260,6 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
                 times = self._decode(context, found, decode_arrays).timestamp
                 after = int(times[times >= end][0])
         return before, after
-
-    def _list_contexts(self, connection: Connection) -> list[Key]:
-        return [tuple(row) for row in connection.execute(self._table.contexts)]
 
     # The content of a block
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from backtest_mongo.core.background import start_background
 from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.log import log
+from backtest_mongo.core.no_history import NoHistory
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.errors import ConflictError, StoreError
 from backtest_mongo.sqlite.committer import SQLiteCommitter
+from backtest_mongo.sqlite.contexts import SQLiteContexts
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, is_undecodable, lacks_table, raise_translated
+from backtest_mongo.sqlite.filters import make_conditions, make_filter_indexes
 from backtest_mongo.sqlite.layout import RowTable, SeriesTable, make_row_table
+from backtest_mongo.sqlite.pruning import SQLitePruner
 from backtest_mongo.sqlite.removal import mark_removed
+from backtest_mongo.sqlite.renaming import SQLiteRenamer
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
 from backtest_mongo.types import Document, Version
 
@@ -39,6 +49,11 @@ def _fetch_undecodable(connection: Connection, statement: str, parameters: Row) 
         connection.text_factory = str
 
 
+def _execute_all(statements: Sequence[str], connection: Connection) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
 def decode_text(text: bytes) -> str | bytes:
     """Decode a column. Text that is not UTF-8 stays ``bytes``."""
     try:
@@ -54,10 +69,18 @@ class SQLiteRows:
         self._database = database
         self._spec = spec
         self._made = table
+        self._contexts = SQLiteContexts(spec, table.context, table.sizes, self._read_in_thread)
 
     async def ready(self) -> None:
         """Make the file and the slot's table, if they are missing."""
         await self._write("opening", lambda: lambda connection: None)
+
+    def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts that have rows, in the order of the key."""
+        return self._contexts.list_contexts(where)
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._contexts.measure(where, by_context=by_context)
 
     async def _read_here(self, doing: str, work: Callable[..., T], *arguments: Any) -> T | None:
         """Read on the event loop: what is found, or ``None`` if nothing was ever written."""
@@ -97,13 +120,16 @@ class SQLiteRows:
             raise_translated(error, doing, self._database.path, self._spec.name)
 
 
-class SQLiteStore(SQLiteRows):
+class SQLiteStore(SQLiteRows, NoHistory):
     """A slot's rows in a database, for any event loop; any number of processes may share the file."""
 
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         self._table = table = make_row_table(spec)
         super().__init__(database, spec, table)
         self._warned: set[str] = set()
+        #: Statements of filters' indexes that this process has asked for.
+        self._indexed: set[str] = set()
+        self.pruner: Pruner = SQLitePruner(spec, self._read_in_thread, self._write)
 
     @property
     def committer(self) -> Committer:
@@ -127,28 +153,72 @@ class SQLiteStore(SQLiteRows):
             self._spec, name_state(self._spec, row)
         )
 
-    async def scan(self, context: Key, until: int | None = None) -> AsyncIterator[Document]:
-        """Yield the rows of a context by key, without those that are removed or later than ``until``."""
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, without those that are removed or later than ``until``."""
         times = () if until is None or not self._spec.when else (until,)
-        is_first, last = True, ""
+        filtered, texts = make_conditions(self._spec, chosen.where)
+        first, end, left, is_behind = chosen.first, chosen.end, chosen.limit, False
         while True:
-            statement = self._table.pages[is_first, bool(times)]
-            page = await self._read_in_thread(
-                "listing", self._list, statement, (*context, last, *times, _PAGE), context
+            statement = self._table.make_page(
+                is_behind=is_behind,
+                has_end=end is not None,
+                has_until=bool(times),
+                newest_first=chosen.newest_first,
+                filtered=filtered,
             )
+            rows = _PAGE if left is None else min(_PAGE, left)
+            keys = (first,) if end is None else (first, end)
+            parameters = (*context, *keys, *times, *texts, rows)
+            page = await self._read_in_thread("listing", self._list, statement, parameters, context)
             if page is None:
                 return
+            self._index_filter(chosen.where)
             documents, count, last = page
             for document in documents:
                 yield document
-            if count < _PAGE:
+            left = None if left is None else left - len(documents)
+            if count < rows or left == 0:
                 return
-            is_first = False
+            if chosen.newest_first:
+                end = last
+            else:
+                first, is_behind = last, True
 
-    async def newest(self, context: Key, limit: int) -> list[Document]:
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
         """Return the ``limit`` newest rows of a context, oldest first."""
-        found = await self._read_in_thread("listing", self._list, self._table.newest, (*context, limit), context)
+        filtered, texts = make_conditions(self._spec, where)
+        statement, parameters = self._table.make_newest(filtered), (*context, *texts, limit)
+        found = await self._read_in_thread("listing", self._list, statement, parameters, context)
+        if found is not None:
+            self._index_filter(where)
         return [] if found is None else found[0][::-1]
+
+    def _index_filter(self, where: PayloadFilter | None) -> None:
+        """Let the indexes of a filter be made, if they are missing, beside the read that has used it first."""
+        if where is None:
+            return
+        statements = [one for one in make_filter_indexes(self._spec, where) if one not in self._indexed]
+        if statements:
+            self._indexed.update(statements)
+            start_background(
+                partial(self._write, "creating an index", lambda: partial(_execute_all, statements)),
+                "the index of a filter could not be created, so lists that use the filter are slower",
+                slot=self._spec.name,
+                database=self._database.path,
+            )
+
+    # Contexts as a whole
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        if not await self._read_in_thread("reading", self._contexts.exists, context):
+            return 0, False
+        return await self._write("deleting", lambda: partial(self._contexts.delete_some, context, owners))
+
+    @property
+    def renamer(self) -> Renamer:
+        return SQLiteRenamer(self._spec, self._table, self._read_in_thread, self._write)
 
     # What is called with a connection
 

@@ -42,15 +42,6 @@ class WholeSeries(SQLiteRows):
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         super().__init__(database, spec, make_series_table(spec))
 
-    async def list_contexts(self) -> list[Key]:
-        """Return the context of each stored series, in the order of the key.
-
-        Raises:
-            StoreError: the database is damaged.
-            StoreUnavailableError: another process held the lock until the deadline.
-        """
-        return await self._read_in_thread("listing", partial(fetch_contexts, self._spec)) or []
-
     async def read_page(self, context: Key, after: int) -> list[StoredBlock]:
         """Return the next blocks behind the one that starts at ``after``; none if there are none.
 
@@ -62,7 +53,7 @@ class WholeSeries(SQLiteRows):
 
 
 def fetch_contexts(spec: SlotSpec, connection: sqlite3.Connection) -> list[Key]:
-    """Do what :meth:`WholeSeries.list_contexts` does, with a connection."""
+    """Return the context of each stored series, in the order of the key."""
     return [tuple(row) for row in connection.execute(make_whole_series_table(spec).contexts)]
 
 

@@ -116,7 +116,7 @@ def _play_groups(stage: Stage) -> Figures:
 
 def _kill_groups(stage: Stage) -> Figures:
     load = stage.sqlite_group_load(processes=3, tasks=3)
-    rounds, dice = stage.times(3, 100), random.SystemRandom()
+    rounds, dice = stage.times(2, 100), random.SystemRandom()
     with load.running():
         for _ in range(rounds):
             for number in range(3):
@@ -133,6 +133,7 @@ SCENARIOS: Final = (
         servers=SET,
         play=_on_set(_kill_owners, (3, 100)),
         is_bounded=False,
+        least=(12, 9),
     ),
     Scenario(
         name="bars-many-kill",
@@ -184,6 +185,7 @@ SCENARIOS: Final = (
         play=_lose_answers,
         is_bounded=False,
         may_fail=True,
+        least=(36, 30),
     ),
     Scenario(
         name="bars-sqlite-kill",
@@ -192,6 +194,7 @@ SCENARIOS: Final = (
         servers=FILE,
         play=_on_file(_kill_owners, (3, 100)),
         is_bounded=False,
+        least=(12, 9),
     ),
     Scenario(
         name="bars-sqlite-stop",
@@ -217,5 +220,6 @@ SCENARIOS: Final = (
         how="SIGKILL of each at a random moment; every slot is read, and all have to change at one point",
         servers="an SQLite file, 3 processes",
         play=_kill_groups,
+        least=(100, 40),
     ),
 )

@@ -61,5 +61,6 @@ SCENARIOS: Final = (
         play=_play,
         deadline=DEADLINE,
         may_fail=True,
+        least=(100, 40),
     ),
 )

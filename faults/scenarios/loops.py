@@ -49,5 +49,6 @@ SCENARIOS: Final = (
         how="asyncio.run twice, again and again; proxy: 100 ms each way, SIGSTOP, SIGKILL and restart, in turn",
         servers="standalone, w=majority",
         play=_play,
+        least=(30, 20),
     ),
 )

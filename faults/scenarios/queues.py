@@ -103,6 +103,7 @@ SCENARIOS: Final = (
         play=_slow,
         deadline=SLOW_DEADLINE,
         is_bounded=False,
+        least=(6_000, 4_500),
     ),
     Scenario(
         name="queue-dead",
@@ -112,6 +113,7 @@ SCENARIOS: Final = (
         play=_dead(0.0),
         deadline=DEAD_DEADLINE,
         may_fail=True,
+        least=(12_000, 500),
     ),
     Scenario(
         name="queue-dies",

@@ -144,7 +144,7 @@ def _slow(stage: Stage) -> Iterator[None]:
 SCENARIOS: Final = (
     _scenario("redis-refused", "Redis is not there", "stopped", _Fault(during=_of_node(RedisNode.stop))),
     _scenario("redis-kill", "Redis killed under load", "SIGKILL, restart", _Fault(during=_of_node(RedisNode.kill))),
-    _scenario("redis-freeze", "Redis frozen", "SIGSTOP", _Fault(during=_of_node(RedisNode.freeze))),
+    _scenario("redis-freeze", "Redis frozen", "SIGSTOP", _Fault(during=_of_node(RedisNode.freeze)), least=(50, 20)),
     _scenario(
         "redis-full",
         "Redis takes no more data",
@@ -184,6 +184,7 @@ SCENARIOS: Final = (
         "Redis holds rubbish and the ids of other rows",
         "every key is overwritten again and again",
         _Fault(during=_rubbish),
+        least=(50, 20),
     ),
     _scenario(
         "redis-slow",

@@ -63,6 +63,7 @@ SCENARIOS: Final = (
         servers=SERVERS,
         play=_under_load(step_down, (2, 20)),
         may_misread=True,
+        least=(20, 8),
     ),
     Scenario(
         name="primary-kill",

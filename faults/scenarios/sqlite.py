@@ -16,7 +16,7 @@ _SHORT_MS = 1_000
 
 def _kill(stage: Stage) -> Figures:
     load = stage.sqlite_load(processes=3)
-    rounds = stage.times(5, 200)
+    rounds = stage.times(2, 200)
     dice = random.SystemRandom()
     with load.running():
         for _ in range(rounds):
@@ -46,6 +46,7 @@ SCENARIOS = (
         how="SIGKILL of each at a random moment, then integrity_check",
         servers="an SQLite file, 3 processes",
         play=_kill,
+        least=(100, 40),
     ),
     Scenario(
         name="sqlite-lock",
@@ -62,5 +63,6 @@ SCENARIOS = (
         play=lambda stage: _hold_lock(stage, 4, CC_MONGO_TIMEOUT_MS=_SHORT_MS),
         deadline=_SHORT_MS / 1000,
         may_fail=True,
+        least=(100, 40),
     ),
 )

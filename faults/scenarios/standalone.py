@@ -160,6 +160,7 @@ SCENARIOS: Final = (
         how="SIGKILL, restart on the same data and port",
         servers=SERVERS,
         play=_killed,
+        least=(100, 50),
     ),
     Scenario(
         name="standalone-kill-w1",
@@ -206,6 +207,7 @@ SCENARIOS: Final = (
         how="proxy: every 20th answer dropped, connection reset",
         servers=SERVERS,
         play=_behind_proxy(_cut(0)),
+        least=(50, 20),
     ),
     Scenario(
         name="lost-replies-set",
@@ -236,6 +238,7 @@ SCENARIOS: Final = (
         play=_behind_proxy(_swallow, SHORT_DEADLINE),
         deadline=SHORT_DEADLINE,
         may_fail=True,
+        least=(50, 20),
     ),
     Scenario(
         name="slow-network",

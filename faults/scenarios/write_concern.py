@@ -45,5 +45,6 @@ SCENARIOS: Final = (
         play=_play,
         deadline=DEADLINE,
         may_fail=True,
+        least=(100, 40),
     ),
 )

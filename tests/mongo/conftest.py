@@ -20,6 +20,7 @@ from backtest_mongo import (
 )
 from faults.topology import Mongod, temporary_directory
 from tests.support.failing_servers import FailingServer
+from tests.support.short_deadlines import LONG_MS, shorten_deadline, until_in_time
 from tests.support.uniform import candles
 
 #: So few that what is queued waits for what is under way, however many calls the library sends at once.
@@ -42,9 +43,11 @@ async def set_deadline(
     """Set the library up with a deadline, on two connections, with the indexes of the slots that are used."""
     uri = failing.uri(unique, maxPoolSize=CONNECTIONS)
     await setup({**failing_config, "CC_MONGO_CONNECTION_STRING": uri, "CC_CANDLE_CACHE_MB": 0})
+    warm = CandleAdapter("WARM", "1m", unique)  # the blocks of candles have indexes of their own
 
     async def prepare(deadline_ms: int) -> None:
-        await setup(CC_MONGO_TIMEOUT_MS=deadline_ms)
+        await setup(CC_MONGO_TIMEOUT_MS=LONG_MS)
+        await warm.write_candles_data(candles(600))
         made: list[Any] = [
             StateAdapter(unique, "s"),
             SignalAdapter(unique, "s", "binance"),
@@ -54,11 +57,8 @@ async def set_deadline(
             NotificationAdapter(True),
             CandleAdapter("BTCUSDT", "1m", unique),
         ]
-        for adapter in made:
-            await adapter.wait_for_init()
-        # The blocks of candles have indexes of their own.
-        await CandleAdapter("WARM", "1m", unique).write_candles_data(candles(600))
-        await CandleAdapter("WARM", "1m", unique).seal()
+        await shorten_deadline(deadline_ms, *made)
+        await until_in_time(warm.seal)
 
     yield prepare
     failing.end()

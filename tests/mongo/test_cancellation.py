@@ -1,6 +1,6 @@
 """Cancellation at every await: nobody gets a wrong answer afterwards, and nothing is left behind.
 
-1,000 cancellations that hit for each driver; ``BACKTEST_CANCELS=10000`` gives the long form, ``BACKTEST_SEED`` repeats
+400 cancellations that hit for each driver; ``BACKTEST_CANCELS=10000`` gives the long form, ``BACKTEST_SEED`` repeats
 the choices of a storm. Each storm prints its seed and how many of each kind of call it cancelled (``pytest -s``).
 """
 
@@ -37,7 +37,7 @@ from tests.support.uniform import WHEN, candles
 
 pytestmark = pytest.mark.either_driver
 
-CANCELS: Final = int(os.environ.get("BACKTEST_CANCELS", "1000"))
+CANCELS: Final = int(os.environ.get("BACKTEST_CANCELS", "400"))
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 KEYS: Final = 6
 CANDLES: Final = 50
@@ -316,6 +316,7 @@ async def test_cancelled_in_any_turn_of_the_event_loop(storm: Storm, kind: str) 
 
 
 @pytest.mark.heavy
+@pytest.mark.both_drivers
 async def test_many_cancellations_leave_right_results_and_nothing_else(storm: Storm) -> None:
     rng = storm.rng
     print(f"seed {SEED}")

@@ -22,6 +22,7 @@ from backtest_mongo import (
 )
 from tests.support import uniform
 from tests.support.failing_servers import READS, WRITES, FailingServer
+from tests.support.short_deadlines import LONG_MS, shorten_deadline, until_in_time
 from tests.support.uniform import WHEN, candles, payload
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver, pytest.mark.timeout(300)]
@@ -47,7 +48,7 @@ async def test_one_operation_has_one_deadline(
 ) -> None:
     """Each answer takes 0.8 of the deadline: what needs two of them ends at the deadline, and not later."""
     deadline = 5.0
-    await setup({**failing_config, "CC_CANDLE_CACHE_MB": 0})
+    await setup({**failing_config, "CC_CANDLE_CACHE_MB": 0, "CC_MONGO_TIMEOUT_MS": LONG_MS})
     series, memory = CandleAdapter("BTCUSDT", "1m", unique), MemoryAdapter(unique, "notes")
     state, signal = StateAdapter(unique, "s"), SignalAdapter(unique, "s", "binance")
     await asyncio.gather(
@@ -58,10 +59,8 @@ async def test_one_operation_has_one_deadline(
         series.write_candles_data(candles(10)),
         CandleAdapter("OTHER", "1m", unique).write_candles_data(candles(1)),
     )
-    await setup(CC_MONGO_TIMEOUT_MS=int(deadline * 1000))
-    for adapter in (state, signal, memory, StorageAdapter(True), series):
-        await adapter.wait_for_init()
-    await introduce_sessions(unique)
+    await shorten_deadline(int(deadline * 1000), state, signal, memory, StorageAdapter(True), series)
+    await until_in_time(lambda: introduce_sessions(unique))
     failing.hold(*READS, *WRITES, milliseconds=int(800 * deadline))
     clock = asyncio.get_running_loop().time
 
@@ -102,20 +101,21 @@ async def test_long_operation_has_a_deadline_for_each_request(
 ) -> None:
     """Each answer takes more than half of the deadline, and what is asked for needs several of them."""
     deadline_ms = 12_000 if kind == "large list written" else 5_000
-    await setup({**failing_config, "CC_CANDLE_CACHE_MB": 0})
+    await setup({**failing_config, "CC_CANDLE_CACHE_MB": 0, "CC_MONGO_TIMEOUT_MS": LONG_MS})
     series, measure, storage = CandleAdapter("BTCUSDT", "1m", unique), MeasureAdapter(unique), StorageAdapter(True)
     items = [{"id": f"{number:05}", "n": number} for number in range(5_000)]
-    columns = {name: [row[name] for row in candles(9_000)] for name in candles(1)[0]}
-    await series.write_candles_data([*candles(9_000), *candles(9_000, first=10_000 * 60_000)])
-    await asyncio.gather(storage.write_storage_data(items), measure.write_measure_data({"n": 1}, "k"))
+    is_long = kind in ("frame read", "coverage", "gaps", "series")
+    await series.write_candles_data(candles(9_000 if is_long else 600))  # the blocks have indexes of their own
+    if is_long:
+        await series.write_candles_data(candles(9_000, first=10_000 * 60_000))
+    await storage.write_storage_data(items if "list" in kind else items[:1])
+    await measure.write_measure_data({"n": 1}, "k")
     if kind == "keys":
         rows = [{"bucket": unique, "entryKey": f"k{n:05}", "payload": {"n": n}} for n in range(2_500)]
         failing.client[unique]["measure-items"].insert_many([dict(row) for row in rows])
-    await setup(CC_MONGO_TIMEOUT_MS=deadline_ms)
-    await asyncio.gather(storage.wait_for_init(), measure.wait_for_init(), series.wait_for_init())
-    await StateAdapter(unique, "s").wait_for_init()
-    await series.seal()
-    await introduce_sessions(unique)
+    await shorten_deadline(deadline_ms, storage, measure, series, StateAdapter(unique, "s"))
+    await until_in_time(series.seal)
+    await until_in_time(lambda: introduce_sessions(unique))
     failing.hold(*READS, *WRITES, "delete", milliseconds=int(0.6 * deadline_ms))
     found: Any = None
     try:
@@ -135,6 +135,7 @@ async def test_long_operation_has_a_deadline_for_each_request(
             other = CandleAdapter("OTHER", "1m", unique)
             found = await other.write_candles_data(candles(9_000))
         elif kind == "frame written":
+            columns = {name: [row[name] for row in candles(9_000)] for name in candles(1)[0]}
             found = (await CandleAdapter("OTHER", "1m", unique).write_frame(columns)).new
         elif kind == "frame read":
             found = len((await series.read_frame(as_="numpy"))["close"])

@@ -29,6 +29,7 @@ from faults.proxy import Proxy
 from tests.support.deadlines import SECONDS
 from tests.support.failing_servers import WRITES, FailingServer
 from tests.support.queues import read_one, write_one
+from tests.support.short_deadlines import LONG_MS, shorten_deadline, until_in_time
 from tests.support.uniform import WHEN, candles
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver]
@@ -372,12 +373,18 @@ async def behind_proxy(failing: FailingServer, failing_config: dict[str, Any], u
     """The library on a server behind a proxy, whose indexes are there."""
     with black_hole(failing) as proxy:
         uri = f"mongodb://127.0.0.1:{proxy.port}/{unique}?directConnection=true"
-        await setup({**failing_config, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_TIMEOUT_MS": DEADLINE_MS})
-        await asyncio.gather(
-            StateAdapter(unique, "s").write_state_data({"n": 0}, WHEN),
-            SignalAdapter(unique, "s", "binance").write_signal_data({"n": 0}),
-            MemoryAdapter(unique, "notes").write_memory_data({"n": 0}, "m", WHEN),
-        )
+        await setup({**failing_config, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_TIMEOUT_MS": LONG_MS})
+        state, signal = StateAdapter(unique, "s"), SignalAdapter(unique, "s", "binance")
+        memory = MemoryAdapter(unique, "notes")
+
+        async def write_all() -> None:
+            await state.write_state_data({"n": 0}, WHEN)
+            await signal.write_signal_data({"n": 0})
+            await memory.write_memory_data({"n": 0}, "m", WHEN)
+
+        await write_all()
+        await shorten_deadline(DEADLINE_MS, state, signal, memory)
+        await until_in_time(write_all)  # so that writes are prepared, too
         yield proxy
         proxy.pass_on()
         await asyncio.gather(*_begun, return_exceptions=True)

@@ -22,6 +22,7 @@ from backtest_mongo import (
 )
 from tests.support.failing_servers import READS, WRITES, FailingServer
 from tests.support.queues import is_unsent, make_states, read_stored, tally, write_one
+from tests.support.short_deadlines import LONG_MS, shorten_deadline, until_in_time
 from tests.support.uniform import WHEN, candles
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver, pytest.mark.timeout(300)]
@@ -210,9 +211,11 @@ async def test_wait_for_a_lane_does_not_count_for_calls_queued_behind(
     """Each answer takes 0.6 of the deadline: one of another slot, then those to two writes of one key."""
     deadline_ms = 5_000
     uri = failing.uri(unique, maxPoolSize=1)
-    await setup({**failing_config, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_TIMEOUT_MS": deadline_ms})
+    await setup({**failing_config, "CC_MONGO_CONNECTION_STRING": uri, "CC_MONGO_TIMEOUT_MS": LONG_MS})
     state, signal = StateAdapter(unique, "s"), SignalAdapter(unique, "s", "binance")
-    await asyncio.gather(state.write_state_data({"n": 0}, WHEN), signal.write_signal_data({"n": 0}))
+    await shorten_deadline(deadline_ms, state, signal)
+    await until_in_time(lambda: state.write_state_data({"n": 0}, WHEN))
+    await until_in_time(lambda: signal.write_signal_data({"n": 0}))
     failing.hold(*WRITES, milliseconds=int(0.6 * deadline_ms))
     other = asyncio.ensure_future(signal.write_signal_data({"n": 1}))
     await failing.until_held()

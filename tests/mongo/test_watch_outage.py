@@ -18,6 +18,7 @@ from faults.topology import until as wait_until
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes, wait_for
+from tests.support.short_deadlines import shorten_deadline
 from tests.support.uniform import WHEN
 
 pytestmark = pytest.mark.either_driver
@@ -108,11 +109,11 @@ async def test_lost_answer_is_requested_again(
 async def test_server_that_stays_away_is_an_error_and_the_token_resumes(
     lossy: Deployment, unique: str, proxy: Proxy
 ) -> None:
-    await backtest_mongo.setup({**lossy.config, "CC_MONGO_TIMEOUT_MS": 1_000})
     state = StateAdapter(unique, "s")
     async with state.watch() as changes:
         await state.write_state_data({"n": 0}, WHEN)
         first = await take_change(changes)
+    await shorten_deadline(2_000, state)
     async with state.watch() as idle:
         proxy.refuse()
         with pytest.raises(StoreUnavailableError, match=r"^state: watching failed: MongoDB at \S+ is unavailable"):

@@ -20,6 +20,7 @@ from backtest_mongo import (
 )
 from tests.support import uniform
 from tests.support.failing_servers import WRITES, FailingServer
+from tests.support.short_deadlines import LONG_MS, shorten_deadline, until_in_time
 from tests.support.uniform import WHEN, candles, payload
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver]
@@ -34,12 +35,12 @@ POINTS: Final = ("document", "entry", "bucket")
 @pytest.fixture
 async def unsure(failing: FailingServer, failing_config: dict[str, Any]) -> AsyncIterator[FailingServer]:
     """A server that the library is set up on with a short limit, and whose indexes are there."""
-    await backtest_mongo.setup({**failing_config, "CC_MONGO_TIMEOUT_MS": 20_000})
-    await asyncio.gather(*(uniform.adapter(spec, "any").wait_for_init() for spec in SLOTS))
+    await backtest_mongo.setup({**failing_config, "CC_MONGO_TIMEOUT_MS": LONG_MS})
+    slots = [uniform.adapter(spec, "any") for spec in SLOTS]
+    await asyncio.gather(*(slot.wait_for_init() for slot in slots))
     await uniform_candles("any").write_candles_data(candles(600))  # the blocks have indexes of their own
-    await backtest_mongo.setup(CC_MONGO_TIMEOUT_MS=DEADLINE_MS)
-    await asyncio.gather(*(uniform.adapter(spec, "any").wait_for_init() for spec in SLOTS))
-    await uniform_candles("any").seal()
+    await shorten_deadline(DEADLINE_MS, *slots)
+    await until_in_time(uniform_candles("any").seal)
     yield failing
     failing.end()
     await failing.until_idle()
@@ -174,7 +175,7 @@ async def test_write_whose_retry_is_confirmed_succeeds_or_may_be_applied(
     (outcome,) = await asyncio.gather(state.write_state_data({"n": 1}, WHEN), return_exceptions=True)
     assert outcome is None or is_unsure(outcome)
     # The driver may wait for a heartbeat first.
-    await backtest_mongo.setup(CC_MONGO_TIMEOUT_MS=20_000)
+    await backtest_mongo.setup(CC_MONGO_TIMEOUT_MS=LONG_MS)
     assert await state.read_state_data() == {"n": 1}
 
 

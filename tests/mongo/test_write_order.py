@@ -28,6 +28,7 @@ from backtest_mongo import (
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.failing_servers import FailingServer
+from tests.support.short_deadlines import LONG_MS, shorten_deadline
 from tests.support.uniform import WHEN, candles
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver]
@@ -112,9 +113,8 @@ async def test_first_of_several_writes_of_one_candle_wins(deployment: Deployment
 async def test_thousand_concurrent_writes_of_one_key_all_succeed(
     deployment: Deployment, observer: Any, unique: str
 ) -> None:
-    await backtest_mongo.setup({**deployment.config, "CC_MONGO_TIMEOUT_MS": 3_000})
     state = StateAdapter(unique, "s")
-    await state.wait_for_init()
+    await shorten_deadline(10_000, state)
     sent = Sent(observer, StateAdapter.spec)
     outcomes = await asyncio.gather(
         *(state.write_state_data({"n": number}, WHEN) for number in range(1_000)), return_exceptions=True
@@ -127,10 +127,10 @@ async def test_thousand_concurrent_writes_of_one_key_all_succeed(
 async def test_writes_of_one_key_may_take_longer_than_the_deadline_of_each_request(
     failing: FailingServer, failing_config: dict[str, Any], unique: str
 ) -> None:
-    await backtest_mongo.setup({**failing_config, "CC_MONGO_TIMEOUT_MS": 2_500})
+    await backtest_mongo.setup({**failing_config, "CC_MONGO_TIMEOUT_MS": LONG_MS})
     try:
         state = StateAdapter(unique, "s")
-        await state.wait_for_init()
+        await shorten_deadline(2_500, state)
         sent = Sent(failing.client[unique], StateAdapter.spec)
         failing.hold("findAndModify", "update", milliseconds=250)
         # All of them take twice as long as any may.

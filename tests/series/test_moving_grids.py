@@ -1,16 +1,19 @@
 """Gaps, filling and coverage of series whose grid moves, compared with a model that looks at each candle.
 
 A stored candle is never dropped from a frame nor called missing, in rows, in blocks and in files.
+
+Two series of each kind; ``BACKTEST_GRIDS=50`` gives the long form.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -25,6 +28,7 @@ from tests.support import uniform
 
 pytestmark = [pytest.mark.either_driver, pytest.mark.files]
 
+SERIES_OF_A_KIND: Final = int(os.environ.get("BACKTEST_GRIDS", "2"))
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 NEW_YORK, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -183,7 +187,7 @@ async def test_gaps_filling_and_coverage_are_what_one_would_find_by_hand(
     deployment: Deployment, unique: str, sealed: bool, kind: str
 ) -> None:
     interval, make = SERIES[kind]
-    for seed in range(4):
+    for seed in range(SERIES_OF_A_KIND):
         dice = random.Random(f"{kind} {seed}")
         every = make(dice)
         stored = sorted(time for time in every if dice.random() < dice.choice([0.6, 0.9, 1.0])) or every[:1]

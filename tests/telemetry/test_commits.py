@@ -14,6 +14,7 @@ from backtest_mongo.telemetry.stats import CommitStats, Stats
 from tests.conftest import Deployment
 from tests.support.deadlines import SECONDS
 from tests.support.failing_servers import FailingServer, until
+from tests.support.short_deadlines import LONG_MS, shorten_deadline, until_in_time
 from tests.telemetry.test_telemetry import Exported
 from tests.telemetry.test_telemetry import exported as exported  # a fixture
 
@@ -129,8 +130,10 @@ async def prepare() -> None:
 async def test_commit_of_unknown_outcome_is_counted_and_once_it_is_settled_as_a_commit(
     failing: FailingServer, failing_config: dict[str, Any], unique: str, exported: Exported, since: CommitCounts
 ) -> None:
-    async with setup({**failing_config, "CC_MONGO_TIMEOUT_MS": 1_500}):
+    async with setup({**failing_config, "CC_MONGO_TIMEOUT_MS": LONG_MS}):
         await prepare()
+        await shorten_deadline(2_000, signal())
+        await until_in_time(prepare)
         failing.fail("commitTransaction", closeConnection=True)
         with pytest.raises(CommitUnknownError) as caught:
             await write_one()
@@ -156,7 +159,7 @@ async def until_committed(error: CommitUnknownError) -> None:
         while True:
             try:
                 return await error.commit_again()
-            except CommitUnknownError as again:  # on a busy machine, within its 1.5 s
+            except CommitUnknownError as again:  # on a busy machine, within its 2 s
                 error = again
 
 

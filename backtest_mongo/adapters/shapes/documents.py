@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
 from backtest_mongo.adapters.observed_store import observe_store
+from backtest_mongo.adapters.pruning import prune_behind
+from backtest_mongo.commit.deleting import delete_context
 from backtest_mongo.commit.scope import Scope, current_scope, get_run
 from backtest_mongo.commit.scoped_store import ScopedStore
 from backtest_mongo.commit.transaction import get_default_time
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
+from backtest_mongo.core.contexts import bind_filter, name_values
+from backtest_mongo.core.history import find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
+from backtest_mongo.core.pruning import find_retention
+from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection, bound_prefix
 from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.versions import check_version
 from backtest_mongo.core.watch import ChangeSource, Watch
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.history.revisions import list_revisions, make_no_history_error
+from backtest_mongo.history.store import HistoryStore
 from backtest_mongo.mongo.change_stream import ChangeStream
 from backtest_mongo.mongo.store import MongoStore
-from backtest_mongo.types import Context, Document, Version, Versioned, When, to_millis
+from backtest_mongo.mongo.versions import get_versions
+from backtest_mongo.types import Context, Document, Revision, Version, Versioned, When, to_millis
 
 __all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter"]
-
-#: The largest limit that MongoDB takes.
-_MAX_LIMIT = 2**31 - 1
 
 
 class Adapter:
@@ -105,6 +112,51 @@ class Adapter:
         return cls._watch(None, after)
 
     @classmethod
+    def list_contexts(cls, **where: str | bool) -> AsyncIterator[dict[str, str | bool]]:
+        """Iterate over the contexts of which something is stored, in the order of the unique index::
+
+            async for context in SignalAdapter.list_contexts(strategy_name="trend"):
+                signal = SignalAdapter(**context)
+
+        A context of which only removed rows are left is among them: its rows are stored. Within a transaction or a
+        lease those are too of which something is yet to be written. In JSON files, a row whose path may be of several
+        contexts is left out, with a warning, if its payload does not tell which.
+
+        It reads page by page, and a context that is written or deleted meanwhile may or may not be in it.
+
+        Args:
+            where: names of the context with the values that they must have.
+
+        Returns:
+            An async iterator of the constructor's arguments by name, each context once. Iterating raises
+            ``StoreUnavailableError`` if MongoDB can't be reached, and ``StoreError`` if MongoDB, or the disk that holds
+            the files, answers with an error.
+
+        Raises:
+            InputTypeError: a name is none of the context's, or a value has the wrong type.
+            InputError: a value can't be part of a key.
+        """
+        return cls._list_contexts(cls._bind_filter(where))
+
+    @classmethod
+    def _bind_filter(cls, where: Mapping[str, object]) -> dict[str, Any]:
+        return bind_filter(cls.spec, where)
+
+    @classmethod
+    async def _list_contexts(cls, where: Mapping[str, Any]) -> AsyncIterator[dict[str, str | bool]]:
+        async for context in cls._context_store().list_contexts(where):
+            values = name_values(cls.spec, context)
+            try:
+                cls(**values)
+            except InputError:
+                continue  # another program's, which no adapter can have
+            yield values
+
+    @classmethod
+    def _context_store(cls) -> Store:
+        return cls._store()
+
+    @classmethod
     def _watch(cls, context: Key | None, after: str | None) -> Watch:
         if after is not None and type(after) is not str:
             raise InputTypeError(f"after must be a str, not {type(after).__name__}", slot=cls.spec.name)
@@ -121,10 +173,13 @@ class Adapter:
     @classmethod
     def _store(cls) -> Store:
         """Return the store within the transactions and leases that are current."""
-        scope = current_scope.get()
+        scope = cls._get_scope()
         if scope is None:
             return cls._base_store()
         return scope.stores.get(cls) or cls._open_scoped(scope)
+
+    #: Returns the innermost transaction or lease, if there is one.
+    _get_scope = staticmethod(current_scope.get)
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
@@ -146,7 +201,10 @@ class Adapter:
 
     @classmethod
     def _open(cls, hub: Hub) -> Store:
-        return MongoStore(hub, cls.spec)
+        store = MongoStore(hub, cls.spec)
+        if find_history(cls.spec) is None:
+            return store
+        return HistoryStore(cls.spec, store, get_versions(hub, cls.spec))
 
     def _dispose(self) -> None:
         if self._kept is not None:
@@ -176,10 +234,10 @@ class Adapter:
         return cls._millis(when)
 
     @classmethod
-    def _get_limit(cls, when: When | None) -> int | None:
+    def _get_limit(cls, when: When | None, name: str = "when") -> int | None:
         """Return the latest time of what a read may find, ``None`` for no limit."""
         if when is not None:
-            return cls._millis(when)
+            return cls._millis(when, name)
         return get_default_time() if cls.spec.when else None
 
     @classmethod
@@ -213,6 +271,10 @@ class Adapter:
         fields: Document = {spec.field: freeze(named, spec.field, value, spec.name)}
         if spec.when:
             fields["when"] = millis
+        elif find_history(spec) is not None:
+            at = get_default_time() if when is None else cls._millis(when)
+            if at is not None:
+                fields["at"] = at
         if run is not None:
             fields["run"] = run
         return fields
@@ -234,11 +296,37 @@ class Adapter:
         value = document.get(cls.spec.field)
         return nothing if value is None else value
 
+    @classmethod
+    async def _find(cls, key: Key, until: int | None) -> Document | None:
+        """Return a row, or what it was at a time where versions are kept."""
+        store = cls._store()
+        if until is not None and store.has_history:
+            return (await store.find_at((key,), until))[0]
+        return await store.find(key)
+
     async def _read_version(self, key: Key, until: int | None, with_version: object, nothing: Any = None) -> Any:
         """Return what a read finds, and the version of the stored row."""
         self._check_flag("with_version", with_version)
         document, version = await self._store().find_version(key)
         return Versioned(self._get_payload(document, until, nothing), version)
+
+    async def _list_revisions(
+        self, key: Key, since: When | None, until: When | None, newest_first: object
+    ) -> AsyncIterator[Revision]:
+        """Yield what a row was, by time."""
+        base = self._base_store()
+        if not base.has_history:
+            raise make_no_history_error(self.spec)
+        first = None if since is None else self._millis(since, "since")
+        last = self._get_limit(until, "until")
+        async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
+            written = document.get("written")
+            yield Revision(
+                int(document["when"]),
+                None if document.get("removed") is True else document.get(self.spec.field),
+                document.get("removed") is True,
+                to_millis(written) if isinstance(written, datetime) else written,
+            )
 
     async def _replace(self, key: Key, fields: Document, if_absent: object, expect: object) -> None:
         """Write a row under a condition."""
@@ -253,25 +341,59 @@ class Adapter:
         await self._store().replace(key, fields, expected)
 
     @classmethod
+    def _check_limit(cls, limit: object) -> None:
+        if type(limit) is not int:
+            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=cls.spec.name)
+        if not 1 <= limit <= LARGEST_LIMIT:
+            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=cls.spec.name)
+
+    @classmethod
     def _check_flag(cls, name: str, value: object) -> None:
         if not isinstance(value, bool):
             raise InputTypeError(f"{name} must be a bool, not {type(value).__name__}", slot=cls.spec.name)
 
 
-class DocumentAdapter(Adapter):
+class RowAdapter(Adapter):
+    """What the adapters of all shapes but series have."""
+
+    async def delete(self) -> int:
+        """Delete this context for good: its rows, removed ones included, and their versions.
+
+        It works in steps of at most 1,000 rows, each with a deadline of ``CC_MONGO_TIMEOUT_MS``. If the process is
+        killed or the call fails, a part may be deleted; call it again to delete the rest. A row that is written during
+        the call may be deleted or stay. A watch yields each row as ``deleted``.
+
+        Under a lease of the caller's own the lease stays, and forgets the rows. A standalone MongoDB and JSON files
+        have no leases, so nobody is asked there. The rows' ids are dropped from Redis and from this process's memory;
+        other processes notice that a row is gone when they read it.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            InputError: it is called within :func:`~backtest_mongo.transaction`, of which a deletion is no part.
+            LeaseHeldError: another owner holds the lease of this context; what was deleted before it was taken is gone.
+            StoreUnavailableError: MongoDB can't be reached, or did not answer in time; a part may be deleted.
+            StoreError: MongoDB, or the disk that holds the files, answered with an error; a part may be deleted.
+        """
+        return await delete_context(self._base_store(), self.spec, self._context)
+
+
+class DocumentAdapter(RowAdapter):
     """One document per context."""
 
     async def _read(self, when: When | None = None, with_version: bool = False) -> Any:
         until = self._get_limit(when)
-        scope = current_scope.get()
+        scope = self._get_scope()
         if scope is not None and with_version is False:  # what memory has needs no more than this
-            known = (scope.stores.get(type(self)) or self._open_scoped(scope)).peek(self._context)
+            store = scope.stores.get(type(self)) or self._open_scoped(scope)
+            known = store.peek(self._context)
             if known is not None and not known.is_hidden and (until is None or known.when <= until):
                 return known.copy_payload()
         nothing: Any = [] if self.spec.payload == "list" else None
         if with_version is not False:
             return await self._read_version(self._context, until, with_version, nothing)
-        return self._get_payload(await self._store().find(self._context), until, nothing)
+        return self._get_payload(await self._find(self._context, until), until, nothing)
 
     async def _write(
         self, value: object, when: When | None = None, if_absent: bool = False, expect: Version | None = None
@@ -288,7 +410,11 @@ class DocumentAdapter(Adapter):
         if not keys:
             return []
         until = cls._get_limit(when)
-        found = await cls._store().find_many(keys)
+        store = cls._store()
+        if until is not None and store.has_history:
+            found = await store.find_at(keys, until)
+        else:
+            found = await store.find_many(keys)
         holds_list = cls.spec.payload == "list"
         return [cls._get_payload(document, until, [] if holds_list else None) for document in found]
 
@@ -332,16 +458,51 @@ class DocumentAdapter(Adapter):
             )
         return spec.order_context(spec.bind(tuple(context), {}))
 
+    def history(
+        self, *, since: When | None = None, until: When | None = None, newest_first: bool = False
+    ) -> AsyncIterator[Revision]:
+        """Iterate over what this context was, from one simulation time to another.
 
-class EntryAdapter(Adapter):
+        Needs the slot's versions: ``CC_HISTORY`` or :attr:`SlotSpec.history` keep them.
+
+        Args:
+            since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
+            until: the last time, included.
+            newest_first: from the latest to the earliest.
+
+        Returns:
+            An async iterator of :class:`~backtest_mongo.types.Revision`, the earliest first. Iterating raises
+            ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
+        """
+        return self._list_revisions(self._context, since, until, newest_first)
+
+
+class EntryAdapter(RowAdapter):
     """One document per context and one more key, usually a signal's id."""
+
+    def history(
+        self, entry: str, *, since: When | None = None, until: When | None = None, newest_first: bool = False
+    ) -> AsyncIterator[Revision]:
+        """Iterate over what one entry of this context was: see :meth:`DocumentAdapter.history`.
+
+        Args:
+            entry: its key, the last one of the unique index.
+            since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
+            until: the last time, included.
+            newest_first: from the latest to the earliest.
+
+        Returns:
+            An async iterator of :class:`~backtest_mongo.types.Revision`, the earliest first. Iterating raises
+            ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
+        """
+        return self._list_revisions(self._make_key(entry), since, until, newest_first)
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
         until = self._get_limit(when)
         if with_version is not False:
             return await self._read_version(key, until, with_version, {})
-        return self._get_payload(await self._store().find(key), until, {})
+        return self._get_payload(await self._find(key, until), until, {})
 
     async def _write(
         self,
@@ -359,20 +520,38 @@ class EntryAdapter(Adapter):
             await self._replace(key, fields, if_absent, expect)
 
 
-class CollectionAdapter(Adapter):
+class CollectionAdapter(RowAdapter):
     """Many documents, each keyed by its item's own ``id``, read as a list."""
 
-    async def _read_all(self) -> list[Any]:
-        field = self.spec.field
-        return [document.get(field) async for document in self._store().scan(self._context)]
+    history = EntryAdapter.history
 
-    async def _read_newest(self, limit: int) -> list[Any]:
-        if type(limit) is not int:
-            raise InputTypeError(f"limit must be an int, not {type(limit).__name__}", slot=self.spec.name)
-        if not 1 <= limit <= _MAX_LIMIT:
-            raise InputError(f"limit must be 1 or more, and fit in 31 bits, not {limit} (int)", slot=self.spec.name)
-        field = self.spec.field
-        return [document.get(field) for document in await self._store().newest(self._context, limit)]
+    async def _read_all(self, **wanted: Any) -> list[Any]:
+        field, where = self.spec.field, self._make_filter(**wanted)
+        chosen = EVERY_ROW if where is None else Selection(where=where)
+        return [document.get(field) async for document in self._store().scan(self._context, None, chosen)]
+
+    async def _read_newest(self, limit: int, **wanted: Any) -> list[Any]:
+        self._check_limit(limit)
+        field, where = self.spec.field, self._make_filter(**wanted)
+        return [document.get(field) for document in await self._store().newest(self._context, limit, where)]
+
+    def _make_filter(
+        self, since: When | None = None, until: When | None = None, **texts: str | None
+    ) -> PayloadFilter | None:
+        """Return the filter that the arguments of a list give, ``None`` without one."""
+        spec = self.spec
+        given = {name: spec.check_key(name, text) for name, text in texts.items() if text is not None}
+        first = None if since is None else self._millis(since, "since")
+        last = None if until is None else self._millis(until, "until")
+        has_time = first is not None or last is not None
+        if not given and not has_time:
+            return None
+        return PayloadFilter(
+            texts=tuple((path, given[name]) for name, path in spec.filters if name in given),
+            time=spec.filter_time if has_time else "",
+            since=first,
+            until=last,
+        )
 
     async def _write(self, items: Sequence[object]) -> None:
         spec = self.spec
@@ -383,7 +562,10 @@ class CollectionAdapter(Adapter):
             key = (*self._context, self._check_id(item, path))
             # An id that comes twice keeps its first place and its last payload: as if written one after another.
             rows[key] = self._make_fields(key, item, None, path)
+        retention = find_retention(spec)
         await self._store().upsert_many(list(rows.items()))
+        if retention is not None and rows:
+            prune_behind(self._base_store(), spec, self._context, len(rows), retention)
 
     def _check_id(self, item: object, path: str) -> str:
         if not isinstance(item, Mapping):
@@ -393,15 +575,17 @@ class CollectionAdapter(Adapter):
         return self.spec.check_key(f"{path}.id", item["id"])
 
 
-class BucketAdapter(Adapter):
+class BucketAdapter(RowAdapter):
     """Keys and values with soft delete, read one at a time or listed."""
+
+    history = EntryAdapter.history
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
         until = self._get_limit(when)
         if with_version is not False:
             return await self._read_version(key, until, with_version)
-        return self._get_payload(await self._store().find(key), until)
+        return self._get_payload(await self._find(key, until), until)
 
     async def _has(self, entry: str) -> bool:
         return await self._store().find(self._make_key(entry)) is not None
@@ -430,18 +614,51 @@ class BucketAdapter(Adapter):
 
     # What is wrong with an argument is raised by the call, not by the first step of the iteration.
 
-    def _list_keys(self, when: When | None = None) -> AsyncIterator[str]:
-        return self._scan_keys(self._get_limit(when))
+    def _list_keys(self, when: When | None = None, *, prefix: str = "") -> AsyncIterator[str]:
+        return self._scan_keys(self._get_limit(when), self._select(None, None, prefix))
 
-    async def _scan_keys(self, until: int | None) -> AsyncIterator[str]:
+    async def _scan_keys(self, until: int | None, chosen: Selection) -> AsyncIterator[str]:
         name = self.spec.key[-1]
-        async for document in self._store().scan(self._context, until):
+        async for document in self._store().scan(self._context, until, chosen):
             yield document[name]
 
-    def _list_items(self, when: When | None = None) -> AsyncIterator[tuple[str, Any]]:
-        return self._scan_items(self._get_limit(when))
+    def _list_items(
+        self,
+        when: When | None = None,
+        *,
+        prefix: str = "",
+        first: str | None = None,
+        last: str | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        self._check_flag("newest_first", newest_first)
+        return self._scan_items(self._get_limit(when), self._select(first, last, prefix, newest_first=newest_first))
 
-    async def _scan_items(self, until: int | None) -> AsyncIterator[tuple[str, Any]]:
+    async def _scan_items(self, until: int | None, chosen: Selection) -> AsyncIterator[tuple[str, Any]]:
         name, field = self.spec.key[-1], self.spec.field
-        async for document in self._store().scan(self._context, until):
+        async for document in self._store().scan(self._context, until, chosen):
             yield document[name], document.get(field)
+
+    async def _newest(self, limit: int, when: When | None = None, *, prefix: str = "") -> list[tuple[str, Any]]:
+        self._check_limit(limit)
+        chosen = self._select(None, None, prefix, newest_first=True, limit=limit)
+        return [row async for row in self._scan_items(self._get_limit(when), chosen)][::-1]
+
+    def _select(
+        self,
+        first: str | None,
+        last: str | None,
+        prefix: str,
+        *,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> Selection:
+        """Return which rows have keys with a prefix, from ``first`` to ``last``."""
+        spec = self.spec
+        begin, end = bound_prefix(spec.check_key("prefix", prefix))
+        if first is not None:
+            begin = max(begin, spec.check_key("first", first))
+        if last is not None:
+            behind = spec.check_key("last", last) + "\0"  # no text lies between the two
+            end = behind if end is None else min(end, behind)
+        return Selection(first=begin, end=end, newest_first=newest_first, limit=limit)

@@ -13,7 +13,7 @@ from backtest_mongo.adapters.shapes.documents import Adapter
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.candle_rules import END, START, explain_problem, explain_spacing
 from backtest_mongo.core.gaps import GapFinder
-from backtest_mongo.core.interval_grid import GRIDS
+from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.series.store import MongoSeriesStore
@@ -49,19 +49,33 @@ _LATEST = 2**63 - 1
 class SeriesAdapter(Adapter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        interval = str(self.context["interval"])
-        if interval not in GRIDS:
-            raise InputError(
-                f"interval {interval!r} (str) is unknown",
-                slot=self.spec.name,
-                hint=f"known are {' '.join(GRIDS)}",
-            )
-        self._interval = GRIDS[interval]
+        self._interval = self._find_grid(str(self.context["interval"]))
 
     @classmethod
     def _open(cls, hub: Hub) -> Store:
         # Of what a ``Store`` has, a series uses ``ready()`` alone.
         return cast("Store", MongoSeriesStore(hub, cls.spec))
+
+    @classmethod
+    def _context_store(cls) -> Store:
+        return cls._base_store()  # no series is written by a transaction
+
+    @classmethod
+    def _bind_filter(cls, where: Mapping[str, object]) -> dict[str, Any]:
+        bound = super()._bind_filter(where)
+        if "interval" in bound:
+            cls._find_grid(bound["interval"])
+        return bound
+
+    @classmethod
+    def _find_grid(cls, interval: str) -> IntervalGrid:
+        if interval not in GRIDS:
+            raise InputError(
+                f"interval {interval!r} (str) is unknown",
+                slot=cls.spec.name,
+                hint=f"known are {' '.join(GRIDS)}",
+            )
+        return GRIDS[interval]
 
     def _rows(self) -> SeriesStore:
         return cast("SeriesStore", self._base_store())
@@ -447,12 +461,8 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error.
         """
-        spec = cls.spec
-        async for context in cast("SeriesStore", cls._base_store()).list_contexts():
-            by_field = dict(zip(spec.key, context, strict=False))
-            # Another program may have written series with an interval of its own, or without a name.
-            if by_field["interval"] in GRIDS and all(context):
-                yield cls(*(by_field[field] for field in spec.context_fields))
+        async for context in cls.list_contexts():
+            yield cls(**context)
 
 
 def _clamp(time: int | None) -> int | None:

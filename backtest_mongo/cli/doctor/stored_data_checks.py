@@ -15,7 +15,7 @@ from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.format import OWN_COLLECTIONS
-from backtest_mongo.mongo.indexes import Fields, indexes
+from backtest_mongo.mongo.indexes import Fields, indexes, optional_indexes
 from backtest_mongo.mongo.migrations import migrate
 from backtest_mongo.series.sealing import NO_SERIES
 from backtest_mongo.series.store import MongoSeriesStore
@@ -185,7 +185,7 @@ def _judge_index(spec: SlotSpec, name: str, index: Any, wanted: dict[Fields, boo
         else:
             text = f"{where} on {', '.join(sorted(names))} is not ours, and rejects rows that differ in other fields"
             yield Finding("indexes", "problem", text, "drop it")
-    elif fields not in wanted and not _is_of_node(spec, index):
+    elif fields not in wanted and fields not in optional_indexes(spec) and not _is_of_node(spec, index):
         yield Finding("indexes", "note", f"{where} is not ours: no query uses it", "drop it if nobody needs it")
 
 

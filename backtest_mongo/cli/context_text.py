@@ -1,0 +1,89 @@
+"""Contexts as text: the words that choose some on a command line, their names, and what is stored of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from backtest_mongo.cli.stored_rows import parse_part
+from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.specs import FLAG, SlotSpec, camel
+from backtest_mongo.core.suggestions import suggest
+from backtest_mongo.errors import InputError
+
+if TYPE_CHECKING:
+    from backtest_mongo.core.contexts import Measure
+
+__all__ = ["SPECS", "find_spec", "format_context", "measure_to_json", "name_context", "parse_filter"]
+
+#: The slots by name.
+SPECS: Final = {spec.name: spec for spec in SLOTS}
+
+
+def find_spec(name: str) -> SlotSpec:
+    """Return the slot of a name on a command line.
+
+    Raises:
+        typer.BadParameter: there is none.
+    """
+    spec = SPECS.get(name)
+    if spec is None:
+        raise typer.BadParameter(f"{name!r} is no slot: {suggest(name, SPECS)}", param_hint="'SLOT'")
+    return spec
+
+
+def parse_filter(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, Any]:
+    """Return the values of ``NAME=VALUE`` words by document field.
+
+    Args:
+        spec: the slot.
+        words: the words.
+        param: the argument or option that they are of.
+
+    Raises:
+        typer.BadParameter: a word has no ``=``, names none of the context, names one twice, or has a wrong value.
+    """
+    where: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{word!r} is not of the form NAME=VALUE", param_hint=param)
+        if name not in spec.context:
+            known = suggest(name, spec.context) if spec.context else f"{spec.name} has one context, without names"
+            raise typer.BadParameter(f"{spec.name} has no {name!r}: {known}", param_hint=param)
+        if camel(name) in where:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=param)
+        try:
+            where[camel(name)] = parse_part(spec, name, value)
+        except InputError as error:
+            raise typer.BadParameter(str(error), param_hint=param) from None
+    return where
+
+
+def name_context(spec: SlotSpec, measure: Measure) -> dict[str, Any]:
+    """Return the constructor's arguments of a context, by name."""
+    from backtest_mongo.core.contexts import name_values
+
+    return name_values(spec, measure.context)
+
+
+def format_context(spec: SlotSpec, measure: Measure) -> str:
+    """Return the values that a slot's constructor takes, quoted for a shell; the slot's name if there are none."""
+    values = name_context(spec, measure)
+    words = [("backtest" if value else "live") if name == FLAG else str(value) for name, value in values.items()]
+    return shlex.join(words) or spec.name
+
+
+def measure_to_json(spec: SlotSpec | None, measure: Measure) -> dict[str, Any]:
+    """Return what is stored, with the context if it is that of one; times are in milliseconds."""
+    named: dict[str, Any] = {"contexts": measure.contexts} if spec is None else {"context": name_context(spec, measure)}
+    return {
+        **named,
+        "rows": measure.rows,
+        "bytes": measure.bytes,
+        "versions": measure.versions,
+        "written": measure.written,
+    }

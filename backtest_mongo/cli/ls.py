@@ -1,0 +1,122 @@
+"""The command ``ls``: what is stored, by slot or by context."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backtest_mongo.cli.arguments import AsJson, complete_from
+from backtest_mongo.cli.context_text import SPECS, find_spec, format_context, measure_to_json, parse_filter
+from backtest_mongo.cli.databases import Files, SQLite, get_adapter, run_on_database
+from backtest_mongo.core.slots import SLOTS
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from backtest_mongo.core.contexts import Measure
+    from backtest_mongo.core.specs import SlotSpec
+
+__all__ = ["ls"]
+
+
+def ls(
+    slot: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SLOT",
+            help="List the contexts of this slot: signal, candle, memory, ...",
+            autocompletion=complete_from(SPECS),
+        ),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--context",
+            metavar="NAME=VALUE",
+            help="Only contexts with this value, such as strategy_name=trend; repeatable. The backtest flag is "
+            "backtest or live.",
+        ),
+    ] = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is stored: slots, or the contexts of a slot, with their rows, sizes and versions, and the last write.
+
+    Removed rows count, and so do contexts that have no others. The size is that of the rows as they are stored,
+    without indexes and before compression. Of candles, the last write is that of the newest candle.
+
+    MongoDB is the one that the environment names (CC_*). It reads all rows, but of candles only the index.
+    """
+    # Here, as help needs nothing of Rich.
+    from backtest_mongo.cli.terminal import print_json
+
+    if slot is None:
+        if context:
+            raise typer.BadParameter("it needs a slot", param_hint="'--context'")
+        slots = run_on_database(_measure_slots, sqlite, files)
+        if as_json:
+            shown = [{"slot": name, **measure_to_json(None, one)} for name, one in slots.items()]
+            print_json(json.dumps({"slots": shown}, indent=2, ensure_ascii=False))
+        else:
+            _print_slots(slots)
+        return
+    spec = find_spec(slot)
+    where = parse_filter(spec, context or [], "'--context'")
+    found = run_on_database(lambda: get_adapter(spec)._base_store().measure(where, by_context=True), sqlite, files)
+    if as_json:
+        listed = [measure_to_json(spec, one) for one in found]
+        print_json(json.dumps({"slot": spec.name, "contexts": listed}, indent=2, ensure_ascii=False))
+    else:
+        _print_contexts(spec, found)
+
+
+async def _measure_slots() -> dict[str, Measure]:
+    """Return what is stored of each slot of which anything is."""
+    found = {}
+    for spec in SLOTS:
+        for measure in await get_adapter(spec)._base_store().measure({}, by_context=False):
+            found[spec.name] = measure
+    return found
+
+
+def _print_slots(slots: dict[str, Measure]) -> None:
+    from backtest_mongo.cli.terminal import Terminal, escape_text, print_line, print_table
+
+    console = Terminal()
+    if not slots:
+        print_line(console, "Nothing is stored.")
+        return
+    versions = any(one.versions for one in slots.values())
+    rows: list[tuple[str | Text, ...]] = [
+        (escape_text(name), f"{one.contexts:,}", *_format_sizes(one, versions)) for name, one in slots.items()
+    ]
+    print_table(console, ("slot", "contexts", *_name_sizes(versions)), rows)
+
+
+def _print_contexts(spec: SlotSpec, found: list[Measure]) -> None:
+    from backtest_mongo.cli.terminal import Terminal, escape_text, print_line, print_table
+
+    console = Terminal()
+    if not found:
+        print_line(console, "Nothing is stored.")
+        return
+    versions = any(one.versions for one in found)
+    rows: list[tuple[str | Text, ...]] = [
+        (escape_text(format_context(spec, one)), *_format_sizes(one, versions)) for one in found
+    ]
+    print_table(console, (spec.name, *_name_sizes(versions)), rows)
+
+
+def _name_sizes(versions: bool) -> tuple[str, ...]:
+    return ("rows", "size", *(("versions",) if versions else ()), "last write (UTC)")
+
+
+def _format_sizes(measure: Measure, versions: bool) -> tuple[str, ...]:
+    from backtest_mongo.cli.formatting import format_bytes, format_iso_time
+
+    kept = (f"{measure.versions:,}",) if versions else ()
+    written = "-" if measure.written is None else format_iso_time(measure.written)
+    return (f"{measure.rows:,}", format_bytes(measure.bytes), *kept, written)

@@ -1,0 +1,269 @@
+"""The command ``prune``: deletes rows that need not be kept, once it has shown what it would delete."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from backtest_mongo.cli.arguments import AsJson, complete_from
+from backtest_mongo.cli.command_runner import print_error, run_command
+from backtest_mongo.core.retention import Retention, parse_retention
+from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.specs import FLAG, SlotSpec
+from backtest_mongo.core.suggestions import suggest
+from backtest_mongo.core.wording import format_count
+from backtest_mongo.errors import InputError
+
+if TYPE_CHECKING:
+    from backtest_mongo.core.pruning import Prunable
+    from backtest_mongo.core.store_protocols import Store
+
+__all__ = ["Found", "find_targets", "prune", "survey"]
+
+#: The slots of which a part can be kept.
+PRUNED: Final = {spec.name: spec for spec in SLOTS if spec.shape == "collection"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a context of a slot has, and how much of it need not be kept."""
+
+    spec: SlotSpec
+    retention: Retention
+    rows: Prunable
+
+    @property
+    def name(self) -> str:
+        """The words that name the context: the slot, and the values of its constructor's arguments."""
+        values = self.rows.context.items()
+        return " ".join((self.spec.name, *(_name_value(name, value) for name, value in values)))
+
+
+def prune(
+    slots: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SLOT]...",
+            help=f"The slots: {', '.join(PRUNED)}. Without any, all of which CC_KEEP says what is kept.",
+            autocompletion=complete_from(PRUNED),
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="TEXT", help="What is kept of the slots named: 30d for days, 10000 for rows."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    sqlite: Annotated[
+        Path | None, typer.Option("--sqlite", metavar="FILE", help="Rows of this SQLite file, and not of MongoDB.")
+    ] = None,
+    files: Annotated[
+        Path | None, typer.Option("--files", metavar="DIR", help="Rows of the JSON files in DIR, and not of MongoDB.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete rows of storage, notification and log that need not be kept.
+
+    Shows how many it would delete, and asks. What is kept is said by --keep, or else by CC_KEEP. Rows count as old by
+    when they were last written. Signals that are still open are kept, however old they are, and so are contexts that
+    another process has leased. The command can be interrupted, and run again to delete the rest.
+
+    With --json it asks nothing: without --yes it prints what it would delete, and deletes nothing.
+
+    Exits with status 0 if nothing is left to delete, 1 if something is, 2 for a mistake in the arguments, and if there
+    is no terminal to ask on and --yes is not given.
+    """
+    if sqlite is not None and files is not None:
+        raise typer.BadParameter("rows are in one of them", param_hint="'--sqlite' / '--files'")
+    chosen = _check_arguments(slots or [], keep)
+    open_store = partial(_open_store, None if sqlite is None else os.path.realpath(sqlite), files)
+    run: Callable[[Callable[[], Awaitable[Any]]], Any] = partial(_run, is_on_server=sqlite is None and files is None)
+    found: list[Found] = run(lambda: survey(chosen, open_store))
+    left = sum(one.rows.rows for one in found)
+    if not as_json:
+        _print_found(found)
+    if left and not yes and not as_json:
+        if not sys.stdin.isatty():
+            print_error("backtest-mongo: nothing deleted: there is no terminal to ask on, and --yes is not given")
+            raise typer.Exit(2)
+        if not typer.confirm("Delete them?"):
+            raise typer.Exit(1)
+    deleted: dict[str, int] = {}
+    if left and (yes or not as_json):
+        deleted = run(lambda: _delete(found, open_store))
+        left = sum(one.rows.rows for one in found if one.name not in deleted)
+    if as_json:
+        _print_json(found, deleted)
+    elif deleted or left:
+        _print_deleted(found, deleted)
+    raise typer.Exit(1 if left else 0)
+
+
+def _check_arguments(names: Sequence[str], keep: str | None) -> list[tuple[SlotSpec, Retention | None]]:
+    """Return the slots, and what is kept of each if it is said here.
+
+    Raises:
+        typer.BadParameter: a name is not one of a slot, or nothing can be read of what is kept.
+    """
+    for name in names:
+        if name not in PRUNED:
+            known = suggest(name, PRUNED) or f"known are {', '.join(PRUNED)}"
+            raise typer.BadParameter(f"{name!r} is not a slot of which a part can be kept: {known}", param_hint="SLOT")
+    if keep is None:
+        return [(PRUNED[name], None) for name in dict.fromkeys(names or PRUNED)]
+    if not names:
+        raise typer.BadParameter("name the slots of which this is kept", param_hint="'--keep'")
+    try:
+        retention = parse_retention(keep)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--keep'") from None
+    return [(PRUNED[name], retention) for name in dict.fromkeys(names)]
+
+
+def _run(work: Callable[[], Awaitable[T]], *, is_on_server: bool) -> T:
+    async def run() -> T:
+        from backtest_mongo.sqlite.database import close_databases
+
+        try:
+            return await work()
+        finally:
+            if not is_on_server:
+                await close_databases()
+
+    return run_command(run, connect=is_on_server)
+
+
+def _open_store(sqlite: str | None, files: Path | None, spec: SlotSpec) -> Store:
+    if sqlite is not None:
+        from backtest_mongo.sqlite.backup import connect_to_existing
+        from backtest_mongo.sqlite.database import get_database
+        from backtest_mongo.sqlite.store import SQLiteStore
+
+        connect_to_existing(sqlite).close()  # which raises if there is none
+        return SQLiteStore(get_database(sqlite), spec)
+    if files is not None:
+        from backtest_mongo.files.store import FileStore
+
+        if not files.is_dir():
+            raise InputError(f"there is no directory {files}")
+        return FileStore(os.fspath(files), spec)
+    from backtest_mongo.adapters import ADAPTERS
+
+    return ADAPTERS[spec.name]._base_store()
+
+
+def find_targets(chosen: Sequence[tuple[SlotSpec, Retention | None]]) -> list[tuple[SlotSpec, Retention]]:
+    """Return the slots of which a part is kept, and which.
+
+    Raises:
+        InputError: of none of them is it said, neither here nor in the configuration.
+    """
+    from backtest_mongo.core.pruning import find_retention
+
+    found = [(spec, retention or find_retention(spec)) for spec, retention in chosen]
+    targets = [(spec, retention) for spec, retention in found if retention is not None]
+    if not targets:
+        names = ", ".join(spec.name for spec, _ in chosen)
+        raise InputError(
+            f"nothing says what is kept of {names}",
+            hint="give --keep, such as `backtest-mongo prune log --keep 30d`, or set CC_KEEP, such as log=30d",
+        )
+    return targets
+
+
+async def survey(
+    chosen: Sequence[tuple[SlotSpec, Retention | None]], open_store: Callable[[SlotSpec], Store]
+) -> list[Found]:
+    """Return what the contexts of slots have, and how much of it need not be kept.
+
+    Args:
+        chosen: the slots, and what is kept of each, ``None`` for what the configuration says.
+        open_store: returns the store of a slot.
+    """
+    found = []
+    for spec, retention in find_targets(chosen):
+        found += [Found(spec, retention, rows) for rows in await open_store(spec).pruner.survey(retention)]
+    return found
+
+
+async def _delete(found: Sequence[Found], open_store: Callable[[SlotSpec], Store]) -> dict[str, int]:
+    """Delete what need not be kept, and return how many rows of each context; those that are leased are left out."""
+    from backtest_mongo.adapters.pruning import prune_all
+
+    deleted = {}
+    for one in found:
+        if one.rows.rows:
+            count = await prune_all(open_store(one.spec), one.spec, one.rows.key, one.retention)
+            if count is not None:
+                deleted[one.name] = count
+    return deleted
+
+
+# Output
+
+
+def _name_value(name: str, value: str | bool) -> str:
+    return ("backtest" if value else "live") if name == FLAG else str(value)
+
+
+def _describe_retention(retention: Retention) -> str:
+    if retention.days is not None:
+        return f"the last {format_count(retention.days, 'day')}"
+    return f"the last {format_count(retention.rows or 0, 'row')}"
+
+
+def _print_found(found: Sequence[Found]) -> None:
+    # Here, as help needs nothing of Rich.
+    from backtest_mongo.cli.terminal import Terminal, escape_text, print_line, print_table
+
+    console = Terminal()
+    if not found:
+        print_line(console, "No rows are stored.")
+        return
+    rows: list[tuple[Any, ...]] = [
+        (
+            escape_text(one.name),
+            _describe_retention(one.retention),
+            f"{one.rows.stored:,}",
+            f"{one.rows.rows:,}",
+        )
+        for one in found
+    ]
+    print_table(console, ("rows of", "kept", "stored", "to delete"), rows)
+
+
+def _print_deleted(found: Sequence[Found], deleted: dict[str, int]) -> None:
+    from backtest_mongo.cli.terminal import Terminal, print_line
+
+    console = Terminal()
+    for one in found:
+        if one.name in deleted:
+            print_line(console, f"{one.name}: {format_count(deleted[one.name], 'row')} deleted")
+        elif one.rows.rows:
+            print_line(console, f"{one.name}: nothing deleted, as another process has the lease", "yellow")
+
+
+def _print_json(found: Sequence[Found], deleted: dict[str, int]) -> None:
+    from backtest_mongo.cli.terminal import print_json
+
+    shown = [
+        {
+            "slot": one.spec.name,
+            "context": dict(one.rows.context),
+            "keep": str(one.retention),
+            "stored": one.rows.stored,
+            "prunable": one.rows.rows,
+            "deleted": deleted.get(one.name, 0),
+        }
+        for one in found
+    ]
+    print_json(json.dumps({"contexts": shown}, indent=2))

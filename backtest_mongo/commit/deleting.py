@@ -1,0 +1,80 @@
+"""How a context is deleted: in steps, under the lease that the caller has of it or under nobody's."""
+
+from __future__ import annotations
+
+from backtest_mongo.commit.committing import run_in_turn
+from backtest_mongo.commit.scope import LeaseScope, current_scope
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Store
+from backtest_mongo.errors import InputError, StoreError
+
+__all__ = ["delete_context", "refuse_in_transaction"]
+
+
+def refuse_in_transaction(call: str, slot: str | None) -> None:
+    """Refuse a call that is no part of transactions.
+
+    Raises:
+        InputError: one is current.
+    """
+    scope = current_scope.get()
+    if scope is None:
+        return
+    scope.check_usable()
+    if any(one.title == "transaction" for one in scope.walk()):
+        raise InputError(
+            f"{call} is no part of a transaction", slot=slot, hint="call it before or after the transaction"
+        )
+
+
+async def delete_context(store: Store, spec: SlotSpec, context: Key) -> int:
+    """Delete all rows of a context, and return how many there were.
+
+    Args:
+        store: the slot's own store.
+        spec: the slot.
+        context: the context.
+
+    Raises:
+        InputError: a transaction is current.
+        LeaseHeldError: somebody else holds the lease of the context.
+    """
+    refuse_in_transaction("delete()", spec.name)
+    lease = _find_lease(store, spec, context)
+    rows, is_left = 0, True
+    while is_left:
+        if lease is None:
+            deleted, is_left = await store.delete_some(context, ())
+        else:
+            deleted, is_left = await _delete_under(lease, store, spec, context)
+        rows += deleted
+    return rows
+
+
+def _find_lease(store: Store, spec: SlotSpec, context: Key) -> LeaseScope | None:
+    scope = current_scope.get()
+    if scope is None:
+        return None
+    try:
+        committer = store.committer
+    except StoreError:  # files have no leases
+        return None
+    return scope.find_lease(committer, spec.name, context)
+
+
+async def _delete_under(lease: LeaseScope, store: Store, spec: SlotSpec, context: Key) -> tuple[int, bool]:
+    """Delete some rows while neither a commit nor a renewal of the lease is under way, and let it forget them."""
+    await lease.flush()
+    done: list[tuple[int, bool]] = []
+
+    async def delete() -> None:
+        lease.check_held()
+        if lease.doubt is not None:
+            await lease.doubt.settle("deleting")
+        try:
+            done.append(await store.delete_some(context, (lease.claim.owner,)))
+        finally:
+            lease.forget_context(spec.name, context)
+
+    await run_in_turn([lease], delete)
+    return done[0]

@@ -1,0 +1,104 @@
+"""Which slots keep the versions of their rows, and what a database needs to have for it.
+
+A version is what a row was from a simulation time on. The row itself is the newest one: whoever writes it without a
+version, as the Node package does, thereby says what is true from that row's time on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from backtest_mongo.core import config
+from backtest_mongo.core.retention import FOREVER, Retention, parse_retention, parse_retentions
+from backtest_mongo.core.simulation_time import time_of
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.types import Document, to_millis
+
+__all__ = ["VersionStore", "find_history", "find_row_time"]
+
+#: The settings by slot, of the configuration that they were read from.
+_settings: tuple[config.Config | None, Mapping[str, Retention]] = (None, {})
+
+
+def find_history(spec: SlotSpec) -> Retention | None:
+    """Return how long the versions of a slot are kept; ``None`` if none are kept at all."""
+    global _settings
+    current = config.current_config or config.get_config()
+    known, settings = _settings
+    if known is not current:
+        settings = parse_retentions(current.CC_HISTORY)
+        _settings = (current, settings)
+    found = settings.get(spec.name)
+    if found is not None or not spec.history:
+        return found
+    return parse_retention(spec.history) if isinstance(spec.history, str) else FOREVER
+
+
+def find_row_time(spec: SlotSpec, document: Document) -> int | None:
+    """Return the simulation time from which on a stored row is true, in milliseconds since the epoch.
+
+    It is the one that was noted when the row was written, as long as nobody has written it since; otherwise the row's
+    own ``when``; otherwise, in slots without one, the time of writing.
+    """
+    origin = document.get("origin")
+    written = document.get("updatedDate")
+    if isinstance(origin, dict) and isinstance(origin.get("when"), int) and origin.get("written") == written:
+        return int(origin["when"])
+    time = time_of(spec, document) if spec.when else None
+    if time is None and isinstance(written, datetime):
+        return to_millis(written)
+    return time
+
+
+class VersionStore(Protocol):
+    """The versions of one slot's rows in one database.
+
+    Documents have the key's fields, the payload, ``removed`` in slots that mark rows so, and ``when``: the simulation
+    time from which on they are true, in milliseconds since the epoch.
+    """
+
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return each row as it was at a time: the row itself if it is not later, else the latest version that isn't.
+
+        ``None`` is one of which there was nothing yet.
+        """
+        ...
+
+    async def list_rows(self, context: Key, after: Any, limit: int, *, newest: bool) -> tuple[list[Document], Any]:
+        """Return some of a context's rows, removed ones included, and what to continue after, ``None`` at the end.
+
+        Args:
+            context: the context.
+            after: what the call before has returned, ``None`` for the first.
+            limit: how many rows to return at most.
+            newest: from the row that was created last to the first, instead of by key.
+        """
+        ...
+
+    async def list_versions(
+        self, key: Key, since: int | None, until: int | None, limit: int, *, newest_first: bool
+    ) -> list[Document]:
+        """Return versions of a key from ``since`` to ``until``, both included, with ``written``."""
+        ...
+
+    async def find_unversioned(self, key: Key) -> Document | None:
+        """Return the row itself, with ``written``, if the latest version is not of it: others have written it."""
+        ...
+
+    async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        """Return keys that have versions, each once, in their order.
+
+        Args:
+            after: the key behind which to begin, ``None`` for the first.
+            limit: how many keys to return at most.
+        """
+        ...
+
+    async def prune(self, key: Key, retention: Retention) -> int:
+        """Delete versions of a key that need not be kept, a few hundred at most, and return how many.
+
+        Of those that were written before the cut the last one stays: it says what was true until the next one.
+        """
+        ...

@@ -1,0 +1,237 @@
+"""Stores as they were at a time, which nothing can be written to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from backtest_mongo.core.commits import Committer
+from backtest_mongo.core.contexts import EVERYTHING, Measure
+from backtest_mongo.core.gaps import GapFinder
+from backtest_mongo.core.history import VersionStore, find_row_time
+from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.pruning import Pruner
+from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.strategy_names import Renamer
+from backtest_mongo.errors import InputError
+from backtest_mongo.history.revisions import make_no_history_error
+from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
+
+if TYPE_CHECKING:
+    from backtest_mongo.core.arrays import CandleArrays
+
+__all__ = ["PastSeries", "PastStore", "refuse_write"]
+
+
+def refuse_write(spec: SlotSpec) -> NoReturn:
+    """Refuse to write to the past.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        "what was can't be written",
+        slot=spec.name,
+        hint="write with an adapter of persist; to go on from a time, fork() makes a database as it was then",
+    )
+
+
+class PastStore:
+    """A slot's rows as they were.
+
+    Args:
+        spec: the slot.
+        base: the rows as they are.
+        until: the time, in milliseconds since the epoch.
+    """
+
+    has_history: Final = True
+
+    def __init__(self, spec: SlotSpec, base: Store, until: int) -> None:
+        self._spec = spec
+        self._base = base
+        self._until = until
+
+    @property
+    def committer(self) -> Committer:
+        refuse_write(self._spec)
+
+    @property
+    def versions(self) -> VersionStore:
+        if not self._base.has_history:
+            raise make_no_history_error(self._spec)
+        return self._base.versions
+
+    async def ready(self) -> None:
+        await self._base.ready()
+
+    async def find(self, key: Key) -> Document | None:
+        return (await self.find_at((key,), self._until))[0]
+
+    async def find_many(self, keys: Sequence[Key]) -> list[Document | None]:
+        return await self.find_at(keys, self._until)
+
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        until = min(until, self._until)
+        if self._base.has_history:
+            return await self._base.find_at(keys, until)
+        return [self._check(document, until) for document in await self._base.find_many(keys)]
+
+    def _check(self, document: Document | None, until: int) -> Document | None:
+        """Return a row of a slot without versions, if it was there at a time.
+
+        Raises:
+            StoreError: it was written since, so what it was then is not known.
+        """
+        if document is not None:
+            time = find_row_time(self._spec, document)
+            if time is None or time > until:
+                raise make_no_history_error(self._spec)
+        return document
+
+    async def find_version(self, key: Key) -> tuple[Document | None, Version]:
+        raise InputError(
+            "what was has no version to be compared with",
+            slot=self._spec.name,
+            hint="read with_version without as_of()",
+        )
+
+    async def scan(
+        self, context: Key, until: int | None = None, chosen: Selection = EVERY_ROW
+    ) -> AsyncIterator[Document]:
+        """Yield the chosen rows of a context by key, as they were."""
+        until = self._until if until is None else min(until, self._until)
+        has_history = self._base.has_history
+        # Without versions all rows are asked for, since those that were written since make the list unknown.
+        rows = self._base.scan(context, until if has_history else None, chosen)
+        async with aclosing(cast("Any", rows)) as found:
+            async for document in found:
+                yield document if has_history else cast("Document", self._check(document, until))
+
+    async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
+        if self._base.has_history:
+            base = cast("Any", self._base)
+            return await base.newest_at(context, limit, self._until, where)  # type: ignore[no-any-return]
+        found = await self._base.newest(context, limit, where)
+        return [cast("Document", self._check(document, self._until)) for document in found]
+
+    @property
+    def pruner(self) -> Pruner:
+        refuse_write(self._spec)
+
+    # Contexts as a whole
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the contexts of which something was there, and not removed, in the order of the key."""
+        async with aclosing(cast("Any", self._base.list_contexts(where))) as found:
+            async for context in found:
+                if await self._was_there(context):
+                    yield context
+
+    async def _was_there(self, context: Key) -> bool:
+        if self._spec.item is None:
+            return await self.find(context) is not None
+        async with aclosing(cast("Any", self.scan(context))) as rows:
+            return await anext(rows, None) is not None
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        return await self._base.measure(where, by_context=by_context)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        refuse_write(self._spec)
+
+    @property
+    def renamer(self) -> Renamer:
+        refuse_write(self._spec)
+
+    async def upsert(self, key: Key, fields: Document) -> None:
+        refuse_write(self._spec)
+
+    async def upsert_each(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        refuse_write(self._spec)
+
+    async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
+        refuse_write(self._spec)
+
+    async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
+        refuse_write(self._spec)
+
+    async def remove(self, key: Key, run: str | None = None) -> None:
+        refuse_write(self._spec)
+
+
+class PastSeries(PastStore):
+    """A slot's candles as they were: those that had closed.
+
+    Candles never change, so nothing else is needed; one that was imported later is there all the same.
+    """
+
+    def __init__(self, spec: SlotSpec, base: SeriesStore, until: int) -> None:
+        super().__init__(spec, base, until)
+        self._candles = base
+
+    def _end(self, interval: IntervalGrid, end: int | None = None) -> int:
+        """Return the time from which on candles had not closed, or ``end`` if that is earlier."""
+        cut = interval.time(interval.locate(self._until)[0])
+        return cut if end is None else min(end, cut)
+
+    async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None:
+        if interval.shift(first, limit - 1) >= self._end(interval):
+            return None
+        return await self._candles.window(context, first, interval, limit)
+
+    async def read(self, context: Key, interval: IntervalGrid, first: int, end: int) -> CandleArrays:
+        return await self._candles.read(context, interval, first, max(first, self._end(interval, end)))
+
+    async def coverage(self, context: Key, interval: IntervalGrid) -> Coverage:
+        return (await self._candles.survey(context, interval, None, self._end(interval)))[0]
+
+    async def survey(
+        self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
+    ) -> tuple[Coverage, int]:
+        return await self._candles.survey(context, interval, first, self._end(interval, end))
+
+    async def find_bounds(self, context: Key) -> tuple[int, int] | None:
+        bounds = await self._candles.find_bounds(context)
+        if bounds is None or bounds[0] >= self._until:
+            return None
+        if bounds[1] < self._until:
+            return bounds
+        before, _ = await self._candles.find_around(context, self._until, None)
+        return None if before is None else (bounds[0], before)
+
+    def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
+        end = self._end(finder.interval, finder.end)
+        now = min(finder.now, self._until)
+        return self._candles.gaps(context, GapFinder(finder.interval, finder.first, end, now), bounds)
+
+    async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
+        return await self._candles.find_around(context, first, end)
+
+    async def _was_there(self, context: Key) -> bool:
+        bounds = await self._candles.find_bounds(context)
+        return bounds is not None and bounds[0] < self._until
+
+    def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
+        return self._candles.verify(context, interval)
+
+    async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
+        return await self._candles.count_sealed(context, interval)
+
+    async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
+        refuse_write(self._spec)
+
+    async def insert_arrays(self, context: Key, interval: IntervalGrid, candles: CandleArrays) -> int:
+        refuse_write(self._spec)
+
+    async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
+        refuse_write(self._spec)
+
+    def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
+    async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
+        refuse_write(self._spec)

@@ -1,0 +1,64 @@
+"""How versions are written and pruned within a transaction of SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from backtest_mongo.core.commits import RowWrite
+from backtest_mongo.core.extended_json import to_json
+from backtest_mongo.core.retention import Retention
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.sqlite.layout import make_version_table
+from backtest_mongo.sqlite.row_codec import now
+
+if TYPE_CHECKING:
+    from backtest_mongo.sqlite.database import Connection
+
+__all__ = ["prune", "write_versions"]
+
+#: Versions that are deleted at a time.
+_STEP: Final = 500
+_INFINITY: Final = float("inf")
+
+
+def write_versions(connection: Connection, row: RowWrite, at: int, when: int | None = None) -> None:
+    """Write the versions of a row within the transaction that writes it, and delete later ones.
+
+    Args:
+        connection: the transaction's.
+        row: what is written.
+        at: when it is written, in milliseconds since the epoch.
+        when: the simulation time that the row itself gives, where what is written has none.
+    """
+    table = make_version_table(row.spec)
+    if table.name not in connection.tables:
+        table.make(connection)
+        connection.tables.add(table.name)
+    clock = at if when is None else when
+    times = [clock if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
+    connection.execute(table.delete_later, (*row.key, min(times[-1], row.first)))
+    for one, time in zip((*row.earlier, row), times, strict=True):
+        is_removed = one.fields.get("removed") is True
+        payload = to_json(None if is_removed else one.fields[row.spec.field])
+        removed = (int(is_removed),) if row.spec.soft_delete else ()
+        connection.execute(table.upsert, (*row.key, time, payload, *removed, at))
+
+
+def prune(connection: sqlite3.Connection, spec: SlotSpec, key: Key, retention: Retention) -> int:
+    """Delete versions of a key that need not be kept, a few hundred at most, and return how many."""
+    table = make_version_table(spec)
+    last: int | None = None
+    if retention.rows is not None:
+        found = connection.execute(table.behind, (*key, retention.rows)).fetchone()
+        last = None if found is None else found[0]
+    cut = retention.find_cut(now())
+    if cut is not None:
+        rows = connection.execute(table.earliest, (*key, _STEP + 1)).fetchall()
+        # Later versions were written later: a write deletes those after it.
+        expired = [when for when, written in rows if written < cut]
+        last = expired[-2] if len(expired) > 1 else None
+    if last is None:
+        return 0
+    some = connection.execute(table.earliest, (*key, _STEP)).fetchall()
+    return connection.execute(table.delete_until, (*key, min(last, some[-1][0]))).rowcount

@@ -1,0 +1,183 @@
+"""Everything as it was at a simulation time, on MongoDB, by both drivers, and on SQLite."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import InputError, InputTypeError, SlotSpec, StoreError, as_of, lease, persist, transaction
+from tests.conftest import Deployment
+from tests.history.test_history import NAMES, value_of, write_at
+from tests.support import uniform
+from tests.support.uniform import WHEN, candles, entry, payload
+
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
+
+ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
+
+
+@pytest.fixture
+async def kept(deployment: Deployment) -> Deployment:
+    """A database that keeps the versions of every slot."""
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY=NAMES)
+    else:
+        backtest_mongo.set_config(CC_HISTORY=NAMES)
+    return deployment
+
+
+async def read_all(adapter: Any, key: str) -> list[Any]:
+    """Return what a row is in every form of a read."""
+    spec = adapter.spec
+    if spec.shape == "collection":
+        rows = [row for row in await getattr(adapter, f"read_{spec.noun}_data")() if row["id"] == key]
+        return rows or [None]
+    found = [await uniform.read(adapter, key)]
+    if spec.shape == "document":
+        found += await type(adapter).read_many([adapter.context])
+    if spec.items:
+        found.append(dict(await uniform.listed(adapter)).get(key))
+        assert found[0] is None or await getattr(adapter, f"has_{spec.noun}_data")(key)
+    if spec.shape == "bucket" and not spec.items:
+        assert (key in await uniform.listed(adapter)) is (found[0] is not None)
+    assert all(value == found[0] for value in found)
+    return found
+
+
+@ROWS
+async def test_every_form_of_a_read_is_as_of_the_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in range(3):
+        await write_at(adapter, number, key, WHEN + 10 * number)
+    if spec.soft_delete:
+        async with transaction(when=WHEN + 25):
+            await getattr(adapter, f"remove_{spec.noun}_data")(key)
+    for offset, number in ((0, 0), (9, 0), (10, 1), (20, 2), (24, 2)):
+        async with as_of(WHEN + offset) as past:
+            then = getattr(past, spec.name)(**adapter.context)
+            assert (await read_all(then, key))[0] == value_of(spec, key, number)
+    async with as_of(WHEN - 1) as past:
+        then = getattr(past, spec.name)(**adapter.context)
+        assert (await read_all(then, key))[0] in (None, uniform.nothing(spec))
+    if spec.soft_delete:
+        async with as_of(WHEN + 25) as past:
+            assert (await read_all(getattr(past, spec.name)(**adapter.context), key))[0] is None
+
+
+@ROWS
+async def test_nothing_can_be_written_to_the_past(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    key = entry(spec, unique)
+    async with as_of(WHEN) as past:
+        then = getattr(past, spec.name)(**uniform.adapter(spec, unique).context)
+        with pytest.raises(InputError, match="can't be written"):
+            await uniform.write(then, payload(spec, 1), key)
+        if spec.soft_delete:
+            with pytest.raises(InputError, match="can't be written"):
+                await getattr(then, f"remove_{spec.noun}_data")(key)
+        if spec.shape == "document":
+            with pytest.raises(InputError, match="can't be written"):
+                await type(then).write_many([(then.context, payload(spec, 1))], *((WHEN,) if spec.when else ()))
+        with pytest.raises(InputError, match="does not change"):
+            await anext(then.watch())
+        with pytest.raises((InputError, InputTypeError)):
+            async with lease(then):
+                pass
+    assert await kept.rows(spec) == []
+
+
+@ROWS
+async def test_transactions_don_t_change_the_past(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    await write_at(adapter, 0, key, WHEN)
+    async with as_of(WHEN + 5) as past, transaction(when=WHEN + 3):
+        await uniform.write(adapter, payload(spec, 1), key, WHEN + 3)
+        then = getattr(past, spec.name)(**adapter.context)
+        assert (await read_all(then, key))[0] == value_of(spec, key, 0)
+
+
+async def test_times_within_are_limited_by_the_view_s(kept: Deployment, unique: str) -> None:
+    state: Any = uniform.ADAPTERS["state"](unique, "s")
+    for number in range(3):
+        await state.write_state_data({"n": number}, WHEN + 10 * number)
+    async with as_of(datetime.fromtimestamp((WHEN + 15) / 1000, UTC)) as past:
+        assert past.when == WHEN + 15
+        then = past.state(unique, "s")
+        assert await then.read_state_data(when=WHEN + 5) == {"n": 0}
+        assert await then.read_state_data(when=WHEN + 100) == {"n": 1}
+        assert [one.value["n"] async for one in then.history()] == [0, 1]
+        assert [one.value["n"] async for one in then.history(until=WHEN + 100, newest_first=True)] == [1, 0]
+
+
+async def test_newest_rows_are_those_of_the_time(kept: Deployment, unique: str) -> None:
+    log: Any = uniform.ADAPTERS["log"]()
+    for number in range(10):
+        async with transaction(when=WHEN + number):
+            await log.write_log_data([{"id": f"{unique}-{number}", "n": number}])
+    async with transaction(when=WHEN + 20):
+        await log.write_log_data([{"id": f"{unique}-4", "n": 44}])
+    async with as_of(WHEN + 6) as past:
+        assert [row["n"] for row in await past.log().read_log_data(3)] == [4, 5, 6]
+        assert [row["n"] for row in await past.log().read_log_data()] == [*range(7)]
+    async with as_of(WHEN + 20) as past:
+        assert [row["n"] for row in await past.log().read_log_data()] == [0, 1, 2, 3, 44, *range(5, 10)]
+
+
+async def test_candles_are_those_that_had_closed(kept: Deployment, unique: str) -> None:
+    series: Any = uniform.ADAPTERS["candle"](unique, "1m", "binance")
+    await series.write_candles_data(candles(10))
+    async with as_of(5 * 60_000 + 59_999) as past:
+        then = past.candle(unique, "1m", "binance")
+        assert await then.read_candles_data(5, 0) == candles(5)
+        assert await then.read_candles_data(6, 0) is None
+        frame = await then.read_frame(as_="numpy")
+        assert [int(time) for time in frame["timestamp"].astype("int64")] == [60_000 * n for n in range(5)]
+        coverage = await then.coverage()
+        assert (coverage.rows, coverage.last) == (5, 4 * 60_000)
+    async with as_of(59_999) as past:
+        then = past.candle(unique, "1m", "binance")
+        assert (await then.coverage()).rows == 0
+        assert len((await then.read_frame(as_="numpy"))["timestamp"]) == 0
+        with pytest.raises(InputError, match="can't be written"):
+            await then.write_candles_data(candles(1))
+
+
+async def test_slot_without_versions_answers_for_what_was_not_written_since(
+    deployment: Deployment, unique: str
+) -> None:
+    state: Any = uniform.ADAPTERS["state"](unique, "s")
+    await state.write_state_data({"n": 0}, WHEN)
+    async with as_of(WHEN + 5) as past:
+        assert await past.state(unique, "s").read_state_data() == {"n": 0}
+        assert await past.state(unique, "other").read_state_data() is None
+    async with as_of(WHEN - 5) as past:
+        with pytest.raises(StoreError, match="state keeps no versions"):
+            await past.state(unique, "s").read_state_data()
+
+
+async def test_view_is_open_within_its_block_alone(kept: Deployment, unique: str) -> None:
+    view = as_of(WHEN)
+    with pytest.raises(InputError, match="within its block"):
+        await view.state(unique, "s").read_state_data()
+    async with view as past:
+        then = past.state(unique, "s")
+        assert await then.read_state_data() is None
+        with pytest.raises(AttributeError, match="no slot 'stat'"):
+            getattr(past, "stat")  # noqa: B009
+    with pytest.raises(InputError, match="within its block"):
+        await then.read_state_data()
+
+
+@pytest.mark.parametrize("when", [None, "2024-01-01", 1.5, datetime(2024, 1, 1), 2**70])
+def test_bad_times_are_refused(when: Any) -> None:
+    with pytest.raises(InputError, match="as_of: when"):
+        as_of(when)
+
+
+async def test_storage_of_one_s_own_is_refused(deployment: Deployment) -> None:
+    persist.use(state=lambda *context: object())  # type: ignore[arg-type]
+    async with as_of(WHEN) as past:
+        with pytest.raises(InputError, match="storages of this library"):
+            past.state("s", "b")

@@ -1,0 +1,317 @@
+"""Versions of rows by simulation time, on MongoDB, by both drivers, and on SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import (
+    SLOTS,
+    InputError,
+    MemoryAdapter,
+    SignalAdapter,
+    SlotSpec,
+    StateAdapter,
+    StorageAdapter,
+    StoreError,
+    lease,
+    transaction,
+)
+from tests.conftest import Deployment
+from tests.support import uniform
+from tests.support.uniform import WHEN, entry, payload, write
+
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
+
+ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
+NAMES = ",".join(spec.name for spec in SLOTS if not spec.immutable)
+
+
+@pytest.fixture
+async def kept(deployment: Deployment) -> Deployment:
+    """A database that keeps the versions of every slot."""
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY=NAMES)
+    else:
+        backtest_mongo.set_config(CC_HISTORY=NAMES)
+    return deployment
+
+
+async def list_history(adapter: Any, key: str, **how: Any) -> list[tuple[int, Any]]:
+    """Return the times and values of a row."""
+    arguments = (key,) if adapter.spec.item else ()
+    return [(one.when, one.value) async for one in adapter.history(*arguments, **how)]
+
+
+def value_of(spec: SlotSpec, key: str, number: int) -> Any:
+    """Return what :func:`write` stores."""
+    value = payload(spec, number)
+    return {"id": key, **value} if spec.shape == "collection" else value
+
+
+async def write_at(adapter: Any, number: int, key: str, when: int) -> None:
+    """Write a row at a simulation time, in slots without one within a transaction of that time."""
+    if adapter.spec.when:
+        await write(adapter, payload(adapter.spec, number), key, when)
+    else:
+        async with transaction(when=when):
+            await write(adapter, payload(adapter.spec, number), key)
+
+
+@ROWS
+async def test_every_version_is_kept_by_simulation_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in range(4):
+        await write_at(adapter, number, key, WHEN + 10 * number)
+    versions = [(WHEN + 10 * number, value_of(spec, key, number)) for number in range(4)]
+    assert await list_history(adapter, key) == versions
+    assert await list_history(adapter, key, newest_first=True) == versions[::-1]
+    assert await list_history(adapter, key, since=WHEN + 10, until=WHEN + 20) == versions[1:3]
+    assert await list_history(adapter, key, since=WHEN + 11, until=WHEN + 19) == []
+    assert await list_history(adapter, f"{key}-other" if spec.item else key, until=WHEN - 1) == []
+
+
+@ROWS
+@pytest.mark.slots("when")
+async def test_read_gives_what_was_true_at_its_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in range(3):
+        await write_at(adapter, number, key, WHEN + 10 * number)
+    for offset, number in ((0, 0), (5, 0), (10, 1), (19, 1), (20, 2), (10**9, 2)):
+        assert await uniform.read(adapter, key, WHEN + offset) == payload(spec, number)
+    assert await uniform.read(adapter, key, WHEN - 1) == uniform.nothing(spec)
+    assert await uniform.read(adapter, key) == payload(spec, 2)
+
+
+@ROWS
+async def test_write_removes_later_versions_of_its_row_alone(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    other = f"{key}-other"
+    for number in range(3):
+        await write_at(adapter, number, key, WHEN + 10 * number)
+        if spec.item:
+            await write_at(adapter, number, other, WHEN + 10 * number)
+    await write_at(adapter, 7, key, WHEN + 5)
+    assert await list_history(adapter, key) == [
+        (WHEN, value_of(spec, key, 0)), (WHEN + 5, value_of(spec, key, 7)),
+    ]  # fmt: skip
+    if spec.item:
+        assert len(await list_history(adapter, other)) == 3
+
+
+@ROWS
+async def test_write_at_the_same_time_replaces_the_version(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in range(3):
+        await write_at(adapter, number, key, WHEN)
+    assert await list_history(adapter, key) == [(WHEN, value_of(spec, key, 2))]
+
+
+@pytest.mark.shapes("bucket")
+async def test_removal_is_a_version(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    await write_at(adapter, 1, key, WHEN)
+    async with transaction(when=WHEN + 10):
+        await getattr(adapter, f"remove_{spec.noun}_data")(key)
+    async with transaction(when=WHEN + 15):
+        await getattr(adapter, f"remove_{spec.noun}_data")(key)  # which changes nothing
+    await write_at(adapter, 2, key, WHEN + 20)
+    found = [(one.when, one.value, one.is_removed) async for one in adapter.history(key)]
+    assert found == [
+        (WHEN, payload(spec, 1), False), (WHEN + 10, None, True), (WHEN + 20, payload(spec, 2), False),
+    ]  # fmt: skip
+    if spec.when:
+        assert await uniform.read(adapter, key, WHEN + 9) == payload(spec, 1)
+        assert await uniform.read(adapter, key, WHEN + 10) is None
+        assert await uniform.read(adapter, key, WHEN + 20) == payload(spec, 2)
+
+
+@pytest.mark.shapes("bucket")
+@pytest.mark.slots("when")
+async def test_removal_without_a_time_counts_from_the_time_of_its_row(
+    kept: Deployment, unique: str, spec: SlotSpec
+) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    await write_at(adapter, 1, key, WHEN)
+    await write_at(adapter, 2, key, WHEN + 10)
+    await getattr(adapter, f"remove_{spec.noun}_data")(key)
+    await getattr(adapter, f"remove_{spec.noun}_data")(f"{key}-of nothing")
+    assert [(one.when, one.is_removed) async for one in adapter.history(key)] == [(WHEN, False), (WHEN + 10, True)]
+    assert await uniform.read(adapter, key, WHEN + 9) == payload(spec, 1)
+    assert await uniform.read(adapter, key, WHEN + 10) is None
+
+
+@pytest.mark.shapes("bucket")
+@pytest.mark.slots("when")
+async def test_list_is_as_of_its_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter = uniform.adapter(spec, unique)
+    for name, times in (("a", (0, 20)), ("b", (10,)), ("c", (0,)), ("d", (30,))):
+        for offset in times:
+            await write_at(adapter, offset, name, WHEN + offset)
+    async with transaction(when=WHEN + 15):
+        await getattr(adapter, f"remove_{spec.noun}_data")("c")
+
+    async def keys(offset: int) -> list[Any]:
+        return [row[0] if spec.items else row for row in await uniform.listed(adapter, when=WHEN + offset)]
+
+    assert [await keys(offset) for offset in (-1, 0, 10, 15, 20, 30)] == [
+        [], ["a", "c"], ["a", "b", "c"], ["a", "b"], ["a", "b"], ["a", "b", "d"],
+    ]  # fmt: skip
+    if spec.items:
+        assert dict(await uniform.listed(adapter, when=WHEN + 19))["a"] == payload(spec, 0)
+        async with transaction():
+            await write_at(adapter, 99, "a", WHEN + 25)
+            assert dict(await uniform.listed(adapter, when=WHEN + 19))["a"] == payload(spec, 0)
+            assert dict(await uniform.listed(adapter, when=WHEN + 25))["a"] == payload(spec, 99)
+
+
+async def test_slots_without_a_time_have_the_clock_s(kept: Deployment, unique: str) -> None:
+    signal = SignalAdapter("BTCUSDT", unique, "binance") if kept.config else uniform.adapter(SignalAdapter.spec, unique)
+    before = await kept.read_clock()
+    await signal.write_signal_data({"id": "s-1"})
+    await asyncio.sleep(0.01)
+    await signal.write_signal_data(None)
+    after = await kept.read_clock()
+    found = [one async for one in signal.history()]
+    assert [one.value for one in found] == [{"id": "s-1"}, None]
+    assert before - 1 <= found[0].when < found[1].when <= after + 1
+    assert all(one.written is not None and abs(one.written - one.when) < 1_000 for one in found)
+
+
+@ROWS
+@pytest.mark.slots("when")
+async def test_transaction_keeps_each_version_of_a_row(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    await write_at(adapter, 0, key, WHEN)
+    await write_at(adapter, 9, key, WHEN + 100)
+    async with transaction():
+        for number in (1, 2, 3):
+            await write(adapter, payload(spec, number), key, WHEN + 10 * number)
+        assert await uniform.read(adapter, key, WHEN + 25) == payload(spec, 2)
+        assert await uniform.read(adapter, key, WHEN + 5) == payload(spec, 0)
+        async with transaction():
+            await write(adapter, payload(spec, 4), key, WHEN + 25)
+    assert [when - WHEN for when, _ in await list_history(adapter, key)] == [0, 10, 20, 25]
+
+
+@pytest.mark.parametrize("every", [1, 5])
+async def test_leased_transactions_keep_every_version(kept: Deployment, unique: str, every: int) -> None:
+    state: Any = uniform.adapter(StateAdapter.spec, unique)
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with lease(state, signal, commit_every=every):
+        for number in range(12):
+            async with transaction(when=WHEN + number):
+                await state.write_state_data({"n": number})
+                await signal.write_signal_data({"n": number})
+            assert await state.read_state_data(when=WHEN + number - 1) == ({"n": number - 1} if number else None)
+            assert await state.read_state_data() == {"n": number}
+    expected = [(WHEN + number, {"n": number}) for number in range(12)]
+    assert await list_history(state, "") == expected
+    assert await list_history(signal, "") == expected
+    assert await state.read_state_data(when=WHEN + 5) == {"n": 5}
+
+
+@ROWS
+@pytest.mark.slots("item")
+async def test_many_rows_are_read_and_written_at_once(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter = uniform.adapter(spec, unique)
+    names = [f"{unique}-{number}" for number in range(40)]
+    for offset in (0, 10):
+        await asyncio.gather(*(write(adapter, payload(spec, offset), name, WHEN + offset) for name in names))
+    for name in names[:3]:
+        assert len(await list_history(adapter, name)) in ((2,) if spec.when else (1, 2))
+    if spec.when:
+        found = await asyncio.gather(*(uniform.read(adapter, name, WHEN + 5) for name in names))
+        assert found == [payload(spec, 0)] * 40
+
+
+async def test_read_many_and_write_many_know_the_past(kept: Deployment, unique: str) -> None:
+    adapter: Any = uniform.ADAPTERS["state"]
+    contexts = [(unique, f"s-{number}") for number in range(300)]
+    for offset in (0, 10):
+        await adapter.write_many([(context, {"n": offset}) for context in contexts], when=WHEN + offset)
+    assert await adapter.read_many(contexts, when=WHEN + 9) == [{"n": 0}] * 300
+    assert await adapter.read_many(contexts, when=WHEN + 10) == [{"n": 10}] * 300
+    assert await adapter.read_many(contexts, when=WHEN - 1) == [None] * 300
+    assert await adapter.read_many(contexts) == [{"n": 10}] * 300
+
+
+async def test_conditional_writes_keep_versions(kept: Deployment, unique: str) -> None:
+    state: Any = uniform.adapter(StateAdapter.spec, unique)
+    await state.write_state_data({"n": 0}, WHEN, if_absent=True)
+    with pytest.raises(backtest_mongo.ConflictError):
+        await state.write_state_data({"n": 1}, WHEN + 1, if_absent=True)
+    version = (await state.read_state_data(with_version=True)).version
+    await state.write_state_data({"n": 2}, WHEN + 2, expect=version)
+    with pytest.raises(backtest_mongo.ConflictError):
+        await state.write_state_data({"n": 3}, WHEN + 3, expect=version)
+    assert await list_history(state, "") == [(WHEN, {"n": 0}), (WHEN + 2, {"n": 2})]
+
+
+async def test_bad_times_are_refused(kept: Deployment, unique: str) -> None:
+    state: Any = uniform.adapter(StateAdapter.spec, unique)
+    with pytest.raises(InputError):
+        await list_history(state, "", since=datetime(2024, 1, 1))
+    with pytest.raises(InputError):
+        await list_history(state, "", until="yesterday")
+    await state.write_state_data({}, datetime(2024, 1, 1, tzinfo=UTC))
+    assert await list_history(state, "", until=datetime(2024, 1, 1, tzinfo=UTC)) != []
+
+
+async def test_without_the_setting_there_is_no_past(deployment: Deployment, unique: str) -> None:
+    memory: Any = uniform.adapter(MemoryAdapter.spec, unique)
+    await memory.write_memory_data({"n": 0}, "a", WHEN)
+    await memory.write_memory_data({"n": 1}, "a", WHEN + 10)
+    assert await memory.read_memory_data("a", when=WHEN + 5) is None
+    with pytest.raises(StoreError, match="memory keeps no versions"):
+        await list_history(memory, "a")
+
+
+async def test_retention_by_number_keeps_the_last_versions(deployment: Deployment, unique: str) -> None:
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY="state=10")
+    else:
+        backtest_mongo.set_config(CC_HISTORY="state=10")
+    state: Any = uniform.adapter(StateAdapter.spec, unique)
+    for number in range(200):
+        await state.write_state_data({"n": number}, WHEN + number)
+    await asyncio.sleep(0.1)
+    await state.write_state_data({"n": 200}, WHEN + 200)
+    found = await list_history(state, "")
+    assert found[-10:] == [(WHEN + number, {"n": number}) for number in range(191, 201)]
+    assert len(found) < 10 + 2 * 32
+
+
+async def test_collections_keep_the_versions_of_their_rows(kept: Deployment, unique: str) -> None:
+    storage: Any = uniform.ADAPTERS["storage"](True)
+    assert storage.spec == StorageAdapter.spec
+    async with transaction(when=WHEN):
+        await storage.write_storage_data([{"id": f"{unique}-{number}", "n": 0} for number in range(5)])
+    async with transaction(when=WHEN + 10):
+        await storage.write_storage_data([{"id": f"{unique}-{number}", "n": 1} for number in range(2)])
+    assert [value["n"] for _, value in await list_history(storage, f"{unique}-0")] == [0, 1]
+    assert [value["n"] for _, value in await list_history(storage, f"{unique}-4")] == [0]
+
+
+async def test_rows_that_need_not_be_kept_go_with_their_versions(deployment: Deployment, unique: str) -> None:
+    settings: Any = {"CC_HISTORY": "log", "CC_KEEP": "log=50"}
+    if deployment.config:
+        await backtest_mongo.setup(settings)
+    else:
+        backtest_mongo.set_config(settings)
+    log: Any = uniform.ADAPTERS["log"]()
+    for start in range(0, 400, 50):
+        await log.write_log_data([{"id": f"{unique}-{number}"} for number in range(start, start + 50)])
+    await log.write_log_data([{"id": f"{unique}-399"}])
+    await backtest_mongo.close()  # which waits for what is done in the background
+    if deployment.config:
+        await backtest_mongo.setup(settings)
+    stored = {row["entryId"] for row in await deployment.rows(log.spec)}
+    assert 50 <= len(stored) < 400
+    gone = next(name for name in (f"{unique}-{number}" for number in range(400)) if name not in stored)
+    assert await list_history(log, gone) == []
+    assert len(await list_history(log, f"{unique}-399")) >= 1
