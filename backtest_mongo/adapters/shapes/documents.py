@@ -119,8 +119,9 @@ class Adapter:
                 signal = SignalAdapter(**context)
 
         A context of which only removed rows are left is among them: its rows are stored. Within a transaction or a
-        lease those are too of which something is yet to be written. In JSON files, a row whose path may be of several
-        contexts is left out, with a warning, if its payload does not tell which.
+        lease those are too of which something is yet to be written, and of the past those of which something was there
+        then. In JSON files, a row whose path may be of several contexts is left out, with a warning, if its payload
+        does not tell which.
 
         It reads page by page, and a context that is written or deleted meanwhile may or may not be in it.
 
