@@ -183,6 +183,17 @@ async def test_index_is_judged(
     assert finding.advice
 
 
+async def test_indexes_of_filters_and_of_what_is_kept_are_ours(deployment: Deployment, unique: str) -> None:
+    backtest_mongo.set_config(CC_KEEP="log=5")
+    log = backtest_mongo.LogAdapter()
+    await log.write_log_data([{"id": unique}])
+    await log.read_log_data(strategy_name="s", symbol="m", since=0)
+    await finish_background()
+    assert len(await (await deployment.collection(LogAdapter.spec)).index_information()) == 3 + 4
+    findings = [one for one in (await diagnose(read_only=True)).findings if one.area == "indexes"]
+    assert [one.severity for one in findings] == ["ok"]
+
+
 async def test_missing_indexes_are_reported(deployment: Deployment, unique: str) -> None:
     await (await deployment.collection(LogAdapter.spec)).insert_one({"entryId": unique})
     diagnosis = await diagnose(read_only=True)
