@@ -20,6 +20,7 @@ from backtest_mongo.types import Document
 
 __all__ = [
     "ORIGIN",
+    "ROW_TIME",
     "Update",
     "is_applied",
     "make_removal",
@@ -37,6 +38,9 @@ ORIGIN: Final = "origin"
 Update: TypeAlias = Document | list[Document]
 
 _NOW: Final = {"updatedDate": True}
+_CLOCK: Final = {"$toLong": "$$NOW"}
+#: The time of a row itself, which other programs may have stored as any number or as a date.
+ROW_TIME: Final = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
 
 
 def split_origin(fields: Document) -> tuple[Document, Document | None]:
@@ -87,8 +91,8 @@ def make_versioned_update(
     return [{"$set": stage}]
 
 
-def _make_version_origin(origin: Document | None, at: int | str | None, commit: ObjectId) -> Document:
-    time: Any = {"$toLong": "$$NOW"} if at is None else at
+def _make_version_origin(origin: Document | None, at: int | Document | None, commit: ObjectId) -> Document:
+    time: Any = _CLOCK if at is None else at
     # The time of the version before says whether there may be later ones.
     noted = {"when": time, "previous": f"${ORIGIN}.when", "commit": commit, "written": "$$NOW"}
     return {"$mergeObjects": [{**_quote(origin or {}), **noted}]}
@@ -98,7 +102,7 @@ def make_removal(
     field: str,
     origin: Document | None = None,
     *,
-    at: int | str | None = None,
+    at: int | Document | None = None,
     commit: ObjectId | None = None,
     stamp: datetime | None = None,
 ) -> list[Document]:

@@ -32,6 +32,7 @@ from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.stored_keys import find_keys
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document, now_ms, to_millis
 
@@ -218,6 +219,17 @@ class MongoVersions:
         self, collection: Any, query: Document, order: Sequence[tuple[str, int]], limit: int
     ) -> list[Any]:
         return await collection.find(query, sort=order, limit=limit).to_list(None)  # type: ignore[no-any-return]
+
+    async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        return await self.slot.read("listing", partial(self._list_keys, after, limit))
+
+    async def _list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        found: list[Key] = []
+        # One seek in the index for each key, however many versions it has.
+        while len(found) < limit and (keys := await find_keys(self._documents, self._spec, {}, after, 1)):
+            found += keys
+            (after,) = keys
+        return found
 
     # Retention
 

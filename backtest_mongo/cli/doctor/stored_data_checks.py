@@ -20,7 +20,7 @@ from backtest_mongo.mongo.migrations import migrate
 from backtest_mongo.series.sealing import NO_SERIES
 from backtest_mongo.series.store import MongoSeriesStore
 
-__all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_sizes"]
+__all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_size", "measure_sizes"]
 
 
 #: Blocks that are compared with their candles.
@@ -39,7 +39,8 @@ async def list_collections(deployment: Deployment) -> set[str]:
 
 def _list_known_collections() -> list[str]:
     blocks = [f"{spec.name.replace('_', '-')}-blocks" for spec in SLOTS if spec.shape == "series"]
-    return [*(spec.collection for spec in SLOTS), *blocks]
+    versions = [spec.versions for spec in SLOTS if not spec.immutable]
+    return [*(spec.collection for spec in SLOTS), *blocks, *versions]
 
 
 async def check_outdated_rows(deployment: Deployment) -> AsyncIterator[Finding]:
@@ -83,7 +84,7 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
     there = await list_collections(deployment)
     for name in _list_known_collections():
         if name in there:
-            size = await _measure_size(deployment, name)
+            size = await measure_size(deployment, name)
             if size.rows or size.disk_bytes:
                 deployment.diagnosis.sizes.append(size)
     known = {*_list_known_collections(), *OWN_COLLECTIONS}
@@ -102,7 +103,8 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
         )
 
 
-async def _measure_size(deployment: Deployment, name: str) -> Size:
+async def measure_size(deployment: Deployment, name: str) -> Size:
+    """Count and measure a collection that exists."""
     collection = deployment.hub.database[name]
     try:
         answers = await aggregate(collection, [{"$collStats": {"storageStats": {}}}])
