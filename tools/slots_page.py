@@ -33,7 +33,7 @@ SHAPES: Final = {
     ),
     "bucket": (
         "Keys and values",
-        "Values by key, read one at a time or as [lists](adapters.md#keys-and-values). Removed rows are marked and kept.",
+        "Values by key, read one by one or as [lists](adapters.md#keys-and-values). Removed rows are marked and kept.",
     ),
     "series": ("Series", "Immutable rows on a time grid."),
 }

@@ -23,6 +23,7 @@ from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.findings import SEVERITIES, Diagnosis, Finding
 from backtest_mongo.cli.doctor.latency import PROBE
 from backtest_mongo.cli.doctor.output import print_diagnosis
+from backtest_mongo.core.background import finish_background
 from faults.topology import Mongod, RedisNode, temporary_directory
 from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks
