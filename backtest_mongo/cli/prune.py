@@ -77,7 +77,7 @@ def prune(
     keep: Annotated[
         str | None,
         typer.Option(
-            "--keep", metavar="TEXT", help="What is kept of the rows of the slots named: 30d for days, 10000 for rows."
+            "--keep", metavar="TEXT", help="What is kept of their rows: 30d for days, 10000 for rows."
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,

@@ -28,8 +28,8 @@ class SlotCounts:
 
     A read is of one row by its key, or of one window of candles. It is a hit if the id cache knew the key, or if all of
     the window was in memory, and a miss otherwise. Rows of lists, of frames and of windows that were fetched count as
-    listed. Blocks are those of candles that were read. Where versions are kept, reads as of a time count among the reads,
-    too, and versions are those that were written; pruned are those that retention has deleted.
+    listed. Blocks are those of candles that were read. Where versions are kept, reads as of a time are counted too, as
+    a part of the reads, and so are versions that were written, and those that were pruned as they need not be kept.
     """
 
     __slots__ = ("as_of", "blocks", "hits", "lists", "misses", "pruned", "reads", "versions", "writes")
