@@ -96,6 +96,13 @@ class VersionStore(Protocol):
         """
         ...
 
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        """Return how many versions are stored of all keys, and how many of them need not be kept.
+
+        It looks at all versions, though not at their payloads.
+        """
+        ...
+
     async def prune(self, key: Key, retention: Retention) -> int:
         """Delete versions of a key that need not be kept, a few hundred at most, and return how many.
 

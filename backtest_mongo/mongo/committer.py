@@ -404,6 +404,8 @@ class MongoCommitter:
         for name, rows in _group_by_slot(commit.rows).items():
             self._slot(name).counts.writes.add(len(rows))
             if rows[0][1].is_kept:
+                kept = [row for _, row in rows if row not in written.skipped]
+                self._slot(name).counts.versions += sum(1 + len(row.earlier) for row in kept)
                 get_versions(self._hub, rows[0][1].spec).note_writes([row.key for _, row in rows])
         return written.states
 

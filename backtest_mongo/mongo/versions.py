@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -127,6 +127,7 @@ class MongoVersions:
             else:
                 rows[key] = document
         self.slot.counts.reads.add(len(moments))
+        self.slot.counts.as_of += len(moments)
         return [self._choose(rows.get(key), versions.get(key, {}), until) for key, until in moments]
 
     async def _aggregate(self, pipeline: list[Document], rows: int) -> list[Document]:
@@ -264,6 +265,24 @@ class MongoVersions:
         except BacktestMongoError as error:  # a later write tries again
             log().debug("versions were not pruned", slot=self._spec.name, error=type(error).__name__)
 
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        cut = retention.find_cut(now_ms())
+        of_key: Document = {"_id": {name: f"${name}" for name in self._spec.key}, "stored": {"$sum": 1}}
+        prunable: Any = {"$subtract": ["$stored", retention.rows]} if retention.rows is not None else 0
+        if cut is not None:
+            # Of those that were written before the cut the last one stays.
+            is_old = {"$lt": ["$written", datetime.fromtimestamp(cut / 1000, UTC)]}
+            of_key["old"] = {"$sum": {"$cond": [is_old, 1, 0]}}
+            prunable = {"$subtract": ["$old", 1]}
+        total: Document = {
+            "_id": None,
+            "stored": {"$sum": "$stored"},
+            "prunable": {"$sum": {"$max": [0, prunable]}},
+        }
+        pipeline: list[Document] = [{"$group": of_key}, {"$group": total}]
+        found = await self.slot.read("listing", partial(aggregate, self._documents, pipeline))
+        return (found[0]["stored"], found[0]["prunable"]) if found else (0, 0)
+
     async def prune(self, key: Key, retention: Retention) -> int:
         return await self.slot.write("deleting versions", partial(self._prune, key, retention))
 
@@ -288,6 +307,7 @@ class MongoVersions:
             {**query, "when": {"$lte": last}}, {"_id": 1}, sort=[("when", ASCENDING)], limit=_STEP
         ).to_list(None)
         result = await self._documents.delete_many({"_id": {"$in": [row["_id"] for row in some]}})
+        self.slot.counts.pruned += result.deleted_count
         return int(result.deleted_count)
 
 

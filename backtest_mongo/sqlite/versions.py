@@ -19,7 +19,7 @@ from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import Row, decode_row
 from backtest_mongo.sqlite.store import SQLiteRows
 from backtest_mongo.sqlite.stored_keys import fetch_keys
-from backtest_mongo.sqlite.version_rows import prune
+from backtest_mongo.sqlite.version_rows import count_prunable, prune
 from backtest_mongo.types import Document
 
 __all__ = ["SQLiteVersions"]
@@ -132,6 +132,9 @@ class SQLiteVersions(SQLiteRows):
         return found
 
     # Retention
+
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        return await self._read_in_thread("listing", count_prunable, self._spec, retention) or (0, 0)
 
     async def prune(self, key: Key, retention: Retention) -> int:
         return await self._write("deleting versions", lambda: partial(self._prune, key, retention))
