@@ -104,9 +104,7 @@ async def test_two_hundred_rows_are_deleted_after_every_hundred(spec: SlotSpec, 
 
 
 @COLLECTIONS
-async def test_nothing_is_deleted_that_no_setting_names(
-    spec: SlotSpec, unique: str, deployment: Deployment
-) -> None:
+async def test_nothing_is_deleted_that_no_setting_names(spec: SlotSpec, unique: str, deployment: Deployment) -> None:
     adapter = get_adapter(spec, unique)
     others = [name for name in ("storage", "notification", "log") if name != spec.name]
     set_config(CC_KEEP=",".join(f"{name}=1" for name in others))
