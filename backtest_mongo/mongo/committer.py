@@ -476,7 +476,7 @@ class MongoCommitter:
                 row.spec.field, origin, at=ROW_TIME if at is None and row.spec.when else at, commit=oid
             )
         else:
-            update = make_versioned_update(stored, datetime.now(UTC), origin, at, oid)
+            update = make_versioned_update(stored, origin, at, oid)
         body = {
             "findAndModify": slot.documents.name,
             "query": query,

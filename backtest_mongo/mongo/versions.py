@@ -215,6 +215,20 @@ class MongoVersions:
         row["when"], row["written"] = find_row_time(self._spec, row), row.get("updatedDate")
         return row
 
+    async def find_first_writes(self, keys: Sequence[Key]) -> list[datetime | None]:
+        """Return when the earliest version of each key was written, ``None`` where there is none."""
+        found: dict[Key, datetime] = {}
+        for start in range(0, len(keys), _KEYS):
+            pipelines: list[list[Document]] = [
+                [{"$match": self.slot.key_filter(key)}, {"$sort": {"when": 1}}, {"$limit": 1}]
+                for key in keys[start : start + _KEYS]
+            ]
+            first, *others = pipelines
+            whole = [*first, *({"$unionWith": {"coll": self._spec.versions, "pipeline": one}} for one in others)]
+            for version in await self.slot.read("reading", partial(aggregate, self._documents, whole)):
+                found[tuple(version[name] for name in self._spec.key)] = version["written"]
+        return [found.get(key) for key in keys]
+
     async def _find_all(
         self, collection: Any, query: Document, order: Sequence[tuple[str, int]], limit: int
     ) -> list[Any]:
