@@ -90,8 +90,9 @@ class PastRows(WholeRows):
             return LostRow(dict(zip(self._spec.key, found.key, strict=False)), found.problem)
         row, payload = found
         latest = connection.execute(self._versions.latest, row.key).fetchone() if has_versions else None
-        is_versioned = latest is not None and latest[1] == row.written
-        time = latest[0] if is_versioned else row.when if self._spec.when else row.written
+        version: int | None = latest[0] if latest is not None and latest[1] == row.written else None
+        is_versioned = version is not None
+        time = version if version is not None else row.when if self._spec.when else row.written
         if time <= until:
             kept = time if has_versions or self._is_kept else None
             return None if row.removed else PastRow(row.key, payload, kept, row._replace(run=None))

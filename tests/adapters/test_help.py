@@ -26,7 +26,7 @@ PRICE_DEPTH = SlotSpec(
     when=True,
 )
 #: What every adapter has.
-COMMON = {"context", "spec", "wait_for_init", "watch", "watch_all"}
+COMMON = {"context", "delete", "history", "list_contexts", "spec", "wait_for_init", "watch", "watch_all"}
 
 
 def helped(value: object) -> str:
