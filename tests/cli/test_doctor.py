@@ -64,6 +64,16 @@ async def fill(unique: str) -> None:
 
 
 @pytest.mark.usefixtures("any_latency")
+async def test_rows_of_a_run_are_no_finding(deployment: Deployment, unique: str) -> None:
+    async with transaction(run="r"):
+        await fill(unique)
+    diagnosis = await diagnose()
+    assert texts(diagnosis, "problem", "warning") == []
+    assert [finding.text for finding in diagnosis.findings if "origin" in finding.text] == []
+    assert [finding.severity for finding in diagnosis.findings if finding.area == "indexes"] == ["ok"]
+
+
+@pytest.mark.usefixtures("any_latency")
 async def test_sound_deployment_has_no_problem(deployment: Deployment, unique: str) -> None:
     await fill(unique)
     diagnosis = await diagnose()
