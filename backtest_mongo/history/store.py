@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 
@@ -65,8 +65,8 @@ class HistoryStore:
     async def find_many(self, keys: Sequence[Key], *observed: Any) -> list[Document | None]:
         return await cast("Any", self._base).find_many(keys, *observed)  # type: ignore[no-any-return]  # of either store
 
-    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
-        return await self._versions.find_at(keys, until)
+    def find_at(self, keys: Sequence[Key], until: int) -> Coroutine[Any, Any, list[Document | None]]:
+        return self._versions.find_at(keys, until)
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         return await self._base.find_version(key)

@@ -27,7 +27,7 @@ from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.history import find_history, find_row_time
 from backtest_mongo.core.log import log
-from backtest_mongo.core.payload import CODEC, RAW_CODEC
+from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
@@ -107,37 +107,44 @@ class MongoVersions:
 
     async def _find(self, moments: Sequence[Moment]) -> list[Document | None]:
         keys = [self.slot.key_filter(key) for key, _ in moments]
-        # Not the rows that are later for sure: their payloads would be sent for nothing.
-        rows_then = [
-            {**query, "$or": [{"when": {"$not": {"$gt": until}}}, {"origin.when": {"$lte": until}}]}
-            if self._spec.when
-            else query
-            for query, (_, until) in zip(keys, moments, strict=True)
-        ]
-        pipeline: list[Document] = [{"$match": rows_then[0] if len(keys) == 1 else {"$or": rows_then}}]
+        pipeline: list[Document] = [{"$match": keys[0] if len(keys) == 1 else {"$or": keys}}]
         for query, (_, until) in zip(keys, moments, strict=True):
             latest = [{"$match": {**query, "when": {"$lte": until}}}, {"$sort": {"when": -1}}, {"$limit": 1}]
             pipeline.append({"$unionWith": {"coll": self._spec.versions, "pipeline": latest}})
+        found = await self._aggregate(pipeline, 2 * len(moments) + 1)  # as a full reply leaves a cursor
+        self.slot.counts.reads.add(len(moments))
+        self.slot.counts.as_of += len(moments)
+        if len(moments) == 1:
+            return [self._choose_alone(found, moments[0][1])]
         rows: dict[Key, Document] = {}
         versions: dict[Key, dict[int, Document]] = {}
-        for document in await self._aggregate(pipeline, 2 * len(moments) + 1):  # as a full reply leaves a cursor
+        for document in found:
             key = tuple(document[name] for name in self._spec.key)
             if "written" in document:
                 versions.setdefault(key, {})[document["when"]] = document
             else:
                 rows[key] = document
-        self.slot.counts.reads.add(len(moments))
-        self.slot.counts.as_of += len(moments)
         return [self._choose(rows.get(key), versions.get(key, {}), until) for key, until in moments]
+
+    def _choose_alone(self, found: list[Document], until: int) -> Document | None:
+        """Return what was true at a time, of a row and its latest version that is not later."""
+        version = None
+        for document in found:
+            if "written" in document:
+                version = document
+                continue
+            time = find_row_time(self._spec, document)
+            if time is None or time <= until:
+                return document
+        return version
 
     async def _aggregate(self, pipeline: list[Document], rows: int) -> list[Document]:
         # A command, as for a lone row: the driver's cursor takes half as long again.
         command = {"aggregate": self._rows.name, "pipeline": pipeline, "cursor": {"batchSize": rows}, **self._reading}
-        reply = await self._hub.database.command(command, codec_options=CODEC)
+        reply = await self._hub.database.command(command, codec_options=WRITE_CODEC)
         if reply["cursor"]["id"]:  # larger than one reply
             return await aggregate(self._rows, pipeline)
-        found: list[Document] = reply["cursor"]["firstBatch"]
-        return found
+        return [make_plain(document) for document in reply["cursor"]["firstBatch"]]
 
     def _choose(self, row: Document | None, versions: dict[int, Document], until: int) -> Document | None:
         """Return what was true at a time: whoever wrote the row last has said what is from its time on."""
