@@ -359,7 +359,7 @@ async def test_watch_sees_rows_deleted_and_written(deployment: Deployment, old: 
 
 
 async def read_history(adapter: Any, *key: str) -> list[Any]:
-    return [(one.when, one.payload, one.written) async for one in adapter.history(*key)]
+    return [(one.when, one.value, one.written) async for one in adapter.history(*key)]
 
 
 async def test_versions_are_renamed_with_their_rows(deployment: Deployment, old: str, new: str) -> None:
