@@ -25,6 +25,10 @@ from tests.support.leases import take_leases
 from tests.support.uniform import WHEN, candles
 
 
+#: Those that have versions, leases and transactions.
+DATABASES = pytest.mark.parametrize("stored", ["mongodb", "sqlite"], indirect=True)
+
+
 @dataclass
 class Stored:
     """A database of its own, and the options that name it."""
@@ -131,9 +135,8 @@ def test_contexts_of_a_slot_are_listed_in_order(stored: Stored) -> None:
     assert invoke("ls", "log", *stored.options).out == "Nothing is stored.\n"
 
 
+@DATABASES
 def test_versions_are_counted(stored: Stored) -> None:
-    if stored.kind == "files":
-        pytest.skip("files have no versions")
 
     async def write() -> None:
         for number in range(3):
@@ -207,9 +210,8 @@ def test_all_contexts_of_a_slot_are_deleted(stored: Stored) -> None:
     assert [one["slot"] for one in list_json(stored)["slots"]] == ["session"]
 
 
+@DATABASES
 def test_context_that_is_leased_is_refused_with_what_was_deleted_before(stored: Stored) -> None:
-    if stored.kind == "files":
-        pytest.skip("files have no leases")
     stored.run(write_some)
 
     async def take() -> None:
@@ -255,9 +257,8 @@ def test_rename_is_shown_and_needs_an_answer(stored: Stored) -> None:
     assert (report["applied"], len(report["slots"])) == (True, 3)
 
 
+@DATABASES
 def test_rename_that_would_merge_contexts_is_refused(stored: Stored) -> None:
-    if stored.kind == "files":
-        pytest.skip("files rename nothing")
     stored.run(write_some)
     for options in ([], ["--yes"], ["--json"]):
         done = invoke("rename", "trend", "tr", *stored.options, *options)
