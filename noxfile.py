@@ -8,6 +8,7 @@ The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import nox
 
@@ -58,6 +59,13 @@ def _workers() -> tuple[str, ...]:
     return ("-n", str(workers), "--dist", "worksteal")
 
 
+def _heavy_files(session: nox.Session) -> list[str]:
+    """Return the files with tests that take long, unless the caller names some: collecting the rest takes long, too."""
+    if any(Path(argument.partition("::")[0]).exists() for argument in session.posargs):
+        return []
+    return sorted(str(path) for path in Path("tests").rglob("test_*.py") if "mark.heavy" in path.read_text("utf-8"))
+
+
 def _run_tests(session: nox.Session, *arguments: str) -> None:
     session.install(WHOLE, *_groups("test"))
     session.run("python", "-m", "pytest", *_workers(), *arguments, *session.posargs, env=COMPILED)
@@ -72,13 +80,13 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def heavy(session: nox.Session) -> None:
     """The tests that take long, on the Python that runs nox; what only needs one driver on one of them."""
-    _run_tests(session, *HEAVY)
+    _run_tests(session, *HEAVY, *_heavy_files(session))
 
 
 @nox.session
 def drivers(session: nox.Session) -> None:
     """The tests that take long and that `heavy` runs on one driver, on the other one."""
-    _run_tests(session, *OTHER_DRIVERS)
+    _run_tests(session, *OTHER_DRIVERS, *_heavy_files(session))
 
 
 @nox.session

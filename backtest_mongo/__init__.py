@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailableError,
     )
+    from backtest_mongo.forks.fork import fork
     from backtest_mongo.mongo.migrations import migrate
     from backtest_mongo.telemetry.stats import stats
 
@@ -120,6 +121,7 @@ __all__ = [
     "as_of",
     "close",
     "export_dump",
+    "fork",
     "get_config",
     "get_mongo",
     "get_redis",
@@ -152,6 +154,7 @@ _HOMES: Final = {
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",
     "export_dump": "dumps.exporter",
+    "fork": "forks.fork",
     "import_dump": "dumps.importer",
     "migrate": "mongo.migrations",
     "persist": "adapters.registry",

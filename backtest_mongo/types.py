@@ -20,8 +20,10 @@ __all__ = [
     "Coverage",
     "DeleteReport",
     "Document",
+    "ForkReport",
     "Gap",
     "Interval",
+    "LeftOut",
     "Payload",
     "RenameReport",
     "RenamedSlot",
@@ -30,6 +32,7 @@ __all__ = [
     "SealReport",
     "Sealed",
     "SeriesTime",
+    "UnknownRow",
     "VerifyReport",
     "Version",
     "Versioned",
@@ -112,6 +115,74 @@ class Revision(NamedTuple):
     value: Any
     is_removed: bool
     written: int | None
+
+
+class UnknownRow(NamedTuple):
+    """A row that a fork leaves out, as it is not known what it was.
+
+    Attributes:
+        slot: its slot.
+        key: the fields of its key.
+        reason: why it is not known.
+    """
+
+    slot: str
+    key: Mapping[str, Any]
+    reason: str
+
+
+class LeftOut(NamedTuple):
+    """Rows of a slot that a fork leaves out, as nothing says which strategy they belong to.
+
+    Attributes:
+        slot: the slot, or a collection or table of a slot that is not registered.
+        rows: how many there are.
+        reason: why it can't be told.
+    """
+
+    slot: str
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkReport:
+    """What is in a fork, and what is not.
+
+    Attributes:
+        name: the database, on SQLite the path of the file.
+        source: the database that it was made of, on SQLite the path of the file.
+        at: the simulation time as of which it was made, in milliseconds since the epoch (UTC).
+        strategy_name: the strategy whose rows alone it has; ``None`` for all rows.
+        as_backtest: whether live rows are a backtest's in it.
+        is_dry_run: whether nothing was written, and this is what would be.
+        rows: how many rows of each slot were copied, candles not included.
+        candles: how many candles were copied; ``None`` if they stay where they are, and are read from there.
+        unknown: the rows that were left out because it is not known what they were.
+        left_out: those that were left out because it is not known whose they are.
+        config: the settings to go on with: ``await setup(**report.config)`` after a fork in MongoDB, and
+            ``set_config(**report.config)`` with ``persist.use_sqlite(report.path)`` after one in SQLite. It has a
+            connection string with its password, which its ``repr`` does not show.
+        path: the path of an SQLite file, ``None`` for MongoDB.
+    """
+
+    name: str
+    source: str
+    at: int
+    strategy_name: str | None
+    as_backtest: bool
+    is_dry_run: bool
+    rows: dict[str, int]
+    candles: int | None
+    unknown: tuple[UnknownRow, ...]
+    left_out: tuple[LeftOut, ...]
+    config: dict[str, Any]
+    path: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.unknown and not self.left_out
 
 
 class Candle(TypedDict):

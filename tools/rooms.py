@@ -34,6 +34,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     INIT: (1, "the public names"),
     "contracts": (0, "protocols of slots"),
     "testing": (3, "the pytest plugin"),
+    "forks": (1, "copies as of a time"),
     "dumps": (1, "moves of rows"),
     "market_data": (2, "candle files, plots"),
     "adapters": (1, "a class per slot"),

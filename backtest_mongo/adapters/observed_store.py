@@ -43,7 +43,7 @@ class _ObservedStore:
         self._store = store
         always = {
             "db.system.name": "mongodb",
-            "db.namespace": hub.database.name,
+            "db.namespace": hub.get_database(spec).name,
             "db.collection.name": spec.collection,
         }
         attributes: dict[str, dict[str, str]] = {}

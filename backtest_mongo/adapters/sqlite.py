@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar, Final, cast
 
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.config import get_config
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
@@ -23,7 +24,7 @@ from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
 from backtest_mongo.sqlite.versions import SQLiteVersions
 
-__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite", "get_run_rows", "resolve_path"]
+__all__ = ["DEFAULT_DATABASE", "bind_to_default", "bind_to_sqlite", "find_database", "get_run_rows", "resolve_path"]
 
 #: The file in the working directory that holds the database by default.
 DEFAULT_DATABASE: Final = "backtest.db"
@@ -36,6 +37,8 @@ class _SQLiteAdapter(Adapter):
     _sqlite_store: ClassVar[Store]
     _history_store: ClassVar[Store | None] = None
     _is_explicit: ClassVar[bool]
+    #: The text of ``CC_CANDLE_DATABASE``, its database and the series in it, once they are needed.
+    _candles: ClassVar[tuple[str, Database, Store] | None] = None
 
     async def _prepare(self) -> None:
         await self._base_store().ready()
@@ -49,6 +52,9 @@ class _SQLiteAdapter(Adapter):
                 hint="this adapter was made before backtest_store, backtest_sqlite, backtest_files or backtest_dummy, "
                 "or without one of them: request the fixture in the test, and get the adapter from persist afterwards",
             )
+        if cls.spec.shape == "series":
+            elsewhere = cls._open_candles()
+            return cls._sqlite_store if elsewhere is None else elsewhere[1]
         if find_history(cls.spec) is None:
             return cls._sqlite_store
         if cls._history_store is None:
@@ -57,8 +63,42 @@ class _SQLiteAdapter(Adapter):
         return cls._history_store
 
     @classmethod
+    def _open_candles(cls) -> tuple[Database, Store] | None:
+        """Return the database and the store of a series that ``CC_CANDLE_DATABASE`` puts elsewhere.
+
+        Raises:
+            ConfigError: it can't be the path of a database.
+        """
+        path = get_config().CC_CANDLE_DATABASE
+        if not path:
+            return None
+        if cls._candles is None or cls._candles[0] != path:
+            database = get_database(resolve_path(path, "CC_CANDLE_DATABASE"))
+            cls._candles = (path, database, cast("Store", SQLiteSeries(database, cls.spec)))
+        return cls._candles[1:]
+
+    @classmethod
+    def _find_database(cls) -> Database:
+        """Return the database that the slot is in."""
+        elsewhere = cls._open_candles() if cls.spec.shape == "series" else None
+        return cls._database if elsewhere is None else elsewhere[0]
+
+    @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> ChangeSource:
-        return ChangeFeed(cls._database, cls.spec, context, after)
+        return ChangeFeed(cls._find_database(), cls.spec, context, after)
+
+
+def find_database(adapter: object) -> Database | None:
+    """Return the SQLite database of an adapter class, ``None`` if it stores elsewhere.
+
+    Raises:
+        ConfigError: it is the default one in a test that has a database of its own, or ``CC_CANDLE_DATABASE`` can't be
+            a path.
+    """
+    if not isinstance(adapter, type) or not issubclass(adapter, _SQLiteAdapter):
+        return None
+    adapter._base_store()  # which refuses the default one
+    return adapter._find_database()
 
 
 def bind_to_default() -> Callable[[type[Adapter]], type[Adapter]]:

@@ -17,6 +17,7 @@ from backtest_mongo.cli.command_runner import exit_cleanly, print_error, print_o
 from backtest_mongo.cli.delete_contexts import delete
 from backtest_mongo.cli.doctor.command import doctor
 from backtest_mongo.cli.dumps import export_dump, import_dump
+from backtest_mongo.cli.explain.command import explain
 from backtest_mongo.cli.inspect_slot import inspect_slot
 from backtest_mongo.cli.leases import build_leases_app
 from backtest_mongo.cli.ls import ls
@@ -24,6 +25,7 @@ from backtest_mongo.cli.migrate import migrate_rows
 from backtest_mongo.cli.prune import prune
 from backtest_mongo.cli.rename import rename
 from backtest_mongo.cli.reset import reset_run
+from backtest_mongo.cli.row_history import show_history
 
 __all__ = ["build_app"]
 
@@ -42,6 +44,8 @@ def build_app() -> typer.Typer:
     for command in (serve, demo, doctor):
         add_command(app, command)
     add_command(app, inspect_slot, "inspect")
+    add_command(app, show_history, "history")
+    add_command(app, explain)
     add_command(app, ls)
     add_command(app, delete)
     add_command(app, rename)

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from backtest_mongo.core.control_characters import escape_controls
 
-__all__ = ["AsJson", "CommandGroup", "add_command", "check_choice", "complete_from"]
+__all__ = ["AsJson", "CommandGroup", "add_command", "check_choice", "complete_from", "parse_moment", "parse_time"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -47,6 +47,39 @@ def check_choice(value: str | None, choices: Iterable[str], option: str) -> None
     """
     if value is not None and value not in choices:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=f"'{option}'")
+
+
+def parse_time(text: str | None, option: str) -> int | None:
+    """Return the value of an option that takes a time, in milliseconds since the epoch.
+
+    Raises:
+        typer.BadParameter: it is neither ISO 8601 nor a number.
+    """
+    if text is None:
+        return None
+    from backtest_mongo.market_data import time_formats
+
+    try:
+        return time_formats.parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
+
+
+def parse_moment(text: str | None, option: str) -> int | None:
+    """Return the value of an option that takes a simulation time, in milliseconds since the epoch.
+
+    It is read as :func:`parse_time` reads it. A number that is too small for a time in any unit is milliseconds.
+
+    Raises:
+        typer.BadParameter: it is neither ISO 8601 nor a number.
+    """
+    try:
+        return parse_time(text, option)
+    except typer.BadParameter:
+        number = (text or "").strip()
+        if number.lstrip("+-").isdecimal() and number.isascii() and len(number) < 12:
+            return int(number)
+        raise
 
 
 class CommandGroup(TyperGroup):

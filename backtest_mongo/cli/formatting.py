@@ -11,6 +11,7 @@ from backtest_mongo.core.control_characters import escape_controls
 
 __all__ = [
     "format_bytes",
+    "format_compact",
     "format_duration",
     "format_extended_json",
     "format_iso_time",
@@ -58,6 +59,11 @@ def format_share(part: int, whole: int) -> str:
 def format_payload(value: Any) -> str:
     """Format a value as indented JSON, with plain text for what JSON can't represent."""
     return escape_controls(json.dumps(value, indent=2, ensure_ascii=False, default=_to_plain), keep_lines=True)
+
+
+def format_compact(value: Any) -> str:
+    """Format a value as JSON on one line, with plain text for what JSON can't represent."""
+    return escape_controls(json.dumps(value, ensure_ascii=False, default=_to_plain))
 
 
 def _to_plain(value: Any) -> Any:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from backtest_mongo.cli.arguments import complete_from
-from backtest_mongo.cli.command_runner import run_command
-from backtest_mongo.cli.stored_rows import RowFilter, find_rows
+from backtest_mongo.cli.arguments import complete_from, parse_moment
+from backtest_mongo.cli.databases import SQLite, get_adapter, run_on_database
+from backtest_mongo.cli.stored_rows import FoundRows, RowFilter
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.errors import InputError
 
@@ -38,15 +38,24 @@ def inspect_slot(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many rows.")] = 20,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="Show rows as they were at this simulation time: ISO 8601, or milliseconds."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Then show each change as it happens, until Ctrl-C.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print MongoDB's extended JSON, one row or change per line.")
     ] = False,
+    sqlite: SQLite = None,
 ) -> None:
-    """Show what MongoDB holds of a slot: payload, simulation time, and when it was written.
+    """Show what is stored of a slot: payload, simulation time, and when it was written.
 
-    Rows are in the order of their keys, candles newest first. --watch needs a replica set. An SQLite file is shown by
-    the sqlite3 shell, and examined by doctor --sqlite.
+    Rows are in the order of their keys, candles newest first. --watch needs a replica set, or an SQLite file.
+
+    With --at, rows are as they were then, by the versions that CC_HISTORY keeps; without versions, those that were not
+    written since. Candles are those that had closed.
     """
     spec = _SPECS.get(slot)
     if spec is None:
@@ -55,24 +64,32 @@ def inspect_slot(
         wanted = RowFilter.parse(spec, key or [])
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="'KEY'") from None
+    if watch and at is not None:
+        raise typer.BadParameter("the past does not change: --watch and --at exclude each other", param_hint="'--at'")
+    time = parse_moment(at, "--at")
     # Here, as help needs nothing of Rich.
     from backtest_mongo.cli.row_printer import RowPrinter
     from backtest_mongo.cli.terminal import Terminal
 
     printer = RowPrinter(Terminal(), spec, as_json)
     if watch:
-        run_command(lambda: _watch_rows(wanted, limit, printer))
+        run_on_database(lambda: _watch_rows(wanted, limit, printer), sqlite)
     else:
-        printer.print_rows(run_command(lambda: find_rows(wanted, limit)))
+        printer.print_rows(run_on_database(lambda: _find_rows(wanted, limit, time), sqlite), time)
+
+
+async def _find_rows(wanted: RowFilter, limit: int, at: int | None) -> FoundRows:
+    # Here, as help needs nothing of a driver.
+    from backtest_mongo.cli.past_rows import find_rows_here
+
+    return await find_rows_here(wanted, limit, at)
 
 
 async def _watch_rows(wanted: RowFilter, limit: int, printer: RowPrinter) -> None:
     """Print what is stored, and then each change until the command is interrupted."""
-    from backtest_mongo.adapters import ADAPTERS
-
-    async with ADAPTERS[wanted.spec.name].watch_all() as changes:
+    async with get_adapter(wanted.spec).watch_all() as changes:
         if limit:
-            printer.print_rows(await find_rows(wanted, limit))
+            printer.print_rows(await _find_rows(wanted, limit, None))
         printer.print_watching()
         async for change in changes:
             if wanted.matches(change):

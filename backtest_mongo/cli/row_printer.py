@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
+from backtest_mongo.cli.command_runner import print_error
 from backtest_mongo.cli.formatting import format_extended_json, format_iso_time, format_payload
 from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import escape_text, print_json, print_line, print_table
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
+from backtest_mongo.core.wording import format_count
 from backtest_mongo.types import PRICES, Document, to_millis
 
 if TYPE_CHECKING:
@@ -32,20 +34,41 @@ class RowPrinter:
         self._as_json = as_json
         self._highlight = JSONHighlighter()
 
-    def print_rows(self, found: FoundRows) -> None:
+    def print_rows(self, found: FoundRows, at: int | None = None) -> None:
+        """Print rows.
+
+        Args:
+            found: the rows.
+            at: the simulation time as of which they are; ``None`` for what is stored now.
+        """
+        self._report_unread(found)
         if self._as_json:
             for document in found.documents:
                 print_json(format_extended_json(document))
             return
         if not found.documents:
-            print_line(self._console, "Nothing is stored." if not found.count else "")
+            nothing = "Nothing is stored." if at is None else f"Nothing was stored at {format_iso_time(at)}."
+            print_line(self._console, "" if found.count or found.unknown else nothing)
         elif self._spec.shape == "series":
             self._print_candles(found.documents)
         else:
             for document in found.documents:
                 self._print_document(document)
-        if len(found.documents) < found.count:
+        if found.count is None:
+            print_line(self._console, f"the first {len(found.documents):,}; --limit shows more", "dim")
+        elif len(found.documents) < found.count:
             print_line(self._console, f"{len(found.documents):,} of {found.count:,}; --limit shows more", "dim")
+
+    def _report_unread(self, found: FoundRows) -> None:
+        """Say on standard error what is left out."""
+        if found.unknown:
+            print_error(
+                f"backtest-mongo: {format_count(found.unknown, 'row')} left out, written since: what they were is not "
+                f"known, as {self._spec.name} keeps no versions (CC_HISTORY={self._spec.name} keeps those of what is "
+                "written from then on)"
+            )
+        for problem in found.problems:
+            print_error(f"backtest-mongo: {problem}")
 
     def print_watching(self) -> None:
         if not self._as_json:

@@ -80,10 +80,19 @@ def parse_part(spec: SlotSpec, name: str, word: str) -> Any:
 
 @dataclass(frozen=True)
 class FoundRows:
-    """Stored documents in the order of their keys, and how many match in all."""
+    """Documents in the order of their keys.
+
+    Attributes:
+        documents: the documents.
+        count: how many match in all; ``None`` if there are more than these, and nobody has counted them.
+        unknown: rows of which it is not known what they were at the time that was asked for.
+        problems: why rows could not be read, by row.
+    """
 
     documents: list[Document]
-    count: int
+    count: int | None
+    unknown: int = 0
+    problems: tuple[str, ...] = ()
 
 
 async def find_rows(wanted: RowFilter, limit: int) -> FoundRows:

@@ -27,6 +27,7 @@ from backtest_mongo.connection.mongo_clients import (
     count_lanes,
     count_mongo_connections,
     make_mongo_client,
+    open_candle_database,
     open_database,
 )
 from backtest_mongo.connection.redis_clients import RedisClient, count_redis_connections, make_redis_client
@@ -35,6 +36,7 @@ from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.config import Config
 from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.core.log import log
+from backtest_mongo.core.specs import SlotSpec
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
@@ -57,6 +59,8 @@ class Hub:
         self.loop = loop
         self.mongo: AsyncMongoClient[dict[str, Any]] = make_mongo_client(config)
         self.database: AsyncDatabase[dict[str, Any]] = open_database(self.mongo, config)
+        #: Where series are: the same one, unless ``CC_CANDLE_DATABASE`` names another.
+        self.candle_database: AsyncDatabase[dict[str, Any]] = open_candle_database(self.mongo, self.database, config)
         #: The longest that one operation may take.
         self.operation_seconds: float = self.mongo.options.timeout or float("inf")
         pool = self.mongo.options.pool_options.max_pool_size
@@ -99,6 +103,10 @@ class Hub:
         #: Whether both servers have answered.
         self.is_initialized: bool = False
         self._closing: asyncio.Future[None] | None = None
+
+    def get_database(self, spec: SlotSpec) -> AsyncDatabase[dict[str, Any]]:
+        """Return the database that a slot is in."""
+        return self.candle_database if spec.shape == "series" else self.database
 
     @property
     def is_sharded(self) -> bool:

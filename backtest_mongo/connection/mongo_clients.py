@@ -14,6 +14,7 @@ from pymongo.errors import ConfigurationError, InvalidName, InvalidURI
 from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.core.config import Config
+from backtest_mongo.core.database_names import LONGEST_NAME
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.errors import ConfigError
 
@@ -30,6 +31,7 @@ __all__ = [
     "count_lanes",
     "count_mongo_connections",
     "make_mongo_client",
+    "open_candle_database",
     "open_database",
 ]
 
@@ -104,6 +106,32 @@ def open_database(client: AsyncMongoClient[dict[str, Any]], config: Config) -> A
         # A standalone's own default loses acknowledged writes when it is killed.
         write_concern=WriteConcern(**concern) if "w" in concern else WriteConcern("majority", **concern),
         read_concern=client.read_concern if client.read_concern.level else ReadConcern(config.CC_MONGO_READ_CONCERN),
+    )
+
+
+def open_candle_database(
+    client: AsyncMongoClient[dict[str, Any]], database: AsyncDatabase[dict[str, Any]], config: Config
+) -> AsyncDatabase[dict[str, Any]]:
+    """Return the database that candles are in, with the concerns of the library's own, which it is by default.
+
+    Raises:
+        ConfigError: its name is invalid.
+    """
+    name = config.CC_CANDLE_DATABASE
+    if not name or name == database.name:
+        return database
+    if _BAD_IN_NAME.search(name) or len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise ConfigError(
+            'CC_CANDLE_DATABASE: a database name must have no dot, no white space, and none of "$/\\, and '
+            f"{LONGEST_NAME} bytes at most",
+            hint="name a database of the servers in CC_MONGO_CONNECTION_STRING; a path is for candles in SQLite",
+        )
+    return client.get_database(
+        name,
+        codec_options=database.codec_options,
+        read_preference=database.read_preference,
+        write_concern=database.write_concern,
+        read_concern=database.read_concern,
     )
 
 

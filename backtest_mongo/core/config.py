@@ -47,6 +47,9 @@ class Config(BaseSettings):
         CC_CANDLE_BLOCKS: whether candles are sealed in blocks and read from them. It changes no result.
         CC_CANDLE_SHARED_WRITERS: whether programs other than this library write candles, such as the Node package. They
             don't drop a block that a late candle makes incomplete, so only blocks without gaps are used then.
+        CC_CANDLE_DATABASE: where candles, and other series, are read and written if not beside everything else: on
+            MongoDB another database of the same servers, on SQLite the path of another file; empty means beside it. A
+            fork reads those of what it was made of so.
         CC_HISTORY: the slots whose versions are kept by simulation time, besides those whose row says so, and how long:
             ``state,session=90d,signal=1000`` keeps all versions of state, those that were written in the last 90 days
             of session, and the last thousand of each key of signal.
@@ -81,6 +84,7 @@ class Config(BaseSettings):
     CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
     CC_CANDLE_BLOCKS: bool = True
     CC_CANDLE_SHARED_WRITERS: bool = False
+    CC_CANDLE_DATABASE: str = ""
     CC_HISTORY: str = ""
     CC_KEEP: str = ""
     CC_RUN: str = ""
@@ -101,6 +105,14 @@ class Config(BaseSettings):
             raise ValueError("must have its user and password escaped (urllib.parse.quote_plus)")
         if not value.hosts:
             raise ValueError("must name a host, as host or host:port")
+        return value
+
+    @field_validator("CC_CANDLE_DATABASE")
+    @classmethod
+    def _check_candle_database(cls, value: str) -> str:
+        # The rest depends on whether it is a name or a path.
+        if "\0" in value:
+            raise ValueError("must not hold a NUL character")
         return value
 
     @field_validator("CC_HISTORY")
@@ -158,6 +170,7 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_CACHE_MB: int | None
     CC_CANDLE_BLOCKS: bool | None
     CC_CANDLE_SHARED_WRITERS: bool | None
+    CC_CANDLE_DATABASE: str | None
     CC_HISTORY: str | None
     CC_KEEP: str | None
     CC_RUN: str | None

@@ -87,6 +87,22 @@ class VersionStore(Protocol):
         """Return the row itself, with ``written``, if the latest version is not of it: others have written it."""
         ...
 
+    async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        """Return keys that have versions, each once, in their order.
+
+        Args:
+            after: the key behind which to begin, ``None`` for the first.
+            limit: how many keys to return at most.
+        """
+        ...
+
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        """Return how many versions are stored of all keys, and how many of them need not be kept.
+
+        It looks at all versions, though not at their payloads.
+        """
+        ...
+
     async def prune(self, key: Key, retention: Retention) -> int:
         """Delete versions of a key that need not be kept, a few hundred at most, and return how many.
 

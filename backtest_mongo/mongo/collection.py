@@ -71,7 +71,9 @@ class SlotCollection:
     ) -> None:
         self.hub = hub
         self.spec = spec
-        self.documents: AsyncCollection[Document] = hub.database[spec.collection] if documents is None else documents
+        self.documents: AsyncCollection[Document] = (
+            hub.get_database(spec)[spec.collection] if documents is None else documents
+        )
         self.counts: SlotCounts = hub.counts[spec.name]
         #: Whether the indexes are known to exist.
         self.is_indexed: bool = False

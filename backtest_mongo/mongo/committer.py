@@ -38,6 +38,7 @@ from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, 
 from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
+from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
@@ -55,6 +56,7 @@ from backtest_mongo.mongo.lease_documents import LeaseDocuments
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.mongo.updates import (
     ORIGIN,
+    ROW_TIME,
     make_removal,
     make_update,
     make_versioned_update,
@@ -402,6 +404,8 @@ class MongoCommitter:
         for name, rows in _group_by_slot(commit.rows).items():
             self._slot(name).counts.writes.add(len(rows))
             if rows[0][1].is_kept:
+                kept = [row for _, row in rows if row not in written.skipped]
+                self._slot(name).counts.versions += sum(1 + len(row.earlier) for row in kept)
                 get_versions(self._hub, rows[0][1].spec).note_writes([row.key for _, row in rows])
         return written.states
 
@@ -470,10 +474,11 @@ class MongoCommitter:
         query = slot.key_filter(row.key)
         if row.is_removal:
             query["removed"] = {"$ne": True}
-            by_row = "$when" if at is None and row.spec.when else at
-            update = make_removal(row.spec.field, origin, at=by_row, commit=oid)
+            update = make_removal(
+                row.spec.field, origin, at=ROW_TIME if at is None and row.spec.when else at, commit=oid
+            )
         else:
-            update = make_versioned_update(stored, datetime.now(UTC), origin, at, oid)
+            update = make_versioned_update(stored, origin, at, oid)
         body = {
             "findAndModify": slot.documents.name,
             "query": query,
@@ -569,8 +574,8 @@ class MongoCommitter:
             query, known = slot.key_filter(row.key), row.known
             if row.is_removal and row.is_kept and row.at == _INFINITY and slot.spec.when:
                 found = await slot.documents.find_one(query, {"when": 1}, session=session)
-                when = (found or {}).get("when")
-                if isinstance(when, int):
+                when = to_time((found or {}).get("when"))
+                if when is not None:
                     written.times[row] = when
             stored, origin = split_origin(row.fields)
             if row.is_kept:

@@ -2,26 +2,35 @@
 
 It is one document, ``{_id: "format", needs: ["leases"]}`` in the collection ``backtest_mongo``. A feature is noted when
 it is first used, and every program reads the marker before its first operation: one that does not know a feature would
-write past it. Databases without the marker are read and written by all versions. The Node package does not read it.
+write past it. A database that was made by ``fork()`` has another one, :mod:`~backtest_mongo.mongo.fork_marker`, and is
+refused until it is finished. Databases without markers are read and written by all versions. The Node package reads
+none.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pymongo.errors import OperationFailure
 
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.errors import ConfigError
+from backtest_mongo.types import Document
 
-__all__ = ["FEATURES", "OWN_COLLECTIONS", "check_format", "note_leases", "read_needs"]
+if TYPE_CHECKING:
+    from pymongo.asynchronous.database import AsyncDatabase
 
-_COLLECTION: Final = "backtest_mongo"
+__all__ = ["FEATURES", "FORK_ID", "MARKERS", "OWN_COLLECTIONS", "check_format", "note_leases", "read_needs"]
+
+#: The collection of the markers.
+MARKERS: Final = "backtest_mongo"
+#: The id of the marker of a fork.
+FORK_ID: Final = "fork"
 _ID: Final = "format"
 _UNAUTHORIZED: Final = 13
 
 #: The collections that the library has besides those of slots: this one, and those of leases and commits.
-OWN_COLLECTIONS: Final = (_COLLECTION, "leases", "commits")
+OWN_COLLECTIONS: Final = (MARKERS, "leases", "commits")
 #: What this version knows.
 FEATURES: Final = frozenset({"leases"})
 
@@ -35,20 +44,33 @@ async def check_format(hub: Hub) -> None:
     """
     if hub.is_format_checked:
         return
+    for database in {one.name: one for one in (hub.database, hub.candle_database)}.values():
+        await _check_database(database)
+    hub.is_format_checked = True
+
+
+async def _check_database(database: AsyncDatabase[Document]) -> None:
+    ids = {"$in": [_ID, FORK_ID]}
     try:
-        needs = await read_needs(hub)
+        found = await database[MARKERS].find({"_id": ids}).to_list(None)
     except OperationFailure as error:
         if error.code != _UNAUTHORIZED:
             raise
-        needs = []  # this user reads the collections of slots alone
-    unknown = sorted(set(needs) - FEATURES)
+        return  # this user reads the collections of slots alone
+    markers = {marker["_id"]: marker for marker in found}
+    unknown = sorted(set(_list_needs(markers.get(_ID))) - FEATURES)
     if unknown:
         raise ConfigError(
-            f"the database {hub.database.name} needs what this version of backtest-mongo does not know: "
+            f"the database {database.name} needs what this version of backtest-mongo does not know: "
             f"{', '.join(unknown)}",
             hint="upgrade backtest-mongo; nothing in the database was changed",
         )
-    hub.is_format_checked = True
+    fork = markers.get(FORK_ID)
+    if fork is not None and fork.get("finished") is None:
+        raise ConfigError(
+            f"the database {database.name} is a fork that was not finished",
+            hint="fork again with the same arguments, which begins again, or drop the database",
+        )
 
 
 async def read_needs(hub: Hub) -> list[str]:
@@ -57,13 +79,16 @@ async def read_needs(hub: Hub) -> list[str]:
     Raises:
         PyMongoError: the server can't be reached, or refuses it.
     """
-    marker = await hub.database[_COLLECTION].find_one({"_id": _ID}) or {}
-    needs = marker.get("needs", [])
+    return _list_needs(await hub.database[MARKERS].find_one({"_id": _ID}))
+
+
+def _list_needs(marker: Document | None) -> list[str]:
+    needs = (marker or {}).get("needs", [])
     return [str(feature) for feature in (needs if isinstance(needs, list) else [needs])]
 
 
 async def note_leases(hub: Hub) -> None:
     """Note in the marker that leases are in use."""
     if not hub.has_noted_leases:
-        await hub.database[_COLLECTION].update_one({"_id": _ID}, {"$addToSet": {"needs": "leases"}}, upsert=True)
+        await hub.database[MARKERS].update_one({"_id": _ID}, {"$addToSet": {"needs": "leases"}}, upsert=True)
         hub.has_noted_leases = True

@@ -20,6 +20,7 @@ from backtest_mongo.types import Document
 
 __all__ = [
     "ORIGIN",
+    "ROW_TIME",
     "Update",
     "is_applied",
     "make_removal",
@@ -37,6 +38,9 @@ ORIGIN: Final = "origin"
 Update: TypeAlias = Document | list[Document]
 
 _NOW: Final = {"updatedDate": True}
+_CLOCK: Final = {"$toLong": "$$NOW"}
+#: The time of a row itself, which other programs may have stored as any number or as a date.
+ROW_TIME: Final = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
 
 
 def split_origin(fields: Document) -> tuple[Document, Document | None]:
@@ -57,38 +61,42 @@ def make_update(fields: Document, now: datetime, origin: Document | None = None)
     """
     if origin is None:
         return {"$set": fields, "$currentDate": _NOW, "$setOnInsert": {"createDate": now, "__v": 0}}
+    return _make_pipeline(fields, _make_origin(origin), now)
+
+
+def make_versioned_update(
+    fields: Document, origin: Document | None, at: int | None, commit: ObjectId
+) -> list[Document]:
+    """Return the upsert of a row whose version is stored, too.
+
+    A row that it creates has one time of creation and of writing, which is also its version's: by it the first version
+    of a row is known.
+
+    Args:
+        fields: what is stored besides the key.
+        origin: where it comes from, without the time.
+        at: the simulation time of the version, in milliseconds since the epoch; ``None`` for the server's time.
+        commit: what tells afterwards whether the row was written.
+    """
+    return _make_pipeline(fields, _make_version_origin(origin, at, commit), "$$NOW")
+
+
+def _make_pipeline(fields: Document, origin: Document, created: Any) -> list[Document]:
     return [
         {
             "$set": {
                 **_quote(fields),
                 "updatedDate": "$$NOW",
-                ORIGIN: _make_origin(origin),
-                "createDate": {"$ifNull": ["$createDate", now]},
+                ORIGIN: origin,
+                "createDate": {"$ifNull": ["$createDate", created]},
                 "__v": {"$ifNull": ["$__v", 0]},
             }
         }
     ]
 
 
-def make_versioned_update(
-    fields: Document, now: datetime, origin: Document | None, at: int | None, commit: ObjectId
-) -> list[Document]:
-    """Return the upsert of a row whose version is stored, too.
-
-    Args:
-        fields: what is stored besides the key.
-        now: when it is created, if it is.
-        origin: where it comes from, without the time.
-        at: the simulation time of the version, in milliseconds since the epoch; ``None`` for the server's time.
-        commit: what tells afterwards whether the row was written.
-    """
-    ((stage,),) = (update.values() for update in make_update(fields, now, origin or {}))  # type: ignore[union-attr]
-    stage[ORIGIN] = _make_version_origin(origin, at, commit)
-    return [{"$set": stage}]
-
-
-def _make_version_origin(origin: Document | None, at: int | str | None, commit: ObjectId) -> Document:
-    time: Any = {"$toLong": "$$NOW"} if at is None else at
+def _make_version_origin(origin: Document | None, at: int | Document | None, commit: ObjectId) -> Document:
+    time: Any = _CLOCK if at is None else at
     # The time of the version before says whether there may be later ones.
     noted = {"when": time, "previous": f"${ORIGIN}.when", "commit": commit, "written": "$$NOW"}
     return {"$mergeObjects": [{**_quote(origin or {}), **noted}]}
@@ -98,7 +106,7 @@ def make_removal(
     field: str,
     origin: Document | None = None,
     *,
-    at: int | str | None = None,
+    at: int | Document | None = None,
     commit: ObjectId | None = None,
     stamp: datetime | None = None,
 ) -> list[Document]:

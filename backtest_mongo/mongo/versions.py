@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.stored_keys import find_keys
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document, now_ms, to_millis
 
@@ -126,6 +127,7 @@ class MongoVersions:
             else:
                 rows[key] = document
         self.slot.counts.reads.add(len(moments))
+        self.slot.counts.as_of += len(moments)
         return [self._choose(rows.get(key), versions.get(key, {}), until) for key, until in moments]
 
     async def _aggregate(self, pipeline: list[Document], rows: int) -> list[Document]:
@@ -214,10 +216,35 @@ class MongoVersions:
         row["when"], row["written"] = find_row_time(self._spec, row), row.get("updatedDate")
         return row
 
+    async def find_first_writes(self, keys: Sequence[Key]) -> list[datetime | None]:
+        """Return when the earliest version of each key was written, ``None`` where there is none."""
+        found: dict[Key, datetime] = {}
+        for start in range(0, len(keys), _KEYS):
+            pipelines: list[list[Document]] = [
+                [{"$match": self.slot.key_filter(key)}, {"$sort": {"when": 1}}, {"$limit": 1}]
+                for key in keys[start : start + _KEYS]
+            ]
+            first, *others = pipelines
+            whole = [*first, *({"$unionWith": {"coll": self._spec.versions, "pipeline": one}} for one in others)]
+            for version in await self.slot.read("reading", partial(aggregate, self._documents, whole)):
+                found[tuple(version[name] for name in self._spec.key)] = version["written"]
+        return [found.get(key) for key in keys]
+
     async def _find_all(
         self, collection: Any, query: Document, order: Sequence[tuple[str, int]], limit: int
     ) -> list[Any]:
         return await collection.find(query, sort=order, limit=limit).to_list(None)  # type: ignore[no-any-return]
+
+    async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        return await self.slot.read("listing", partial(self._list_keys, after, limit))
+
+    async def _list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        found: list[Key] = []
+        # One seek in the index for each key, however many versions it has.
+        while len(found) < limit and (keys := await find_keys(self._documents, self._spec, {}, after, 1)):
+            found += keys
+            (after,) = keys
+        return found
 
     # Retention
 
@@ -237,6 +264,24 @@ class MongoVersions:
             await self.prune(key, retention)
         except BacktestMongoError as error:  # a later write tries again
             log().debug("versions were not pruned", slot=self._spec.name, error=type(error).__name__)
+
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        cut = retention.find_cut(now_ms())
+        of_key: Document = {"_id": {name: f"${name}" for name in self._spec.key}, "stored": {"$sum": 1}}
+        prunable: Any = {"$subtract": ["$stored", retention.rows]} if retention.rows is not None else 0
+        if cut is not None:
+            # Of those that were written before the cut the last one stays.
+            is_old = {"$lt": ["$written", datetime.fromtimestamp(cut / 1000, UTC)]}
+            of_key["old"] = {"$sum": {"$cond": [is_old, 1, 0]}}
+            prunable = {"$subtract": ["$old", 1]}
+        total: Document = {
+            "_id": None,
+            "stored": {"$sum": "$stored"},
+            "prunable": {"$sum": {"$max": [0, prunable]}},
+        }
+        pipeline: list[Document] = [{"$group": of_key}, {"$group": total}]
+        found = await self.slot.read("listing", partial(aggregate, self._documents, pipeline))
+        return (found[0]["stored"], found[0]["prunable"]) if found else (0, 0)
 
     async def prune(self, key: Key, retention: Retention) -> int:
         return await self.slot.write("deleting versions", partial(self._prune, key, retention))
@@ -262,6 +307,7 @@ class MongoVersions:
             {**query, "when": {"$lte": last}}, {"_id": 1}, sort=[("when", ASCENDING)], limit=_STEP
         ).to_list(None)
         result = await self._documents.delete_many({"_id": {"$in": [row["_id"] for row in some]}})
+        self.slot.counts.pruned += result.deleted_count
         return int(result.deleted_count)
 
 

@@ -91,7 +91,9 @@ class BlockStore:
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         # No slot can have this name: those of slots end in -items.
         name = f"{spec.name.replace('_', '-')}-blocks"
-        self._collection = hub.database[name].with_options(codec_options=CODEC, read_concern=hub.durable_read_concern)
+        self._collection = hub.get_database(spec)[name].with_options(
+            codec_options=CODEC, read_concern=hub.durable_read_concern
+        )
         self._slot = SlotCollection(hub, spec, self._collection, create_indexes=self._create_indexes)
         self._fields = spec.key[:-1]
         self._config = hub.config

@@ -109,6 +109,9 @@ class VersionTable(_Table):
     #: The time of the version that so many are later than.
     behind: str
     delete_until: str
+    #: How many versions there are of all keys; how many of each key come before a number of later ones; and how many
+    #: were written before a time, without the last one of each key. Parameters: the time, the number.
+    count: str
     #: Rows of a context behind a key, or behind a number from the last one on, removed ones included: item, number,
     #: payload, ``when`` and ``removed`` if the slot has them, and when it was written.
     rows: Mapping[bool, str]
@@ -214,6 +217,8 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         delete_later=f"DELETE FROM {table} WHERE {match} AND [when]>?",
         earliest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] LIMIT ?",
         behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
+        count=f"SELECT coalesce(sum(stored), 0), coalesce(sum(max(stored-?2, 0)), 0), coalesce(sum(max(old-1, 0)), 0) "
+        f"FROM (SELECT count(*) AS stored, sum(written<?1) AS old FROM {table} GROUP BY {', '.join(map(quote, key))})",
         delete_until=f"DELETE FROM {table} WHERE {match} AND [when]<=?",
         rows={
             newest: f"SELECT {item}, number, {of_row} FROM {rows} WHERE {within} AND "

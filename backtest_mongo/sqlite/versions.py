@@ -18,7 +18,8 @@ from backtest_mongo.sqlite.driver_errors import lacks_table
 from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import Row, decode_row
 from backtest_mongo.sqlite.store import SQLiteRows
-from backtest_mongo.sqlite.version_rows import prune
+from backtest_mongo.sqlite.stored_keys import fetch_keys
+from backtest_mongo.sqlite.version_rows import count_prunable, prune
 from backtest_mongo.types import Document
 
 __all__ = ["SQLiteVersions"]
@@ -116,7 +117,24 @@ class SQLiteVersions(SQLiteRows):
         when = self._find_time(connection, key, row)
         return self._decode(key, row[:-1]) | {"when": when, "written": row[-1]}
 
+    async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
+        return await self._read_in_thread("listing", self._list_keys, after, limit) or []
+
+    def _list_keys(self, connection: Connection, after: Key | None, limit: int) -> list[Key]:
+        found: list[Key] = []
+        # One seek in the index for each key, however many versions it has.
+        while len(found) < limit:
+            keys = fetch_keys(connection, self._spec, {}, after, 1, of_versions=True)
+            if not keys:
+                break
+            found += keys
+            (after,) = keys
+        return found
+
     # Retention
+
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        return await self._read_in_thread("listing", count_prunable, self._spec, retention) or (0, 0)
 
     async def prune(self, key: Key, retention: Retention) -> int:
         return await self._write("deleting versions", lambda: partial(self._prune, key, retention))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.sqlite.change_log import TABLE
 from backtest_mongo.sqlite.layout import make_row_table, make_series_table
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "find_columns",
     "has_rows",
     "list_collections",
+    "list_filled",
     "make_whole_series_table",
     "make_whole_table",
     "reorder",
@@ -131,6 +133,17 @@ def has_rows(connection: sqlite3.Connection) -> bool:
         connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone() is not None
         for name in list_collections(connection)
     )
+
+
+def list_filled(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the tables that have rows, but for the log of changes, which a new file has."""
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type='table' AND name<>? AND name NOT LIKE 'sqlite~_%' ESCAPE '~' "
+        "ORDER BY 1",
+        (TABLE,),
+    )
+    names = [name for (name,) in found]
+    return [name for name in names if connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone()]
 
 
 def count_rows(connection: sqlite3.Connection, name: str) -> int:

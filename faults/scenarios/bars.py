@@ -116,7 +116,7 @@ def _play_groups(stage: Stage) -> Figures:
 
 def _kill_groups(stage: Stage) -> Figures:
     load = stage.sqlite_group_load(processes=3, tasks=3)
-    rounds, dice = stage.times(3, 100), random.SystemRandom()
+    rounds, dice = stage.times(2, 100), random.SystemRandom()
     with load.running():
         for _ in range(rounds):
             for number in range(3):

@@ -82,7 +82,6 @@ SCENARIOS = (
         servers="an SQLite file",
         play=_trade,
         is_bounded=False,
-        least=(20, 10),
     ),
     Scenario(
         name="orders-mongodb",

@@ -16,7 +16,7 @@ _SHORT_MS = 1_000
 
 def _kill(stage: Stage) -> Figures:
     load = stage.sqlite_load(processes=3)
-    rounds = stage.times(5, 200)
+    rounds = stage.times(2, 200)
     dice = random.SystemRandom()
     with load.running():
         for _ in range(rounds):

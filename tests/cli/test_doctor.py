@@ -23,6 +23,7 @@ from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.findings import SEVERITIES, Diagnosis, Finding
 from backtest_mongo.cli.doctor.latency import PROBE
 from backtest_mongo.cli.doctor.output import print_diagnosis
+from backtest_mongo.core.background import finish_background
 from faults.topology import Mongod, RedisNode, temporary_directory
 from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks
@@ -181,6 +182,17 @@ async def test_index_is_judged(
     finding = found(await diagnose(read_only=True), "indexes", text)
     assert finding.severity == severity
     assert finding.advice
+
+
+async def test_indexes_of_filters_and_of_what_is_kept_are_ours(deployment: Deployment, unique: str) -> None:
+    backtest_mongo.set_config(CC_KEEP="log=5")
+    log = backtest_mongo.LogAdapter()
+    await log.write_log_data([{"id": unique}])
+    await log.read_log_data(strategy_name="s", symbol="m", since=0)
+    await finish_background()
+    assert len(await (await deployment.collection(LogAdapter.spec)).index_information()) == 3 + 4
+    findings = [one for one in (await diagnose(read_only=True)).findings if one.area == "indexes"]
+    assert [one.severity for one in findings] == ["ok"]
 
 
 async def test_missing_indexes_are_reported(deployment: Deployment, unique: str) -> None:

@@ -228,7 +228,8 @@ def kill(process: subprocess.Popen[str], said: int, seconds: float) -> list[list
     lines = [process.stdout.readline() for _ in range(said)]
     time.sleep(seconds)  # no wait for anything: the process is killed at any moment
     process.kill()
-    lines += process.communicate()[0].splitlines(keepends=True)
+    lines += process.stdout.readlines()  # not communicate(), which loses what is read ahead if there are two pipes
+    process.wait()
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 

@@ -33,6 +33,7 @@ from backtest_mongo.types import now_ms
 from tests.conftest import DRIVERS, drop_with, on_database, tiny_blocks
 from tests.support.model import CANDLE_FIELDS, SPECS, Row, payloads, prices, times
 from tests.support.model_machine import (
+    ALL_HISTORY,
     EXAMPLES,
     CommittingMachine,
     grids,
@@ -76,13 +77,20 @@ class Machine(CommittingMachine):
         self.undo = pytest.MonkeyPatch()
         self.set_up(64, True, "default")
 
-    @initialize(candle_cache_mb=st.sampled_from([0, 64]), candle_ids=st.booleans(), blocks=st.sampled_from(SEALED))
-    def set_up(self, candle_cache_mb: int, candle_ids: bool, blocks: str) -> None:
+    @initialize(
+        candle_cache_mb=st.sampled_from([0, 64]),
+        candle_ids=st.booleans(),
+        blocks=st.sampled_from(SEALED),
+        keeps=st.booleans(),
+    )
+    def set_up(self, candle_cache_mb: int, candle_ids: bool, blocks: str, keeps: bool = False) -> None:
         uri = on_database(self.servers.config["CC_MONGO_CONNECTION_STRING"], self.name)
         config = {**self.servers.config, "CC_MONGO_CONNECTION_STRING": uri}
         self.shared = blocks == "tiny, complete ones"
         config |= {"CC_CANDLE_CACHE_MB": candle_cache_mb, "CC_CANDLE_ID_CACHE": candle_ids}
         config |= {"CC_CANDLE_BLOCKS": blocks != "off", "CC_CANDLE_SHARED_WRITERS": self.shared}
+        config |= {"CC_HISTORY": ALL_HISTORY if keeps else ""}
+        self.model.keeps = keeps
         if blocks.startswith("tiny"):
             tiny_blocks(self.undo)
         self.run_in(0, backtest_mongo.setup(config))
@@ -169,7 +177,7 @@ class Machine(CommittingMachine):
             stamps = {"createDate": now, "__v": 0}
             collection.update_one(row.query, {"$set": fields, "$setOnInsert": stamps}, upsert=True)
             _next_millisecond()
-            self.model.write(row, held, WHEN + when)
+            self.model.write(row, held, WHEN + when, is_foreign=True)
 
     @rule(row=st.one_of(rows, items, grids))
     def another_program_drops_a_collection(self, row: Row) -> None:

@@ -30,7 +30,7 @@ from tests.support.deadlines import SECONDS
 
 pytestmark = pytest.mark.heavy
 
-#: One of each kind; `nox -s faults` has them all.
+#: One of each kind; `nox -s faults` has them all. The program that sends orders is run by the tests of examples.
 TELLING = (
     "standalone-kill",
     "lost-replies",
@@ -49,7 +49,6 @@ TELLING = (
     "bars-lost-replies",
     "bars-sqlite-kill",
     "transactions-sqlite",
-    "orders-sqlite",
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 

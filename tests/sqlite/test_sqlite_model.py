@@ -18,7 +18,7 @@ from backtest_mongo import SlotSpec, persist
 from backtest_mongo.core.extended_json import from_json
 from backtest_mongo.core.specs import Key
 from tests.support.model import SPECS
-from tests.support.model_machine import EXAMPLES, CommittingMachine, processes, run_machine
+from tests.support.model_machine import ALL_HISTORY, EXAMPLES, CommittingMachine, processes, run_machine
 
 pytestmark = pytest.mark.heavy
 
@@ -29,8 +29,10 @@ class SQLiteMachine(CommittingMachine):
         self.root = Path(tempfile.mkdtemp())
         self.set_up("backtest.db")
 
-    @initialize(name=st.sampled_from(["backtest.db", "backtest.db", "ключ ?#.db"]))
-    def set_up(self, name: str) -> None:  # SQLite has no configuration
+    @initialize(name=st.sampled_from(["backtest.db", "backtest.db", "ключ ?#.db"]), keeps=st.booleans())
+    def set_up(self, name: str, keeps: bool = False) -> None:
+        backtest_mongo.set_config(CC_HISTORY=ALL_HISTORY if keeps else "")
+        self.model.keeps = keeps
         self.path = self.root / name
         persist.use_sqlite(self.path)
 
@@ -61,7 +63,7 @@ class SQLiteMachine(CommittingMachine):
                 return {}
             found = {}
             for row in connection.execute(f"SELECT * FROM [{spec.collection}]"):
-                _, *stored, _, _ = row  # its number, and when it was created and written
+                _, *stored, _, _, _ = row  # its number, when it was created and written, and its run
                 key, (payload, *more) = tuple(stored[: len(spec.key)]), stored[len(spec.key) :]
                 when, removed = more[0] if spec.when else None, spec.soft_delete and bool(more[-1])
                 found[key] = (from_json(payload), when, removed)

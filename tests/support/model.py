@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -87,6 +87,10 @@ class Stored:
     removed: bool
     #: Its place in the order in which rows came into being.
     born: int
+    #: The time from which on it is so, where versions are kept.
+    since: Any = None
+    #: What tells two writes apart.
+    written: int = 0
 
 
 @dataclass
@@ -95,24 +99,48 @@ class Model:
 
     rows: dict[str, dict[Key, Stored]] = field(default_factory=dict)
     series: dict[Row, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    #: Whether versions are kept of the slots of the library's table, and those of rows with a time, by their time.
+    keeps: bool = False
+    versions: dict[tuple[str, Key], dict[int, Stored]] = field(default_factory=dict)
     _births: int = 0
+    _writes: int = 0
 
     def of(self, row: Row) -> dict[Key, Stored]:
         return self.rows.setdefault(row.slot, {})
 
-    def write(self, row: Row, value: Any, when: Any) -> None:
+    def keeps_versions_of(self, row: Row) -> bool:
+        return self.keeps and row.spec.when and row.spec not in OWN
+
+    def write(self, row: Row, value: Any, when: Any, *, is_foreign: bool = False) -> None:
+        """Write a row; another program writes no version."""
         known = self.of(row).get(row.key)
         if known is None:
             self._births += 1
         removed = row.spec.soft_delete and value.get("removed") is True
         at = millis(when) if row.spec.when else None
-        self.of(row)[row.key] = Stored(value, at, removed, known.born if known else self._births)
+        self._writes += 1
+        stored = Stored(value, at, removed, known.born if known else self._births, at, self._writes)
+        self.of(row)[row.key] = stored
+        if not is_foreign:
+            self._keep(row, stored)
 
-    def remove(self, row: Row) -> None:
+    def _keep(self, row: Row, stored: Stored) -> None:
+        if self.keeps_versions_of(row):
+            versions = self.versions.setdefault((row.slot, row.key), {})
+            for time in [time for time in versions if time > stored.since]:
+                del versions[time]
+            versions[stored.since] = replace(stored)
+
+    def remove(self, row: Row, at: Any = None) -> None:
+        """Remove a row; a removal without a time counts from that of the row."""
         known = self.of(row).get(row.key)
         if known is not None and not known.removed:
             known.removed = True
             known.value = {**known.value, "removed": True}
+            known.since = known.when if at is None else millis(at)
+            self._writes += 1
+            known.written = self._writes
+            self._keep(row, known)
 
     def delete(self, row: Row) -> None:
         self.of(row).pop(row.key, None)
@@ -122,18 +150,40 @@ class Model:
 
     def read(self, row: Row, when: Any = None) -> Any:
         nothing: Any = [] if row.spec.payload == "list" else {} if row.spec.shape == "entry" else None
-        known = self.of(row).get(row.key)
+        known = self._find(row, row.key, when)
         if known is None or known.value is None or not _visible(known, when):
             return nothing
         return known.value
 
-    def read_row(self, row: Row) -> Any:
+    def _find(self, row: Row, key: Key, when: Any) -> Stored | None:
+        """What a row was at a time, or what it is."""
+        known = self.of(row).get(key)
+        if when is None or not self.keeps_versions_of(row) or (known is not None and known.since <= millis(when)):
+            return known
+        versions = self.versions.get((row.slot, key), {})
+        latest = max((time for time in versions if time <= millis(when)), default=None)
+        # It is visible from its version's time on, which is not that of the row if it was removed.
+        return None if latest is None else replace(versions[latest], when=latest)
+
+    def read_row(self, row: Row, when: Any = None) -> Any:
         """What a read of a row finds or, in a collection, a read of its list."""
-        return self.collected(row) if row.spec.shape == "collection" else self.read(row)
+        return self.collected(row) if row.spec.shape == "collection" else self.read(row, when)
+
+    def list_history(self, row: Row) -> list[tuple[int, Any, bool]]:
+        """Time, value and whether it was removed of each version, and of the row where it is not the latest one."""
+        versions = sorted(self.versions.get((row.slot, row.key), {}).items())
+        known = self.of(row).get(row.key)
+        if known is not None and (not versions or not _is_version(known, versions[-1][1])):
+            versions = [*((time, stored) for time, stored in versions if time < known.since), (known.since, known)]
+        return [(time, None if stored.removed else stored.value, stored.removed) for time, stored in versions]
 
     def listed(self, row: Row, when: Any = None) -> list[Any]:
         """The keys of a bucket's list, or its pairs; MongoDB orders texts by their bytes in UTF-8."""
-        found = sorted((key[-1].encode(), known) for key, known in self._in_context(row) if _visible(known, when))
+        then = [(key, self._find(row, key, when)) for key, _ in self._in_context(row)]
+        found = sorted(
+            ((key[-1].encode(), known) for key, known in then if known is not None and _visible(known, when)),
+            key=lambda pair: pair[0],
+        )
         return [(name.decode(), known.value) if row.spec.items else name.decode() for name, known in found]
 
     def collected(self, row: Row, limit: int | None = None) -> list[Any]:
@@ -175,6 +225,11 @@ class Model:
         if not stored.keys() >= set(times) or (until is not None and times[-1] > until):
             return None
         return [stored[time] for time in times]
+
+
+def _is_version(known: Stored, version: Stored) -> bool:
+    """Whether a row is its latest version; another program's write of the same has another time of writing."""
+    return known.written == version.written
 
 
 def millis(when: Any) -> int:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -31,8 +31,9 @@ from hypothesis.stateful import (
 )
 
 import backtest_mongo
-from backtest_mongo import InputError, LeaseHeldError, lease, persist, transaction
+from backtest_mongo import SLOTS, InputError, LeaseHeldError, as_of, lease, persist, transaction
 from backtest_mongo.core.candle_rules import explain_spacing
+from backtest_mongo.types import Revision
 from tests.support import uniform
 from tests.support.model import (
     CANDLE_FIELDS,
@@ -51,6 +52,7 @@ from tests.support.scopes import outside
 from tests.support.uniform import WHEN
 
 __all__ = [
+    "ALL_HISTORY",
     "EXAMPLES",
     "CommittingMachine",
     "ModelMachine",
@@ -68,6 +70,10 @@ __all__ = [
 EXAMPLES: Final = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "10"))
 STEPS: Final = int(os.environ.get("BACKTEST_MODEL_STEPS", "40"))
 
+#: Without shrinking, which takes minutes, a failure is there at once and its steps are many: BACKTEST_MODEL_SHRINK=0.
+PHASES: Final = [phase for phase in Phase if phase != Phase.shrink or os.environ.get("BACKTEST_MODEL_SHRINK") != "0"]
+#: The setting that keeps the versions of every slot.
+ALL_HISTORY: Final = ",".join(spec.name for spec in SLOTS if not spec.immutable)
 #: Later than all times that are drawn.
 LATEST: Final = 2**45
 places = st.integers(-40, 40)
@@ -92,6 +98,8 @@ class ModelMachine(RuleBasedStateMachine):
         self.known: set[Row] = set()
         #: Series whose blocks have been damaged since they were last verified.
         self.damaged: set[Row] = set()
+        #: The time of the transaction under way.
+        self.time: Any = None
         self.runners = [asyncio.Runner(), asyncio.Runner()]
 
     def run_in(self, process: int, work: Coroutine[Any, Any, Any]) -> Any:
@@ -271,6 +279,30 @@ class ModelMachine(RuleBasedStateMachine):
                 work.append(self._read_one_of(row, states))
         self.run_in(process, _together(work))
 
+    @rule(row=rows, process=processes)
+    def look_at_history(self, row: Row, process: int) -> None:
+        """Every version that the model has, and the row itself where another program has written it last."""
+        if not self.model.keeps_versions_of(row):
+            return
+        arguments = () if row.item is None else (row.item,)
+        found = self.run_in(process, _list_history(row.adapter.history(*arguments)))
+        assert found == self.model.list_history(row)
+        found = self.run_in(process, _list_history(row.adapter.history(*arguments, newest_first=True)))
+        assert found == self.model.list_history(row)[::-1]
+
+    @rule(some=st.lists(st.one_of(rows, items), min_size=1, max_size=4), when=times, process=processes)
+    def look_at_the_past(self, some: list[Row], when: Any, process: int) -> None:
+        self.run_in(process, self._look_at_the_past(some, when))
+
+    async def _look_at_the_past(self, some: list[Row], when: Any) -> None:
+        async with as_of(when) as past:
+            for row in some:
+                if self.model.keeps_versions_of(row):
+                    then = getattr(past, row.slot)(*row.context)
+                    await _answers(uniform.read(then, row.item or ""), deepcopy(self.model.read(row, when)))
+                    if row.spec.shape == "bucket":
+                        assert await uniform.listed(then) == self.model.listed(row, when)
+
     @rule(process=processes, when=st.none() | times)
     def look_at_everything(self, process: int, when: Any) -> None:
         for row in sorted(self.known, key=repr):
@@ -291,7 +323,7 @@ class ModelMachine(RuleBasedStateMachine):
             self.model.write(row, shape(row, value), when)
             return _answers(uniform.write(adapter, shape(row, value), item, when), None)
         if kind == "remove" and spec.soft_delete:
-            self.model.remove(row)
+            self.model.remove(row, self.time)
             return _answers(getattr(adapter, f"remove_{spec.noun}_data")(item), None)
         if kind == "has" and spec.items:
             return _answers(getattr(adapter, f"has_{spec.noun}_data")(item), self.model.has(row))
@@ -364,17 +396,21 @@ class CommittingMachine(ModelMachine):
         places = {(row.slot, row.key): row for row, *_ in drawn} | {(row.slot, row.key): row for row, _ in listed}
         try:
             async with transaction(when=at):
+                self.time = at
                 await self._work(drawn, listed, at)
                 if how == "drop an inner block":
                     await self._drop_inner(drawn, at)
                 for row in places.values():
                     await self._compare(row)
                     if not is_owner:
-                        await outside(_answers(_read_row(row), before.read_row(row)))
+                        late = {"when": LATEST} if row.spec.when else {}
+                        await outside(_answers(_read_row(row), before.read_row(row, **late)))
                 if how == "drop":
                     raise _Dropped
         except _Dropped:
             self.model = before
+        finally:
+            self.time = None
         for row in places.values():
             await self._compare(row)
 
@@ -400,11 +436,11 @@ class CommittingMachine(ModelMachine):
     async def _compare(self, row: Row) -> None:
         """Compare what every form of a read gives with the model; the latest time is no limit."""
         late = {"when": LATEST} if row.spec.when else {}
-        await _answers(_read_row(row), self.model.read_row(row))
+        await _answers(_read_row(row), self.model.read_row(row, **late))
         if row.spec.shape == "bucket":
-            assert await uniform.listed(row.adapter, **late) == self.model.listed(row)
+            assert await uniform.listed(row.adapter, **late) == self.model.listed(row, **late)
         if row.spec.shape == "document":
-            await _answers_list(type(row.adapter).read_many([row.context], **late), [self.model.read(row)])
+            await _answers_list(type(row.adapter).read_many([row.context], **late), [self.model.read(row, **late)])
 
 
 def _missing(stored: list[int], step: int, start: int, end: int) -> list[int]:
@@ -420,6 +456,10 @@ def _missing(stored: list[int], step: int, start: int, end: int) -> list[int]:
         inside = (max(0, -((grid.start - time) // step)) for time in (start, end))
         found += grid[slice(*inside)]
     return found
+
+
+async def _list_history(revisions: AsyncIterator[Revision]) -> list[tuple[int, Any, bool]]:
+    return [(one.when, one.value, one.is_removed) async for one in revisions]
 
 
 class _Dropped(Exception):
@@ -467,6 +507,7 @@ def run_machine(machine: type[ModelMachine]) -> None:
             stateful_step_count=STEPS,
             deadline=None,
             print_blob=True,
+            phases=PHASES,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )

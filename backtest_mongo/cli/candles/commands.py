@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, cast
 
 import typer
 
-from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
+from backtest_mongo.cli.arguments import add_command, check_choice, complete_from, parse_time
 from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
 from backtest_mongo.cli.databases import confirm
 from backtest_mongo.core.wording import format_count
@@ -79,19 +79,10 @@ def _parse_range(start: str | None, end: str | None) -> tuple[int | None, int | 
     Raises:
         typer.BadParameter: one of them is not a time, or the end does not come after the start.
     """
-    first, last = _parse_time(start, "--start"), _parse_time(end, "--end")
+    first, last = parse_time(start, "--start"), parse_time(end, "--end")
     if first is not None and last is not None and first >= last:
         raise typer.BadParameter("must come after --start", param_hint="'--end'")
     return first, last
-
-
-def _parse_time(text: str | None, option: str) -> int | None:
-    from backtest_mongo.market_data.time_formats import parse_time
-
-    try:
-        return None if text is None else parse_time(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
 
 
 def _parse_time_zone(name: str | None) -> tzinfo | None:

@@ -83,7 +83,7 @@ async def _measure_bytes_per_row() -> float:
     spec = CandleAdapter.spec
     try:
         # A sharded cluster answers once per shard.
-        collection = current_hub().database[spec.collection]
+        collection = current_hub().get_database(spec)[spec.collection]
         answers = await aggregate(collection, [{"$collStats": {"storageStats": {}}}])
     except DRIVER_ERRORS as error:
         hosts = get_config().CC_MONGO_CONNECTION_STRING.hosts

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final, TypeAlias
 
-from backtest_mongo.cli.doctor import lease_checks, sqlite_checks, sqlite_row_checks
+from backtest_mongo.cli.doctor import history_checks, lease_checks, sqlite_checks, sqlite_row_checks
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding
 from backtest_mongo.cli.doctor.sqlite_checks import DatabaseFile
 from backtest_mongo.errors import BacktestMongoError
@@ -29,6 +29,7 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("integrity", sqlite_checks.check_integrity),
     ("leases", lease_checks.check_leases_of_file),
     ("rows", sqlite_row_checks.check_rows),
+    ("history", history_checks.check_history_of_file),
     ("candles", sqlite_row_checks.check_candles),
 )
 

@@ -110,7 +110,7 @@ async def check_cached_ids(deployment: Deployment) -> AsyncIterator[Finding]:
 
 
 async def _check_sample(deployment: Deployment, spec: SlotSpec, counts: dict[str, int]) -> None:
-    collection = deployment.hub.database[spec.collection]
+    collection = deployment.hub.get_database(spec)[spec.collection]
     rows = await aggregate(collection, [{"$sample": {"size": _SAMPLE}}, {"$project": dict.fromkeys(spec.key, 1)}])
     by_key = {key: row for row in rows if (key := _read_key(spec, row)) is not None}
     values = await get_all(deployment.redis, [spec.redis_key(key) for key in by_key])

@@ -20,7 +20,7 @@ from backtest_mongo.mongo.migrations import migrate
 from backtest_mongo.series.sealing import NO_SERIES
 from backtest_mongo.series.store import MongoSeriesStore
 
-__all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_sizes"]
+__all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_size", "measure_sizes"]
 
 
 #: Blocks that are compared with their candles.
@@ -28,9 +28,18 @@ _BLOCKS: Final = 8
 
 
 async def list_collections(deployment: Deployment) -> set[str]:
-    """Return the collections that exist; if the user may not list them, those that the slots have."""
+    """Return the collections that exist, those of series in their database; if the user may not list them, all."""
+    hub = deployment.hub
+    found = await _list_names(hub.database)
+    if hub.candle_database is not hub.database:
+        series = {*_list_series_collections()}
+        found = (found - series) | (await _list_names(hub.candle_database) & series)
+    return found
+
+
+async def _list_names(database: Any) -> set[str]:
     try:
-        return {*await deployment.hub.database.list_collection_names()}
+        return {*await database.list_collection_names()}
     except OperationFailure as error:
         if error.code != UNAUTHORIZED:
             raise
@@ -38,8 +47,14 @@ async def list_collections(deployment: Deployment) -> set[str]:
 
 
 def _list_known_collections() -> list[str]:
-    blocks = [f"{spec.name.replace('_', '-')}-blocks" for spec in SLOTS if spec.shape == "series"]
-    return [*(spec.collection for spec in SLOTS), *blocks]
+    series = _list_series_collections()
+    versions = [spec.versions for spec in SLOTS if not spec.immutable]
+    return [*dict.fromkeys((*(spec.collection for spec in SLOTS), *series, *versions))]
+
+
+def _list_series_collections() -> list[str]:
+    series = [spec for spec in SLOTS if spec.shape == "series"]
+    return [*(spec.collection for spec in series), *(f"{spec.name.replace('_', '-')}-blocks" for spec in series)]
 
 
 async def check_outdated_rows(deployment: Deployment) -> AsyncIterator[Finding]:
@@ -83,7 +98,7 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
     there = await list_collections(deployment)
     for name in _list_known_collections():
         if name in there:
-            size = await _measure_size(deployment, name)
+            size = await measure_size(deployment, name)
             if size.rows or size.disk_bytes:
                 deployment.diagnosis.sizes.append(size)
     known = {*_list_known_collections(), *OWN_COLLECTIONS}
@@ -102,8 +117,10 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
         )
 
 
-async def _measure_size(deployment: Deployment, name: str) -> Size:
-    collection = deployment.hub.database[name]
+async def measure_size(deployment: Deployment, name: str) -> Size:
+    """Count and measure a collection that exists."""
+    hub = deployment.hub
+    collection = (hub.candle_database if name in _list_series_collections() else hub.database)[name]
     try:
         answers = await aggregate(collection, [{"$collStats": {"storageStats": {}}}])
     except OperationFailure as error:
@@ -130,7 +147,7 @@ async def check_indexes(deployment: Deployment) -> AsyncIterator[Finding]:
     for spec in SLOTS:
         if spec.collection not in there:
             continue
-        found = dict(await deployment.hub.database[spec.collection].index_information())
+        found = dict(await deployment.hub.get_database(spec)[spec.collection].index_information())
         found.pop("_id_", None)
         of_node += sum(_is_of_node(spec, index) for index in found.values())
         findings = list(_compare_indexes(spec, found))

@@ -1,0 +1,1 @@
+"""The command ``explain``: what was known at the moments of a trade."""

@@ -1,0 +1,102 @@
+"""Which rows of a slot there were at a simulation time, or are there now, on MongoDB and in SQLite files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from backtest_mongo.adapters.past import as_of
+from backtest_mongo.cli.databases import get_adapter
+from backtest_mongo.cli.stored_past import PastRow, StoredPast, find_database, list_keys, read_last_candles
+from backtest_mongo.cli.stored_rows import FoundRows, RowFilter, find_rows
+from backtest_mongo.core.specs import Key, camel
+from backtest_mongo.sqlite.stored_keys import StoredKeys
+from backtest_mongo.types import Document, now_ms
+
+__all__ = ["find_rows_at", "find_rows_here"]
+
+#: Rows that are looked up at a time.
+_PAGE = 200
+
+
+async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> FoundRows:
+    """Return the first ``limit`` matching documents of the database that the registry points at; of candles the last.
+
+    Args:
+        wanted: which rows.
+        limit: how many to return at most.
+        at: the simulation time as of which they are; ``None`` for what is stored now.
+    """
+    database = find_database(wanted.spec)
+    if at is not None:
+        return await find_rows_at(wanted, limit, at)
+    if database is None:
+        return await find_rows(wanted, limit)
+    if wanted.spec.shape == "series":
+        return await _find_candles(wanted, limit, now_ms())
+    return FoundRows(*await StoredKeys(database, wanted.spec).list_rows(wanted.parts, limit))
+
+
+async def find_rows_at(wanted: RowFilter, limit: int, at: int) -> FoundRows:
+    """Return the first ``limit`` matching documents as they were; of candles the last ones that had closed."""
+    spec = wanted.spec
+    if spec.shape == "series":
+        return await _find_candles(wanted, limit, at)
+    past = await StoredPast.open(spec)
+    documents: list[Document] = []
+    problems: list[str] = []
+    unknown = 0
+    after: Key | None = None
+    while keys := await list_keys(spec, wanted.parts, after, _PAGE):
+        for row in await past.find(spec, keys, at):
+            if row.document is not None:
+                if len(documents) == limit:
+                    return FoundRows(documents, None, unknown, tuple(problems))
+                documents.append(_make_document(row))
+            elif row.problem:
+                problems.append(f"{' '.join(map(str, row.key))}: {row.problem}")
+            unknown += not row.is_known and not row.problem
+        after = keys[-1]
+    return FoundRows(documents, len(documents), unknown, tuple(problems))
+
+
+def _make_document(row: PastRow) -> Document:
+    """Return a row as it was, with the fields of a stored one."""
+    document: Document = dict(zip(row.spec.key, row.key, strict=True))
+    document[row.spec.field] = row.value
+    if row.since is not None:
+        document["when"] = row.since
+    if row.spec.soft_delete:
+        document["removed"] = row.is_removed
+    if row.written is not None:
+        document["updatedDate"] = datetime.fromtimestamp(row.written / 1000, UTC)
+    return document
+
+
+async def _find_candles(wanted: RowFilter, limit: int, at: int) -> FoundRows:
+    spec, parts = wanted.spec, dict(wanted.parts)
+    time = parts.pop(str(spec.item), None)
+    documents: list[Document] = []
+    adapter: Any = get_adapter(spec)
+    series = [one async for one in adapter.list_series()]
+    async with as_of(at) as past:
+        # As MongoDB's documents are, whose keys are sorted from the last to the first.
+        for one in reversed(series):
+            context = {camel(name): value for name, value in one.context.items()}
+            if any(context[name] != value for name, value in parts.items()):
+                continue
+            names = {name: context[camel(name)] for name in spec.context}
+            if time is None:
+                left = limit - len(documents)
+                candles: list[Any] = await read_last_candles(past, **_name_series(names), count=left + 1)
+            else:
+                found = await past.candle(**names).read_candles_data(1, time)
+                candles = found or []
+            documents += [{**context, **candle} for candle in reversed(candles)]
+            if len(documents) > limit:
+                return FoundRows(documents[:limit], None)
+    return FoundRows(documents, len(documents))
+
+
+def _name_series(names: dict[str, Any]) -> dict[str, str]:
+    return {"symbol": names["symbol"], "interval": names["interval"], "exchange": names["exchange_name"]}
