@@ -24,7 +24,6 @@ from tests.support.commands import Done, invoke
 from tests.support.leases import take_leases
 from tests.support.uniform import WHEN, candles
 
-
 #: Those that have versions, leases and transactions.
 DATABASES = pytest.mark.parametrize("stored", ["mongodb", "sqlite"], indirect=True)
 
