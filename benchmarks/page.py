@@ -290,8 +290,8 @@ def _transactions(figures: Mapping[str, Any]) -> str:
 _HISTORY: Final = """\
 ## Versions
 
-[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of {payload} bytes.
-This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:
+[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of {payload}
+bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:
 
 {ratios}
 
