@@ -87,16 +87,13 @@ SERVERLESS_TOO = {
     "tests.commit.test_foreign_implementations": (SQLITE,),
     "tests.history.test_history": (SQLITE,),
     "tests.history.test_as_of": (SQLITE,),
-<<<<<<< HEAD
     "tests.history.test_history_kills": (SQLITE,),
-=======
     "tests.forks.test_rows": (SQLITE,),
     "tests.forks.test_strategies": (SQLITE,),
     "tests.forks.test_refusals": (SQLITE,),
     "tests.forks.test_interruptions": (SQLITE,),
     "tests.forks.test_going_on": (SQLITE,),
     "tests.forks.test_candle_database": (SQLITE,),
->>>>>>> w-fork
     "tests.commit.test_runs": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),

@@ -9,11 +9,14 @@ import pymongo
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-<<<<<<< HEAD
-from backtest_mongo.cli.doctor import history_checks, lease_checks, mongo_checks, redis_checks, stored_data_checks
-=======
-from backtest_mongo.cli.doctor import fork_checks, lease_checks, mongo_checks, redis_checks, stored_data_checks
->>>>>>> w-fork
+from backtest_mongo.cli.doctor import (
+    fork_checks,
+    history_checks,
+    lease_checks,
+    mongo_checks,
+    redis_checks,
+    stored_data_checks,
+)
 from backtest_mongo.cli.doctor.findings import (
     FAILURES,
     Deployment,

@@ -8,11 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final, TypeAlias
 
-<<<<<<< HEAD
-from backtest_mongo.cli.doctor import history_checks, lease_checks, sqlite_checks, sqlite_row_checks
-=======
-from backtest_mongo.cli.doctor import fork_checks, lease_checks, sqlite_checks, sqlite_row_checks
->>>>>>> w-fork
+from backtest_mongo.cli.doctor import fork_checks, history_checks, lease_checks, sqlite_checks, sqlite_row_checks
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding
 from backtest_mongo.cli.doctor.sqlite_checks import DatabaseFile
 from backtest_mongo.errors import BacktestMongoError
