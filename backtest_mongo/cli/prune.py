@@ -69,8 +69,8 @@ def prune(
         list[str] | None,
         typer.Argument(
             metavar="[SLOT]...",
-            help=f"The slots: {', '.join(PRUNED)}, and those of whose versions CC_HISTORY keeps a part. Without any, all "
-            "of which CC_KEEP or CC_HISTORY says what is kept.",
+            help=f"The slots: {', '.join(PRUNED)}, and those of whose versions CC_HISTORY keeps a part. Without any, "
+            "all of which CC_KEEP or CC_HISTORY says what is kept.",
             autocompletion=complete_from(_SPECS),
         ),
     ] = None,
