@@ -76,9 +76,7 @@ def prune(
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option(
-            "--keep", metavar="TEXT", help="What is kept of their rows: 30d for days, 10000 for rows."
-        ),
+        typer.Option("--keep", metavar="TEXT", help="What is kept of their rows: 30d for days, 10000 for rows."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     sqlite: Annotated[
