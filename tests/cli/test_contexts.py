@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import backtest_mongo
-from backtest_mongo import persist, setup, transaction
-from backtest_mongo.core.config import reset_config
+from backtest_mongo import persist, transaction
 from tests.cli.test_cli import COMMAND
 from tests.support.candle_commands import Database
 from tests.support.commands import Done, invoke
 from tests.support.leases import take_leases
+from tests.support.stored import Stored
 from tests.support.uniform import WHEN, candles
 
 #: Those that have versions, leases and transactions.
 DATABASES = pytest.mark.parametrize("stored", ["mongodb", "sqlite"], indirect=True)
-
-
-@dataclass
-class Stored:
-    """A database of its own, and the options that name it."""
-
-    kind: str
-    options: list[str]
-    path: Path
-
-    def run(self, work: Callable[[], Awaitable[Any]], **config: Any) -> Any:
-        """Work on it as a process of its own would."""
-
-        async def run() -> Any:
-            if self.kind == "mongodb":
-                await setup(**config)
-            else:
-                backtest_mongo.set_config(config)
-                (persist.use_sqlite if self.kind == "sqlite" else persist.use_files)(self.path)
-            try:
-                return await work()
-            finally:
-                await backtest_mongo.close()
-                reset_config()
-
-        return asyncio.run(run())
 
 
 @pytest.fixture(params=["mongodb", "sqlite", "files"])

@@ -138,9 +138,11 @@ def _print_row(console: Console, row: PastRow, before: PastRow | None) -> None:
         heading.append("  removed", "yellow")
     elif row.value is None:
         heading.append("  empty", "dim")
-    if row.since is not None:
-        heading.append(f"  since {format_iso_time(row.since)}", "dim")
-    console.print(heading, soft_wrap=True, highlight=False)
+    since = Text() if row.since is None else Text(f"  since {format_iso_time(row.since)}", "dim")
+    if console.is_terminal and cell_len(heading.plain) + cell_len(since.plain) > console.width:
+        console.print(heading, soft_wrap=True, highlight=False)
+        heading = Text("  ")
+    console.print(heading.append_text(since), soft_wrap=True, highlight=False)
     if row.value is None:
         return
     old = before.value if before is not None and before.is_known else None
@@ -193,9 +195,9 @@ def _print_pairs(console: Console, pairs: Sequence[tuple[str, str, bool]], inden
     line = Text(" " * indent)
     is_empty = True
     for name, value, is_new in pairs:
-        piece = escape_text(name, "dim")
+        piece = Text()
         if name:
-            piece.append(" ")
+            piece.append_text(escape_text(name, "dim")).append(" ")
         piece.append_text(escape_text(value, _CHANGED if is_new else ""))
         if not is_empty and cell_len(line.plain) + 2 + cell_len(piece.plain) > width:
             console.print(line, soft_wrap=True, highlight=False)
