@@ -103,9 +103,9 @@ class PastRows(WholeRows):
     def _find_version(self, connection: Connection, row: WholeRow, payload: Any, until: int) -> FoundRow | None:
         version = connection.execute(self._versions.find, (*row.key, until)).fetchone()
         if version is None:
-            earliest = connection.execute(self._versions.earliest, (*row.key, _FIRST)).fetchone()
+            earliest = connection.execute(self._versions.first, row.key).fetchone()
             # A row that was created by a write with a version has the same time of writing.
-            if earliest is not None and earliest[1] == row.created:
+            if earliest is not None and earliest[0] == row.created:
                 return None
             return self._lose(row, NO_VERSIONS if earliest is None else OLDER, payload)
         text, *removed, when, written = version
@@ -131,7 +131,7 @@ class PastRows(WholeRows):
         removed = (0,) if self._spec.soft_delete else ()
         connection.executemany(
             self._versions.upsert,
-            [(*row.key, row.time, row.stored.text, *removed, row.stored.written) for row in kept],
+            [(*row.key, row.time, row.stored.text, *removed, *[row.stored.written] * 2) for row in kept],
         )
 
 
