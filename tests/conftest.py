@@ -87,6 +87,7 @@ SERVERLESS_TOO = {
     "tests.commit.test_foreign_implementations": (SQLITE,),
     "tests.history.test_history": (SQLITE,),
     "tests.history.test_as_of": (SQLITE,),
+    "tests.history.test_history_kills": (SQLITE,),
     "tests.forks.test_rows": (SQLITE,),
     "tests.forks.test_strategies": (SQLITE,),
     "tests.forks.test_refusals": (SQLITE,),
@@ -152,7 +153,7 @@ def unique() -> str:
 @pytest.fixture(autouse=True)
 def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees another's configuration, registry or logger, nor the caller's environment."""
-    for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", "CC_RUN", *CANDLE_VARIABLES):
+    for name in (*SERVER_VARIABLES, "CC_MONGO_DRIVER", "CC_MONGO_TIMEOUT_MS", "CC_RUN", "CC_KEEP", *CANDLE_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     reset_config()
     logger, registry = log._logger, {name: copy.copy(value) for name, value in vars(persist).items()}

@@ -1,11 +1,11 @@
-"""The command ``prune``: deletes rows that need not be kept, once it has shown what it would delete."""
+"""The command ``prune``: deletes rows and versions that need not be kept, once it has shown what it would delete."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,9 @@ from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from backtest_mongo.core.history import VersionStore
     from backtest_mongo.core.pruning import Prunable
     from backtest_mongo.core.store_protocols import Store
 
@@ -30,6 +33,8 @@ __all__ = ["Found", "find_targets", "prune", "survey"]
 
 #: The slots of which a part can be kept.
 PRUNED: Final = {spec.name: spec for spec in SLOTS if spec.shape == "collection"}
+#: The slots that can have versions, these included.
+_SPECS: Final = {spec.name: spec for spec in SLOTS if not spec.immutable}
 
 T = TypeVar("T")
 
@@ -49,18 +54,29 @@ class Found:
         return " ".join((self.spec.name, *(_name_value(name, value) for name, value in values)))
 
 
+@dataclass(frozen=True, slots=True)
+class FoundVersions:
+    """How many versions of a slot's rows are stored, and how many of them need not be kept."""
+
+    spec: SlotSpec
+    retention: Retention
+    stored: int
+    prunable: int
+
+
 def prune(
     slots: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[SLOT]...",
-            help=f"The slots: {', '.join(PRUNED)}. Without any, all of which CC_KEEP says what is kept.",
-            autocompletion=complete_from(PRUNED),
+            help=f"The slots: {', '.join(PRUNED)}, and those of whose versions CC_HISTORY keeps a part. Without any, "
+            "all of which CC_KEEP or CC_HISTORY says what is kept.",
+            autocompletion=complete_from(_SPECS),
         ),
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="TEXT", help="What is kept of the slots named: 30d for days, 10000 for rows."),
+        typer.Option("--keep", metavar="TEXT", help="What is kept of their rows: 30d for days, 10000 for rows."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     sqlite: Annotated[
@@ -71,9 +87,11 @@ def prune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete rows of storage, notification and log that need not be kept.
+    """Delete rows of storage, notification and log that need not be kept, and versions of any slot's rows.
 
-    Shows how many it would delete, and asks. What is kept is said by --keep, or else by CC_KEEP. Rows count as old by
+    Shows how many it would delete, and asks. What is kept of rows is said by --keep, or else by CC_KEEP, and of
+    versions by CC_HISTORY. Versions count as old by when they were written; of the old ones the last one stays, which
+    says what was true until the next. Rows count as old by
     when they were last written. Signals that are still open are kept, however old they are, and so are contexts that
     another process has leased. The command can be interrupted, and run again to delete the rest.
 
@@ -87,10 +105,18 @@ def prune(
     chosen = _check_arguments(slots or [], keep)
     open_store = partial(_open_store, None if sqlite is None else os.path.realpath(sqlite), files)
     run: Callable[[Callable[[], Awaitable[Any]]], Any] = partial(_run, is_on_server=sqlite is None and files is None)
-    found: list[Found] = run(lambda: survey(chosen, open_store))
-    left = sum(one.rows.rows for one in found)
+    file = None if sqlite is None else os.path.realpath(sqlite)
+    # Files keep no versions, and --keep is about rows.
+    of_versions = [] if files is not None or keep is not None else _find_version_targets(slots or _SPECS)
+    found: list[Found] = []
+    versions: list[FoundVersions] = []
+    if not of_versions or _has_targets(chosen):
+        found = run(lambda: survey(chosen, open_store))
+    if of_versions:
+        versions = run(lambda: _survey_versions(of_versions, file))
+    left = sum(one.rows.rows for one in found) + sum(one.prunable for one in versions)
     if not as_json:
-        _print_found(found)
+        _print_found(found, versions)
     if left and not yes and not as_json:
         if not sys.stdin.isatty():
             print_error("backtest-mongo: nothing deleted: there is no terminal to ask on, and --yes is not given")
@@ -98,13 +124,16 @@ def prune(
         if not typer.confirm("Delete them?"):
             raise typer.Exit(1)
     deleted: dict[str, int] = {}
+    deleted_versions: dict[str, int] = {}
     if left and (yes or not as_json):
         deleted = run(lambda: _delete(found, open_store))
+        if any(one.prunable for one in versions):
+            deleted_versions = run(lambda: _delete_versions(versions, file))
         left = sum(one.rows.rows for one in found if one.name not in deleted)
     if as_json:
-        _print_json(found, deleted)
-    elif deleted or left:
-        _print_deleted(found, deleted)
+        _print_json(found, deleted, versions, deleted_versions)
+    elif deleted or deleted_versions or left:
+        _print_deleted(found, deleted, deleted_versions)
     raise typer.Exit(1 if left else 0)
 
 
@@ -115,11 +144,11 @@ def _check_arguments(names: Sequence[str], keep: str | None) -> list[tuple[SlotS
         typer.BadParameter: a name is not one of a slot, or nothing can be read of what is kept.
     """
     for name in names:
-        if name not in PRUNED:
-            known = suggest(name, PRUNED) or f"known are {', '.join(PRUNED)}"
+        if name not in (_SPECS if keep is None else PRUNED):
+            known = suggest(name, _SPECS if keep is None else PRUNED)
             raise typer.BadParameter(f"{name!r} is not a slot of which a part can be kept: {known}", param_hint="SLOT")
     if keep is None:
-        return [(PRUNED[name], None) for name in dict.fromkeys(names or PRUNED)]
+        return [(_SPECS[name], None) for name in dict.fromkeys(names or PRUNED)]
     if not names:
         raise typer.BadParameter("name the slots of which this is kept", param_hint="'--keep'")
     try:
@@ -169,15 +198,31 @@ def find_targets(chosen: Sequence[tuple[SlotSpec, Retention | None]]) -> list[tu
     """
     from backtest_mongo.core.pruning import find_retention
 
-    found = [(spec, retention or find_retention(spec)) for spec, retention in chosen]
+    found = [(spec, retention or find_retention(spec)) for spec, retention in chosen if spec.name in PRUNED]
     targets = [(spec, retention) for spec, retention in found if retention is not None]
     if not targets:
         names = ", ".join(spec.name for spec, _ in chosen)
         raise InputError(
             f"nothing says what is kept of {names}",
-            hint="give --keep, such as `backtest-mongo prune log --keep 30d`, or set CC_KEEP, such as log=30d",
+            hint="give --keep, such as `backtest-mongo prune log --keep 30d`, or set CC_KEEP, such as log=30d, or "
+            "CC_HISTORY for versions, such as state=30d",
         )
     return targets
+
+
+def _has_targets(chosen: Sequence[tuple[SlotSpec, Retention | None]]) -> bool:
+    try:
+        return bool(find_targets(chosen))
+    except InputError:
+        return False
+
+
+def _find_version_targets(names: Iterable[str]) -> list[tuple[SlotSpec, Retention]]:
+    """Return the slots of whose versions a part is kept, and which."""
+    from backtest_mongo.core.history import find_history
+
+    found = [(_SPECS[name], find_history(_SPECS[name])) for name in dict.fromkeys(names)]
+    return [(spec, retention) for spec, retention in found if retention is not None and retention.is_limited]
 
 
 async def survey(
@@ -193,6 +238,40 @@ async def survey(
     for spec, retention in find_targets(chosen):
         found += [Found(spec, retention, rows) for rows in await open_store(spec).pruner.survey(retention)]
     return found
+
+
+async def _survey_versions(targets: Sequence[tuple[SlotSpec, Retention]], file: str | None) -> list[FoundVersions]:
+    """Return how many versions slots have, and how many of them need not be kept."""
+    found = []
+    for spec, retention in targets:
+        stored, prunable = await _open_versions(spec, file).count_prunable(retention)
+        found.append(FoundVersions(spec, retention, stored, prunable))
+    return found
+
+
+async def _delete_versions(found: Sequence[FoundVersions], file: str | None) -> dict[str, int]:
+    """Delete versions that need not be kept, and return how many of each slot."""
+    from backtest_mongo.history.pruning import prune_versions
+
+    return {
+        one.spec.name: await prune_versions(one.spec, _open_versions(one.spec, file)) for one in found if one.prunable
+    }
+
+
+def _open_versions(spec: SlotSpec, file: str | None) -> VersionStore:
+    if file is not None:
+        from backtest_mongo.sqlite.backup import connect_to_existing
+        from backtest_mongo.sqlite.database import get_database
+        from backtest_mongo.sqlite.versions import SQLiteVersions
+
+        connect_to_existing(file).close()  # which raises if there is none
+        return SQLiteVersions(get_database(file), spec)
+    from backtest_mongo.connection.hub_registry import current_hub
+    from backtest_mongo.mongo.versions import get_versions
+
+    versions = get_versions(current_hub(), spec)
+    versions.slot.is_indexed = True  # the index is made with the first version
+    return versions
 
 
 async def _delete(found: Sequence[Found], open_store: Callable[[SlotSpec], Store]) -> dict[str, int]:
@@ -221,14 +300,33 @@ def _describe_retention(retention: Retention) -> str:
     return f"the last {format_count(retention.rows or 0, 'row')}"
 
 
-def _print_found(found: Sequence[Found]) -> None:
+def _describe_versions(retention: Retention) -> str:
+    if retention.days is not None:
+        return f"the last {format_count(retention.days, 'day')}"
+    return f"the last {retention.rows or 0:,} of each row"
+
+
+def _print_found(found: Sequence[Found], versions: Sequence[FoundVersions]) -> None:
     # Here, as help needs nothing of Rich.
-    from backtest_mongo.cli.terminal import Terminal, escape_text, print_line, print_table
+    from backtest_mongo.cli.terminal import Terminal, print_line, print_table
 
     console = Terminal()
-    if not found:
+    if not found and not versions:
         print_line(console, "No rows are stored.")
         return
+    if found:
+        _print_rows(console, found)
+    if versions:
+        listed = [
+            (one.spec.name, _describe_versions(one.retention), f"{one.stored:,}", f"{one.prunable:,}")
+            for one in versions
+        ]
+        print_table(console, ("versions of", "kept", "stored", "to delete"), listed)
+
+
+def _print_rows(console: Console, found: Sequence[Found]) -> None:
+    from backtest_mongo.cli.terminal import escape_text, print_table
+
     rows: list[tuple[Any, ...]] = [
         (
             escape_text(one.name),
@@ -241,7 +339,7 @@ def _print_found(found: Sequence[Found]) -> None:
     print_table(console, ("rows of", "kept", "stored", "to delete"), rows)
 
 
-def _print_deleted(found: Sequence[Found], deleted: dict[str, int]) -> None:
+def _print_deleted(found: Sequence[Found], deleted: dict[str, int], versions: dict[str, int]) -> None:
     from backtest_mongo.cli.terminal import Terminal, print_line
 
     console = Terminal()
@@ -250,9 +348,16 @@ def _print_deleted(found: Sequence[Found], deleted: dict[str, int]) -> None:
             print_line(console, f"{one.name}: {format_count(deleted[one.name], 'row')} deleted")
         elif one.rows.rows:
             print_line(console, f"{one.name}: nothing deleted, as another process has the lease", "yellow")
+    for name, count in versions.items():
+        print_line(console, f"versions of {name}: {count:,} deleted")
 
 
-def _print_json(found: Sequence[Found], deleted: dict[str, int]) -> None:
+def _print_json(
+    found: Sequence[Found],
+    deleted: dict[str, int],
+    versions: Sequence[FoundVersions],
+    deleted_versions: dict[str, int],
+) -> None:
     from backtest_mongo.cli.terminal import print_json
 
     shown = [
@@ -266,4 +371,14 @@ def _print_json(found: Sequence[Found], deleted: dict[str, int]) -> None:
         }
         for one in found
     ]
-    print_json(json.dumps({"contexts": shown}, indent=2))
+    of_versions = [
+        {
+            "slot": one.spec.name,
+            "keep": str(one.retention),
+            "stored": one.stored,
+            "prunable": one.prunable,
+            "deleted": deleted_versions.get(one.spec.name, 0),
+        }
+        for one in versions
+    ]
+    print_json(json.dumps({"contexts": shown, "versions": of_versions}, indent=2))

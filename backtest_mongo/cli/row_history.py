@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -152,7 +152,7 @@ async def _show(spec: SlotSpec, where: dict[str, Any], shown: _Range, as_json: b
         print_error(f"backtest-mongo: more rows match; these are the first {_MOST_ROWS}: name more of the context")
 
 
-async def _list_versions(past: Any, spec: SlotSpec, key: Key, shown: _Range) -> AsyncIterator[_Version]:
+async def _list_versions(past: Any, spec: SlotSpec, key: Key, shown: _Range) -> AsyncGenerator[_Version]:
     """Yield the versions of a row in the range, each with the one before it, which may lie outside."""
     range_ = (shown.since, shown.until)
     listed = past.list_versions(spec, key, *range_, newest_first=shown.newest_first)

@@ -161,14 +161,23 @@ class StoredPast:
         rows = []
         for key, then, now in zip(keys, found, current, strict=True):
             document = then
-            time = None if then is None else _find_time(spec, then)
-            is_known = True
             if then is None and now is not None:
                 time = _find_time(spec, now)
-                is_known = time is not None and time <= until
-                document = now if is_known else None
-            rows.append(PastRow(spec, key, document, time if is_known else None, is_known))
+                document = now if time is not None and time <= until else None
+            is_known = document is not None or now is None
+            if document is not None and "written" not in document and "updatedDate" not in document:
+                document |= await self._find_times(spec, key)
+            since = None if document is None else _find_time(spec, document)
+            rows.append(PastRow(spec, key, document, since, is_known))
         return rows
+
+    async def _find_times(self, spec: SlotSpec, key: Key) -> Document:
+        """Return the times of a row in SQLite: since when it is what it is, and when it was written."""
+        versions = self.get_versions(spec)
+        row = await versions.find_unversioned(key)
+        if row is None:
+            (row,) = await versions.list_versions(key, None, None, 1, newest_first=True)
+        return {"when": row["when"], "written": row["written"]}
 
     def list_versions(
         self, spec: SlotSpec, key: Key, since: int | None, until: int | None, *, newest_first: bool

@@ -28,15 +28,19 @@ class SlotCounts:
 
     A read is of one row by its key, or of one window of candles. It is a hit if the id cache knew the key, or if all of
     the window was in memory, and a miss otherwise. Rows of lists, of frames and of windows that were fetched count as
-    listed. Blocks are those of candles that were read.
+    listed. Blocks are those of candles that were read. Where versions are kept, reads as of a time are counted too, as
+    a part of the reads, and so are versions that were written, and those that were pruned as they need not be kept.
     """
 
-    __slots__ = ("blocks", "hits", "lists", "misses", "reads", "writes")
+    __slots__ = ("as_of", "blocks", "hits", "lists", "misses", "pruned", "reads", "versions", "writes")
 
     def __init__(self) -> None:
         self.hits: int = 0
         self.misses: int = 0
         self.blocks: int = 0
+        self.as_of: int = 0
+        self.versions: int = 0
+        self.pruned: int = 0
         self.reads: RoundTrips = RoundTrips()
         self.lists: RoundTrips = RoundTrips()
         self.writes: RoundTrips = RoundTrips()
@@ -45,12 +49,19 @@ class SlotCounts:
         self.hits += others.hits
         self.misses += others.misses
         self.blocks += others.blocks
+        self.as_of += others.as_of
+        self.versions += others.versions
+        self.pruned += others.pruned
         for trips, more in zip(self._round_trips, others._round_trips, strict=True):
             trips.add(more.rows, more.trips)
 
     def count_rows(self) -> dict[str, int]:
         """Return the rows of each kind of operation."""
         return {"read": self.reads.rows, "list": self.lists.rows, "write": self.writes.rows}
+
+    def count_versions(self) -> dict[str, int]:
+        """Return the versions that were written, and those that were deleted as they need not be kept."""
+        return {"write": self.versions, "delete": self.pruned}
 
     @property
     def _round_trips(self) -> tuple[RoundTrips, RoundTrips, RoundTrips]:

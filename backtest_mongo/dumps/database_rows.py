@@ -13,6 +13,7 @@ from backtest_mongo.core.simulation_time import time_of
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.dumps.documents import Replacement, get_millis
 from backtest_mongo.errors import StoreError
+from backtest_mongo.mongo.updates import ORIGIN, read_origin
 from backtest_mongo.sqlite.database import Database
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.whole_rows import DamagedRow, RowReplacement, WholeRow, WholeRows
@@ -119,6 +120,8 @@ def make_document(spec: SlotSpec, row: WholeRow, payload: Any) -> Document:
     if spec.soft_delete:
         document["removed"] = row.removed
     dates = {"createDate": DatetimeMS(row.created), "updatedDate": DatetimeMS(row.written)}
+    if row.run is not None:
+        document[ORIGIN] = {"run": row.run, "written": dates["updatedDate"]}
     return {**document, **dates, "__v": 0}
 
 
@@ -139,4 +142,10 @@ def make_row(spec: SlotSpec, document: Document, key: Key | None = None) -> Whol
         removed=document.get("removed") is True,
         created=created,
         written=created if written is None else written,
+        run=_get_run(document),
     )
+
+
+def _get_run(document: Document) -> str | None:
+    run = (read_origin(document) or {}).get("run")
+    return run if isinstance(run, str) else None

@@ -21,6 +21,7 @@ from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.dumps.reports import DumpProblem
 from backtest_mongo.mongo.collection import PAGE, SlotCollection
+from backtest_mongo.mongo.updates import ORIGIN
 from backtest_mongo.series.rows import CandleRows
 from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import PRICES, Document, to_millis
@@ -114,7 +115,8 @@ class WholeDocuments:
         A document without an id, or with one that is taken, gets another one.
         """
         free = await self._with_free_ids(documents)
-        return (await self._write_documents([InsertOne(document) for document in free]))["nInserted"]
+        has_runs = any(ORIGIN in document for document in free)
+        return (await self._write_documents([InsertOne(document) for document in free], has_runs))["nInserted"]
 
     async def _with_free_ids(self, documents: Sequence[Document]) -> list[Document]:
         used = await self._find_used_ids([document["_id"] for document in documents if "_id" in document])
@@ -135,14 +137,21 @@ class WholeDocuments:
             seen = {name: {"$eq": row.seen.get(name)} for name in ("updatedDate", self._spec.field)}
             query = {**self._slot.key_filter(row.key), **seen}
             operations.append(UpdateOne(query, {"$set": row.document}))
-        return (await self._write_documents(operations))["nMatched"]
+        has_runs = any(ORIGIN in row.document for row in rows)
+        return (await self._write_documents(operations, has_runs))["nMatched"]
 
-    async def _write_documents(self, operations: Sequence[InsertOne[Document] | UpdateOne]) -> dict[str, int]:
+    async def _write_documents(
+        self, operations: Sequence[InsertOne[Document] | UpdateOne], has_runs: bool
+    ) -> dict[str, int]:
         if not operations:
             return {"nInserted": 0, "nMatched": 0}
-        return await self._slot.write("writing a batch", partial(self._bulk, operations))
+        return await self._slot.write("writing a batch", partial(self._bulk, operations, has_runs))
 
-    async def _bulk(self, operations: Sequence[InsertOne[Document] | UpdateOne], _: Attempts) -> dict[str, int]:
+    async def _bulk(
+        self, operations: Sequence[InsertOne[Document] | UpdateOne], has_runs: bool, _: Attempts
+    ) -> dict[str, int]:
+        if has_runs:
+            await self._slot.ensure_run_index()
         # An attempt may be repeated: what the first one inserted is free no longer, and what it replaced has changed.
         try:
             done: dict[str, int] = (await self._collection.bulk_write(operations, ordered=False)).bulk_api_result

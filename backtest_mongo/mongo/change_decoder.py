@@ -2,7 +2,7 @@
 
 An event of an update names the fields that have changed, and comes with the document as it is when the server looks it
 up, which may be after later changes. So the event's own fields take precedence, then what is remembered of the row,
-then the looked-up document.
+then the looked-up document. For parts of payloads see :mod:`~backtest_mongo.mongo.change_payloads`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 from backtest_mongo.core.changes import Change, ChangeKind, name_context
 from backtest_mongo.core.simulation_time import to_time
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
+from backtest_mongo.mongo.change_payloads import UNKNOWN, ChangePayloads
+from backtest_mongo.mongo.updates import ORIGIN
 from backtest_mongo.types import PRICES, Document, to_millis
 
 __all__ = ["REMEMBERED", "ChangeDecoder", "KnownRow"]
@@ -39,6 +41,7 @@ class ChangeDecoder:
         self._context = context
         self._rows: OrderedDict[Any, KnownRow] = OrderedDict()
         self._forgets = False
+        self._payloads = ChangePayloads()
         self._defaults = {camel(name): False if name == FLAG else "" for name in spec.optional}
 
     def remember(self, rows: Iterable[Document | None]) -> None:
@@ -48,6 +51,13 @@ class ChangeDecoder:
                 self._forgets = True
             else:
                 self._put(document["_id"], self.row(document))
+                stamp = document.get("updatedDate")
+                if isinstance(stamp, datetime):  # asked for of rows with an origin alone
+                    self._payloads.put(document["_id"], document.get(self._spec.field), stamp)
+
+    def forget(self, oid: Any) -> None:
+        """Forget the payload of a row, of which a change was not decoded."""
+        self._payloads.drop(oid)
 
     def row(self, document: Document) -> KnownRow:
         """Return what is remembered of a stored document."""
@@ -63,6 +73,7 @@ class ChangeDecoder:
         # Dropped, or renamed: every row is gone.
         were_any = bool(self._rows) or self._forgets
         self._rows.clear()
+        self._payloads.clear()
         self._forgets = False
         return None if not were_any else self._change(event, "deleted", self._context, None, None, None)
 
@@ -80,12 +91,13 @@ class ChangeDecoder:
         if self._context is not None and row.key[: len(self._context)] != self._context:
             return None
         self._put(oid, row)
+        payload = self._payload(event, row.key, document)
         if row.removed:
             return self._change(event, "removed", self._context_of(row.key), self._key_of(row.key), None, row.when)
-        payload = self._payload(row.key, fields, document)
         return self._change(event, "written", self._context_of(row.key), self._key_of(row.key), payload, row.when)
 
     def _deleted(self, event: Document) -> Change | None:
+        self._payloads.drop(event["documentKey"]["_id"])
         row = self._rows.pop(event["documentKey"]["_id"], None)
         if row is not None:
             return self._change(event, "deleted", self._context_of(row.key), self._key_of(row.key), None, row.when)
@@ -113,11 +125,26 @@ class ChangeDecoder:
         removed = fields.get("removed", known.removed if known else document.get("removed"))
         return KnownRow(key, to_time(when), spec.soft_delete and removed is True)
 
-    def _payload(self, key: Key, fields: Document, document: Document) -> Any:
+    def _payload(self, event: Document, key: Key, document: Document) -> Any:
         spec = self._spec
         if spec.shape == "series":
             return {"timestamp": key[-1], **{name: document.get(name) for name in PRICES}}
-        return fields[spec.field] if spec.field in fields else document.get(spec.field)
+        oid, is_known = event["documentKey"]["_id"], True
+        description = event.get("updateDescription", {})
+        fields = description.get("updatedFields", {}) if event["operationType"] == "update" else document
+        if fields is document or spec.field in fields:
+            payload = fields.get(spec.field)
+        else:
+            payload = self._payloads.apply(oid, spec.field, description)
+            if payload is UNKNOWN:
+                payload, stamp = document.get(spec.field), fields.get("updatedDate")
+                is_known = stamp is not None and document.get("updatedDate") == stamp
+        if is_known:
+            if ORIGIN in document or any(name.partition(".")[0] == ORIGIN for name in fields):
+                self._payloads.put(oid, payload)
+            else:
+                self._payloads.drop(oid)
+        return payload
 
     def _context_of(self, key: Key) -> Key:
         return key[: len(self._spec.context)]

@@ -25,6 +25,7 @@ from backtest_mongo.errors import BacktestMongoError, InputError, StoreError
 from backtest_mongo.mongo.change_decoder import REMEMBERED, ChangeDecoder
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.undecodable import UndecodableRows
+from backtest_mongo.mongo.updates import ORIGIN
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
@@ -127,7 +128,12 @@ class ChangeStream:
 
     async def _stored(self) -> list[Document | None]:
         """Return what is to be remembered of each stored row; ``None`` for a row whose key can't be decoded."""
-        projection = {**dict.fromkeys(self._spec.key, 1), "when": 1, "removed": 1}
+        projection: Document = {**dict.fromkeys(self._spec.key, 1), "when": 1, "removed": 1}
+        if self._spec.shape != "series":
+            # Of rows with an origin, whose changes are told by the parts of their payloads.
+            has_none = {"$eq": [{"$type": f"${ORIGIN}"}, "missing"]}
+            for name in (self._spec.field, "updatedDate"):
+                projection[name] = {"$cond": [has_none, "$$REMOVE", f"${name}"]}
         # One more, to know whether there are more.
         cursor: Any = self._collection.find_raw_batches(self._query, projection, limit=REMEMBERED + 1)
         rows: list[Document | None] = []
@@ -202,6 +208,7 @@ class ChangeStream:
             except BSONError as error:
                 document = raw.get("fullDocument")  # absent if the row has been deleted since
                 self._undecodable.report(document.raw if document else b"", error)
+                self._decoder.forget(raw["documentKey"]["_id"])
                 continue
             if event["operationType"] == "invalidate":
                 await self._drop_cursor()

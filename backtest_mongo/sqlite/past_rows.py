@@ -11,7 +11,6 @@ from backtest_mongo.core.past_rows import NO_VERSIONS, OLDER, FoundRow, LostRow,
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.layout import make_version_table
-from backtest_mongo.sqlite.row_codec import Row
 from backtest_mongo.sqlite.whole_layout import find_columns
 from backtest_mongo.sqlite.whole_rows import DamagedRow, WholeRow, WholeRows, fetch_page
 
@@ -90,11 +89,10 @@ class PastRows(WholeRows):
         if isinstance(found, DamagedRow):
             return LostRow(dict(zip(self._spec.key, found.key, strict=False)), found.problem)
         row, payload = found
-        latest: Row | None = None
-        if has_versions:
-            latest = connection.execute(self._versions.latest, row.key).fetchone()
-        is_versioned = latest is not None and latest[1] == row.written
-        time = latest[0] if latest is not None and is_versioned else row.when if self._spec.when else row.written
+        latest = connection.execute(self._versions.latest, row.key).fetchone() if has_versions else None
+        version: int | None = latest[0] if latest is not None and latest[1] == row.written else None
+        is_versioned = version is not None
+        time = version if version is not None else row.when if self._spec.when else row.written
         if time <= until:
             kept = time if has_versions or self._is_kept else None
             return None if row.removed else PastRow(row.key, payload, kept, row._replace(run=None))
@@ -105,9 +103,9 @@ class PastRows(WholeRows):
     def _find_version(self, connection: Connection, row: WholeRow, payload: Any, until: int) -> FoundRow | None:
         version = connection.execute(self._versions.find, (*row.key, until)).fetchone()
         if version is None:
-            earliest = connection.execute(self._versions.earliest, (*row.key, _FIRST)).fetchone()
+            earliest = connection.execute(self._versions.first, row.key).fetchone()
             # A row that was created by a write with a version has the same time of writing.
-            if earliest is not None and earliest[1] == row.created:
+            if earliest is not None and earliest[0] == row.created:
                 return None
             return self._lose(row, NO_VERSIONS if earliest is None else OLDER, payload)
         text, *removed, when, written = version
@@ -133,7 +131,7 @@ class PastRows(WholeRows):
         removed = (0,) if self._spec.soft_delete else ()
         connection.executemany(
             self._versions.upsert,
-            [(*row.key, row.time, row.stored.text, *removed, row.stored.written) for row in kept],
+            [(*row.key, row.time, row.stored.text, *removed, *[row.stored.written] * 2) for row in kept],
         )
 
 

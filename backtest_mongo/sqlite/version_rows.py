@@ -15,7 +15,7 @@ from backtest_mongo.sqlite.row_codec import now
 if TYPE_CHECKING:
     from backtest_mongo.sqlite.database import Connection
 
-__all__ = ["prune", "write_versions"]
+__all__ = ["count_prunable", "prune", "write_versions"]
 
 #: Versions that are deleted at a time.
 _STEP: Final = 500
@@ -42,7 +42,20 @@ def write_versions(connection: Connection, row: RowWrite, at: int, when: int | N
         is_removed = one.fields.get("removed") is True
         payload = to_json(None if is_removed else one.fields[row.spec.field])
         removed = (int(is_removed),) if row.spec.soft_delete else ()
-        connection.execute(table.upsert, (*row.key, time, payload, *removed, at))
+        connection.execute(table.upsert, (*row.key, time, payload, *removed, at, at))
+
+
+def count_prunable(connection: sqlite3.Connection, spec: SlotSpec, retention: Retention) -> tuple[int, int]:
+    """Return how many versions are stored of all keys, and how many of them need not be kept.
+
+    Raises:
+        sqlite3.OperationalError: there is no table of versions yet.
+    """
+    table = make_version_table(spec)
+    stored, behind, old = connection.execute(
+        table.count, (retention.find_cut(now()) or 0, retention.rows or 0)
+    ).fetchone()
+    return stored, (behind if retention.rows is not None else old if retention.days is not None else 0)
 
 
 def prune(connection: sqlite3.Connection, spec: SlotSpec, key: Key, retention: Retention) -> int:

@@ -19,7 +19,7 @@ from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import Row, decode_row
 from backtest_mongo.sqlite.store import SQLiteRows
 from backtest_mongo.sqlite.stored_keys import fetch_keys
-from backtest_mongo.sqlite.version_rows import prune
+from backtest_mongo.sqlite.version_rows import count_prunable, prune
 from backtest_mongo.types import Document
 
 __all__ = ["SQLiteVersions"]
@@ -77,6 +77,17 @@ class SQLiteVersions(SQLiteRows):
         document = self._decode(key, (payload, *((when,) if self._spec.when else ()), *removed))
         return document | {"when": when, "written": written}
 
+    async def are_complete(self, keys: Sequence[Key]) -> list[bool]:
+        found = await self._read_in_thread("reading", self._are_complete, keys)
+        return [True] * len(keys) if found is None else found
+
+    def _are_complete(self, connection: Connection, keys: Sequence[Key]) -> list[bool]:
+        found = []
+        for key in keys:
+            row = connection.execute(self._table.created, key).fetchone()
+            found.append(row is None or self._fetch(connection, self._table.first, key) == [row])
+        return found
+
     # Listing
 
     async def list_rows(self, context: Key, after: Any, limit: int, *, newest: bool) -> tuple[list[Document], Any]:
@@ -132,6 +143,9 @@ class SQLiteVersions(SQLiteRows):
         return found
 
     # Retention
+
+    async def count_prunable(self, retention: Retention) -> tuple[int, int]:
+        return await self._read_in_thread("listing", count_prunable, self._spec, retention) or (0, 0)
 
     async def prune(self, key: Key, retention: Retention) -> int:
         return await self._write("deleting versions", lambda: partial(self._prune, key, retention))

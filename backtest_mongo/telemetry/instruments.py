@@ -63,6 +63,18 @@ class Telemetry:
             unit="{row}",
             description="Rows that were read by key, listed, or written.",
         )
+        meter.create_observable_counter(
+            "backtest_mongo.versions",
+            [_observe_counts("db.operation.name", SlotCounts.count_versions)],
+            unit="{version}",
+            description="Versions of rows that were written, or deleted as they need not be kept.",
+        )
+        meter.create_observable_counter(
+            "backtest_mongo.as_of.reads",
+            [_observe_slots(lambda counts: counts.as_of)],
+            unit="{read}",
+            description="Reads as of a time.",
+        )
         meter.create_observable_up_down_counter(
             "backtest_mongo.redis.breaker.open",
             [_observe_sum(lambda loop: loop.is_breaker_open)],
@@ -116,6 +128,17 @@ def _observe_counts(name: str, values: Callable[[SlotCounts], Mapping[Any, int]]
         for slot, counts in get_total_counts().items():
             for value, number in values(counts).items():
                 yield Observation(number, {"backtest_mongo.slot": slot, name: value})
+
+    return observe
+
+
+def _observe_slots(value: Callable[[SlotCounts], int]) -> Callback:
+    """Observe one count by slot."""
+    from opentelemetry.metrics import Observation
+
+    def observe(options: CallbackOptions) -> Iterable[Observation]:
+        for slot, counts in get_total_counts().items():
+            yield Observation(value(counts), {"backtest_mongo.slot": slot})
 
     return observe
 

@@ -26,6 +26,9 @@ class SlotStats:
         writes: rows that were written or removed; of candles, those that were stored for the first time.
         write_batches: batches of these writes.
         blocks: sealed blocks of candles that were read.
+        as_of: reads as of a time, of slots that keep versions; they count as reads, too.
+        versions: versions of rows that were written.
+        pruned: versions that were deleted because they need not be kept.
     """
 
     reads: int = 0
@@ -37,6 +40,9 @@ class SlotStats:
     writes: int = 0
     write_batches: int = 0
     blocks: int = 0
+    as_of: int = 0
+    versions: int = 0
+    pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,9 @@ def _slot_stats(counts: SlotCounts) -> SlotStats:
         writes=counts.writes.rows,
         write_batches=counts.writes.trips,
         blocks=counts.blocks,
+        as_of=counts.as_of,
+        versions=counts.versions,
+        pruned=counts.pruned,
     )
 
 

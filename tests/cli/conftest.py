@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pymongo import MongoClient
 from backtest_mongo.core.config import MaskedDict
 from tests.conftest import on_database
 from tests.support.candle_commands import Database
+from tests.support.stored import Stored
 
 
 @pytest.fixture
@@ -24,3 +26,13 @@ def database(servers: dict[str, Any], unique: str, monkeypatch: pytest.MonkeyPat
     with MongoClient[dict[str, Any]](uri) as client:
         yield Database(unique, environment, client)
         client.drop_database(unique)
+
+
+@pytest.fixture(params=["mongodb", "sqlite"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
+    """A database that can keep versions, and the options that name it."""
+    monkeypatch.setenv("COLUMNS", "100")
+    if request.param == "mongodb":
+        request.getfixturevalue("database")
+        return Stored("mongodb", [], tmp_path)
+    return Stored("sqlite", ["--sqlite", str(tmp_path / "back test.db")], tmp_path / "back test.db")

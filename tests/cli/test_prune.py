@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import lease, persist
+from backtest_mongo import persist
+from backtest_mongo.core.config import reset_config
 from tests.sqlite.support import change
 from tests.support.candle_commands import Database
-from tests.support.commands import invoke
+from tests.support.commands import Done, invoke
+from tests.support.leases import take_leases
 
 OLD = datetime.now(UTC) - timedelta(days=31)
 
@@ -45,9 +47,9 @@ class Stored:
 
     def fill(self, rows: int = 10, status: str = "closed") -> None:
         async def write() -> None:
-            for number in range(rows):
-                await persist.storage(True).write_storage_data([{"id": f"s{number}", "status": status}])
-                await persist.log().write_log_data([{"id": f"l{number}"}])
+            signals = [{"id": f"s{number}", "status": status} for number in range(rows)]
+            await persist.storage(True).write_storage_data(signals)
+            await persist.log().write_log_data([{"id": f"l{number}"} for number in range(rows)])
 
         self.run(write)
 
@@ -59,9 +61,13 @@ class Stored:
         return found
 
 
+def find_line(done: Done, start: str) -> str:
+    """Return the first line of the output that begins with a text, with single spaces."""
+    return next(line for line in (" ".join(line.split()) for line in done.out.splitlines()) if line.startswith(start))
+
+
 @pytest.fixture(params=["mongodb", "sqlite", "files"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
-    monkeypatch.delenv("CC_KEEP", raising=False)
     if request.param == "mongodb":
         database: Database = request.getfixturevalue("database")
 
@@ -93,7 +99,7 @@ def test_rows_are_shown_and_nothing_is_deleted_without_an_answer(stored: Stored)
     stored.fill()
     done = invoke("prune", "log", "--keep", "4", *stored.options)
     assert done.code == 2
-    assert done.line("log") == "log the last 4 rows 10 6"
+    assert find_line(done, "log") == "log the last 4 rows 10 6"
     assert "there is no terminal to ask on, and --yes is not given" in done.error
     assert stored.count() == (10, 10)
 
@@ -102,12 +108,12 @@ def test_rows_are_deleted_with_yes(stored: Stored) -> None:
     stored.fill()
     done = invoke("prune", "storage", "log", "--keep", "4", "--yes", *stored.options)
     assert (done.code, done.err) == (0, "")
-    assert done.line("storage backtest the") == "storage backtest the last 4 rows 10 6"
-    assert done.line("log: ") == "log: 6 rows deleted"
+    assert find_line(done, "storage backtest the") == "storage backtest the last 4 rows 10 6"
+    assert find_line(done, "log: ") == "log: 6 rows deleted"
     assert stored.count() == (4, 4)
     done = invoke("prune", "storage", "log", "--keep", "4", *stored.options)
     assert (done.code, done.err) == (0, "")
-    assert done.line("log") == "log the last 4 rows 4 0"
+    assert find_line(done, "log") == "log the last 4 rows 4 0"
 
 
 def test_days_are_counted_from_the_last_write(stored: Stored) -> None:
@@ -115,13 +121,14 @@ def test_days_are_counted_from_the_last_write(stored: Stored) -> None:
     stored.make_old("log-items", 3)
     done = invoke("prune", "log", "--keep", "30d", "--yes", *stored.options)
     assert (done.code, done.err) == (0, "")
-    assert done.line("log: ") == "log: 3 rows deleted"
+    assert find_line(done, "log: ") == "log: 3 rows deleted"
     assert stored.count() == (10, 7)
 
 
 def test_configuration_says_what_is_kept(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     stored.fill()
     monkeypatch.setenv("CC_KEEP", "log=4")
+    reset_config()
     done = invoke("prune", "--yes", *stored.options)
     assert (done.code, done.err) == (0, "")
     assert "storage" not in done.out
@@ -132,7 +139,7 @@ def test_open_signals_are_kept(stored: Stored) -> None:
     stored.fill(status="opened")
     done = invoke("prune", "storage", "--keep", "1", "--yes", *stored.options)
     assert (done.code, done.err) == (0, "")
-    assert done.line("storage") == "storage backtest the last 1 row 10 0"
+    assert find_line(done, "storage") == "storage backtest the last 1 row 10 0"
     assert stored.count() == (10, 10)
 
 
@@ -152,11 +159,8 @@ def test_leased_context_is_left(stored: Stored) -> None:
         return
     stored.fill()
 
-    async def prune_meanwhile() -> Any:
-        async with lease(persist.log()):
-            return await asyncio.to_thread(invoke, "prune", "log", "--keep", "4", "--json", "--yes", *stored.options)
-
-    done = stored.run(prune_meanwhile)
+    stored.run(lambda: take_leases(persist.log()))
+    done = invoke("prune", "log", "--keep", "4", "--json", "--yes", *stored.options)
     assert (done.code, json.loads(done.out)["contexts"][0]["deleted"]) == (1, 0)
     assert stored.count() == (10, 10)
 
@@ -179,7 +183,6 @@ def test_mistake_in_the_arguments_is_named(arguments: list[str], problem: str) -
 
 
 def test_nothing_is_kept_in_part_without_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CC_KEEP", raising=False)
     done = invoke("prune", "log", "--files", tmp_path)
     assert done.code == 1
     assert "nothing says what is kept of log" in done.error

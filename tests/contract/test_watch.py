@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
 import backtest_mongo
-from backtest_mongo import InputError, InputTypeError, SlotSpec, persist
+from backtest_mongo import InputError, InputTypeError, SlotSpec, persist, set_config, transaction
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.changes import list_changes, take_change, take_changes, wait_for
@@ -61,6 +62,36 @@ async def test_each_write_is_reported_with_its_own_payload(deployment: Deploymen
     assert [change.payload for change in changed] == [*({"n": n} for n in range(1, 20)), None, {"n": 20}]
     assert [change.kind for change in changed] == [*["written"] * 19, "removed", "written"]
     assert [change.when for change in changed] == [*(WHEN + n // 5 for n in range(1, 20)), WHEN + 3, WHEN]
+
+
+async def test_each_write_of_a_run_is_reported_with_its_own_payload(deployment: Deployment, unique: str) -> None:
+    """The same for rows whose changes the server tells by their parts."""
+    values: list[dict[str, Any]] = [
+        {"n": 0, "filler": "x" * 500, "levels": [*range(100)], "nested": {"a": {"b": 1}, "gone": True}, "a.b": 1},
+        {"n": 1, "filler": "x" * 500, "levels": [*range(100)], "nested": {"a": {"b": 1}, "gone": True}, "a.b": 1},
+        {"n": 1, "filler": "x" * 500, "levels": [*range(50)], "nested": {"a": {"b": 2}}, "a.b": 2},
+        {"n": 1, "filler": "x" * 500, "levels": [*range(50), 7, {"x": [1]}], "nested": {"a": {"b": 2}}, "more": 1},
+        {"n": 1, "filler": "x" * 500, "levels": [*range(50), 7, {"x": [1, 2]}], "nested": {"a": {}}, "more": None},
+        {"n": 1, "filler": "x" * 500, "levels": [*range(50), 7, {"x": [1, 2]}], "nested": {"a": {}}, "more": None},
+    ]
+    memory = persist.memory(unique, "notes")
+    await memory.write_memory_data({"plain": True}, "plain", WHEN)
+    async with transaction(run="r"):
+        await memory.write_memory_data(values[0], "stored", WHEN)
+    set_config(CC_RUN="r")
+    async with memory.watch() as changes:
+        for key in ("stored", "fresh"):
+            for value in values:
+                await memory.write_memory_data(value, key, WHEN)
+            await memory.remove_memory_data(key)
+            await memory.write_memory_data(values[0], key, WHEN)
+            set_config(CC_RUN=None)
+            await memory.write_memory_data(values[1], key, WHEN)
+            set_config(CC_RUN="other")
+            await memory.write_memory_data(values[2], key, WHEN)
+        found = await take_changes(changes, 20)
+    assert [change.payload for change in found] == [*values, None, *values[:3]] * 2
+    assert [change.kind for change in found] == [*["written"] * 6, "removed", *["written"] * 3] * 2
 
 
 async def test_watch_of_a_context_reports_no_changes_of_others(deployment: Deployment, unique: str) -> None:

@@ -89,7 +89,7 @@ class TestGeneratedClass:
             assert method.__name__ == method.__code__.co_name == name
             assert method.__qualname__ == method.__code__.co_qualname == f"{spec.class_name}.{name}"
             assert method.__doc__
-            assert inspect.iscoroutinefunction(method) != (name == "dispose" or name.startswith("list_"))
+            assert inspect.iscoroutinefunction(method) != (name == "dispose" or name.startswith(("list_", "range_")))
             assert set(method.__annotations__) - {"return"} == set(inspect.signature(method).parameters) - {"self"}
             assert inspect.get_annotations(method, eval_str=True)
         assert inspect.iscoroutinefunction(adapter.wait_for_init)

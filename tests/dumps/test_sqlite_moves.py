@@ -25,9 +25,11 @@ from backtest_mongo import (
     import_dump,
     lease,
     persist,
+    reset,
     setup,
     transaction,
 )
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.extended_json import from_json
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.dumps.database_rows import DatabaseDocuments
@@ -83,6 +85,40 @@ async def test_leases_are_moved_nowhere(
         assert await database.list_collection_names() == ["state-items"]
         async with lease(StateAdapter(unique, "b")):
             assert await StateAdapter(unique, "other").read_state_data() == {"n": 1}
+
+
+@pytest.mark.parametrize("target", ["sqlite", "files"])
+async def test_names_of_runs_are_moved_with_their_rows(
+    deployment: Deployment, fresh: dict[str, Any], unique: str, path: Path, tmp_path: Path, target: str
+) -> None:
+    collection = await deployment.collection(StateAdapter.spec)
+    for name, run in (("a", "r"), ("b", None), ("c", "r"), ("d", "s")):
+        async with transaction(when=WHEN, run=run):
+            await StateAdapter(unique, name).write_state_data({"n": name})
+    # Another program writes one of them over.
+    later = {"updatedDate": datetime(2050, 1, 1, tzinfo=UTC), "payload": {}}
+    await collection.update_one({"bucketName": "c"}, {"$set": later})
+    if target == "sqlite":
+        await export_dump(sqlite=path)
+        assert query(path, "SELECT bucketName, run FROM [state-items] ORDER BY 1") == [
+            ("a", "r"),
+            ("b", None),
+            ("c", None),
+            ("d", "s"),
+        ]
+    else:
+        await export_dump(tmp_path / "dump")
+    async with setup(fresh):
+        await import_dump(path if target == "sqlite" else tmp_path / "dump", apply=True)
+        assert "origin.run_1" in await current_hub().database[StateAdapter.spec.collection].index_information()
+        assert (await reset("r")).deleted == {"state": 1}
+        assert await StateAdapter(unique, "a").read_state_data() is None
+        assert (await reset("s", dry_run=True)).deleted == {"state": 1}
+        # What is imported again takes the place of a row of another run, and the name with it.
+        await StateAdapter(unique, "d").write_state_data({"n": "other"}, WHEN)
+        assert (await reset("s", dry_run=True)).is_empty
+        await import_dump(path if target == "sqlite" else tmp_path / "dump", apply=True, conflicts="file")
+        assert (await reset("s")).deleted == {"state": 1}
 
 
 async def test_everything_comes_back_from_sqlite_as_it_was_in_mongodb(

@@ -17,6 +17,7 @@ from backtest_mongo import (
     StateAdapter,
     StorageAdapter,
     StoreUnavailableError,
+    set_config,
 )
 from backtest_mongo.connection.loop_clock import LoopClock
 from backtest_mongo.connection.operation import Attempts
@@ -52,6 +53,13 @@ async def lossy(servers: dict[str, Any], driver: str, unique: str, proxy: Proxy)
     await backtest_mongo.close()
 
 
+@pytest.fixture(params=[None, "r"], ids=["plain", "run"])
+def named(lossy: Deployment, request: pytest.FixtureRequest) -> Deployment:
+    """The same, where rows are written without a run and, by other updates, within one."""
+    set_config(CC_RUN=request.param)
+    return lossy
+
+
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Awaitable[None]]], None]:
     """Do something between an attempt whose answer was lost and the next one."""
@@ -77,13 +85,34 @@ async def once(proxy: Proxy, *words: bytes, after: int = 0) -> None:
     proxy.pass_on()
 
 
+async def test_equal_row_of_another_run_is_not_taken_for_the_write_that_was_lost(
+    lossy: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
+) -> None:
+    collection = await lossy.collection(StateAdapter.spec)
+
+    async def take_over() -> None:
+        proxy.pass_on()
+        named = {"$set": {"origin": {"run": "another", "written": "$$NOW"}, "updatedDate": "$$NOW"}}
+        await collection.update_many({}, [named])
+
+    state = StateAdapter(unique, "s")
+    await state.write_state_data({"n": 0}, WHEN)
+    meanwhile(take_over)
+    for run in (None, "r"):
+        set_config(CC_RUN=run)
+        proxy.cut(b"findAndModify", b"update", after=0)
+        with pytest.raises(StoreUnavailableError, match="another writer has written the row since"):
+            await state.write_state_data({"n": 1}, WHEN)
+
+
 @pytest.mark.shapes(*POINTS, "collection")
 async def test_write_whose_answer_is_lost_succeeds_once(  # or of which only the beginning comes
     lossy: Deployment, unique: str, spec: SlotSpec, proxy: Proxy
 ) -> None:
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
     await write(adapter, payload(spec, 0), key)
-    for number, after in enumerate((0, 20), start=1):
+    for number, (after, run) in enumerate(((0, None), (20, None), (0, "r"), (20, "r")), start=1):
+        set_config(CC_RUN=run)
         losing = asyncio.ensure_future(once(proxy, b"findAndModify", b"update", after=after))
         await write(adapter, payload(spec, number), key)
         await losing
@@ -91,18 +120,18 @@ async def test_write_whose_answer_is_lost_succeeds_once(  # or of which only the
     assert len(await lossy.rows(spec)) == 1
 
 
-async def test_batch_of_writes_whose_answer_is_lost_succeeds(lossy: Deployment, unique: str, proxy: Proxy) -> None:
+async def test_batch_of_writes_whose_answer_is_lost_succeeds(named: Deployment, unique: str, proxy: Proxy) -> None:
     states = [StateAdapter(unique, f"s{number}") for number in range(200)]
     await states[0].write_state_data({"n": -1}, WHEN)
     losing = asyncio.ensure_future(once(proxy, b"update"))
     await asyncio.gather(*(state.write_state_data({"n": n}, WHEN) for n, state in enumerate(states)))
     await losing
     assert [await state.read_state_data() for state in states] == [{"n": n} for n in range(200)]
-    assert len(await lossy.rows(StateAdapter.spec)) == 200
+    assert len(await named.rows(StateAdapter.spec)) == 200
 
 
 async def test_long_list_whose_answer_is_lost_is_complete_and_in_order(
-    lossy: Deployment, unique: str, proxy: Proxy
+    named: Deployment, unique: str, proxy: Proxy
 ) -> None:
     rows = [{"id": f"{unique}-{number * 7919 % 3_000}", "n": number} for number in range(3_000)]
     await LogAdapter().write_log_data(rows[:1])
@@ -153,30 +182,30 @@ async def test_list_whose_page_takes_more_than_one_reply_is_complete(lossy: Depl
     assert await storage.read_storage_data() == rows
 
 
-async def test_index_creation_whose_answer_is_lost_is_retried(lossy: Deployment, unique: str, proxy: Proxy) -> None:
+async def test_index_creation_whose_answer_is_lost_is_retried(named: Deployment, unique: str, proxy: Proxy) -> None:
     losing = asyncio.ensure_future(once(proxy, b"createIndexes"))
     await StateAdapter(unique, "s").write_state_data({"n": 1}, WHEN)
     await losing
-    assert "signalId_1_bucketName_1" in await (await lossy.collection(StateAdapter.spec)).index_information()
+    assert "signalId_1_bucketName_1" in await (await named.collection(StateAdapter.spec)).index_information()
 
 
-async def test_remove_whose_answer_is_lost_removes(lossy: Deployment, unique: str, proxy: Proxy) -> None:
+async def test_remove_whose_answer_is_lost_removes(named: Deployment, unique: str, proxy: Proxy) -> None:
     memory = MemoryAdapter(unique, "notes")
     await memory.write_memory_data({"n": 1}, "m", WHEN)
     losing = asyncio.ensure_future(once(proxy, b"update"))
     await memory.remove_memory_data("m")
     await losing
     assert await memory.read_memory_data("m") is None
-    (row,) = await lossy.rows(MemoryAdapter.spec)
+    (row,) = await named.rows(MemoryAdapter.spec)
     assert row["payload"] == {"n": 1, "removed": True}
 
 
 async def test_retried_write_does_not_bring_back_a_replaced_value(
-    lossy: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
+    named: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
 ) -> None:
     state = StateAdapter(unique, "s")
     await state.write_state_data({"n": 0}, WHEN)
-    collection = await lossy.collection(StateAdapter.spec)
+    collection = await named.collection(StateAdapter.spec)
 
     async def replace() -> None:
         proxy.pass_on()
@@ -199,11 +228,11 @@ async def test_retried_write_does_not_bring_back_a_replaced_value(
 
 
 async def test_retried_list_write_does_not_bring_back_a_replaced_value(
-    lossy: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
+    named: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
 ) -> None:
     storage = StorageAdapter(True)
     rows = [{"id": f"{number}", "n": 1} for number in range(5)]
-    collection = await lossy.collection(StorageAdapter.spec)
+    collection = await named.collection(StorageAdapter.spec)
 
     async def replace() -> None:
         proxy.pass_on()
@@ -219,11 +248,11 @@ async def test_retried_list_write_does_not_bring_back_a_replaced_value(
 
 
 async def test_retried_remove_does_not_remove_a_later_write(
-    lossy: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
+    named: Deployment, unique: str, proxy: Proxy, meanwhile: Callable[..., None]
 ) -> None:
     memory = MemoryAdapter(unique, "notes")
     await memory.write_memory_data({"n": 0}, "m", WHEN)
-    collection = await lossy.collection(MemoryAdapter.spec)
+    collection = await named.collection(MemoryAdapter.spec)
 
     async def write_again() -> None:
         proxy.pass_on()

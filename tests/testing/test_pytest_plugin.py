@@ -230,7 +230,7 @@ from pathlib import Path
 from backtest_mongo import SlotSpec, get_config, persist, set_config
 from backtest_mongo.testing import BacktestServers, BacktestStore
 
-set_config(CC_CANDLE_CACHE_MB=7)
+set_config(CC_CANDLE_CACHE_MB=7, CC_RUN="outside")
 
 class Mine:
     def __init__(self, *context): pass
@@ -242,18 +242,20 @@ def test_change(backtest_store, backtest_servers):
     assert type(backtest_store) is BacktestStore
     assert type(backtest_servers) is BacktestServers
     assert get_config().CC_CANDLE_CACHE_MB == 64
+    assert get_config().CC_RUN == ""
     assert "secret" not in repr(backtest_store)
     assert "mongodb" not in repr(backtest_store)
-    set_config(CC_MONGO_CONNECTION_STRING="mongodb://nowhere.invalid", CC_REDIS_PORT=1)
+    set_config(CC_MONGO_CONNECTION_STRING="mongodb://nowhere.invalid", CC_REDIS_PORT=1, CC_RUN="inside")
     persist.use(signal=Mine)
     persist.register(SlotSpec(name="mine", shape="document", context=("a",), key=("a",), redis=("a",)))
     assert isinstance(persist.signal("a", "b", "c"), Mine)
 
 def test_is_as_before():
-    assert get_config().CC_CANDLE_CACHE_MB == 7
+    assert (get_config().CC_CANDLE_CACHE_MB, get_config().CC_RUN) == (7, "outside")
     assert type(persist.signal("a", "b", "c")).__name__ == "SQLiteSignalAdapter"
 
 def test_next(backtest_store):
+    assert get_config().CC_RUN == ""
     assert "Mine" not in type(persist.signal("a", "b", "c")).__name__
     assert persist.mine("a").spec.name == "mine"
 

@@ -9,7 +9,14 @@ import pymongo
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from backtest_mongo.cli.doctor import fork_checks, lease_checks, mongo_checks, redis_checks, stored_data_checks
+from backtest_mongo.cli.doctor import (
+    fork_checks,
+    history_checks,
+    lease_checks,
+    mongo_checks,
+    redis_checks,
+    stored_data_checks,
+)
 from backtest_mongo.cli.doctor.findings import (
     FAILURES,
     Deployment,
@@ -47,6 +54,7 @@ _MONGO: Final[tuple[tuple[str, Check], ...]] = (
     ("leases", lease_checks.check_leases),
     ("indexes", stored_data_checks.check_indexes),
     ("rows", stored_data_checks.check_outdated_rows),
+    ("history", history_checks.check_history),
     ("blocks", stored_data_checks.check_blocks),
     ("collections", stored_data_checks.measure_sizes),
     ("latency", measure_mongo_latency),

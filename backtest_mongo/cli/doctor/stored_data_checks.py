@@ -20,7 +20,7 @@ from backtest_mongo.mongo.migrations import migrate
 from backtest_mongo.series.sealing import NO_SERIES
 from backtest_mongo.series.store import MongoSeriesStore
 
-__all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_sizes"]
+__all__ = ["check_blocks", "check_indexes", "check_outdated_rows", "list_collections", "measure_size", "measure_sizes"]
 
 
 #: Blocks that are compared with their candles.
@@ -48,7 +48,8 @@ async def _list_names(database: Any) -> set[str]:
 
 def _list_known_collections() -> list[str]:
     series = _list_series_collections()
-    return [*dict.fromkeys((*(spec.collection for spec in SLOTS), *series))]
+    versions = [spec.versions for spec in SLOTS if not spec.immutable]
+    return [*dict.fromkeys((*(spec.collection for spec in SLOTS), *series, *versions))]
 
 
 def _list_series_collections() -> list[str]:
@@ -97,7 +98,7 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
     there = await list_collections(deployment)
     for name in _list_known_collections():
         if name in there:
-            size = await _measure_size(deployment, name)
+            size = await measure_size(deployment, name)
             if size.rows or size.disk_bytes:
                 deployment.diagnosis.sizes.append(size)
     known = {*_list_known_collections(), *OWN_COLLECTIONS}
@@ -116,7 +117,8 @@ async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:
         )
 
 
-async def _measure_size(deployment: Deployment, name: str) -> Size:
+async def measure_size(deployment: Deployment, name: str) -> Size:
+    """Count and measure a collection that exists."""
     hub = deployment.hub
     collection = (hub.candle_database if name in _list_series_collections() else hub.database)[name]
     try:

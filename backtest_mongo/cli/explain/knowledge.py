@@ -133,7 +133,7 @@ async def _read_candles(trade: Trade, when: int, count: int, intervals: Sequence
     symbol, exchange = trade.get_text("symbol"), trade.get_text("exchangeName")
     if symbol is None or exchange is None or not count:
         return {}
-    found = {}
+    found: dict[str, list[Candle]] = {}
     async with as_of(when) as past:
         for interval in INTERVALS:
             if not intervals or interval in intervals:

@@ -122,8 +122,7 @@ def _print_moment(console: Console, one: Knowledge, before: Mapping[tuple[str, K
         _print_words(console, "nothing yet:", absent)
     for interval, candles in one.candles.items():
         rows: list[tuple[str | Text, ...]] = [
-            (format_iso_time(candle["timestamp"]), *(str(candle[price]) for price in PRICES))  # type: ignore[literal-required]  # a candle's
-            for candle in candles
+            (format_iso_time(candle["timestamp"]), *(str(candle[price]) for price in PRICES)) for candle in candles
         ]
         print_table(console, (f"{interval} candles (UTC)", *PRICES), rows, names=False)
 
@@ -139,9 +138,11 @@ def _print_row(console: Console, row: PastRow, before: PastRow | None) -> None:
         heading.append("  removed", "yellow")
     elif row.value is None:
         heading.append("  empty", "dim")
-    if row.since is not None:
-        heading.append(f"  since {format_iso_time(row.since)}", "dim")
-    console.print(heading, soft_wrap=True, highlight=False)
+    since = Text() if row.since is None else Text(f"  since {format_iso_time(row.since)}", "dim")
+    if console.is_terminal and cell_len(heading.plain) + cell_len(since.plain) > console.width:
+        console.print(heading, soft_wrap=True, highlight=False)
+        heading = Text("  ")
+    console.print(heading.append_text(since), soft_wrap=True, highlight=False)
     if row.value is None:
         return
     old = before.value if before is not None and before.is_known else None
@@ -171,9 +172,9 @@ def _list_pairs(value: Any, old: Any) -> Iterator[tuple[str, str, bool]]:
                 yield str(name), _format_scalar(inner), is_new
     elif isinstance(value, list):
         # The positions of a risk profile are pairs of a name and an object.
-        known = {format_compact(one) for one in old} if isinstance(old, list) else set()
+        there = {format_compact(one) for one in old} if isinstance(old, list) else set()
         for inner in value:
-            is_new = format_compact(inner) not in known
+            is_new = format_compact(inner) not in there
             if isinstance(inner, list) and len(inner) == 2 and isinstance(inner[0], str):
                 yield inner[0], _format_scalar(inner[1]), is_new
             else:
@@ -194,9 +195,9 @@ def _print_pairs(console: Console, pairs: Sequence[tuple[str, str, bool]], inden
     line = Text(" " * indent)
     is_empty = True
     for name, value, is_new in pairs:
-        piece = escape_text(name, "dim")
+        piece = Text()
         if name:
-            piece.append(" ")
+            piece.append_text(escape_text(name, "dim")).append(" ")
         piece.append_text(escape_text(value, _CHANGED if is_new else ""))
         if not is_empty and cell_len(line.plain) + 2 + cell_len(piece.plain) > width:
             console.print(line, soft_wrap=True, highlight=False)
@@ -205,22 +206,23 @@ def _print_pairs(console: Console, pairs: Sequence[tuple[str, str, bool]], inden
             line.append("  ")
         line.append_text(piece)
         is_empty = False
-        if cell_len(line.plain) > width:
-            _print_folded(console, line, width)
+        if cell_len(line.plain) > width and console.is_terminal:
+            _print_folded(console, piece, indent, width)
             line, is_empty = Text(" " * indent), True
     if not is_empty:
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _print_folded(console: Console, line: Text, width: int) -> None:
-    """Print a line that is too long on several, without losing a character."""
-    first, *rest = line.divide([width])
-    console.print(first, soft_wrap=True, highlight=False)
-    step = width - _CONTINUED
-    for part in rest:
-        for piece in part.divide(range(step, len(part), step)):
-            console.print(Text(" " * _CONTINUED).append_text(piece), soft_wrap=True, highlight=False)
+def _print_folded(console: Console, piece: Text, indent: int, width: int) -> None:
+    """Print a field that is longer than a line on several, between words where there are some."""
+    for part in piece.wrap(console, width - indent - _CONTINUED, overflow="fold"):
+        console.print(Text(" " * indent).append_text(part), soft_wrap=True, highlight=False)
+        indent = _CONTINUED
 
 
 def _print_words(console: Console, heading: str, words: Sequence[str]) -> None:
-    _print_pairs(console, [(heading if not place else "", word, False) for place, word in enumerate(words)], 2)
+    text = escape_text(f"{heading} {', '.join(words)}", "dim")
+    if console.is_terminal:
+        _print_folded(console, text, 2, max(20, console.width))
+    else:
+        console.print(Text("  ").append_text(text), soft_wrap=True, highlight=False)
