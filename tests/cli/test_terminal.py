@@ -121,7 +121,7 @@ def hostile(
 
 
 async def _store(dump: Path) -> None:
-    async with setup():
+    async with setup(CC_HISTORY="memory,state"):
         for spec in SLOTS:
             names = {part: f"{part}-{HOSTILE}" for part in spec.context if part not in ("backtest", "interval")}
             adapter = uniform.adapter(spec, "", **names)
@@ -239,7 +239,26 @@ CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] =
     "inspect": lambda path: (
         [(True, [spec.name, *more]) for spec in SLOTS for more in ([], ["--json"])]
         + [(True, [HOSTILE]), (False, ["state", "--", f"-{HOSTILE}"]), (True, ["candle", "-", "-", "-", HOSTILE])]
+        + [(True, [slot, "--at", "2040-01-01"]) for slot in ("memory", "signal", "candle")]
+        + [(False, ["signal", "--at", "2000-01-01"]), (True, ["state", "--at", HOSTILE])]
+        + [(True, ["memory", "--sqlite", _database(path)]), (True, ["storage", "--sqlite", _database(path)])]
     ),
+    "history": lambda path: [
+        *((True, [slot, *more]) for slot in ("memory", "state") for more in ([], ["--json"], ["--newest-first"])),
+        (True, ["memory", f"signal_id=signal_id-{HOSTILE}", HOSTILE]),
+        (False, ["state", "--sqlite", _database(path)]),
+        (True, ["memory", HOSTILE, "--sqlite", path / NAME]),
+        (True, [HOSTILE]),
+        (True, ["state", f"{HOSTILE}=x"]),
+        (True, ["state", "--since", HOSTILE]),
+    ],
+    "explain": lambda path: [
+        (True, [HOSTILE]),
+        (True, [HOSTILE, "--json"]),
+        (True, [f"no {HOSTILE}"]),
+        (True, [f"more-{HOSTILE}", "--sqlite", _database(path)]),
+        (True, [HOSTILE, "--sqlite", path / NAME]),
+    ],
     "leases": lambda path: [
         (True, []),
         (True, ["--json"]),
