@@ -13,9 +13,13 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Final
 
+import bson
+
 from benchmarks.candle_page import section
 from benchmarks.cases import CASES
+from benchmarks.documents import make_payload
 from benchmarks.fast_code_page import make_page
+from benchmarks.history import CONTEXTS
 from benchmarks.transactions import MANY
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
@@ -81,6 +85,7 @@ A lone read is answered on the event loop, without a thread. Writes that wait sh
 Candles are stored in blocks of up to 512.
 
 {transactions}
+{history}
 ## Cost by size
 
 ![Cost of an operation by the rows stored, by the contexts in use and by the tasks at once](scale.png)
@@ -282,6 +287,45 @@ def _transactions(figures: Mapping[str, Any]) -> str:
     )
 
 
+_HISTORY: Final = """\
+## Versions
+
+[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of {payload}
+bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:
+
+{ratios}
+
+A write with its version is one transaction of three round trips: the row, its version, and the commit. A read as of a
+time is one aggregation that finds the row and its latest version up to then; reads at once share one. A version takes
+{bytes:.0f} bytes, {stored:.0f} of them on the disk as WiredTiger compresses them, and {indexes:.0f} more for its
+indexes. Figures from a run of their own: {machine}.
+"""
+
+
+def _history(figures: Mapping[str, Any]) -> str:
+    drivers = figures["drivers"]
+    names = {
+        ("a write with its version", "without"): "a write, against one of a slot without versions",
+        ("a read as of a time", "lone"): "a read as of a time, against a lone read of a row",
+        ("a read as of a time", "plain"): "the same against a plain client's `find_one` of the row",
+        ("50 reads as of a time at once", "one"): "50 reads at once, each as of a time of its own, against one of them",
+    }
+    lines = []
+    for (name, side), text in names.items():
+        rows = [next(row for row in driver["rows"] if row["name"] == name) for driver in drivers]
+        lines.append([text, *(f"**{row['ratios'][side]:.2f}**" for row in rows)])
+    sizes = drivers[0]["sizes"]
+    return _HISTORY.format(
+        versions=figures["versions"],
+        contexts=CONTEXTS,
+        payload=len(bson.encode(make_payload())),
+        rounds=figures["machine"]["rounds"],
+        ratios=_table(["", *(_DRIVERS[driver["driver"]] for driver in drivers)], lines),
+        machine=_describe(figures["machine"], [figures["machine"]["python"]]),
+        **sizes,
+    )
+
+
 def _tell_node(seconds: float | None) -> str:
     author = "the author of the Node package says that a month takes 30 minutes with it"
     if seconds is None:
@@ -338,6 +382,7 @@ def main(results: Path) -> None:
         others=_others(first["rows"]),
         serverless=_serverless(json.loads((results / "serverless.json").read_text())["rows"]),
         transactions=_transactions(json.loads((results / "transactions.json").read_text())),
+        history=_history(json.loads((results / "history.json").read_text())),
         scale=_scale(growth["scale"]),
         bytes=memory["bytes"],
         contexts=memory["contexts"],

@@ -57,7 +57,10 @@ SERVER_VARIABLES = (
     "CC_REDIS_USER",
     "CC_REDIS_PASSWORD",
 )
-CANDLE_VARIABLES = ("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS")
+CANDLE_VARIABLES = (
+    *("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS"),
+    "CC_CANDLE_DATABASE",
+)
 DRIVERS = ("motor", "pymongo")
 #: The storages without a server, where a test takes them for drivers.
 FILES = "files"
@@ -86,6 +89,12 @@ SERVERLESS_TOO = {
     "tests.history.test_as_of": (SQLITE,),
     "tests.history.test_pruning": (SQLITE,),
     "tests.history.test_history_kills": (SQLITE,),
+    "tests.forks.test_rows": (SQLITE,),
+    "tests.forks.test_strategies": (SQLITE,),
+    "tests.forks.test_refusals": (SQLITE,),
+    "tests.forks.test_interruptions": (SQLITE,),
+    "tests.forks.test_going_on": (SQLITE,),
+    "tests.forks.test_candle_database": (SQLITE,),
     "tests.commit.test_runs": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),

@@ -27,10 +27,13 @@ LINE: Final = 84
 SHAPES: Final = {
     "document": ("One document per context", "One document for each combination of the constructor's arguments."),
     "entry": ("One document per context and signal", "One document for each context and signal id."),
-    "collection": ("Lists", "Many documents, each keyed by the `id` of its item, read as a list."),
+    "collection": (
+        "Lists",
+        "Many documents, each keyed by the `id` of its item, read as a list. Reads take [filters](adapters.md#lists).",
+    ),
     "bucket": (
         "Keys and values",
-        "Values by key, read one at a time or listed. A removed row is marked and kept until it is written again.",
+        "Values by key, read one by one or as [lists](adapters.md#keys-and-values). Removed rows are marked and kept.",
     ),
     "series": ("Series", "Immutable rows on a time grid."),
 }
@@ -79,6 +82,7 @@ def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
         ("collection", f"`{spec.collection}`"),
         ("key", ", ".join(f"`{name}`" for name in spec.key)),
         ("other fields", ", ".join(f"`{name}`" for name in _fields(spec))),
+        *([("filters", _filters(spec))] if spec.filters or spec.filter_time else []),
         ("Redis key", f"`{_redis_key(spec)}`"),
         ("file", f"`{_file(spec)}`"),
     ]
@@ -140,6 +144,11 @@ def _fields(spec: SlotSpec) -> list[str]:
     if spec.shape == "series":
         return ["open", "high", "low", "close", "volume"]
     return [spec.field, *(["when"] if spec.when else []), *(["removed"] if spec.soft_delete else [])]
+
+
+def _filters(spec: SlotSpec) -> str:
+    paths = [*spec.filters, *([("since`, `until", spec.filter_time)] if spec.filter_time else [])]
+    return "<br>".join(f"`{name}`: `{spec.field}.{path}`" for name, path in paths)
 
 
 def _redis_key(spec: SlotSpec) -> str:

@@ -906,7 +906,7 @@ class StorageAdapter(CollectionAdapter):
         since: When | None = None,
         until: When | None = None,
     ) -> list[dict[str, Any]]:
-        """Return every row, however many there are, or those that the arguments choose.
+        """Return every row, however many there are.
 
         Args:
             strategy_name: only rows whose payload has this text at ``strategyName``; ``None`` for any.
@@ -972,7 +972,7 @@ class NotificationAdapter(CollectionAdapter):
         since: When | None = None,
         until: When | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the newest rows that the arguments choose: those whose first write came last.
+        """Return the newest rows: those whose first write came last.
 
         Args:
             limit: how many rows, 1 or more.
@@ -1036,7 +1036,7 @@ class LogAdapter(CollectionAdapter):
         since: When | None = None,
         until: When | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the newest rows that the arguments choose: those whose first write came last.
+        """Return the newest rows: those whose first write came last.
 
         Args:
             limit: how many rows, 1 or more.

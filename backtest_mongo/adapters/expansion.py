@@ -139,7 +139,7 @@ _ENTRY: Final = '''
 
 _WHOLE_COLLECTION: Final = '''
     async def read_{noun}_data(self{filters}) -> list[dict[str, Any]]:
-        """Return every row, however many there are{filtered}.
+        """Return every row, however many there are.
 
         Args:
 {about_filters}
@@ -154,7 +154,7 @@ _WHOLE_COLLECTION: Final = '''
 
 _NEWEST_ROWS: Final = '''
     async def read_{noun}_data(self, limit: int = {newest}{filters}) -> list[dict[str, Any]]:
-        """Return the newest rows{filtered}: those whose first write came last.
+        """Return the newest rows: those whose first write came last.
 
         Args:
             limit: how many rows, 1 or more.
@@ -515,7 +515,6 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
     filters = () if is_contract else _list_filters(spec)
     filter_arguments = ", ".join(f"{name}={name}" for name, _ in filters)
     wrong_filter = "is not a text" + (", or not a time" if spec.filter_time else "")
-    whole, some = ", or those that the arguments choose", " that the arguments choose"
     cleared = ["removed"] * spec.soft_delete + ["cleared"] * (spec.payload == "object|null")
     absent = f"the row was never written, or is {cleared[0]}" if cleared else "the row was never written"
     source = "".join((_CLASS, *methods, _DISPOSE if spec.dispose else "")).format(
@@ -544,7 +543,6 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         if extended
         else (_BAD_READER_TIME if has_time else ""),
         filters=", *" * bool(filters) + "".join(f", {name}: {kind} | None = None" for name, kind in filters),
-        filtered=(whole if spec.newest is None else some) if filters else "",
         about_filters=_describe_filters(spec) if filters else "",
         bad_filter=f"            InputError: an argument {wrong_filter}. Nothing was sent.\n" if filters else "",
         or_bad_filter=f", or another argument {wrong_filter}" if filters else "",

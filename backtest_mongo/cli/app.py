@@ -18,6 +18,7 @@ from backtest_mongo.cli.delete_contexts import delete
 from backtest_mongo.cli.doctor.command import doctor
 from backtest_mongo.cli.dumps import export_dump, import_dump
 from backtest_mongo.cli.explain.command import explain
+from backtest_mongo.cli.fork import fork_database
 from backtest_mongo.cli.inspect_slot import inspect_slot
 from backtest_mongo.cli.leases import build_leases_app
 from backtest_mongo.cli.ls import ls
@@ -46,6 +47,7 @@ def build_app() -> typer.Typer:
     add_command(app, inspect_slot, "inspect")
     add_command(app, show_history, "history")
     add_command(app, explain)
+    add_command(app, fork_database, "fork")
     add_command(app, ls)
     add_command(app, delete)
     add_command(app, rename)

@@ -66,6 +66,10 @@ class VersionStore(Protocol):
         """
         ...
 
+    async def are_complete(self, keys: Sequence[Key]) -> list[bool]:
+        """Return of each key whether its versions begin with what created the row: before that, there was nothing."""
+        ...
+
     async def list_rows(self, context: Key, after: Any, limit: int, *, newest: bool) -> tuple[list[Document], Any]:
         """Return some of a context's rows, removed ones included, and what to continue after, ``None`` at the end.
 

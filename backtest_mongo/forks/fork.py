@@ -56,6 +56,7 @@ async def fork(
     into another one. A row is what it was then, by the versions that ``CC_HISTORY`` or :attr:`SlotSpec.history` keep. A
     row of which no versions are kept is taken as it is, if it was not written since; otherwise it is not known what it
     was, and it is left out and listed. Rows that were not there yet or were removed are not copied; cleared ones are.
+    What was deleted for good since is not known of.
 
     In the fork a row has its key, its payload and the time of its version as ``when``, and lists of the newest rows
     have their order. In slots with history it has that one version. No row belongs to a run, and nobody has a lease.

@@ -177,4 +177,4 @@ def make_version(spec: SlotSpec, document: Document, time: int) -> Document:
     version: Document = {name: document[name] for name in (*spec.key, spec.field)} | {"when": time}
     if spec.soft_delete:
         version["removed"] = False
-    return {**version, "written": document["updatedDate"]}
+    return {**version, "written": document["updatedDate"], "created": document["updatedDate"]}

@@ -185,7 +185,7 @@ class _SQLiteWriter:
 
     async def copy_candles(self, spec: SlotSpec) -> AsyncIterator[Copied]:
         source, target = WholeSeries(self._candles, spec), SQLiteSeries(self._target, spec)
-        for context in await source.list_contexts():
+        async for context in source.list_contexts():
             fields = dict(zip(spec.key, context, strict=False))
             if fields["interval"] not in GRIDS:
                 yield Copied(lost=(LostRow(fields, "its interval is unknown"),))

@@ -18,6 +18,7 @@ from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
+from backtest_mongo.history.store import StrictHistoryStore
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class PastStore:
 
     def __init__(self, spec: SlotSpec, base: Store, until: int) -> None:
         self._spec = spec
-        self._base = base
+        self._base: Store = StrictHistoryStore(spec, base, base.versions) if base.has_history else base
         self._until = until
 
     @property
@@ -170,8 +171,9 @@ class PastSeries(PastStore):
     """
 
     def __init__(self, spec: SlotSpec, base: SeriesStore, until: int) -> None:
-        super().__init__(spec, base, until)
-        self._candles = base
+        self._spec = spec
+        self._base = self._candles = base
+        self._until = until
 
     def _end(self, interval: IntervalGrid, end: int | None = None) -> int:
         """Return the time from which on candles had not closed, or ``end`` if that is earlier."""

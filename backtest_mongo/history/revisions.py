@@ -9,7 +9,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.types import Document
 
-__all__ = ["list_revisions", "make_no_history_error"]
+__all__ = ["list_revisions", "make_no_history_error", "make_older_error"]
 
 #: Versions that are read at a time.
 _PAGE = 500
@@ -44,6 +44,17 @@ async def list_revisions(
             since = page[-1]["when"] + 1
     if is_within and not newest_first and row is not None:
         yield row
+
+
+def make_older_error(spec: SlotSpec, key: Key) -> StoreError:
+    """Return the error of a question about a row at a time before its first version, if there was something then."""
+    return StoreError(
+        f"what the row was then is not known: it is older than the versions of {spec.name} that are kept",
+        slot=spec.name,
+        collection=spec.versions,
+        key=dict(zip(spec.key, key, strict=True)),
+        hint="versions begin with the first write after CC_HISTORY names the slot, and end with its retention",
+    )
 
 
 def make_no_history_error(spec: SlotSpec) -> StoreError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 
@@ -15,9 +15,10 @@ from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.strategy_names import Renamer
+from backtest_mongo.history.revisions import make_older_error
 from backtest_mongo.types import Document, Version
 
-__all__ = ["HistoryStore"]
+__all__ = ["HistoryStore", "StrictHistoryStore"]
 
 #: Rows of a list that are compared with a time together.
 _PAGE: Final = 200
@@ -65,8 +66,8 @@ class HistoryStore:
     async def find_many(self, keys: Sequence[Key], *observed: Any) -> list[Document | None]:
         return await cast("Any", self._base).find_many(keys, *observed)  # type: ignore[no-any-return]  # of either store
 
-    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
-        return await self._versions.find_at(keys, until)
+    def find_at(self, keys: Sequence[Key], until: int) -> Coroutine[Any, Any, list[Document | None]]:
+        return self._versions.find_at(keys, until)
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         return await self._base.find_version(key)
@@ -183,3 +184,16 @@ class HistoryStore:
         if run is not None:
             fields["run"] = run
         await self.committer.write(RowWrite(self._spec, key, fields, is_removal=True, is_kept=True))
+
+
+class StrictHistoryStore(HistoryStore):
+    """The same for whoever asks what there was: it says so where that is not known, instead of finding nothing."""
+
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        found = await self._versions.find_at(keys, until)
+        missing = [key for key, document in zip(keys, found, strict=True) if document is None]
+        if missing:
+            for key, is_complete in zip(missing, await self._versions.are_complete(missing), strict=True):
+                if not is_complete:
+                    raise make_older_error(self._spec, key)
+        return found

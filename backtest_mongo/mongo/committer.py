@@ -63,7 +63,7 @@ from backtest_mongo.mongo.updates import (
     split_origin,
     stamp_origin,
 )
-from backtest_mongo.mongo.versions import get_versions, make_version_document
+from backtest_mongo.mongo.versions import get_versions, make_version_update
 from backtest_mongo.types import Document, to_millis
 
 __all__ = ["MongoCommitter", "get_committer"]
@@ -530,8 +530,8 @@ class MongoCommitter:
                 if previous is None or previous > first:
                     deletes.append({"q": {**query, "when": {"$gt": first}}, "limit": 0})
                 for one, time in zip((*row.earlier, row), times, strict=True):
-                    version = make_version_document(one, query, time, stamp)
-                    updates.append({"q": {**query, "when": time}, "u": version, "upsert": True})
+                    update = make_version_update(one, stamp)
+                    updates.append({"q": {**query, "when": time}, "u": update, "upsert": True})
             for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):
                 for _, part in _split(items):
                     body = {command: slot.documents.name, field: part}

@@ -75,8 +75,12 @@ def retention_index(spec: SlotSpec) -> Fields:
 def optional_indexes(spec: SlotSpec) -> set[Fields]:
     """Return the fields of the indexes that a slot has once something uses them."""
     if spec.shape != "collection":
-        return set()
-    return {*filter_indexes(spec, (path for _, path in spec.filters), bool(spec.filter_time)), retention_index(spec)}
+        return set() if spec.immutable else {RUN_INDEX}
+    return {
+        RUN_INDEX,
+        *filter_indexes(spec, (path for _, path in spec.filters), bool(spec.filter_time)),
+        retention_index(spec),
+    }
 
 
 async def ensure_indexes(collection: AsyncCollection[dict[str, Any]], spec: SlotSpec) -> None:

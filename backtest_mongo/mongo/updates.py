@@ -38,9 +38,9 @@ ORIGIN: Final = "origin"
 Update: TypeAlias = Document | list[Document]
 
 _NOW: Final = {"updatedDate": True}
-_CLOCK: Final = {"$toLong": "$$NOW"}
+_CLOCK: Final[Document] = {"$toLong": "$$NOW"}
 #: The time of a row itself, which other programs may have stored as any number or as a date.
-ROW_TIME: Final = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
+ROW_TIME: Final[Document] = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
 
 
 def split_origin(fields: Document) -> tuple[Document, Document | None]:

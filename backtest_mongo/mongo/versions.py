@@ -2,7 +2,8 @@
 
 ::
 
-    {_id: ..., signalId: "s-1", bucketName: "plan", when: 1733043600000, payload: {...}, written: <date>}
+    {_id: ..., signalId: "s-1", bucketName: "plan", when: 1733043600000, payload: {...}, written: <date>,
+     created: <date>}
 
 A version and its row are written in one transaction: see ``committer.py``. A read as of a time is one aggregation: the
 row by its key, and the latest version that is not later.
@@ -27,16 +28,16 @@ from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.history import find_history, find_row_time
 from backtest_mongo.core.log import log
-from backtest_mongo.core.payload import CODEC, RAW_CODEC
+from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
-from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.collection import SlotCollection, aggregate, split_keys
 from backtest_mongo.mongo.stored_keys import find_keys
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document, now_ms, to_millis
 
-__all__ = ["MongoVersions", "get_versions", "make_version_document"]
+__all__ = ["MongoVersions", "get_versions", "make_version_update"]
 
 #: Keys of one aggregation: each is a stage, of which the server takes a thousand.
 _KEYS: Final = 200
@@ -107,37 +108,44 @@ class MongoVersions:
 
     async def _find(self, moments: Sequence[Moment]) -> list[Document | None]:
         keys = [self.slot.key_filter(key) for key, _ in moments]
-        # Not the rows that are later for sure: their payloads would be sent for nothing.
-        rows_then = [
-            {**query, "$or": [{"when": {"$not": {"$gt": until}}}, {"origin.when": {"$lte": until}}]}
-            if self._spec.when
-            else query
-            for query, (_, until) in zip(keys, moments, strict=True)
-        ]
-        pipeline: list[Document] = [{"$match": rows_then[0] if len(keys) == 1 else {"$or": rows_then}}]
+        pipeline: list[Document] = [{"$match": keys[0] if len(keys) == 1 else {"$or": keys}}]
         for query, (_, until) in zip(keys, moments, strict=True):
             latest = [{"$match": {**query, "when": {"$lte": until}}}, {"$sort": {"when": -1}}, {"$limit": 1}]
             pipeline.append({"$unionWith": {"coll": self._spec.versions, "pipeline": latest}})
+        found = await self._aggregate(pipeline, 2 * len(moments) + 1)  # as a full reply leaves a cursor
+        self.slot.counts.reads.add(len(moments))
+        self.slot.counts.as_of += len(moments)
+        if len(moments) == 1:
+            return [self._choose_alone(found, moments[0][1])]
         rows: dict[Key, Document] = {}
         versions: dict[Key, dict[int, Document]] = {}
-        for document in await self._aggregate(pipeline, 2 * len(moments) + 1):  # as a full reply leaves a cursor
+        for document in found:
             key = tuple(document[name] for name in self._spec.key)
             if "written" in document:
                 versions.setdefault(key, {})[document["when"]] = document
             else:
                 rows[key] = document
-        self.slot.counts.reads.add(len(moments))
-        self.slot.counts.as_of += len(moments)
         return [self._choose(rows.get(key), versions.get(key, {}), until) for key, until in moments]
+
+    def _choose_alone(self, found: list[Document], until: int) -> Document | None:
+        """Return what was true at a time, of a row and its latest version that is not later."""
+        version = None
+        for document in found:
+            if "written" in document:
+                version = document
+                continue
+            time = find_row_time(self._spec, document)
+            if time is None or time <= until:
+                return document
+        return version
 
     async def _aggregate(self, pipeline: list[Document], rows: int) -> list[Document]:
         # A command, as for a lone row: the driver's cursor takes half as long again.
         command = {"aggregate": self._rows.name, "pipeline": pipeline, "cursor": {"batchSize": rows}, **self._reading}
-        reply = await self._hub.database.command(command, codec_options=CODEC)
+        reply = await self._hub.database.command(command, codec_options=WRITE_CODEC)
         if reply["cursor"]["id"]:  # larger than one reply
             return await aggregate(self._rows, pipeline)
-        found: list[Document] = reply["cursor"]["firstBatch"]
-        return found
+        return [make_plain(document) for document in reply["cursor"]["firstBatch"]]
 
     def _choose(self, row: Document | None, versions: dict[int, Document], until: int) -> Document | None:
         """Return what was true at a time: whoever wrote the row last has said what is from its time on."""
@@ -217,7 +225,7 @@ class MongoVersions:
         return row
 
     async def find_first_writes(self, keys: Sequence[Key]) -> list[datetime | None]:
-        """Return when the earliest version of each key was written, ``None`` where there is none."""
+        """Return when the earliest version of each key was written first, ``None`` where there is none."""
         found: dict[Key, datetime] = {}
         for start in range(0, len(keys), _KEYS):
             pipelines: list[list[Document]] = [
@@ -227,8 +235,22 @@ class MongoVersions:
             first, *others = pipelines
             whole = [*first, *({"$unionWith": {"coll": self._spec.versions, "pipeline": one}} for one in others)]
             for version in await self.slot.read("reading", partial(aggregate, self._documents, whole)):
-                found[tuple(version[name] for name in self._spec.key)] = version["written"]
+                found[tuple(version[name] for name in self._spec.key)] = version["created"]
         return [found.get(key) for key in keys]
+
+    async def are_complete(self, keys: Sequence[Key]) -> list[bool]:
+        rows = await self.slot.read("reading", partial(self._find_created, keys))
+        first = await self.find_first_writes(keys)
+        return [key not in rows or rows[key] == written for key, written in zip(keys, first, strict=True)]
+
+    async def _find_created(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        fields = self._spec.key
+        found: dict[Key, Any] = {}
+        for some in split_keys(list(keys)):
+            query = {"$or": [self.slot.key_filter(key) for key in some]}
+            for row in await self._rows.find(query, dict.fromkeys((*fields, "createDate"), 1)).to_list(None):
+                found[tuple(row[name] for name in fields)] = row.get("createDate")
+        return found
 
     async def _find_all(
         self, collection: Any, query: Document, order: Sequence[tuple[str, int]], limit: int
@@ -311,21 +333,19 @@ class MongoVersions:
         return int(result.deleted_count)
 
 
-def make_version_document(row: RowWrite, query: Document, when: int, written: datetime) -> Document:
-    """Return the document of a version.
+def make_version_update(row: RowWrite, written: datetime) -> Document:
+    """Return the upsert of a version, by its key and time.
 
     Args:
         row: what is written.
-        query: its key.
-        when: the simulation time from which on it is true, in milliseconds since the epoch.
-        written: when the row was written.
+        written: when the row was written. It stays as ``created`` when the version is written again, as a run does that
+            is repeated: so the first version of a row is still known as what created it.
     """
     is_removed = row.fields.get("removed") is True
-    document: Document = {**query, "when": when, row.spec.field: None if is_removed else row.fields[row.spec.field]}
+    fields: Document = {row.spec.field: None if is_removed else row.fields[row.spec.field], "written": written}
     if row.spec.soft_delete:
-        document["removed"] = is_removed
-    document["written"] = written
-    return document
+        fields["removed"] = is_removed
+    return {"$set": fields, "$setOnInsert": {"created": written}}
 
 
 def get_versions(hub: Hub, spec: SlotSpec) -> MongoVersions:

@@ -106,6 +106,9 @@ class VersionTable(_Table):
     delete_later: str
     #: Time and time of writing of so many versions, the earliest first.
     earliest: str
+    #: When the earliest version was written first, and when the row was created.
+    first: str
+    created: str
     #: The time of the version that so many are later than.
     behind: str
     delete_until: str
@@ -188,7 +191,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
     """Return the table of the versions of a slot that is no series."""
     *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
     extra = ("removed",) if spec.soft_delete else ()
-    stored = (*key, "when", field, *extra, "written")
+    stored = (*key, "when", field, *extra, "written", "created")
     kinds = dict.fromkeys(key, "TEXT NOT NULL") | {field: "TEXT NOT NULL"}
     kinds |= {column: "INTEGER NOT NULL" for column, of in zip(key, spec.key, strict=True) if of == "backtest"}
     name, rows = spec.versions, quote(spec.collection)
@@ -216,6 +219,8 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         delete=f"DELETE FROM {table} WHERE {match}",
         delete_later=f"DELETE FROM {table} WHERE {match} AND [when]>?",
         earliest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] LIMIT ?",
+        first=f"SELECT created FROM {table} WHERE {match} ORDER BY [when] LIMIT 1",
+        created=f"SELECT created FROM {rows} WHERE {match}",
         behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
         count=f"SELECT coalesce(sum(stored), 0), coalesce(sum(max(stored-?2, 0)), 0), coalesce(sum(max(old-1, 0)), 0) "
         f"FROM (SELECT count(*) AS stored, sum(written<?1) AS old FROM {table} GROUP BY {', '.join(map(quote, key))})",

@@ -90,8 +90,9 @@ class PastRows(WholeRows):
             return LostRow(dict(zip(self._spec.key, found.key, strict=False)), found.problem)
         row, payload = found
         latest = connection.execute(self._versions.latest, row.key).fetchone() if has_versions else None
-        is_versioned = latest is not None and latest[1] == row.written
-        time = latest[0] if is_versioned else row.when if self._spec.when else row.written
+        version: int | None = latest[0] if latest is not None and latest[1] == row.written else None
+        is_versioned = version is not None
+        time = version if version is not None else row.when if self._spec.when else row.written
         if time <= until:
             kept = time if has_versions or self._is_kept else None
             return None if row.removed else PastRow(row.key, payload, kept, row._replace(run=None))
@@ -102,9 +103,9 @@ class PastRows(WholeRows):
     def _find_version(self, connection: Connection, row: WholeRow, payload: Any, until: int) -> FoundRow | None:
         version = connection.execute(self._versions.find, (*row.key, until)).fetchone()
         if version is None:
-            earliest = connection.execute(self._versions.earliest, (*row.key, _FIRST)).fetchone()
+            earliest = connection.execute(self._versions.first, row.key).fetchone()
             # A row that was created by a write with a version has the same time of writing.
-            if earliest is not None and earliest[1] == row.created:
+            if earliest is not None and earliest[0] == row.created:
                 return None
             return self._lose(row, NO_VERSIONS if earliest is None else OLDER, payload)
         text, *removed, when, written = version
@@ -130,7 +131,7 @@ class PastRows(WholeRows):
         removed = (0,) if self._spec.soft_delete else ()
         connection.executemany(
             self._versions.upsert,
-            [(*row.key, row.time, row.stored.text, *removed, row.stored.written) for row in kept],
+            [(*row.key, row.time, row.stored.text, *removed, *[row.stored.written] * 2) for row in kept],
         )
 
 

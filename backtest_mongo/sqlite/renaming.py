@@ -114,6 +114,8 @@ class SQLiteRenamer:
     ) -> list[dict[str, Any]]:
         """Return rows with their columns; text that is not UTF-8 stays ``bytes``."""
         columns = list_columns(connection, name)
+        if not columns:  # nothing was ever written into it
+            return []
         order = ", ".join(map(quote, self._unique[name]))
         connection.text_factory = _decode
         try:

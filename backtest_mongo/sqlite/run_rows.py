@@ -15,7 +15,7 @@ from backtest_mongo.errors import LeaseHeldError
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.change_log import quote
 from backtest_mongo.sqlite.database import Connection, Database
-from backtest_mongo.sqlite.layout import make_row_table
+from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import now
 from backtest_mongo.sqlite.run_column import RUN
 from backtest_mongo.sqlite.store import SQLiteRows, SQLiteStore
@@ -34,7 +34,8 @@ class SQLiteRunRows(SQLiteRows):
         self._name = quote(table.name)
         self._columns = {field: quote(column) for field, column in zip(spec.key, table.columns[1:], strict=False)}
         self._key = ", ".join(self._columns.values())
-        self._match = " AND ".join(f"{column}=?" for column in self._columns.values())
+        of_versions = make_version_table(spec).columns[: len(spec.key)]
+        self._match_versions = " AND ".join(f"{quote(column)}=?" for column in of_versions)
 
     async def count(self, selection: Selection) -> int:
         where, parameters = self._make_condition(selection)
@@ -72,7 +73,7 @@ class SQLiteRunRows(SQLiteRows):
         if connection.execute(
             "SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", (self.spec.versions,)
         ).fetchone():
-            delete = f"DELETE FROM {quote(self.spec.versions)} WHERE {self._match}"
+            delete = f"DELETE FROM {quote(self.spec.versions)} WHERE {self._match_versions}"
             versions = connection.executemany(delete, keys).rowcount
         connection.executemany(f"DELETE FROM {self._name} WHERE number=?", [(number,) for number, *_ in rows])
         return len(rows), versions

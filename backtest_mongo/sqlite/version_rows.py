@@ -42,7 +42,7 @@ def write_versions(connection: Connection, row: RowWrite, at: int, when: int | N
         is_removed = one.fields.get("removed") is True
         payload = to_json(None if is_removed else one.fields[row.spec.field])
         removed = (int(is_removed),) if row.spec.soft_delete else ()
-        connection.execute(table.upsert, (*row.key, time, payload, *removed, at))
+        connection.execute(table.upsert, (*row.key, time, payload, *removed, at, at))
 
 
 def count_prunable(connection: sqlite3.Connection, spec: SlotSpec, retention: Retention) -> tuple[int, int]:

@@ -77,6 +77,17 @@ class SQLiteVersions(SQLiteRows):
         document = self._decode(key, (payload, *((when,) if self._spec.when else ()), *removed))
         return document | {"when": when, "written": written}
 
+    async def are_complete(self, keys: Sequence[Key]) -> list[bool]:
+        found = await self._read_in_thread("reading", self._are_complete, keys)
+        return [True] * len(keys) if found is None else found
+
+    def _are_complete(self, connection: Connection, keys: Sequence[Key]) -> list[bool]:
+        found = []
+        for key in keys:
+            row = connection.execute(self._table.created, key).fetchone()
+            found.append(row is None or self._fetch(connection, self._table.first, key) == [row])
+        return found
+
     # Listing
 
     async def list_rows(self, context: Key, after: Any, limit: int, *, newest: bool) -> tuple[list[Document], Any]:

@@ -93,7 +93,8 @@ def test_only_lists_and_dispose_are_no_coroutine_functions(spec: SlotSpec) -> No
         for name, function in made_by_expansion(adapter)
         if name[0] != "_" and not inspect.iscoroutinefunction(function)
     }
-    assert plain == {name for name in (f"list_{spec.noun}_data", "dispose") if name in vars(adapter)}
+    names = (f"list_{spec.noun}_data", f"range_{spec.noun}_data", "dispose")
+    assert plain == {name for name in names if name in vars(adapter)}
 
 
 def test_parameters_have_the_names_of_the_row() -> None:
@@ -120,13 +121,17 @@ def test_every_method_of_an_adapter_has_its_arguments_result_and_errors_document
         assert name == "dispose" or "Raises" in sections(function.__doc__)
 
 
+#: Parameters that an implementation need not have, besides those by which a list is filtered.
+BEYOND_CONTRACTS = ("with_version", "if_absent", "expect", "prefix", "since", "until")
+
+
 def test_every_method_of_a_contract_is_documented_as_the_adapter_s(spec: SlotSpec) -> None:
     methods = {name: method for name, method in made_by_expansion(CONTRACTS[spec.name]) if name[0] != "_"}
     assert {*methods} == {*list_contract_methods(ADAPTERS[spec.name])}
     for name, function in methods.items():
         adapter_s = getattr(ADAPTERS[spec.name], name)
         assert (function.__doc__ or "").splitlines()[0] == (adapter_s.__doc__ or "").splitlines()[0]
-        own = [one for one in parameters_of(adapter_s) if one not in ("with_version", "if_absent", "expect")]
+        own = [one for one in parameters_of(adapter_s) if one not in (*BEYOND_CONTRACTS, *dict(spec.filters))]
         returns = str(inspect.signature(function).return_annotation)
         assert_documented(f"{spec.name}.{name}", function.__doc__, own, returns)
         assert parameters_of(function) == own

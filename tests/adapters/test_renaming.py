@@ -259,7 +259,7 @@ async def test_slot_of_one_s_own_is_renamed_too(deployment: Deployment, old: str
         soft_delete=True,
     )
     persist.register(spec)
-    ledger: Any = persist.order_ledger
+    ledger: Any = getattr(persist, spec.name)
     await ledger("x", old).write_order_ledger_data({"n": 1}, "o-1")
     await ledger("x", old).write_order_ledger_data({"n": 2, "strategyName": old}, "o-2")
     await ledger("x", old).remove_order_ledger_data("o-1")
@@ -359,7 +359,7 @@ async def test_watch_sees_rows_deleted_and_written(deployment: Deployment, old: 
 
 
 async def read_history(adapter: Any, *key: str) -> list[Any]:
-    return [(one.when, one.payload, one.written) async for one in adapter.history(*key)]
+    return [(one.when, one.value, one.written) async for one in adapter.history(*key)]
 
 
 async def test_versions_are_renamed_with_their_rows(deployment: Deployment, old: str, new: str) -> None:
@@ -383,8 +383,9 @@ async def test_versions_are_renamed_with_their_rows(deployment: Deployment, old:
     assert await read_history(other) == before[1]
     assert await read_history(partial("BTC", new, "x"), "s-1") == [(WHEN, {"n": 1}, pytest.approx(WHEN, rel=1))]
     assert await read_history(risk("r", "x")) == before[2]  # no row of it names the strategy now
-    assert await uniform.ADAPTERS["signal"]("BTC", new, "x").delete() == 1
-    assert await read_history(signal("BTC", new, "x")) == []
+    moved: Any = signal("BTC", new, "x")
+    assert await moved.delete() == 1
+    assert await read_history(moved) == []
 
 
 async def use(deployment: Deployment, config: dict[str, Any]) -> None:

@@ -334,6 +334,25 @@ async def test_versions_go_with_their_rows(deployment: Deployment, unique: str) 
     assert await _list_versions(deployment, StateAdapter.spec) == [("other", "b")] * 2
 
 
+async def test_history_of_a_run_goes_with_it(deployment: Deployment, unique: str) -> None:
+    names = ",".join(spec.name for spec in ROWS)
+    set_config(CC_HISTORY=names)
+    await fill(unique, "a")
+    await fill(unique, "a")
+    await fill(f"{unique}-b", "b")
+    async with transaction(when=WHEN + 1):
+        await persist.state(f"{unique}-signal", "tied").write_state_data({})
+    tables = {spec.name: len(await _list_versions(deployment, spec)) for spec in ROWS}
+    report = await reset("a")
+    assert report.deleted == of_all(1) | {"state": 2}
+    left = {spec.name: len(await _list_versions(deployment, spec)) for spec in ROWS}
+    assert left == of_all(1)
+    assert report.versions == {name: count - 1 for name, count in tables.items()}
+    state: Any = uniform.adapter(StateAdapter.spec, unique, signal_id=f"{unique}-signal")
+    assert [version async for version in state.history()] == []
+    assert (await reset("a")).is_empty
+
+
 async def _keep_versions(deployment: Deployment, spec: SlotSpec, keys: list[Any]) -> None:
     if isinstance(deployment, SQLiteDeployment):
         columns = ", ".join(spec.key)

@@ -31,6 +31,7 @@ from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.findings import SEVERITIES, Diagnosis, Finding
 from backtest_mongo.cli.doctor.latency import PROBE
 from backtest_mongo.cli.doctor.output import print_diagnosis
+from backtest_mongo.core.background import finish_background
 from faults.topology import Mongod, RedisNode, temporary_directory
 from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks
@@ -68,6 +69,16 @@ async def fill(unique: str) -> None:
         await SignalAdapter(name, unique, "x").write_signal_data({"id": "s"})
     await StateAdapter(unique, "b").write_state_data({"n": 1}, WHEN)
     await LogAdapter().write_log_data([{"id": unique}])
+
+
+@pytest.mark.usefixtures("any_latency")
+async def test_rows_of_a_run_are_no_finding(deployment: Deployment, unique: str) -> None:
+    async with transaction(run="r"):
+        await fill(unique)
+    diagnosis = await diagnose()
+    assert texts(diagnosis, "problem", "warning") == []
+    assert [finding.text for finding in diagnosis.findings if "origin" in finding.text] == []
+    assert [finding.severity for finding in diagnosis.findings if finding.area == "indexes"] == ["ok"]
 
 
 @pytest.mark.usefixtures("any_latency")
@@ -189,6 +200,17 @@ async def test_index_is_judged(
     finding = found(await diagnose(read_only=True), "indexes", text)
     assert finding.severity == severity
     assert finding.advice
+
+
+async def test_indexes_of_filters_and_of_what_is_kept_are_ours(deployment: Deployment, unique: str) -> None:
+    backtest_mongo.set_config(CC_KEEP="log=5")
+    log = backtest_mongo.LogAdapter()
+    await log.write_log_data([{"id": unique}])
+    await log.read_log_data(strategy_name="s", symbol="m", since=0)
+    await finish_background()
+    assert len(await (await deployment.collection(LogAdapter.spec)).index_information()) == 3 + 4
+    findings = [one for one in (await diagnose(read_only=True)).findings if one.area == "indexes"]
+    assert [one.severity for one in findings] == ["ok"]
 
 
 async def test_missing_indexes_are_reported(deployment: Deployment, unique: str) -> None:

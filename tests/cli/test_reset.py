@@ -82,12 +82,16 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return made
 
 
+def list_lines(done: Done) -> list[str]:
+    """Return the lines of the output that are not empty, with single spaces."""
+    return [" ".join(line.split()) for line in done.out.splitlines() if line.strip()]
+
+
 def test_it_shows_what_goes_and_refuses_without_a_terminal(stored: Stored) -> None:
     done = stored.reset()
     assert done.code == 2
-    assert done.line("slot") == "slot to delete without a name"
-    assert done.line("storage") == "storage 2 0"
-    assert done.line("state") == "state 2 1"
+    assert [*list_lines(done)][:1] == ["slot to delete without a name"]
+    assert {"storage 2 0", "state 2 1"} <= {*list_lines(done)}
     assert "Signals of the run: s-1, s-2" in done.out
     assert "nothing deleted: there is no terminal to ask on, and --yes is not given" in done.err
     assert stored.count() == (2, 2, 1)
@@ -152,8 +156,7 @@ def test_live_rows_need_an_option(stored: Stored) -> None:
         assert "nothing deleted: there are live rows, and --live is not given" in done.err
         assert stored.count() == (2, 2, 1)
     shown = stored.reset()
-    assert shown.line("slot") == "slot to delete live without a name"
-    assert shown.line("session") == "session 1 1 0"
+    assert {"slot to delete live without a name", "session 1 1 0"} <= {*list_lines(shown)}
     assert "Signals that are live, too: s-2" in shown.out
     done = stored.reset("--live", "--yes")
     assert (done.code, done.out.splitlines()[-1]) == (0, "Deleted 5 rows.")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from backtest_mongo import SlotSpec, lease, persist, transaction
+from tests.contract.test_list_filters import make_row
+from tests.contract.test_list_filters import read as read_rows
+from tests.contract.test_list_filters import write as write_rows
 from tests.contract.test_ranges import fill, list_keys, newest, pairs, ranged
 from tests.support import uniform
 from tests.support.uniform import WHEN, payload, write
@@ -57,3 +60,31 @@ async def test_time_of_a_transaction_bounds_parts(spec: SlotSpec, unique: str) -
     async with transaction(when=WHEN):
         assert [key for key, _ in await newest(adapter, 2)] == ["a0", "a2"]
         assert [key for key, _ in await ranged(adapter, "a1")] == ["a2"]
+
+
+# Filters
+
+
+COLLECTIONS = pytest.mark.shapes("collection")
+
+
+@COLLECTIONS
+async def test_filtered_list_in_a_transaction_has_what_is_yet_to_be_written(spec: SlotSpec, unique: str) -> None:
+    adapter = uniform.adapter(spec, unique)
+    rows = [make_row(spec, n, f"s{n % 2}", "m", WHEN + n) for n in range(10)]
+    await write_rows(adapter, rows)
+    async with transaction():
+        fresh = [make_row(spec, 10 + n, "s1", "m", WHEN + 10 + n) for n in range(2)]
+        other = make_row(spec, 12, "s0", "m", WHEN + 12)
+        await write_rows(adapter, [*fresh, other])
+        assert await read_rows(adapter, strategy_name="s1") == [*rows[1::2], *fresh]
+        joins = make_row(spec, 4, "s1", "m", WHEN + 4)  # it was the other strategy's
+        leaves = make_row(spec, 7, "s0", "m", WHEN + 7)
+        await write_rows(adapter, [joins, leaves])
+        mine = [rows[1], rows[3], joins, rows[5], rows[9], *fresh]
+        assert await read_rows(adapter, strategy_name="s1") == mine
+        assert await read_rows(adapter, strategy_name="s1", since=WHEN + 4, until=WHEN + 10) == mine[2:-1]
+        if spec.newest:
+            assert await read_rows(adapter, limit=3, strategy_name="s1") == mine[-3:]
+            assert await read_rows(adapter, limit=1, strategy_name="s1", until=WHEN + 4) == [joins]
+    assert await read_rows(adapter, strategy_name="s1") == mine

@@ -157,6 +157,37 @@ async def test_slot_without_versions_answers_for_what_was_not_written_since(
             await past.state(unique, "s").read_state_data()
 
 
+@ROWS
+async def test_time_before_the_versions_that_are_kept_is_not_known(
+    deployment: Deployment, unique: str, spec: SlotSpec
+) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    await write_at(adapter, 0, key, WHEN)
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY=NAMES)
+    else:
+        backtest_mongo.set_config(CC_HISTORY=NAMES)
+    await write_at(adapter, 1, key, WHEN + 10)
+    async with as_of(WHEN + 9) as past:
+        then = getattr(past, spec.name)(**adapter.context)
+        with pytest.raises(StoreError, match="older than the versions"):
+            await read_all(then, key)
+    async with as_of(WHEN + 10) as past:
+        assert (await read_all(getattr(past, spec.name)(**adapter.context), key))[0] == value_of(spec, key, 1)
+
+
+@ROWS
+async def test_run_that_is_repeated_knows_that_there_was_nothing_before(
+    kept: Deployment, unique: str, spec: SlotSpec
+) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in (0, 1, 2):
+        await write_at(adapter, number, key, WHEN)
+    async with as_of(WHEN - 1) as past:
+        then = getattr(past, spec.name)(**adapter.context)
+        assert (await read_all(then, key))[0] in (None, uniform.nothing(spec))
+
+
 async def test_view_is_open_within_its_block_alone(kept: Deployment, unique: str) -> None:
     view = as_of(WHEN)
     with pytest.raises(InputError, match="within its block"):

@@ -13,10 +13,10 @@ from backtest_mongo.mongo.change_payloads import UNKNOWN, ChangePayloads
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def update(removed: list[str] | None = None, truncated: dict[str, int] | None = None, **fields: Any) -> dict[str, Any]:
+def update(removed: Any = (), truncated: Any = None, **fields: Any) -> dict[str, Any]:
     arrays = [{"field": path, "newSize": size} for path, size in (truncated or {}).items()]
     named = {path.replace("__", "."): value for path, value in fields.items()}
-    return {"updatedFields": named, "removedFields": removed or [], "truncatedArrays": arrays}
+    return {"updatedFields": named, "removedFields": list(removed), "truncatedArrays": arrays}
 
 
 def keep(payload: Any) -> ChangePayloads:

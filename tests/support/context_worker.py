@@ -53,10 +53,11 @@ class Steps(monitoring.CommandListener):
 
 async def work(job: dict[str, Any]) -> None:
     count = Steps(job["last"])
+    patch = pytest.MonkeyPatch()
     for module in (mongo_contexts, mongo_renaming, sqlite_contexts, sqlite_renaming):
-        module.MAX_STEP_ROWS = 3  # type: ignore[misc]
+        patch.setattr(module, "MAX_STEP_ROWS", 3)
     if job["sqlite"]:
-        steps.trace(pytest.MonkeyPatch())
+        steps.trace(patch)
         steps.on_step = count.take
         persist.use_sqlite(job["sqlite"])
     else:

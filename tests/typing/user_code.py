@@ -112,6 +112,7 @@ async def adapters(when: datetime) -> None:
     await SessionAdapter("s", "e", "f").write_session_data({}, WHEN)
     await SessionAdapter("s", "e", "f", "BTCUSDT", True).wait_for_init()
     assert_type(await StorageAdapter(True).read_storage_data(), list[dict[str, Any]])
+    assert_type(await StorageAdapter(True).read_storage_data(symbol="BTCUSDT", since=when), list[dict[str, Any]])
     await LogAdapter().write_log_data(({"id": "1"}, {"id": "2"}))
     assert_type(await LogAdapter().read_log_data(limit=5), list[dict[str, Any]])
 
@@ -124,6 +125,9 @@ async def adapters(when: datetime) -> None:
     memory = MemoryAdapter("s-1", "notes")
     assert_type(await memory.has_memory_data("m-1"), bool)
     assert_type(memory.list_memory_data(when=when), AsyncIterator[tuple[str, dict[str, Any]]])
+    assert_type(memory.list_memory_data(prefix="a"), AsyncIterator[tuple[str, dict[str, Any]]])
+    assert_type(memory.range_memory_data("a", newest_first=True), AsyncIterator[tuple[str, dict[str, Any]]])
+    assert_type(await memory.newest_memory_data(1, prefix="a", when=when), list[tuple[str, dict[str, Any]]])
     async for memory_id, note in memory.list_memory_data():
         assert_type(memory_id, str)
         assert_type(note, dict[str, Any])

@@ -119,8 +119,9 @@ class Adapter:
                 signal = SignalAdapter(**context)
 
         A context of which only removed rows are left is among them: its rows are stored. Within a transaction or a
-        lease those are too of which something is yet to be written. In JSON files, a row whose path may be of several
-        contexts is left out, with a warning, if its payload does not tell which.
+        lease those are too of which something is yet to be written, and of the past those of which something was there
+        then. In JSON files, a row whose path may be of several contexts is left out, with a warning, if its payload
+        does not tell which.
 
         It reads page by page, and a context that is written or deleted meanwhile may or may not be in it.
 
@@ -477,8 +478,8 @@ class DocumentAdapter(RowAdapter):
         return self._list_revisions(self._context, since, until, newest_first)
 
 
-class EntryAdapter(RowAdapter):
-    """One document per context and one more key, usually a signal's id."""
+class ItemAdapter(RowAdapter):
+    """Documents of a context that have one more key."""
 
     def history(
         self, entry: str, *, since: When | None = None, until: When | None = None, newest_first: bool = False
@@ -496,6 +497,10 @@ class EntryAdapter(RowAdapter):
             ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
         """
         return self._list_revisions(self._make_key(entry), since, until, newest_first)
+
+
+class EntryAdapter(ItemAdapter):
+    """One document per context and one more key, usually a signal's id."""
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)
@@ -520,10 +525,8 @@ class EntryAdapter(RowAdapter):
             await self._replace(key, fields, if_absent, expect)
 
 
-class CollectionAdapter(RowAdapter):
+class CollectionAdapter(ItemAdapter):
     """Many documents, each keyed by its item's own ``id``, read as a list."""
-
-    history = EntryAdapter.history
 
     async def _read_all(self, **wanted: Any) -> list[Any]:
         field, where = self.spec.field, self._make_filter(**wanted)
@@ -575,10 +578,8 @@ class CollectionAdapter(RowAdapter):
         return self.spec.check_key(f"{path}.id", item["id"])
 
 
-class BucketAdapter(RowAdapter):
+class BucketAdapter(ItemAdapter):
     """Keys and values with soft delete, read one at a time or listed."""
-
-    history = EntryAdapter.history
 
     async def _read(self, entry: str, when: When | None = None, with_version: bool = False) -> Any:
         key = self._make_key(entry)

@@ -9,7 +9,14 @@ import pymongo
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from backtest_mongo.cli.doctor import history_checks, lease_checks, mongo_checks, redis_checks, stored_data_checks
+from backtest_mongo.cli.doctor import (
+    fork_checks,
+    history_checks,
+    lease_checks,
+    mongo_checks,
+    redis_checks,
+    stored_data_checks,
+)
 from backtest_mongo.cli.doctor.findings import (
     FAILURES,
     Deployment,
@@ -40,6 +47,8 @@ _MONGO: Final[tuple[tuple[str, Check], ...]] = (
     ("topology", mongo_checks.check_topology),
     ("transactions", lease_checks.check_transactions),
     ("format", lease_checks.check_format),
+    ("fork", fork_checks.check_fork),
+    ("candles", fork_checks.check_candle_database),
     ("durability", mongo_checks.check_durability),
     ("clock", mongo_checks.check_clock),
     ("leases", lease_checks.check_leases),

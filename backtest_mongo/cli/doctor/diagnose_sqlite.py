@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final, TypeAlias
 
-from backtest_mongo.cli.doctor import history_checks, lease_checks, sqlite_checks, sqlite_row_checks
+from backtest_mongo.cli.doctor import fork_checks, history_checks, lease_checks, sqlite_checks, sqlite_row_checks
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding
 from backtest_mongo.cli.doctor.sqlite_checks import DatabaseFile
 from backtest_mongo.errors import BacktestMongoError
@@ -27,6 +27,7 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("disk", sqlite_checks.check_space),
     ("log", sqlite_checks.check_log),
     ("integrity", sqlite_checks.check_integrity),
+    ("fork", fork_checks.check_fork_of_file),
     ("leases", lease_checks.check_leases_of_file),
     ("rows", sqlite_row_checks.check_rows),
     ("history", history_checks.check_history_of_file),
