@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, as_of, fork, persist, reset, transaction
+from backtest_mongo import SLOTS, SlotSpec, as_of, fork, lease, persist, reset, transaction
 from backtest_mongo.types import ForkReport
 from tests.support.forks import HISTORY, Forks
 from tests.support.uniform import WHEN, candles, context, entry, nothing, payload, read, write
@@ -280,6 +280,23 @@ async def test_more_rows_than_one_batch(forks: Forks, unique: str) -> None:
     async with forks.on(report):
         found = [row async for row in persist.memory(unique, "m").list_memory_data()]
         assert found == [(key, {"n": 0}) for key in keys]
+
+
+async def test_many_bars_in_one_commit_have_their_versions(forks: Forks, unique: str) -> None:
+    await forks.set(CC_HISTORY="state,log")
+    state = persist.state(unique, "s")
+    async with lease(state, commit_every=64, max_delay=600):
+        for number in range(6):
+            async with transaction(when=WHEN + 10 * number):
+                await state.write_state_data({"n": number})
+                await persist.log().write_log_data([{"id": f"{unique}-{number}"}])
+    for offset, number in ((-1, None), (0, 0), (35, 3), (50, 5)):
+        report = await forks.make(WHEN + offset)
+        assert report.rows == ({} if number is None else {"log": number + 1, "state": 1})
+        assert report.is_whole
+        async with forks.on(report):
+            expected = None if number is None else {"n": number}
+            assert await persist.state(unique, "s").read_state_data() == expected
 
 
 async def test_row_that_can_t_be_read_is_listed(forks: Forks, unique: str) -> None:
