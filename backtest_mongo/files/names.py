@@ -24,6 +24,7 @@ __all__ = [
     "decode_name",
     "escape_field",
     "escape_name",
+    "is_cut",
     "is_name_of",
     "may_be_node_name",
     "may_be_own_name",
@@ -80,6 +81,11 @@ def is_name_of(field: str, name: str) -> bool:
     """Return whether a directory that is named by one field may have this name for this value of the field."""
     texts = (unsafe.sub(_escape_match, field) for unsafe in (_UNSAFE, _UNSAFE_FOLDED, _UNSAFE_FOLDED_SYMBOL))
     return name in {escape_name(text, is_directory=True) for text in texts}
+
+
+def is_cut(name: str) -> bool:
+    """Return whether a name may be the beginning of a longer one, and its digest."""
+    return _CUT in name and len(name.encode()) > _KEPT_BYTES
 
 
 def may_be_own_name(name: str) -> bool:
