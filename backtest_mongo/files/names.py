@@ -77,6 +77,11 @@ def decode_name(name: str) -> str | None:
         return name  # Node's
 
 
+def is_cut(name: str) -> bool:
+    """Return whether a name has been cut, so that it does not tell its field."""
+    return _CUT in name
+
+
 def is_name_of(field: str, name: str) -> bool:
     """Return whether a directory that is named by one field may have this name for this value of the field."""
     texts = (unsafe.sub(_escape_match, field) for unsafe in (_UNSAFE, _UNSAFE_FOLDED, _UNSAFE_FOLDED_SYMBOL))
