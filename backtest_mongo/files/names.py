@@ -88,11 +88,6 @@ def is_name_of(field: str, name: str) -> bool:
     return name in {escape_name(text, is_directory=True) for text in texts}
 
 
-def is_cut(name: str) -> bool:
-    """Return whether a name may be the beginning of a longer one, and its digest."""
-    return _CUT in name and len(name.encode()) > _KEPT_BYTES
-
-
 def may_be_own_name(name: str) -> bool:
     """Return whether this library may have given the name: all that it must escape is escaped."""
     return not _UNSAFE.search(name.replace("%", "")) and not _NO_ESCAPE.search(name)

@@ -34,7 +34,6 @@ from backtest_mongo.files.names import (
     decode_name,
     escape_field,
     escape_name,
-    is_cut,
     may_be_node_name,
     may_be_own_name,
 )
@@ -372,8 +371,6 @@ def _read(template: PathTemplate, path: RowPath) -> Readings:
 
 @lru_cache(maxsize=4_096)
 def _is_unambiguous(template: PathTemplate, path: RowPath) -> bool:
-    if any(map(is_cut, path)):
-        return False  # the rest of the name is a digest of it
     found: set[Key] = set()
     for key in chain(template._read_own(path), template._read_node_s(path)):
         found.add(key)
