@@ -87,6 +87,7 @@ SERVERLESS_TOO = {
     "tests.commit.test_foreign_implementations": (SQLITE,),
     "tests.history.test_history": (SQLITE,),
     "tests.history.test_as_of": (SQLITE,),
+    "tests.history.test_pruning": (SQLITE,),
     "tests.history.test_history_kills": (SQLITE,),
     "tests.forks.test_rows": (SQLITE,),
     "tests.forks.test_strategies": (SQLITE,),

@@ -34,7 +34,7 @@ class _PastAdapter(Adapter):
         base = super()._base_store()
         if cls.spec.shape == "series":
             return PastSeries(cls.spec, cast("SeriesStore", base), cls._until)
-        return PastStore(cls.spec, base, cls._until)
+        return PastStore(cls.spec, base, cls._until, cls._open_versions())
 
     @classmethod
     def _get_limit(cls, when: When | None, name: str = "when") -> int:

@@ -45,19 +45,20 @@ async def find_rows_at(wanted: RowFilter, limit: int, at: int) -> FoundRows:
     past = await StoredPast.open(spec)
     documents: list[Document] = []
     problems: list[str] = []
-    unknown = 0
+    unknown = older = 0
     after: Key | None = None
     while keys := await list_keys(spec, wanted.parts, after, _PAGE):
         for row in await past.find(spec, keys, at):
             if row.document is not None:
                 if len(documents) == limit:
-                    return FoundRows(documents, None, unknown, tuple(problems))
+                    return FoundRows(documents, None, unknown, older, tuple(problems))
                 documents.append(_make_document(row))
             elif row.problem:
                 problems.append(f"{' '.join(map(str, row.key))}: {row.problem}")
-            unknown += not row.is_known and not row.problem
+            older += row.is_older
+            unknown += not row.is_known and not row.is_older and not row.problem
         after = keys[-1]
-    return FoundRows(documents, len(documents), unknown, tuple(problems))
+    return FoundRows(documents, len(documents), unknown, older, tuple(problems))
 
 
 def _make_document(row: PastRow) -> Document:

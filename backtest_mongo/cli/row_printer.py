@@ -48,7 +48,7 @@ class RowPrinter:
             return
         if not found.documents:
             nothing = "Nothing is stored." if at is None else f"Nothing was stored at {format_iso_time(at)}."
-            print_line(self._console, "" if found.count or found.unknown else nothing)
+            print_line(self._console, "" if found.count or found.unknown or found.older else nothing)
         elif self._spec.shape == "series":
             self._print_candles(found.documents)
         else:
@@ -66,6 +66,11 @@ class RowPrinter:
                 f"backtest-mongo: {format_count(found.unknown, 'row')} left out, written since: what they were is not "
                 f"known, as {self._spec.name} keeps no versions (CC_HISTORY={self._spec.name} keeps those of what is "
                 "written from then on)"
+            )
+        if found.older:
+            print_error(
+                f"backtest-mongo: {format_count(found.older, 'row')} left out: what they were is not known, as it is "
+                f"older than the versions of {self._spec.name} that are kept"
             )
         for problem in found.problems:
             print_error(f"backtest-mongo: {problem}")

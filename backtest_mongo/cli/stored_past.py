@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from backtest_mongo.adapters.past import Past
     from backtest_mongo.sqlite.database import Database
 
-__all__ = ["PastRow", "StoredPast", "find_database", "list_keys", "list_slots_without_versions", "read_last_candles"]
+__all__ = ["PastRow", "StoredPast", "find_database", "list_keys", "read_last_candles", "read_written"]
 
 _UNAUTHORIZED: Final = 13
 
@@ -44,6 +44,7 @@ class PastRow:
         document: what there was; ``None`` for nothing, and where that is not known.
         since: the simulation time from which on that was so, in milliseconds since the epoch; ``None`` if unknown.
         is_known: whether it is known what there was.
+        is_older: whether that is not known because the versions that are kept begin later.
         problem: why the row can't be read, if it can't.
     """
 
@@ -52,6 +53,7 @@ class PastRow:
     document: Document | None = None
     since: int | None = None
     is_known: bool = True
+    is_older: bool = False
     problem: str = ""
 
     @property
@@ -156,10 +158,17 @@ class StoredPast:
             found = [None] * len(keys)
         # Where no versions are kept, a row that was written since says nothing of what was there before.
         current: Sequence[Document | None] = [None] * len(keys)
+        older: set[Key] = set()
         if not self.has_versions(spec):
             current = await get_adapter(spec)._base_store().find_many(keys)
+        elif missing := [key for key, then in zip(keys, found, strict=True) if then is None]:
+            complete = await self.get_versions(spec).are_complete(missing)
+            older = {key for key, is_complete in zip(missing, complete, strict=True) if not is_complete}
         rows = []
         for key, then, now in zip(keys, found, current, strict=True):
+            if key in older:
+                rows.append(PastRow(spec, key, is_known=False, is_older=True))
+                continue
             document = then
             if then is None and now is not None:
                 time = _find_time(spec, now)
@@ -210,11 +219,6 @@ async def list_keys(spec: SlotSpec, where: Mapping[str, Any], after: Key | None,
         return await StoredKeys(database, spec).list_keys(where, after, limit)
     slot = SlotCollection(current_hub(), spec)
     return await slot.read("listing", partial(find_keys, slot.documents, spec, where, after, limit))
-
-
-def list_slots_without_versions(rows: Sequence[PastRow]) -> list[str]:
-    """Return the slots of rows of which it is not known what they were."""
-    return list(dict.fromkeys(row.spec.name for row in rows if not row.is_known and not row.problem))
 
 
 async def read_last_candles(past: Past, symbol: str, interval: str, exchange: str, count: int) -> list[Candle]:

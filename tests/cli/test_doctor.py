@@ -16,9 +16,17 @@ from bson import ObjectId
 from rich.console import Console
 
 import backtest_mongo
-from backtest_mongo import CandleAdapter, LogAdapter, SessionAdapter, SignalAdapter, StateAdapter, transaction
+from backtest_mongo import (
+    CandleAdapter,
+    LogAdapter,
+    MemoryAdapter,
+    SessionAdapter,
+    SignalAdapter,
+    StateAdapter,
+    transaction,
+)
 from backtest_mongo.cli.doctor import diagnose as doctor
-from backtest_mongo.cli.doctor import latency, mongo_checks
+from backtest_mongo.cli.doctor import history_checks, latency, mongo_checks
 from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.findings import SEVERITIES, Diagnosis, Finding
 from backtest_mongo.cli.doctor.latency import PROBE
@@ -434,3 +442,70 @@ async def test_command_prints_json_and_its_exit_status_reports_problems(
     done = run("doctor", COLUMNS="100", **deployment.environment)
     assert (done.returncode, done.stderr) == (1, "")
     assert "problem" in done.stdout
+
+
+async def keep_versions(unique: str) -> None:
+    """Let a slot have versions, a row that was written since, by this library and by Node, and one without."""
+    await StateAdapter(unique, "before").write_state_data({"n": 0}, WHEN)
+    await backtest_mongo.setup(CC_HISTORY="state=100,dictionary")
+    for name in ("same", "since", "node"):
+        for number in range(3):
+            await StateAdapter(unique, name).write_state_data({"n": number}, WHEN + number)
+    await backtest_mongo.setup(CC_HISTORY=None)
+    await StateAdapter(unique, "since").write_state_data({"n": 9}, WHEN + 9)
+
+
+async def test_versions_are_counted_and_rows_without_one(deployment: Deployment, unique: str) -> None:
+    await keep_versions(unique)
+    collection = await deployment.collection(StateAdapter.spec)
+    node = {"$set": {"payload": {"n": 7}, "updatedDate": datetime(2030, 1, 1, tzinfo=UTC)}}
+    assert (await collection.update_one({"bucketName": "node"}, node)).modified_count == 1
+    diagnosis = await diagnose()
+    (finding,) = [one for one in diagnosis.findings if one.area == "history"]
+    assert finding.severity == "warning"
+    kept = diagnosis.facts["history"]["state"]
+    assert 9 * 40 < kept["bytes"] < 9 * 1000
+    assert {**kept, "bytes": None} == {
+        "keep": None, "versions": 9, "bytes": None, "rows": 4, "rows_without_version": 1, "rows_written_since": 2,
+        "more_rows": False,
+    }  # fmt: skip
+    assert finding.text.startswith("state: 9 versions kept, ")
+    assert finding.text.endswith(
+        "; 1 row without one; 2 rows written since without one; CC_HISTORY does not name it here"
+    )
+    assert "the Node package keeps none" in finding.advice
+    assert "state-history" in [size.collection for size in diagnosis.sizes]
+    assert not [one for one in diagnosis.findings if "other collections" in one.text]
+
+
+async def test_slots_whose_rows_all_have_versions_are_sound(deployment: Deployment, unique: str) -> None:
+    await backtest_mongo.setup(CC_HISTORY="state=100,memory,dictionary")
+    await StateAdapter(unique, "b").write_state_data({"n": 1}, WHEN)
+    memory = MemoryAdapter(unique, "b")
+    async with transaction():
+        for name in ("a", "b"):
+            await memory.write_memory_data({"n": 1}, name, WHEN)
+    await memory.remove_memory_data("a")
+    diagnosis = await diagnose()
+    assert [one.severity for one in diagnosis.findings if one.area == "history"] == ["ok", "ok", "ok"]
+    assert found(diagnosis, "history", "dictionary").text.startswith("dictionary: 0 versions kept")
+    assert diagnosis.facts["history"]["memory"]["versions"] >= 2
+    assert diagnosis.facts["history"]["state"]["keep"] == "100"
+
+
+async def test_comparison_with_versions_is_cut_off_and_says_so(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keep_versions(unique)
+    monkeypatch.setattr(history_checks, "MAX_ROWS", 2)
+    finding = found(await diagnose(), "history", "state")
+    assert "1 row without one of the first 2 rows" in finding.text
+
+
+async def test_versions_on_a_standalone_are_a_problem(alone: RedisNode, unique: str) -> None:
+    await backtest_mongo.setup(CC_HISTORY="state,signal")
+    diagnosis = await diagnose()
+    finding = found(diagnosis, "history", "versions of signal, state are to be kept, and a standalone can't")
+    assert finding.severity == "problem"
+    assert "--replSet" in finding.advice
+    assert not diagnosis.is_sound

@@ -15,9 +15,10 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import persist
-from backtest_mongo.cli.doctor import diagnose_sqlite, sqlite_checks
+from backtest_mongo.cli.doctor import diagnose_sqlite, history_checks, sqlite_checks
 from backtest_mongo.cli.doctor.diagnose_sqlite import diagnose_file
 from backtest_mongo.cli.doctor.sqlite_checks import check_versions, find_file_system
+from backtest_mongo.core.config import reset_config
 from backtest_mongo.sqlite import backup
 from backtest_mongo.sqlite.file_format import STEPS
 from tests.cli.test_doctor import found, texts
@@ -329,3 +330,57 @@ async def test_command_prints_findings_and_ends_with_their_status(path: Path) ->
     done = invoke("doctor", "--thorough")
     assert done.code == 2
     assert "needs --sqlite" in done.error
+
+
+async def keep_versions(path: Path) -> None:
+    """Let a state have versions, one that was written since, and one without."""
+    persist.use_sqlite(path)
+    await persist.state("s", "before").write_state_data({"n": 0}, WHEN)
+    backtest_mongo.set_config(CC_HISTORY="state=100,dictionary")
+    for name in ("same", "since"):
+        for number in range(3):
+            await persist.state("s", name).write_state_data({"n": number}, WHEN + number)
+    backtest_mongo.set_config(CC_HISTORY=None)
+    await backtest_mongo.close()
+    change(path, "UPDATE [state-items] SET written=written+1 WHERE bucketName='since'")
+
+
+async def test_versions_are_counted_and_rows_without_one(path: Path) -> None:
+    await keep_versions(path)
+    diagnosis = diagnose_file(path)
+    (finding,) = [one for one in diagnosis.findings if one.area == "history"]
+    size = 3 * 2 * len('{"n":0}')
+    assert finding.severity == "warning"
+    assert finding.text == (
+        f"state: 6 versions kept, {size} B; 1 row without one; 1 row written since without one; CC_HISTORY does not "
+        "name it here"
+    )
+    assert "set CC_HISTORY in every process that writes" in finding.advice
+    assert diagnosis.facts["history"]["state"] == {
+        "keep": None, "versions": 6, "bytes": size, "rows": 3, "rows_without_version": 1, "rows_written_since": 1,
+        "more_rows": False,
+    }  # fmt: skip
+    assert ("state-history", 6) in [(one.collection, one.rows) for one in diagnosis.sizes]
+    backtest_mongo.set_config(CC_HISTORY="state=100,dictionary")
+    diagnosis = diagnose_file(path)
+    assert [one.severity for one in diagnosis.findings if one.area == "history"] == ["warning", "ok"]
+    assert found(diagnosis, "history", "dictionary").text == "dictionary: 0 versions kept, 0 B"
+    assert diagnosis.facts["history"]["state"]["keep"] == "100"
+    assert diagnosis.facts["history"]["dictionary"]["keep"] == "all"
+
+
+async def test_comparison_with_versions_is_cut_off_and_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await keep_versions(path)
+    monkeypatch.setattr(history_checks, "MAX_ROWS", 2)
+    monkeypatch.setattr(history_checks, "_MAX_VERSIONS", 5)
+    monkeypatch.setattr(history_checks, "_SAMPLE", 2)
+    text = found(diagnose_file(path), "history", "state").text
+    assert text.startswith("state: 5 versions or more kept, about ")
+    assert "1 row without one of the first 2 rows" in text
+
+
+async def test_setting_that_can_t_be_read_is_a_problem(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC_HISTORY", "nothing")
+    reset_config()
+    finding = found(diagnose_file(path), "history", "CC_HISTORY")
+    assert finding.severity == "problem"

@@ -192,6 +192,19 @@ def test_slots_without_versions_are_named_with_what_is_to_be_set(kept: Stored) -
     assert "CC_HISTORY=signal,schedule,state,partial,session keeps those of what is written from then on." in text
 
 
+def test_what_is_older_than_its_versions_is_not_known(kept: Stored) -> None:
+    async def write() -> None:
+        await persist.state(TRADE, "plan").write_state_data({"minutes": -1}, SCHEDULED - MINUTE)
+
+    kept.run(write)
+    kept.run(write_trade, CC_HISTORY=SLOTS_KEPT)
+    found = read(kept)
+    assert found["without_versions"] == []
+    assert [find_row(moment, "state")["known"] for moment in found["moments"]] == [False, True, True]
+    assert found["notes"] == ["What state held is not known where it is older than the versions that are kept."]
+    assert "  state plan  not known: older than its versions\n" in explain(kept).out
+
+
 def test_versions_by_the_clock_are_noted(kept: Stored) -> None:
     async def write() -> None:
         await write_trade()

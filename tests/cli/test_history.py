@@ -219,6 +219,15 @@ def test_rows_without_versions_that_were_written_since_are_not_known(kept: Store
     assert "CC_HISTORY=state" in done.error
 
 
+def test_rows_that_are_older_than_their_versions_are_not_known(kept: Stored) -> None:
+    kept.run(write_fields)
+    kept.run(write_fields, CC_HISTORY="state")
+    done = inspect(kept, "state", "--at", str(WHEN - 1))
+    assert (done.code, done.out.strip()) == (0, "")
+    assert "1 row left out: what they were is not known, as it is older than the versions of state" in done.error
+    assert inspect(kept, "state", "--at", str(WHEN + 1)).err == ""
+
+
 def test_rows_of_a_file_are_shown(tmp_path: Any) -> None:
     stored = Stored("sqlite", ["--sqlite", str(tmp_path / "x.db")], tmp_path / "x.db")
     stored.run(write_trade)

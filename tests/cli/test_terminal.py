@@ -121,7 +121,7 @@ def hostile(
 
 
 async def _store(dump: Path) -> None:
-    async with setup():
+    async with setup(CC_HISTORY="memory,state"):
         for spec in SLOTS:
             names = {part: f"{part}-{HOSTILE}" for part in spec.context if part not in ("backtest", "interval")}
             adapter = uniform.adapter(spec, "", **names)
@@ -239,7 +239,70 @@ CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] =
     "inspect": lambda path: (
         [(True, [spec.name, *more]) for spec in SLOTS for more in ([], ["--json"])]
         + [(True, [HOSTILE]), (False, ["state", "--", f"-{HOSTILE}"]), (True, ["candle", "-", "-", "-", HOSTILE])]
+        + [(True, [slot, "--at", "2040-01-01"]) for slot in ("memory", "signal", "candle")]
+        + [(False, ["signal", "--at", "2000-01-01"]), (True, ["state", "--at", HOSTILE])]
+        + [(True, ["memory", "--sqlite", _database(path)]), (True, ["storage", "--sqlite", _database(path)])]
     ),
+    "history": lambda path: [
+        *((True, [slot, *more]) for slot in ("memory", "state") for more in ([], ["--json"], ["--newest-first"])),
+        (True, ["memory", f"signal_id=signal_id-{HOSTILE}", HOSTILE]),
+        (False, ["state", "--sqlite", _database(path)]),
+        (True, ["memory", HOSTILE, "--sqlite", path / NAME]),
+        (True, [HOSTILE]),
+        (True, ["state", f"{HOSTILE}=x"]),
+        (True, ["state", "--since", HOSTILE]),
+    ],
+    "explain": lambda path: [
+        (True, [HOSTILE]),
+        (True, [HOSTILE, "--json"]),
+        (True, [f"no {HOSTILE}"]),
+        (True, [f"more-{HOSTILE}", "--sqlite", _database(path)]),
+        (True, [HOSTILE, "--sqlite", path / NAME]),
+    ],
+    "ls": lambda path: [
+        (False, []),
+        (True, ["memory"]),
+        (True, ["memory", "--json"]),
+        (True, ["memory", "--sqlite", _database(path)]),
+        (True, ["memory", "--context", f"{HOSTILE}=x"]),
+        (True, [HOSTILE]),
+        (True, ["--sqlite", path / NAME]),
+    ],
+    "delete": lambda path: [
+        (True, ["memory", f"signal_id=signal_id-{HOSTILE}", "--json"]),
+        (True, ["memory", f"signal_id=signal_id-{HOSTILE}", "--yes"]),
+        (False, ["memory", f"signal_id=signal_id-{HOSTILE}", "--yes"]),
+        (True, ["memory", "--all", "--sqlite", _database(path)]),
+        (True, ["memory", f"{HOSTILE}=x"]),
+        (True, [HOSTILE]),
+        (True, ["memory", "--all", "--sqlite", path / NAME]),
+    ],
+    "rename": lambda path: [
+        (True, [f"strategy_name-{HOSTILE}", "b", "--json"]),
+        (True, [f"strategy_name-{HOSTILE}", f"b-{HOSTILE}", "--yes"]),
+        (True, [f"no {HOSTILE}", "b", "--yes"]),
+        (True, ["a", HOSTILE, "--sqlite", path / NAME]),
+    ],
+    "reset": lambda path: [
+        (True, [HOSTILE]),
+        (True, [HOSTILE, "--json"]),
+        (True, [HOSTILE, "--yes"]),
+        (True, [HOSTILE, "--sqlite", _database(path), "--yes"]),
+        (True, ["a", "--sqlite", path / NAME]),
+    ],
+    "prune": lambda path: [
+        (True, ["log", "--keep", HOSTILE]),
+        (True, [HOSTILE]),
+        (False, ["log", "--keep", "1", "--yes"]),
+        (True, ["log", "--keep", "1", "--sqlite", path / NAME]),
+    ],
+    "fork": lambda path: [
+        (False, [HOSTILE, "--at", "2040-01-01"]),
+        (True, ["x", "--at", HOSTILE]),
+        (True, ["x", "--at", "2040-01-01", "--strategy", HOSTILE, "--json"]),
+        (True, [path / f"fork{NAME}.db", "--at", "2040-01-01", "--sqlite", _database(path), "--yes"]),
+        (True, ["x", "--at", "2040-01-01", "--sqlite", path / NAME]),
+    ],
     "leases": lambda path: [
         (True, []),
         (True, ["--json"]),

@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import CandleAdapter, MeasureAdapter, StateAdapter, StorageAdapter, setup, stats
+from backtest_mongo import (
+    CandleAdapter,
+    MeasureAdapter,
+    MemoryAdapter,
+    StateAdapter,
+    StorageAdapter,
+    as_of,
+    setup,
+    stats,
+    transaction,
+)
 from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.core.retention import Retention
 from backtest_mongo.telemetry.stats import SlotStats, Stats
 from tests.conftest import Deployment
 from tests.support.uniform import candles
@@ -107,3 +118,33 @@ async def test_breaker_is_open_while_redis_is_unreachable(config: dict[str, Any]
 def test_without_an_event_loop_there_are_no_counters() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         stats()
+
+
+async def test_versions_and_reads_as_of_a_time_are_counted(deployment: Deployment) -> None:
+    await setup(CC_HISTORY="state=2,memory")
+    state, memory = StateAdapter("signal", "counter"), MemoryAdapter("signal", "notes")
+    async with transaction():
+        for number in range(3):
+            await state.write_state_data({"n": number}, number)
+    await state.write_state_data({"n": 3}, 3)
+    await memory.write_memory_data({}, "one", 0)
+    await memory.remove_memory_data("none")
+    await state.read_state_data(when=2)
+    async with as_of(1) as past:
+        await past.state("signal", "counter").read_state_data()
+    await state.read_state_data()
+    found = stats().slots
+    assert (found["state"].versions, found["state"].as_of, found["state"].pruned) == (4, 2, 0)
+    assert (found["memory"].versions, found["memory"].as_of) == (1, 0)
+    versions = state._base_store().versions
+    assert await versions.prune(state._context, Retention(rows=2)) == 2
+    assert stats().slots["state"].pruned == 2
+    assert stats().total.versions == 5
+
+
+async def test_without_history_nothing_of_it_is_counted(deployment: Deployment) -> None:
+    state = StateAdapter("signal", "counter")
+    await state.write_state_data({}, 0)
+    await state.read_state_data(when=2)
+    found = stats().slots["state"]
+    assert (found.versions, found.as_of, found.pruned) == (0, 0, 0)

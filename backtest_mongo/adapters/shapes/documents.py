@@ -17,7 +17,7 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.connection.readiness import ensure_init
 from backtest_mongo.core.contexts import bind_filter, name_values
-from backtest_mongo.core.history import find_history
+from backtest_mongo.core.history import VersionStore, find_history
 from backtest_mongo.core.payload import check_payload, freeze, suggest_conversion
 from backtest_mongo.core.pruning import find_retention
 from backtest_mongo.core.selection import EVERY_ROW, LARGEST_LIMIT, PayloadFilter, Selection, bound_prefix
@@ -206,6 +206,13 @@ class Adapter:
         if find_history(cls.spec) is None:
             return store
         return HistoryStore(cls.spec, store, get_versions(hub, cls.spec))
+
+    @classmethod
+    def _open_versions(cls) -> VersionStore | None:
+        """Return what knows the times of rows of which no versions are kept; ``None`` where nothing does."""
+        versions = get_versions(current_hub(), cls.spec)
+        versions.slot.is_indexed = True  # a read makes no collection of versions
+        return versions
 
     def _dispose(self) -> None:
         if self._kept is not None:

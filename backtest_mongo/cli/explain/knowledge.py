@@ -89,11 +89,20 @@ async def explain_trade(trade: Trade, candles: int, intervals: Sequence[str]) ->
         rows = [row for name in SLOTS_OF_A_TRADE for row in await past.find(_SPECS[name], keys[name], moment.when)]
         shown = await _read_candles(trade, moment.when, candles, intervals)
         found.moments.append(Knowledge(moment, rows, shown))
-    unknown = {row.spec.name for one in found.moments for row in one.rows if not row.is_known and not row.problem}
-    found.without_versions = [name for name in SLOTS_OF_A_TRADE if name in unknown]
+    unknown = [row for one in found.moments for row in one.rows if not row.is_known and not row.problem]
+    found.without_versions = _list_slots([row for row in unknown if not row.is_older])
+    older = _list_slots([row for row in unknown if row.is_older])
+    if older:
+        names = ", ".join(older)
+        found.notes.append(f"What {names} held is not known where it is older than the versions that are kept.")
     async for note in _find_late_slots(past, found.moments):
         found.notes.append(note)
     return found
+
+
+def _list_slots(rows: Sequence[PastRow]) -> list[str]:
+    names = {row.spec.name for row in rows}
+    return [name for name in SLOTS_OF_A_TRADE if name in names]
 
 
 async def _find_keys(trade: Trade, spec: SlotSpec, notes: list[str]) -> list[Key]:

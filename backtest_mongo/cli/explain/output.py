@@ -133,7 +133,7 @@ def _print_row(console: Console, row: PastRow, before: PastRow | None) -> None:
     if row.problem:
         heading.append(f"  can't be read: {row.problem}", "red")
     elif not row.is_known:
-        heading.append("  not known: written since", "yellow")
+        heading.append(f"  not known: {'older than its versions' if row.is_older else 'written since'}", "yellow")
     elif row.is_removed:
         heading.append("  removed", "yellow")
     elif row.value is None:
