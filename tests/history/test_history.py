@@ -262,6 +262,19 @@ async def test_bad_times_are_refused(kept: Deployment, unique: str) -> None:
     assert await list_history(state, "", until=datetime(2024, 1, 1, tzinfo=UTC)) != []
 
 
+async def test_write_by_the_clock_removes_what_a_lease_has_yet_to_commit_of_later_times(
+    kept: Deployment, unique: str
+) -> None:
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with lease(signal, commit_every=64):
+        async with transaction(when=WHEN):
+            await signal.write_signal_data({"n": 0})
+        async with transaction(when=2**60):
+            await signal.write_signal_data({"n": 1})
+        await signal.write_signal_data({"n": 2})
+    assert [value for _, value in await list_history(signal, "")] == [{"n": 0}, {"n": 2}]
+
+
 async def test_without_the_setting_there_is_no_past(deployment: Deployment, unique: str) -> None:
     memory: Any = uniform.adapter(MemoryAdapter.spec, unique)
     await memory.write_memory_data({"n": 0}, "a", WHEN)
