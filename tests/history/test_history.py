@@ -12,6 +12,7 @@ import backtest_mongo
 from backtest_mongo import (
     SLOTS,
     InputError,
+    InputTypeError,
     MemoryAdapter,
     SignalAdapter,
     SlotSpec,
@@ -273,6 +274,11 @@ async def test_write_by_the_clock_removes_what_a_lease_has_yet_to_commit_of_late
             await signal.write_signal_data({"n": 1})
         await signal.write_signal_data({"n": 2})
     assert [value for _, value in await list_history(signal, "")] == [{"n": 0}, {"n": 2}]
+
+
+async def test_order_of_a_history_is_a_bool(kept: Deployment, unique: str) -> None:
+    with pytest.raises(InputTypeError, match="newest_first must be a bool, not str"):
+        await list_history(uniform.adapter(StateAdapter.spec, unique), "", newest_first="no")
 
 
 async def test_without_the_setting_there_is_no_past(deployment: Deployment, unique: str) -> None:
