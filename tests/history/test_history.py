@@ -281,6 +281,16 @@ async def test_order_of_a_history_is_a_bool(kept: Deployment, unique: str) -> No
         await list_history(uniform.adapter(StateAdapter.spec, unique), "", newest_first="no")
 
 
+@pytest.mark.mongodb("a row in SQLite has its time")
+async def test_row_of_an_unknown_time_is_no_version(kept: Deployment, unique: str) -> None:
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with transaction(when=WHEN):
+        await signal.write_signal_data({"n": 0})
+    collection = await kept.collection(signal.spec)
+    await collection.update_one({"symbol": signal.context["symbol"]}, {"$unset": {"updatedDate": 1}})
+    assert await list_history(signal, "") == [(WHEN, {"n": 0})]
+
+
 async def test_without_the_setting_there_is_no_past(deployment: Deployment, unique: str) -> None:
     memory: Any = uniform.adapter(MemoryAdapter.spec, unique)
     await memory.write_memory_data({"n": 0}, "a", WHEN)
