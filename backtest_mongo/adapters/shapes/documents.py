@@ -324,12 +324,13 @@ class Adapter:
         self, key: Key, since: When | None, until: When | None, newest_first: object
     ) -> AsyncIterator[Revision]:
         """Yield what a row was, by time."""
+        self._check_flag("newest_first", newest_first)
         base = self._base_store()
         if not base.has_history:
             raise make_no_history_error(self.spec)
         first = None if since is None else self._millis(since, "since")
         last = self._get_limit(until, "until")
-        async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
+        async for document in list_revisions(base.versions, key, first, last, newest_first=newest_first is True):
             written = document.get("written")
             yield Revision(
                 int(document["when"]),
