@@ -90,7 +90,7 @@ async def test_fork_that_was_killed_is_refused_until_it_is_made_again(filled: Fo
     options: Any = {"copy_candles": slot == "candle"}
     await kill(filled, name, slot, **options)
     database = (await backtest_mongo.get_mongo())[name]
-    marker = await database["backtest_mongo"].find_one({"_id": "fork"})
+    marker: Any = await database["backtest_mongo"].find_one({"_id": "fork"})
     assert (marker["finished"], marker["source"], marker["at"]) == (None, filled.source, WHEN)
     # Everything that opens it refuses it.
     uri = filled.deployment.config["CC_MONGO_CONNECTION_STRING"].replace(unique, name, 1)

@@ -91,7 +91,7 @@ class Forks:
         if self.is_file:
             return query(name, spec.versions)
         database = (await backtest_mongo.get_mongo())[name]
-        return await database.get_collection(spec.versions, codec_options=CODEC).find().to_list(None)  # type: ignore[no-any-return]
+        return await database.get_collection(spec.versions, codec_options=CODEC).find().to_list(None)
 
     async def exists(self, name: str) -> bool:
         """Return whether a fork of this name, or path, has anything."""
