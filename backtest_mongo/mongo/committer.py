@@ -406,7 +406,8 @@ class MongoCommitter:
             if rows[0][1].is_kept:
                 kept = [row for _, row in rows if row not in written.skipped]
                 self._slot(name).counts.versions += sum(1 + len(row.earlier) for row in kept)
-                get_versions(self._hub, rows[0][1].spec).note_writes([row.key for _, row in rows])
+                keys = [one.key for row in kept for one in (*row.earlier, row)]
+                get_versions(self._hub, rows[0][1].spec).note_writes(keys)
         return written.states
 
     async def _settle(self, commit: Commit) -> Sequence[State] | None:

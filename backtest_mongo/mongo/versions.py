@@ -29,7 +29,7 @@ from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.history import find_history, find_row_time
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
-from backtest_mongo.core.retention import Retention
+from backtest_mongo.core.retention import Retention, find_due
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate, split_keys
@@ -43,8 +43,6 @@ __all__ = ["MongoVersions", "get_versions", "make_version_update"]
 _KEYS: Final = 200
 #: Versions that are deleted at a time.
 _STEP: Final = 500
-#: Writes of a slot between two looks at what of a key need not be kept.
-_WRITES_PER_PRUNING: Final = 32
 
 #: A key, and the time as of which it is read.
 Moment = tuple[Key, int]
@@ -271,13 +269,18 @@ class MongoVersions:
     # Retention
 
     def note_writes(self, keys: Sequence[Key]) -> None:
-        """Now and then, look in the background at what of a key that was written need not be kept."""
-        before, self._writes = self._writes, self._writes + len(keys)
-        if before // _WRITES_PER_PRUNING == self._writes // _WRITES_PER_PRUNING:
+        """Now and then, look in the background at what of a key that was written need not be kept.
+
+        Args:
+            keys: the key of each version that was written.
+        """
+        due = find_due(self._writes, len(keys))
+        self._writes += len(keys)
+        if due is None:
             return
         retention = find_history(self._spec)
         if retention is not None and retention.is_limited:
-            task = asyncio.get_running_loop().create_task(self._prune_behind(keys[-1], retention))
+            task = asyncio.get_running_loop().create_task(self._prune_behind(keys[due], retention))
             self._pruning.add(task)
             task.add_done_callback(self._pruning.discard)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.lease_errors import make_foreign_error
+from backtest_mongo.core.retention import find_due
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.sqlite import lease_rows
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from backtest_mongo.sqlite.database import Connection, Database
 
 __all__ = ["SQLiteCommitter"]
-
-#: Versions between two looks at what of a key need not be kept.
-_WRITES_PER_PRUNING: Final = 32
 
 T = TypeVar("T")
 
@@ -93,8 +91,9 @@ class SQLiteCommitter:
 
     def _write_versions(self, connection: Connection, row: RowWrite, at: int, when: int | None = None) -> None:
         write_versions(connection, row, at, when)
-        self._versions += 1
-        retention = find_history(row.spec) if self._versions % _WRITES_PER_PRUNING == 0 else None
+        before, count = self._versions, 1 + len(row.earlier)
+        self._versions += count
+        retention = None if find_due(before, count) is None else find_history(row.spec)
         if retention is not None and retention.is_limited:
             prune(connection, row.spec, row.key, retention)
 

@@ -315,6 +315,34 @@ async def test_retention_by_number_keeps_the_last_versions(deployment: Deploymen
     assert len(found) < 10 + 2 * 32
 
 
+async def test_versions_of_all_that_take_turns_are_deleted(deployment: Deployment, unique: str) -> None:
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY="memory=10")
+    else:
+        backtest_mongo.set_config(CC_HISTORY="memory=10")
+    memory: Any = uniform.adapter(MemoryAdapter.spec, unique)
+    for number in range(45):
+        async with transaction(when=WHEN + number):
+            for key in ("a", "b"):
+                await memory.write_memory_data({"n": number}, key)
+    found = [await list_history(memory, key) for key in ("a", "b")]
+    assert [10 <= len(versions) < 45 for versions in found] == [True, True]
+    assert [versions[-1] for versions in found] == [(WHEN + 44, {"n": 44})] * 2
+
+
+async def test_retention_keeps_up_with_a_lease_that_commits_later(deployment: Deployment, unique: str) -> None:
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY="state=10")
+    else:
+        backtest_mongo.set_config(CC_HISTORY="state=10")
+    state: Any = uniform.adapter(StateAdapter.spec, unique)
+    async with lease(state, commit_every=64):
+        for number in range(256):
+            async with transaction(when=WHEN + number):
+                await state.write_state_data({"n": number})
+    assert 10 <= len(await list_history(state, "")) < 256
+
+
 async def test_collections_keep_the_versions_of_their_rows(kept: Deployment, unique: str) -> None:
     storage: Any = uniform.ADAPTERS["storage"](True)
     assert storage.spec == StorageAdapter.spec
