@@ -298,14 +298,14 @@ _HISTORY: Final = """\
 """
 
 _VERSIONS_BEGIN: Final = (
-    "[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of {payload} "
-    "bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:"
+    "[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of "
+    "{payload} bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:"
 )
 _VERSIONS_END: Final = (
     "A write with its version is one transaction of three round trips: the row, its version, and the commit. A read as "
     "of a time is one aggregation that finds the row and its latest version up to then; reads at once share one. A "
-    "version takes {bytes:.0f} bytes, which WiredTiger compresses to {stored:.0f} on the disk, and {indexes:.0f} more for "
-    "its indexes. Figures from a run of their own: {machine}."
+    "version takes {bytes:.0f} bytes, which WiredTiger compresses to {stored:.0f} on the disk, and {indexes:.0f} more "
+    "for its indexes. Figures from a run of their own: {machine}."
 )
 
 
