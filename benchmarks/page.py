@@ -299,7 +299,8 @@ _HISTORY: Final = """\
 
 _VERSIONS_BEGIN: Final = (
     "[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of "
-    "{payload} bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:"
+    "{payload} bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} "
+    "rounds:"
 )
 _VERSIONS_END: Final = (
     "A write with its version is one transaction of three round trips: the row, its version, and the commit. A read as "
