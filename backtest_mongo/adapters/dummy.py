@@ -201,6 +201,10 @@ class _DummyAdapter(Adapter):
         return cls._empty_store
 
     @classmethod
+    def _open_versions(cls) -> None:
+        return None
+
+    @classmethod
     def _stream(cls, context: Key | None, after: str | None) -> None:
         return None  # nothing changes, so a watch ends as soon as it begins
 

@@ -38,6 +38,10 @@ class _FileAdapter(Adapter):
         return cls._file_store
 
     @classmethod
+    def _open_versions(cls) -> None:
+        return None
+
+    @classmethod
     def _get_run(cls) -> None:
         return None  # files are the Node engine's, and have no place for it
 

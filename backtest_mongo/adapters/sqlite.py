@@ -9,7 +9,7 @@ from typing import ClassVar, Final, cast
 from backtest_mongo.adapters.files import DEFAULT_DIRECTORY
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.config import get_config
-from backtest_mongo.core.history import find_history
+from backtest_mongo.core.history import VersionStore, find_history
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
@@ -61,6 +61,10 @@ class _SQLiteAdapter(Adapter):
             versions = SQLiteVersions(cls._database, cls.spec)
             cls._history_store = HistoryStore(cls.spec, cls._sqlite_store, versions)
         return cls._history_store
+
+    @classmethod
+    def _open_versions(cls) -> VersionStore:
+        return SQLiteVersions(cls._database, cls.spec)
 
     @classmethod
     def _open_candles(cls) -> tuple[Database, Store] | None:

@@ -16,6 +16,7 @@ from backtest_mongo.errors import StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.directory import Directory, FileRow, is_text, list_names
 from backtest_mongo.files.layout import MAX_SLASHES
+from backtest_mongo.files.names import is_cut
 from backtest_mongo.files.paths import PathTemplate, Place, RowPath
 from backtest_mongo.files.row_owners import find_names, is_row_of
 
@@ -65,7 +66,7 @@ class ContextFinder:
     def _identify(self, path: RowPath) -> Key | None:
         """Return the key of the row at a path, ``None`` if it can't be told or is none of the slot's."""
         readings = self._paths.read(path)
-        if self._paths.is_unambiguous(path):
+        if self._paths.is_unambiguous(path) and not any(map(is_cut, path[:-1])):
             return readings.all[0]
         directory = Directory(self._spec, os.path.join(self._root, *path[:-1]))
         row = None
@@ -73,7 +74,7 @@ class ContextFinder:
             row = directory.read(path[-1])
         if row is None:
             return None
-        noted = row.key or row.noted_key
+        noted = directory.read_key(path[-1])
         if noted is not None and self._paths.is_path_of(noted, path):
             return noted
         slashed = self._paths.read_with_slashes(path)
@@ -84,15 +85,15 @@ class ContextFinder:
             found = [key for key in dict.fromkeys(keys) if self._is_row_of(directory, path, key, row)]
             if len(found) == 1:
                 return found[0]
-            if found and path not in self._warned:
-                self._warned.add(path)
-                log().warning(
-                    "a list of contexts lacks a row whose path may be of several",
-                    slot=self._spec.name,
-                    path="/".join(path),
-                )
             if found:
-                return None
+                break
+        if path not in self._warned:
+            self._warned.add(path)
+            log().warning(
+                "a list of contexts lacks a row whose path does not tell its context",
+                slot=self._spec.name,
+                path="/".join(path),
+            )
         return None
 
     def _is_row_of(self, directory: Directory, path: RowPath, key: Key, row: FileRow) -> bool:

@@ -181,6 +181,11 @@ class Directory:
         path = self._metadata_file(name)
         return path if os.path.lexists(path) and self._read_metadata(name) is None else None
 
+    def read_key(self, name: str) -> Key | None:
+        """Return the key in a row's metadata sidecar, if it has one."""
+        metadata = self._read_metadata(name)
+        return None if metadata is None or metadata.key is None else tuple(metadata.key)
+
     def list_files(self, name: str) -> tuple[str, str]:
         """Return the paths of a row's file and of its metadata sidecar, which need not exist."""
         return self._file(name), self._metadata_file(name)

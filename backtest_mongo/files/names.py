@@ -24,6 +24,7 @@ __all__ = [
     "decode_name",
     "escape_field",
     "escape_name",
+    "is_cut",
     "is_name_of",
     "may_be_node_name",
     "may_be_own_name",
@@ -74,6 +75,11 @@ def decode_name(name: str) -> str | None:
         return unquote(name, errors="strict")
     except UnicodeDecodeError:
         return name  # Node's
+
+
+def is_cut(name: str) -> bool:
+    """Return whether a name has been cut, so that it does not tell its field."""
+    return _CUT in name
 
 
 def is_name_of(field: str, name: str) -> bool:

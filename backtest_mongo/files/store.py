@@ -23,6 +23,7 @@ from backtest_mongo.files.contexts import ContextFinder, delete_row, remove_empt
 from backtest_mongo.files.directory import SUFFIX, Directory, FileRow, RowToWrite, list_nested
 from backtest_mongo.files.directory_lock import lock_directory
 from backtest_mongo.files.layout import may_have_slash
+from backtest_mongo.files.names import is_cut
 from backtest_mongo.files.ordered_threads import Turns
 from backtest_mongo.files.paths import Place, RowPath, compile_paths
 from backtest_mongo.files.pruning import FilePruner, WrittenRow
@@ -314,9 +315,13 @@ class FileStore(NoHistory):
             directory.write([self._make_row(place, key, row)])
 
     def _make_row(self, place: Place, key: Key, row: Document) -> RowToWrite:
-        needs_key = not self._paths.is_unambiguous(place.path)
+        needs_key = self._needs_key(place)
         removed = row.get("removed", False)
         return RowToWrite(place.path[-1], key, row[self._spec.field], row.get("when"), removed, needs_key=needs_key)
+
+    def _needs_key(self, place: Place) -> bool:
+        """Return whether the path alone does not determine the key."""
+        return not self._paths.is_unambiguous(place.path) or any(map(is_cut, place.path[:-1]))
 
     def _remove(self, key: Key) -> None:
         if self._locate(key) is None:
@@ -330,7 +335,7 @@ class FileStore(NoHistory):
                 return
             row = found[2]
             payload = {**row.payload, "removed": True} if isinstance(row.payload, dict) else row.payload
-            needs_key = not self._paths.is_unambiguous(place.path)
+            needs_key = self._needs_key(place)
             directory.write([RowToWrite(place.path[-1], key, payload, row.when, True, needs_key=needs_key)])
 
     def _list_items(self, context: Key) -> set[str]:

@@ -17,7 +17,7 @@ from backtest_mongo.core.past_rows import NO_TIME, NO_VERSIONS, OLDER, FoundRow,
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.dumps.documents import IncompleteDocumentError, WholeDocuments, find_key
-from backtest_mongo.mongo.collection import SlotCollection
+from backtest_mongo.mongo.collection import SlotCollection, split_keys
 from backtest_mongo.mongo.updates import ORIGIN, read_origin
 from backtest_mongo.mongo.versions import MongoVersions, get_versions
 from backtest_mongo.types import Document
@@ -40,7 +40,10 @@ class _Row(NamedTuple):
 
     @property
     def is_new(self) -> bool:
-        """Whether its last write, which has a version, is its first one: both have one time then."""
+        """Whether its last write, which has a version, is its first one: both have one time then.
+
+        There may be several versions of it, where one commit has written many bars.
+        """
         return self.is_versioned and self.document.get("createDate") == self.document["updatedDate"]
 
 
@@ -67,9 +70,12 @@ class MongoRowReader:
             yield await self._resolve(page, until)
 
     async def find(self, keys: Sequence[Key], until: int) -> Sequence[FoundRow]:
-        """Return the rows of these keys, a thousand at most."""
-        query = {"$or": [self._collection.key_filter(key) for key in keys]}
-        return await self._resolve(await self._collection.read("reading", partial(self._fetch, query)), until)
+        """Return the rows of these keys."""
+        found: list[FoundRow] = []
+        for some in split_keys(list(keys)):
+            query = {"$or": [self._collection.key_filter(key) for key in some]}
+            found += await self._resolve(await self._collection.read("reading", partial(self._fetch, query)), until)
+        return found
 
     async def _fetch(self, query: Document) -> list[RawBSONDocument]:
         codec: Any = CODEC.with_options(document_class=RawBSONDocument)
@@ -89,8 +95,7 @@ class MongoRowReader:
             elif row.time is not None and row.time <= until:
                 found.append(self._make_row(row))
             elif self._versions is not None and (row.is_versioned or self._is_kept):
-                if not row.is_new:
-                    later[len(found)] = row
+                later[len(found)] = row
                 found.append(None)
             else:
                 found.append(self._lose(row, NO_TIME if row.time is None else NO_VERSIONS))
@@ -117,16 +122,16 @@ class MongoRowReader:
         """Return the latest versions that are not later than a time."""
         assert self._versions is not None
         versions = await self._versions.find_at([row.key for row in rows], until)
-        missing = [row.key for row, version in zip(rows, versions, strict=True) if version is None]
+        missing = [row.key for row, version in zip(rows, versions, strict=True) if version is None and not row.is_new]
         first = dict(zip(missing, await self._versions.find_first_writes(missing), strict=True)) if missing else {}
         return [
-            self._explain(row, first[row.key]) if version is None else self._make_version(row, version)
+            self._explain(row, first.get(row.key)) if version is None else self._make_version(row, version)
             for row, version in zip(rows, versions, strict=True)
         ]
 
     def _explain(self, row: _Row, first: datetime | None) -> LostRow | None:
         """Return why a row has no version at a time, ``None`` if it was not there yet."""
-        if first is not None and first == row.document.get("createDate"):
+        if row.is_new or (first is not None and first == row.document.get("createDate")):
             return None
         return self._lose(row, NO_VERSIONS if first is None else OLDER)
 

@@ -18,7 +18,7 @@ from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
-from backtest_mongo.history.store import StrictHistoryStore
+from backtest_mongo.history.store import HistoryStore, StrictHistoryStore
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
@@ -40,6 +40,36 @@ def refuse_write(spec: SlotSpec) -> NoReturn:
     )
 
 
+class LastVersions:
+    """The versions of a slot that keeps none: what a row is, as long as it was not written since.
+
+    Args:
+        spec: the slot.
+        base: the rows as they are.
+        versions: what knows the times of rows; versions that were kept once don't count.
+    """
+
+    def __init__(self, spec: SlotSpec, base: Store, versions: VersionStore) -> None:
+        self._spec = spec
+        self._base = base
+        self._versions = versions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._versions, name)
+
+    async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
+        """Return rows as they were at a time.
+
+        Raises:
+            StoreError: one of them was written since, so what it was then is not known.
+        """
+        found = await self._versions.find_at(keys, until)
+        unknown = [key for key, row in zip(keys, found, strict=True) if row is None or "written" in row]
+        if any(row is not None for row in await self._base.find_many(unknown)):
+            raise make_no_history_error(self._spec)
+        return [None if row is None or "written" in row else row for row in found]
+
+
 class PastStore:
     """A slot's rows as they were.
 
@@ -47,14 +77,20 @@ class PastStore:
         spec: the slot.
         base: the rows as they are.
         until: the time, in milliseconds since the epoch.
+        versions: what knows the times of rows where no versions are kept; ``None`` where nothing does.
     """
 
     has_history: Final = True
 
-    def __init__(self, spec: SlotSpec, base: Store, until: int) -> None:
+    def __init__(self, spec: SlotSpec, base: Store, until: int, versions: VersionStore | None = None) -> None:
         self._spec = spec
-        self._base: Store = StrictHistoryStore(spec, base, base.versions) if base.has_history else base
+        self._base = base
         self._until = until
+        self._rows = base
+        if base.has_history:
+            self._rows = StrictHistoryStore(spec, base, base.versions)
+        elif versions is not None:
+            self._rows = HistoryStore(spec, base, cast("VersionStore", LastVersions(spec, base, versions)))
 
     @property
     def committer(self) -> Committer:
@@ -77,9 +113,9 @@ class PastStore:
 
     async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
         until = min(until, self._until)
-        if self._base.has_history:
-            return await self._base.find_at(keys, until)
-        return [self._check(document, until) for document in await self._base.find_many(keys)]
+        if self._rows.has_history:
+            return await self._rows.find_at(keys, until)
+        return [self._check(document, until) for document in await self._rows.find_many(keys)]
 
     def _check(self, document: Document | None, until: int) -> Document | None:
         """Return a row of a slot without versions, if it was there at a time.
@@ -105,18 +141,18 @@ class PastStore:
     ) -> AsyncIterator[Document]:
         """Yield the chosen rows of a context by key, as they were."""
         until = self._until if until is None else min(until, self._until)
-        has_history = self._base.has_history
+        has_history = self._rows.has_history
         # Without versions all rows are asked for, since those that were written since make the list unknown.
-        rows = self._base.scan(context, until if has_history else None, chosen)
+        rows = self._rows.scan(context, until if has_history else None, chosen)
         async with aclosing(cast("Any", rows)) as found:
             async for document in found:
                 yield document if has_history else cast("Document", self._check(document, until))
 
     async def newest(self, context: Key, limit: int, where: PayloadFilter | None = None) -> list[Document]:
-        if self._base.has_history:
-            base = cast("Any", self._base)
+        if self._rows.has_history:
+            base = cast("Any", self._rows)
             return await base.newest_at(context, limit, self._until, where)  # type: ignore[no-any-return]
-        found = await self._base.newest(context, limit, where)
+        found = await self._rows.newest(context, limit, where)
         return [cast("Document", self._check(document, self._until)) for document in found]
 
     @property

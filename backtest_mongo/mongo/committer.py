@@ -530,6 +530,8 @@ class MongoCommitter:
                 if previous is None or previous > first:
                     deletes.append({"q": {**query, "when": {"$gt": first}}, "limit": 0})
                 for one, time in zip((*row.earlier, row), times, strict=True):
+                    if time > times[-1]:
+                        continue  # the last write, whose time is the clock's, has removed it
                     update = make_version_update(one, stamp)
                     updates.append({"q": {**query, "when": time}, "u": update, "upsert": True})
             for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):

@@ -227,7 +227,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         delete_until=f"DELETE FROM {table} WHERE {match} AND [when]<=?",
         rows={
             newest: f"SELECT {item}, number, {of_row} FROM {rows} WHERE {within} AND "
-            f"{'number<?' if newest else f'{item}>?'} ORDER BY {'number DESC' if newest else item} LIMIT ?"
+            f"{'number<?' if newest else f'{item}>=?'} ORDER BY {'number DESC' if newest else item} LIMIT ?"
             for newest in (False, True)
         },
     )

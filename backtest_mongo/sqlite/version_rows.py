@@ -39,6 +39,8 @@ def write_versions(connection: Connection, row: RowWrite, at: int, when: int | N
     times = [clock if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
     connection.execute(table.delete_later, (*row.key, min(times[-1], row.first)))
     for one, time in zip((*row.earlier, row), times, strict=True):
+        if time > times[-1]:
+            continue  # the last write, whose time is the clock's, has removed it
         is_removed = one.fields.get("removed") is True
         payload = to_json(None if is_removed else one.fields[row.spec.field])
         removed = (int(is_removed),) if row.spec.soft_delete else ()

@@ -106,7 +106,7 @@ class SQLiteVersions(SQLiteRows):
             document = self._decode(key, row[:-1])
             document["when"] = self._find_time(connection, key, tuple(row))
             found.append(document)
-            last = number if newest else item
+            last = number if newest else item + "\0"  # no text lies between the two
         return found, last
 
     async def list_versions(

@@ -150,7 +150,7 @@ def test_json_shows_first_and_deletes_with_yes(stored: Stored) -> None:
     assert (done.code, json.loads(done.out)) == (1, {"contexts": [expected], "versions": []})
     assert stored.count() == (10, 10)
     done = invoke("prune", "log", "--keep", "4", "--json", "--yes", *stored.options)
-    assert (done.code, json.loads(done.out)) == (0, {"contexts": [expected | {"deleted": 6}]})
+    assert (done.code, json.loads(done.out)) == (0, {"contexts": [expected | {"deleted": 6}], "versions": []})
     assert stored.count() == (10, 4)
 
 
@@ -186,6 +186,15 @@ def test_nothing_is_kept_in_part_without_a_setting(tmp_path: Path, monkeypatch: 
     done = invoke("prune", "log", "--files", tmp_path)
     assert done.code == 1
     assert "nothing says what is kept of log" in done.error
+
+
+@pytest.mark.parametrize("name", ["CC_HISTORY", "CC_KEEP"])
+def test_mistake_in_the_configuration_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "log=0")
+    reset_config()
+    done = invoke("prune", "--sqlite", "a.db")
+    assert done.code == 1
+    assert f"{name} (from the environment): log must keep something" in done.error
 
 
 def test_missing_storage_is_an_error_and_is_not_made(tmp_path: Path) -> None:

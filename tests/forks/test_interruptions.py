@@ -16,6 +16,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import ConfigError, InputError, StoreUnavailableError, fork, persist
 from backtest_mongo.cli.doctor.diagnose import diagnose
+from backtest_mongo.mongo.fork_marker import finish_fork
 from tests.conftest import SQLiteDeployment
 from tests.support.forks import Forks
 from tests.support.uniform import WHEN, candles
@@ -86,10 +87,10 @@ async def check(forks: Forks, report: Any, unique: str) -> None:
 @pytest.mark.parametrize("slot", ["memory", "state", "candle"])
 async def test_fork_that_was_killed_is_refused_until_it_is_made_again(filled: Forks, unique: str, slot: str) -> None:
     name = filled.next_name()
-    options = {"copy_candles": slot == "candle"}
+    options: Any = {"copy_candles": slot == "candle"}
     await kill(filled, name, slot, **options)
     database = (await backtest_mongo.get_mongo())[name]
-    marker = await database["backtest_mongo"].find_one({"_id": "fork"})
+    marker: Any = await database["backtest_mongo"].find_one({"_id": "fork"})
     assert (marker["finished"], marker["source"], marker["at"]) == (None, filled.source, WHEN)
     # Everything that opens it refuses it.
     uri = filled.deployment.config["CC_MONGO_CONNECTION_STRING"].replace(unique, name, 1)
@@ -109,7 +110,7 @@ async def test_fork_that_was_killed_is_refused_until_it_is_made_again(filled: Fo
     # So does a fork with other arguments.
     for others in ({"at": WHEN + 1}, {"strategy_name": "s"}, {"as_backtest": True}, {"copy_candles": slot != "candle"}):
         with pytest.raises(InputError, match=r"with other arguments that was not finished: of .* as of"):
-            await fork(name, **{"at": WHEN, **options, **others})  # type: ignore[arg-type]
+            await fork(name, **{"at": WHEN, **options, **others})
     assert (await fork(name, at=WHEN, dry_run=True, **options)).is_dry_run
     await check(filled, await fork(name, at=WHEN, **options), unique)
     with pytest.raises(InputError, match="is a fork already"):
@@ -142,17 +143,14 @@ async def test_two_that_make_one_fork_don_t_both_finish_it(
     async def fork_and_wait() -> None:
         # The second one begins when the first has written all of its rows, and takes the marker from it.
         begun = asyncio.Event()
-        from backtest_mongo.forks import mongo
-
-        finish = mongo.finish_fork
 
         async def finish_late(database: Any, mark: Any, owner: Any) -> bool:
             if not begun.is_set():
                 begun.set()
                 await others[0]
-            return await finish(database, mark, owner)
+            return await finish_fork(database, mark, owner)
 
-        monkeypatch.setattr(mongo, "finish_fork", finish_late)
+        monkeypatch.setattr("backtest_mongo.forks.mongo.finish_fork", finish_late)
         await fork(name, at=WHEN, progress=begin_another)
 
     with pytest.raises(StoreUnavailableError, match="another process has begun to write the fork"):

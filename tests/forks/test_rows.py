@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, SlotSpec, as_of, fork, persist, reset, transaction
+from backtest_mongo import SLOTS, SlotSpec, as_of, fork, lease, persist, reset, transaction
 from backtest_mongo.types import ForkReport
 from tests.support.forks import HISTORY, Forks
 from tests.support.uniform import WHEN, candles, context, entry, nothing, payload, read, write
@@ -74,25 +74,26 @@ async def test_fork_has_every_row_as_it_was(forks: Forks, unique: str) -> None:
         await write_all(unique, number, WHEN + 10 * number)
     await remove_all(unique, WHEN + 25)
     before = await forks.read()
-    for offset, number in ((-1, None), (0, 0), (9, 0), (10, 1), (24, 2), (25, 2), (10**9, 2)):
+    moments: list[tuple[int, int | None]] = [(-1, None), (0, 0), (9, 0), (10, 1), (24, 2), (25, 2), (10**9, 2)]
+    for offset, written in moments:
         at, are_removed = WHEN + offset, offset >= 25
         planned = await forks.make(at, dry_run=True)
         assert planned.is_dry_run
         assert not await forks.exists(planned.path or planned.name)
         report = await forks.make(at)
         assert report.is_whole
-        there = [spec.name for spec in ROWS if number is not None and not (are_removed and spec.soft_delete)]
+        there = [spec.name for spec in ROWS if written is not None and not (are_removed and spec.soft_delete)]
         assert report.rows == planned.rows == dict.fromkeys(there, 1)
         assert (report.source, report.at, report.candles) == (forks.source, at, None)
         rows = await forks.read(report.path or report.name)
         assert [*rows] == there
         for spec in ROWS:
             for row in rows.get(spec.name, {}).values():
-                assert row[spec.field] == value_of(spec, entry(spec, unique), number or 0)
+                assert row[spec.field] == value_of(spec, entry(spec, unique), written or 0)
                 if spec.when:
-                    assert row["when"] == WHEN + 10 * (number or 0)
+                    assert row["when"] == WHEN + 10 * (written or 0)
         async with forks.on(report):
-            await forks_read(unique, at, number, are_removed=are_removed)
+            await forks_read(unique, at, written, are_removed=are_removed)
     assert await forks.read() == before
 
 
@@ -282,6 +283,24 @@ async def test_more_rows_than_one_batch(forks: Forks, unique: str) -> None:
         assert found == [(key, {"n": 0}) for key in keys]
 
 
+async def test_many_bars_in_one_commit_have_their_versions(forks: Forks, unique: str) -> None:
+    await forks.set(CC_HISTORY="state,log")
+    state = persist.state(unique, "s")
+    async with lease(state, commit_every=64, max_delay=600):
+        for number in range(6):
+            async with transaction(when=WHEN + 10 * number):
+                await state.write_state_data({"n": number})
+                await persist.log().write_log_data([{"id": f"{unique}-{number}"}])
+    moments: list[tuple[int, int | None]] = [(-1, None), (0, 0), (35, 3), (50, 5)]
+    for offset, written in moments:
+        report = await forks.make(WHEN + offset)
+        assert report.rows == ({} if written is None else {"log": written + 1, "state": 1})
+        assert report.is_whole
+        async with forks.on(report):
+            expected = None if written is None else {"n": written}
+            assert await persist.state(unique, "s").read_state_data() == expected
+
+
 async def test_row_that_can_t_be_read_is_listed(forks: Forks, unique: str) -> None:
     await persist.state(unique, "good").write_state_data({"n": 1}, WHEN)
     await persist.state(unique, "bad").write_state_data({"n": 1}, WHEN)
@@ -372,7 +391,7 @@ async def test_two_rows_of_one_key_are_refused_before_anything_is_written(forks:
     with pytest.raises(backtest_mongo.InputError, match=r"storage: .*1 live row would have the key of a backtest's: a"):
         await fork(name, at=WHEN + 10, as_backtest=True)
     for options in ({"at": WHEN + 5}, {"at": WHEN + 10, "strategy_name": "one"}):
-        report = await fork(name, as_backtest=True, dry_run=True, **options)  # type: ignore[arg-type]
+        report = await fork(name, as_backtest=True, dry_run=True, **options)
         assert not await forks.exists(report.path or report.name)
     assert (await fork(name, at=WHEN + 5, as_backtest=True)).rows == {"storage": 2}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.support.uniform import WHEN, candles, entry, payload
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
+#: Before anything was written by a test, by the clock, and after.
+EARLIER, LATER = WHEN - 1, 2**62
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
 
 
@@ -186,6 +189,51 @@ async def test_run_that_is_repeated_knows_that_there_was_nothing_before(
     async with as_of(WHEN - 1) as past:
         then = getattr(past, spec.name)(**adapter.context)
         assert (await read_all(then, key))[0] in (None, uniform.nothing(spec))
+
+
+@ROWS
+async def test_every_slot_without_versions_answers_for_what_was_not_written_since(
+    deployment: Deployment, unique: str, spec: SlotSpec
+) -> None:
+    rows = [(uniform.adapter(spec, f"{unique}{number}"), entry(spec, f"{unique}{number}")) for number in range(3)]
+    for number, (adapter, key) in enumerate(rows):
+        await uniform.write(adapter, payload(spec, number), key, WHEN)
+    async with as_of(LATER) as past:
+        # Asked for together, as they are read in one batch then.
+        found = await asyncio.gather(
+            *(read_all(getattr(past, spec.name)(**adapter.context), key) for adapter, key in rows)
+        )
+        assert [one[0] for one in found] == [value_of(spec, key, number) for number, (_, key) in enumerate(rows)]
+    async with as_of(EARLIER) as past:
+        for adapter, key in rows:
+            with pytest.raises(StoreError, match="keeps no versions"):
+                await read_all(getattr(past, spec.name)(**adapter.context), key)
+
+
+async def test_list_without_versions_is_unknown_once_a_row_of_it_was_removed(
+    deployment: Deployment, unique: str
+) -> None:
+    measure = persist.measure(unique)
+    await measure.write_measure_data({"n": 0}, "a", WHEN)
+    await measure.write_measure_data({"n": 1}, "b", WHEN)
+    await measure.remove_measure_data("b")
+    async with as_of(LATER) as past:
+        assert [key async for key in past.measure(unique).list_measure_data()] == ["a"]
+    async with as_of(EARLIER) as past:
+        with pytest.raises(StoreError, match="measure keeps no versions"):
+            [key async for key in past.measure(unique).list_measure_data()]
+
+
+@pytest.mark.shapes("bucket")
+async def test_empty_key_is_in_lists_of_the_past(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter = uniform.adapter(spec, unique)
+    keys = ["", " ", "a", "a "]
+    for key in keys:
+        await write_at(adapter, 1, key, WHEN)
+        await write_at(adapter, 2, key, WHEN + 10)
+    async with as_of(WHEN + 5) as past:
+        found = await uniform.listed(getattr(past, spec.name)(**adapter.context))
+        assert (found if not spec.items else [key for key, _ in found]) == keys
 
 
 async def test_view_is_open_within_its_block_alone(kept: Deployment, unique: str) -> None:

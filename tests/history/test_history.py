@@ -12,6 +12,7 @@ import backtest_mongo
 from backtest_mongo import (
     SLOTS,
     InputError,
+    InputTypeError,
     MemoryAdapter,
     SignalAdapter,
     SlotSpec,
@@ -260,6 +261,34 @@ async def test_bad_times_are_refused(kept: Deployment, unique: str) -> None:
         await list_history(state, "", until="yesterday")
     await state.write_state_data({}, datetime(2024, 1, 1, tzinfo=UTC))
     assert await list_history(state, "", until=datetime(2024, 1, 1, tzinfo=UTC)) != []
+
+
+async def test_write_by_the_clock_removes_what_a_lease_has_yet_to_commit_of_later_times(
+    kept: Deployment, unique: str
+) -> None:
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with lease(signal, commit_every=64):
+        async with transaction(when=WHEN):
+            await signal.write_signal_data({"n": 0})
+        async with transaction(when=2**60):
+            await signal.write_signal_data({"n": 1})
+        await signal.write_signal_data({"n": 2})
+    assert [value for _, value in await list_history(signal, "")] == [{"n": 0}, {"n": 2}]
+
+
+async def test_order_of_a_history_is_a_bool(kept: Deployment, unique: str) -> None:
+    with pytest.raises(InputTypeError, match="newest_first must be a bool, not str"):
+        await list_history(uniform.adapter(StateAdapter.spec, unique), "", newest_first="no")
+
+
+@pytest.mark.mongodb("a row in SQLite has its time")
+async def test_row_of_an_unknown_time_is_no_version(kept: Deployment, unique: str) -> None:
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with transaction(when=WHEN):
+        await signal.write_signal_data({"n": 0})
+    collection = await kept.collection(signal.spec)
+    await collection.update_one({"symbol": signal.context["symbol"]}, {"$unset": {"updatedDate": 1}})
+    assert await list_history(signal, "") == [(WHEN, {"n": 0})]
 
 
 async def test_without_the_setting_there_is_no_past(deployment: Deployment, unique: str) -> None:

@@ -381,7 +381,7 @@ async def test_changes_of_the_shell_are_reported(path: Path) -> None:
     async with memory.watch() as changes:
         change(
             path,
-            """INSERT INTO "memory-items" VALUES (NULL, 's', 'b', 'l', '{"n":2}', 6, 0, 0, 0)""",
+            """INSERT INTO "memory-items" VALUES (NULL, 's', 'b', 'l', '{"n":2}', 6, 0, 0, 0, NULL)""",
             """UPDATE "memory-items" SET payload='{"n":3}', "when"=7 WHERE memoryId='k'""",
             """UPDATE "memory-items" SET removed=1 WHERE memoryId='l'""",
             """DELETE FROM "memory-items" WHERE memoryId='k'""",

@@ -91,7 +91,7 @@ class Forks:
         if self.is_file:
             return query(name, spec.versions)
         database = (await backtest_mongo.get_mongo())[name]
-        return await database.get_collection(spec.versions, codec_options=CODEC).find().to_list(None)  # type: ignore[no-any-return]
+        return await database.get_collection(spec.versions, codec_options=CODEC).find().to_list(None)
 
     async def exists(self, name: str) -> bool:
         """Return whether a fork of this name, or path, has anything."""
@@ -134,7 +134,11 @@ def query(path: str, table: str, order: str = "") -> list[dict[str, Any]]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
-        return [dict(row) for row in connection.execute(f'SELECT * FROM "{table}" {order}')] if table in tables else []
+        return (
+            [dict(row) for row in connection.execute(f'SELECT * FROM "{table}" {order}')]
+            if table in (*tables, "sqlite_master")
+            else []
+        )
 
 
 def decode(spec: SlotSpec, row: dict[str, Any]) -> dict[str, Any]:
