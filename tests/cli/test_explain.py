@@ -112,8 +112,8 @@ def test_candles_behind_a_gap_are_found(kept: Stored) -> None:
 
 
 def test_candle_that_is_off_the_grid_is_shown_once_it_has_closed(kept: Stored) -> None:
-    # On the grid of the interval, the second one would have closed when the trade was opened.
-    times = [OPENED - 3 * 3_600_000, OPENED - 3_600_000]
+    # The second one opened before midnight, where a candle of the grid begins, and had not closed at the opening.
+    times = [OPENED - 250 * MINUTE, OPENED - 110 * MINUTE]
     kept.run(write_series("2h", times), CC_HISTORY=SLOTS_KEPT)
     found = [one["candles"]["2h"] for one in read(kept, "--interval", "2h")["moments"]]
     assert [[candle["timestamp"] for candle in some] for some in found] == [times[:1], times[:1], times]

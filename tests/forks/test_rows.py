@@ -75,25 +75,25 @@ async def test_fork_has_every_row_as_it_was(forks: Forks, unique: str) -> None:
     await remove_all(unique, WHEN + 25)
     before = await forks.read()
     moments: list[tuple[int, int | None]] = [(-1, None), (0, 0), (9, 0), (10, 1), (24, 2), (25, 2), (10**9, 2)]
-    for offset, written in moments:
+    for offset, last in moments:
         at, are_removed = WHEN + offset, offset >= 25
         planned = await forks.make(at, dry_run=True)
         assert planned.is_dry_run
         assert not await forks.exists(planned.path or planned.name)
         report = await forks.make(at)
         assert report.is_whole
-        there = [spec.name for spec in ROWS if written is not None and not (are_removed and spec.soft_delete)]
+        there = [spec.name for spec in ROWS if last is not None and not (are_removed and spec.soft_delete)]
         assert report.rows == planned.rows == dict.fromkeys(there, 1)
         assert (report.source, report.at, report.candles) == (forks.source, at, None)
         rows = await forks.read(report.path or report.name)
         assert [*rows] == there
         for spec in ROWS:
             for row in rows.get(spec.name, {}).values():
-                assert row[spec.field] == value_of(spec, entry(spec, unique), written or 0)
+                assert row[spec.field] == value_of(spec, entry(spec, unique), last or 0)
                 if spec.when:
-                    assert row["when"] == WHEN + 10 * (written or 0)
+                    assert row["when"] == WHEN + 10 * (last or 0)
         async with forks.on(report):
-            await forks_read(unique, at, written, are_removed=are_removed)
+            await forks_read(unique, at, last, are_removed=are_removed)
     assert await forks.read() == before
 
 
@@ -292,12 +292,12 @@ async def test_many_bars_in_one_commit_have_their_versions(forks: Forks, unique:
                 await state.write_state_data({"n": number})
                 await persist.log().write_log_data([{"id": f"{unique}-{number}"}])
     moments: list[tuple[int, int | None]] = [(-1, None), (0, 0), (35, 3), (50, 5)]
-    for offset, written in moments:
+    for offset, last in moments:
         report = await forks.make(WHEN + offset)
-        assert report.rows == ({} if written is None else {"log": written + 1, "state": 1})
+        assert report.rows == ({} if last is None else {"log": last + 1, "state": 1})
         assert report.is_whole
         async with forks.on(report):
-            expected = None if written is None else {"n": written}
+            expected = None if last is None else {"n": last}
             assert await persist.state(unique, "s").read_state_data() == expected
 
 
