@@ -37,7 +37,7 @@ from backtest_mongo.mongo.stored_keys import find_keys
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document, now_ms, to_millis
 
-__all__ = ["MongoVersions", "get_versions", "make_version_update"]
+__all__ = ["MongoVersions", "get_versions", "make_row_version", "make_version_update"]
 
 #: Keys of one aggregation: each is a stage, of which the server takes a thousand.
 _KEYS: Final = 200
@@ -347,6 +347,16 @@ def make_version_update(row: RowWrite, written: datetime) -> Document:
     is_removed = row.fields.get("removed") is True
     fields: Document = {row.spec.field: None if is_removed else row.fields[row.spec.field], "written": written}
     if row.spec.soft_delete:
+        fields["removed"] = is_removed
+    return {"$set": fields, "$setOnInsert": {"created": written}}
+
+
+def make_row_version(spec: SlotSpec, document: Document) -> Document:
+    """Return the upsert of the version of a stored row that has none."""
+    is_removed = document.get("removed") is True
+    written = document.get("updatedDate")
+    fields: Document = {spec.field: None if is_removed else document.get(spec.field), "written": written}
+    if spec.soft_delete:
         fields["removed"] = is_removed
     return {"$set": fields, "$setOnInsert": {"created": written}}
 

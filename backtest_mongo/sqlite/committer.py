@@ -19,7 +19,7 @@ from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, rais
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
 from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
-from backtest_mongo.sqlite.version_rows import prune, write_versions
+from backtest_mongo.sqlite.version_rows import keep_unversioned, prune, write_versions
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class SQLiteCommitter:
             if table.name not in connection.tables:
                 table.make(connection)
                 connection.tables.add(table.name)
+            if row.is_kept:
+                keep_unversioned(connection, row.spec, row.key)
             if _is_mark(row):
                 run = row.fields.get("run")
                 marked = mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)

@@ -112,6 +112,42 @@ async def test_write_at_the_same_time_replaces_the_version(kept: Deployment, uni
     assert await list_history(adapter, key) == [(WHEN, value_of(spec, key, 2))]
 
 
+async def keep_versions(deployment: Deployment, names: str) -> None:
+    """Name the slots whose versions are kept from now on."""
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY=names)
+    else:
+        backtest_mongo.set_config(CC_HISTORY=names)
+
+
+@ROWS
+@pytest.mark.slots("when")
+@pytest.mark.parametrize("how", ["alone", "together"])
+async def test_write_without_a_version_is_kept_by_the_next_one(
+    kept: Deployment, unique: str, spec: SlotSpec, how: str
+) -> None:
+    """It overrules what was later, and does not come back to life."""
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in (1, 2, 3):
+        await write_at(adapter, number, key, WHEN + 1_000 * number)
+    await keep_versions(kept, "")
+    await write(adapter, payload(spec, 15), key, WHEN + 1_500)
+    await keep_versions(kept, NAMES)
+    seen = [payload(spec, 15)] * 3
+    assert [await uniform.read(adapter, key, WHEN + time) for time in (1_500, 2_500, 3_500)] == seen
+    if how == "alone":
+        await write(adapter, payload(spec, 4), key, WHEN + 4_000)
+    else:
+        async with transaction(when=WHEN + 4_000):
+            await write(adapter, payload(spec, 4), key, WHEN + 4_000)
+            await uniform.ADAPTERS["state"](unique, "beside")._write({"n": 1})  # type: ignore[attr-defined]
+    assert [await uniform.read(adapter, key, WHEN + time) for time in (1_500, 2_500, 3_500)] == seen
+    assert await uniform.read(adapter, key, WHEN + 1_400) == payload(spec, 1)
+    assert [(when - WHEN, value) for when, value in await list_history(adapter, key)] == [
+        (1_000, payload(spec, 1)), (1_500, payload(spec, 15)), (4_000, payload(spec, 4)),
+    ]  # fmt: skip
+
+
 @pytest.mark.shapes("bucket")
 async def test_removal_is_a_version(kept: Deployment, unique: str, spec: SlotSpec) -> None:
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
