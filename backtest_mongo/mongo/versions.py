@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -123,7 +124,14 @@ class MongoVersions:
                 versions.setdefault(key, {})[document["when"]] = document
             else:
                 rows[key] = document
-        return [self._choose(rows.get(key), versions.get(key, {}), until) for key, until in moments]
+        chosen: list[Document | None] = []
+        given: set[int] = set()
+        for key, until in moments:
+            document = self._choose(rows.get(key), versions.get(key, {}), until)
+            # To each caller one of its own, as it may change what it got.
+            chosen.append(deepcopy(document) if id(document) in given else document)
+            given.add(id(document))
+        return chosen
 
     def _choose_alone(self, found: list[Document], until: int) -> Document | None:
         """Return what was true at a time, of a row and its latest version that is not later."""
@@ -152,7 +160,7 @@ class MongoVersions:
             if time is None or time <= until:
                 return row
         latest = max((when for when in versions if when <= until), default=None)
-        return None if latest is None else versions[latest].copy()
+        return None if latest is None else versions[latest]
 
     # Listing
 

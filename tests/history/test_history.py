@@ -277,6 +277,19 @@ async def test_read_many_and_write_many_know_the_past(kept: Deployment, unique: 
     assert await adapter.read_many(contexts) == [{"n": 10}] * 300
 
 
+async def test_readers_of_one_version_each_get_one_of_their_own(kept: Deployment, unique: str) -> None:
+    state: Any = uniform.ADAPTERS["state"](unique, "s")
+    for number in range(2):
+        await state.write_state_data({"n": number}, WHEN + 10 * number)
+    for when in (WHEN, WHEN + 10):
+        for found in (
+            await asyncio.gather(*(state.read_state_data(when=when) for _ in range(3))),
+            await type(state).read_many([(unique, "s")] * 3, when=when),
+        ):
+            found[0]["n"] = "changed"
+            assert found[1:] == [{"n": (when - WHEN) // 10}] * 2
+
+
 async def test_conditional_writes_keep_versions(kept: Deployment, unique: str) -> None:
     state: Any = uniform.adapter(StateAdapter.spec, unique)
     await state.write_state_data({"n": 0}, WHEN, if_absent=True)
