@@ -261,7 +261,6 @@ METHODS: Final[dict[Shape, dict[str, Work]]] = {
         **ALL,
         "write_NOUN_data": write,
         "read_NOUN_data": read,
-        "newest_NOUN_data": newest,
         **KEPT,
         "delete": delete_rows,
         **WATCHED,
@@ -366,14 +365,14 @@ async def look_back(role: Role) -> None:
     """Write a trade with its versions, which the commands show."""
     await setup(CC_HISTORY=SLOTS_KEPT)
     await write_trade()
-    await setup(CC_HISTORY="")
     async with backtest_mongo.as_of(OPENED) as past:
         assert (await past.state(TRADE, "plan").read_state_data())["minutes"] == 0
+    await setup(CC_HISTORY="")
 
 
 async def fork(role: Role) -> None:
     """Fork where the user may, over what a fork that failed has left, and where it may not."""
-    with pytest.raises(StoreError, match="not authorized"):
+    with pytest.raises(StoreError, match="lacks the right"):
         await backtest_mongo.fork(f"{role.database.name}-other", at=OPENED)
     made = role.database.client[f"{role.database.name}-{FORKS[0]}"]
     for _ in range(2):
