@@ -135,7 +135,7 @@ class MongoVersions:
 
     def _choose_alone(self, found: list[Document], until: int) -> Document | None:
         """Return what was true at a time, of a row and its latest version that is not later."""
-        version = None
+        version: Document | None = None
         for document in found:
             if "written" in document:
                 version = document
