@@ -127,10 +127,10 @@ class MongoVersions:
         chosen: list[Document | None] = []
         given: set[int] = set()
         for key, until in moments:
-            document = self._choose(rows.get(key), versions.get(key, {}), until)
+            then = self._choose(rows.get(key), versions.get(key, {}), until)
             # To each caller one of its own, as it may change what it got.
-            chosen.append(deepcopy(document) if id(document) in given else document)
-            given.add(id(document))
+            chosen.append(deepcopy(then) if id(then) in given else then)
+            given.add(id(then))
         return chosen
 
     def _choose_alone(self, found: list[Document], until: int) -> Document | None:

@@ -199,7 +199,8 @@ async def history(role: Role, adapter: Any) -> None:
     await setup(CC_HISTORY=adapter.spec.name)
     await write(role, adapter)
     key = (ENTRY,) if adapter.spec.item else ()
-    assert len([one async for one in adapter.history(*key)]) == 1
+    # Without a time of its own the row that was there before is a version, too.
+    assert len([one async for one in adapter.history(*key)]) == (1 if adapter.spec.when else 2)
     await setup(CC_HISTORY="")
 
 
@@ -366,7 +367,8 @@ async def look_back(role: Role) -> None:
     await setup(CC_HISTORY=SLOTS_KEPT)
     await write_trade()
     async with backtest_mongo.as_of(OPENED) as past:
-        assert (await past.state(TRADE, "plan").read_state_data())["minutes"] == 0
+        known: Any = await past.state(TRADE, "plan").read_state_data()
+    assert known["minutes"] == 0
     await setup(CC_HISTORY="")
 
 
