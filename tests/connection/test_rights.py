@@ -366,7 +366,7 @@ async def look_back(role: Role) -> None:
     await setup(CC_HISTORY=SLOTS_KEPT)
     await write_trade()
     async with backtest_mongo.as_of(OPENED) as past:
-        assert (await past.state(TRADE, "plan").read_state_data())["minutes"] == 0
+        assert await past.state(TRADE, "plan").read_state_data() == {"minutes": 0, "plan": "hold"}
     await setup(CC_HISTORY="")
 
 
