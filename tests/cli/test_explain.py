@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,10 @@ def test_slots_without_versions_are_named_with_what_is_to_be_set(kept: Stored) -
 
 def test_what_is_older_than_its_versions_is_not_known(kept: Stored) -> None:
     async def write() -> None:
-        await persist.state(TRADE, "plan").write_state_data({"minutes": -1}, SCHEDULED - MINUTE)
+        # The last of them is what the first write with a version keeps.
+        for time in (SCHEDULED - MINUTE, SCHEDULED + 1):
+            await persist.state(TRADE, "plan").write_state_data({"minutes": -1}, time)
+            await asyncio.sleep(0.002)  # two times of writing
 
     kept.run(write)
     kept.run(write_trade, CC_HISTORY=SLOTS_KEPT)
