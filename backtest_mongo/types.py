@@ -28,6 +28,7 @@ __all__ = [
     "RenameReport",
     "RenamedSlot",
     "ResetReport",
+    "Revision",
     "Rows",
     "SealReport",
     "Sealed",
@@ -101,47 +102,37 @@ class Versioned(NamedTuple, Generic[T]):
 
 
 class Revision(NamedTuple):
-    """What a row was from a simulation time on.
+    """What a row was from a simulation time on."""
 
-    Attributes:
-        when: the simulation time, in milliseconds since the epoch (UTC).
-        value: the payload; ``None`` for a row that was cleared or removed.
-        is_removed: whether it was removed.
-        written: when it was written, by the database's clock, in milliseconds since the epoch; ``None`` if that is not
-            known.
-    """
-
+    #: The simulation time, in milliseconds since the epoch (UTC).
     when: int
+    #: The payload; ``None`` for a row that was cleared or removed.
     value: Any
+    #: Whether it was removed.
     is_removed: bool
+    #: When it was written, by the database's clock, in milliseconds since the epoch; ``None`` if that is not known.
     written: int | None
 
 
 class UnknownRow(NamedTuple):
-    """A row that a fork leaves out, as it is not known what it was.
+    """A row that a fork leaves out, as it is not known what it was."""
 
-    Attributes:
-        slot: its slot.
-        key: the fields of its key.
-        reason: why it is not known.
-    """
-
+    #: Its slot.
     slot: str
+    #: The fields of its key.
     key: Mapping[str, Any]
+    #: Why it is not known.
     reason: str
 
 
 class LeftOut(NamedTuple):
-    """Rows of a slot that a fork leaves out, as nothing says which strategy they belong to.
+    """Rows of a slot that a fork leaves out, as nothing says which strategy they belong to."""
 
-    Attributes:
-        slot: the slot, or a collection or table of a slot that is not registered.
-        rows: how many there are.
-        reason: why it can't be told.
-    """
-
+    #: The slot, or a collection or table of a slot that is not registered.
     slot: str
+    #: How many there are.
     rows: int
+    #: Why it can't be told.
     reason: str
 
 

@@ -45,7 +45,7 @@ async def fill(database: Any, versions: int) -> dict[str, float]:
         key = {"signalId": _name(number), "bucketName": "bars"}
         stamp = datetime.now(UTC)
         documents = [
-            {**key, "when": _START + place * _MINUTE, "payload": make_payload(), "written": stamp}
+            {**key, "when": _START + place * _MINUTE, "payload": make_payload(), "written": stamp, "created": stamp}
             for place in range(1, versions)
         ]
         await history.insert_many(documents, ordered=False)

@@ -290,16 +290,24 @@ def _transactions(figures: Mapping[str, Any]) -> str:
 _HISTORY: Final = """\
 ## Versions
 
-[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of {payload}
-bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} rounds:
+{begin}
 
 {ratios}
 
-A write with its version is one transaction of three round trips: the row, its version, and the commit. A read as of a
-time is one aggregation that finds the row and its latest version up to then; reads at once share one. A version takes
-{bytes:.0f} bytes, {stored:.0f} of them on the disk as WiredTiger compresses them, and {indexes:.0f} more for its
-indexes. Figures from a run of their own: {machine}.
+{end}
 """
+
+_VERSIONS_BEGIN: Final = (
+    "[Time travel](time-travel.md) explains them. {versions:,} versions of {contexts:,} rows, with payloads of "
+    "{payload} bytes. This library's time as a multiple of the other side's, call by call in turn, over {rounds} "
+    "rounds:"
+)
+_VERSIONS_END: Final = (
+    "A write with its version is one transaction of three round trips: the row, its version, and the commit. A read as "
+    "of a time is one aggregation that finds the row and its latest version up to then; reads at once share one. A "
+    "version takes {bytes:.0f} bytes, which WiredTiger compresses to {stored:.0f} on the disk, and {indexes:.0f} more "
+    "for its indexes. Figures from a run of their own: {machine}."
+)
 
 
 def _history(figures: Mapping[str, Any]) -> str:
@@ -315,14 +323,17 @@ def _history(figures: Mapping[str, Any]) -> str:
         rows = [next(row for row in driver["rows"] if row["name"] == name) for driver in drivers]
         lines.append([text, *(f"**{row['ratios'][side]:.2f}**" for row in rows)])
     sizes = drivers[0]["sizes"]
-    return _HISTORY.format(
+    begin = _VERSIONS_BEGIN.format(
         versions=figures["versions"],
         contexts=CONTEXTS,
         payload=len(bson.encode(make_payload())),
         rounds=figures["machine"]["rounds"],
+    )
+    end = _VERSIONS_END.format(machine=_describe(figures["machine"], [figures["machine"]["python"]]), **sizes)
+    return _HISTORY.format(
+        begin=fill(begin, 120),
         ratios=_table(["", *(_DRIVERS[driver["driver"]] for driver in drivers)], lines),
-        machine=_describe(figures["machine"], [figures["machine"]["python"]]),
-        **sizes,
+        end=fill(end, 120),
     )
 
 

@@ -38,7 +38,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "dumps": (1, "moves of rows"),
     "market_data": (2, "candle files, plots"),
     "adapters": (1, "a class per slot"),
-    "history": (4, "the past, by time"),
+    "history": (5, "the past, by time"),
     "commit": (5, "transactions, leases"),
     "series": (1, "candles in blocks"),
     "files": (2, "JSON files"),

@@ -108,7 +108,7 @@ def as_of(when: When) -> Past:
             candles = await past.candle("BTCUSDT", "1h", "binance").read_frame(limit=50)
 
     It has a method for each slot, and reads where ``persist`` stores. A row is what it was then, by the versions that
-    ``CC_HISTORY`` or :attr:`SlotSpec.history` keep; candles are those that had closed. Nothing can be written to it.
+    ``CC_HISTORY`` or ``SlotSpec(history=)`` keep; candles are those that had closed. Nothing can be written to it.
 
     Slots without versions answer for rows that were not written since. For others they raise ``StoreError``, as what
     was there is not known.

@@ -39,7 +39,7 @@ async def reset(run: str, *, live: bool = False, dry_run: bool = False) -> Reset
     ``setup(run=...)``, ``lease(run=...)`` or ``transaction(run=...)`` of that name, and by nobody since. Then the rows
     of the signals that were in the run's rows of storage, in every slot whose key has a signal's id (state, memory,
     dictionary, partial, breakeven): whoever wrote them, unless they carry the name of another run. Their versions go
-    with them, and their ids in the cache. Candles stay.
+    with them, those of what was there before the run included, and their ids in the cache. Candles stay.
 
     What carries no name and has no such tie can't be told apart: it is counted in the report, and stays. On MongoDB
     each program that writes a row over, such as the Node package, takes the name from it.

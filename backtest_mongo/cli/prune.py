@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from backtest_mongo.cli.arguments import AsJson, complete_from
-from backtest_mongo.cli.command_runner import print_error, run_command
+from backtest_mongo.cli.command_runner import exit_cleanly, print_error, run_command
 from backtest_mongo.core.retention import Retention, parse_retention
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG, SlotSpec
@@ -107,7 +107,10 @@ def prune(
     run: Callable[[Callable[[], Awaitable[Any]]], Any] = partial(_run, is_on_server=sqlite is None and files is None)
     file = None if sqlite is None else os.path.realpath(sqlite)
     # Files keep no versions, and --keep is about rows.
-    of_versions = [] if files is not None or keep is not None else _find_version_targets(slots or _SPECS)
+    of_versions: list[tuple[SlotSpec, Retention]] = []
+    if files is None and keep is None:
+        with exit_cleanly():  # the configuration may have a mistake
+            of_versions = _find_version_targets(slots or _SPECS)
     found: list[Found] = []
     versions: list[FoundVersions] = []
     if not of_versions or _has_targets(chosen):

@@ -33,7 +33,7 @@ class Transaction(Scope):
         self._first_slot = ""
 
     @property
-    def default_time(self) -> int | None:
+    def when(self) -> int | None:
         """The time of writes and reads within it that name none, in milliseconds since the epoch."""
         scope: Scope | None = self
         while isinstance(scope, Transaction):
@@ -41,6 +41,10 @@ class Transaction(Scope):
                 return scope._when
             scope = scope.outer
         return None
+
+    @property
+    def default_time(self) -> int | None:
+        return self.when
 
     async def __aenter__(self) -> Self:
         if self.loop is not None:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["FOREVER", "Retention", "parse_retention", "parse_retentions"]
+__all__ = ["FOREVER", "Retention", "find_due", "parse_retention", "parse_retentions"]
 
 _DAYS: Final = re.compile(r"([0-9]+)d")
 _ROWS: Final = re.compile(r"[0-9]+")
 #: A hundred years: times before the epoch are none of ours.
 _MOST_DAYS: Final = 36_500
 _MOST_ROWS: Final = 10**12
+#: Versions that are written between two looks at what of a key need not be kept. It is irrational, so that each of the
+#: keys that take turns is looked at, however many they are.
+_WRITES_PER_PRUNING: Final = 32 + (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,20 @@ class Retention:
 
 #: Everything is kept.
 FOREVER: Final = Retention()
+
+
+def find_due(before: int, count: int) -> int | None:
+    """Return after which of some writes, by its index, it is time to look at what of its key need not be kept.
+
+    Args:
+        before: how many versions were written before.
+        count: how many are written.
+
+    Returns:
+        The last such write, ``None`` if there is none.
+    """
+    last = (before + count) // _WRITES_PER_PRUNING
+    return None if last == before // _WRITES_PER_PRUNING else int(last * _WRITES_PER_PRUNING) - before
 
 
 def parse_retention(text: str) -> Retention:

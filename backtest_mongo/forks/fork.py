@@ -53,7 +53,7 @@ async def fork(
         ...  # the strategy goes on from that bar
 
     It copies where ``persist`` stores: from MongoDB into the database ``name`` of the same servers, from an SQLite file
-    into another one. A row is what it was then, by the versions that ``CC_HISTORY`` or :attr:`SlotSpec.history` keep. A
+    into another one. A row is what it was then, by the versions that ``CC_HISTORY`` or ``SlotSpec(history=)`` keep. A
     row of which no versions are kept is taken as it is, if it was not written since; otherwise it is not known what it
     was, and it is left out and listed. Rows that were not there yet or were removed are not copied; cleared ones are.
     What was deleted for good since is not known of.

@@ -23,6 +23,8 @@ async def list_revisions(
     Each page is a query of its own, so nothing stays open while the caller works on a version.
     """
     row = await versions.find_unversioned(key)
+    if row is not None and row["when"] is None:
+        row = None  # nothing says since when it is what it is
     if row is not None:
         when = row["when"]
         # Who wrote it without a version has said what is true from its time on.

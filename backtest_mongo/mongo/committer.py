@@ -35,6 +35,7 @@ from backtest_mongo.connection.driver_errors import (
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts, Deadline, seconds_left
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
+from backtest_mongo.core.history import find_row_time
 from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC
@@ -60,10 +61,11 @@ from backtest_mongo.mongo.updates import (
     make_removal,
     make_update,
     make_versioned_update,
+    read_origin,
     split_origin,
     stamp_origin,
 )
-from backtest_mongo.mongo.versions import get_versions, make_version_update
+from backtest_mongo.mongo.versions import get_versions, make_row_version, make_version_update
 from backtest_mongo.types import Document, to_millis
 
 __all__ = ["MongoCommitter", "get_committer"]
@@ -406,7 +408,8 @@ class MongoCommitter:
             if rows[0][1].is_kept:
                 kept = [row for _, row in rows if row not in written.skipped]
                 self._slot(name).counts.versions += sum(1 + len(row.earlier) for row in kept)
-                get_versions(self._hub, rows[0][1].spec).note_writes([row.key for _, row in rows])
+                keys = [one.key for row in kept for one in (*row.earlier, row)]
+                get_versions(self._hub, rows[0][1].spec).note_writes(keys)
         return written.states
 
     async def _settle(self, commit: Commit) -> Sequence[State] | None:
@@ -503,7 +506,45 @@ class MongoCommitter:
             written.times[row] = document[ORIGIN]["when"]
         written.note_id(row.spec.name, row.key, document["_id"])
         previous = document[ORIGIN].get("previous")
+        if document[ORIGIN].get("replaced"):
+            # As it is committed, which nobody can change before this transaction ends.
+            before = await slot.documents.find_one(slot.key_filter(row.key))
+            await self._keep_unversioned(slot.spec, [before] if before is not None else [], session)
+            previous = None
         await self._write_versions([row], written, written.stamp, previous)
+
+    async def _find_unversioned(self, rows: Sequence[tuple[int, RowWrite]], slot: SlotCollection, session: Any) -> None:
+        """Keep, as versions, rows of one slot that are about to be written and whose last write stored none.
+
+        What is read is part of the transaction, which fails if it changes.
+        """
+        spec = slot.spec
+        keys = [slot.key_filter(row.key) for _, row in rows]
+        for start in range(0, len(keys), _COMMAND_ROWS):
+            query = {"$or": keys[start : start + _COMMAND_ROWS]}
+            marks = await slot.documents.find(query, _VERSION_FIELDS, session=session).to_list(None)
+            ids = [mark["_id"] for mark in marks if "when" not in (read_origin(mark) or {})]
+            if ids:
+                found = await slot.documents.find({"_id": {"$in": ids}}, session=session).to_list(None)
+                await self._keep_unversioned(spec, found, session)
+
+    async def _keep_unversioned(self, spec: SlotSpec, documents: Sequence[Document], session: Any) -> None:
+        """Keep rows as versions that others have written, or this library without the setting.
+
+        Each says what is true from its own time on, so later versions go.
+        """
+        slot = get_versions(self._hub, spec).slot
+        deletes: list[Document] = []
+        updates: list[Document] = []
+        for document in documents:
+            time = find_row_time(spec, document)
+            if time is None:
+                continue
+            query = {name: document[name] for name in spec.key}
+            deletes.append({"q": {**query, "when": {"$gt": time}}, "limit": 0})
+            update = make_row_version(spec, document)
+            updates.append({"q": {**query, "when": time}, "u": update, "upsert": True})
+        await self._send_versions(slot, deletes, updates, session)
 
     async def _write_versions(
         self, rows: Sequence[RowWrite], written: _Written, stamp: datetime, previous: float | None = None
@@ -530,14 +571,21 @@ class MongoCommitter:
                 if previous is None or previous > first:
                     deletes.append({"q": {**query, "when": {"$gt": first}}, "limit": 0})
                 for one, time in zip((*row.earlier, row), times, strict=True):
+                    if time > times[-1]:
+                        continue  # the last write, whose time is the clock's, has removed it
                     update = make_version_update(one, stamp)
                     updates.append({"q": {**query, "when": time}, "u": update, "upsert": True})
-            for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):
-                for _, part in _split(items):
-                    body = {command: slot.documents.name, field: part}
-                    reply = await self._hub.database.command(body, session=written.session, codec_options=CODEC)
-                    for failed in reply.get("writeErrors", ())[:1]:
-                        raise OperationFailure(str(failed.get("errmsg")), failed.get("code"), failed)
+            await self._send_versions(slot, deletes, updates, written.session)
+
+    async def _send_versions(
+        self, slot: SlotCollection, deletes: Sequence[Document], updates: Sequence[Document], session: Any
+    ) -> None:
+        for command, field, items in (("delete", "deletes", deletes), ("update", "updates", updates)):
+            for _, part in _split(items):
+                body = {command: slot.documents.name, field: part}
+                reply = await self._hub.database.command(body, session=session, codec_options=CODEC)
+                for failed in reply.get("writeErrors", ())[:1]:
+                    raise OperationFailure(str(failed.get("errmsg")), failed.get("code"), failed)
 
     async def _has_written(self, row: RowWrite, written: _Written) -> bool | None:
         """Return whether the row of a commit that has no other is written; ``None`` if others wrote it since."""
@@ -567,6 +615,8 @@ class MongoCommitter:
         indexes: list[int] = []
         inserted: list[int] = []
         by_index = dict(rows)
+        if rows[0][1].is_kept:
+            await self._find_unversioned(rows, slot, session)
         now = stamp or datetime.now(UTC)
         for index, row in rows:
             if row.is_conditional:

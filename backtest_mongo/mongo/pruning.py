@@ -12,7 +12,6 @@ from pymongo.errors import OperationFailure
 
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.changes import name_context
-from backtest_mongo.core.history import find_history
 from backtest_mongo.core.log import log
 from backtest_mongo.core.pruning import Prunable, Pruner
 from backtest_mongo.core.retention import Retention
@@ -88,8 +87,7 @@ class MongoPruner(Pruner):
         # Under the same condition: a row that was written meanwhile is kept.
         done = await self._documents.delete_many({**condition, "_id": {"$in": [row["_id"] for row in rows]}})
         keys = [tuple(row[name] for name in self.spec.key) for row in rows]
-        if find_history(self.spec) is not None:
-            await self._delete_versions(keys)
+        await self._delete_versions(keys)
         return done.deleted_count, keys
 
     async def _delete_versions(self, keys: list[Key]) -> None:

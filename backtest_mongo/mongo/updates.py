@@ -39,6 +39,13 @@ Update: TypeAlias = Document | list[Document]
 
 _NOW: Final = {"updatedDate": True}
 _CLOCK: Final[Document] = {"$toLong": "$$NOW"}
+#: Whether there is a row, and its last write stored no version.
+_UNVERSIONED: Final[Document] = {
+    "$and": [
+        {"$ne": [{"$type": "$_id"}, "missing"]},
+        {"$or": [{"$ne": [f"${ORIGIN}.written", "$updatedDate"]}, {"$eq": [{"$type": f"${ORIGIN}.when"}, "missing"]}]},
+    ]
+}
 #: The time of a row itself, which other programs may have stored as any number or as a date.
 ROW_TIME: Final[Document] = {"$convert": {"input": "$when", "to": "long", "onError": _CLOCK, "onNull": _CLOCK}}
 
@@ -97,8 +104,14 @@ def _make_pipeline(fields: Document, origin: Document, created: Any) -> list[Doc
 
 def _make_version_origin(origin: Document | None, at: int | Document | None, commit: ObjectId) -> Document:
     time: Any = _CLOCK if at is None else at
-    # The time of the version before says whether there may be later ones.
-    noted = {"when": time, "previous": f"${ORIGIN}.when", "commit": commit, "written": "$$NOW"}
+    # The time of the version before says whether there may be later ones, unless the row had none of its last write.
+    noted = {
+        "when": time,
+        "previous": f"${ORIGIN}.when",
+        "replaced": _UNVERSIONED,
+        "commit": commit,
+        "written": "$$NOW",
+    }
     return {"$mergeObjects": [{**_quote(origin or {}), **noted}]}
 
 

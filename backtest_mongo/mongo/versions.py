@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -29,7 +30,7 @@ from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.history import find_history, find_row_time
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import CODEC, RAW_CODEC, WRITE_CODEC, make_plain
-from backtest_mongo.core.retention import Retention
+from backtest_mongo.core.retention import Retention, find_due
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import BacktestMongoError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate, split_keys
@@ -37,14 +38,12 @@ from backtest_mongo.mongo.stored_keys import find_keys
 from backtest_mongo.mongo.undecodable import UndecodableRows
 from backtest_mongo.types import Document, now_ms, to_millis
 
-__all__ = ["MongoVersions", "get_versions", "make_version_update"]
+__all__ = ["MongoVersions", "get_versions", "make_row_version", "make_version_update"]
 
 #: Keys of one aggregation: each is a stage, of which the server takes a thousand.
 _KEYS: Final = 200
 #: Versions that are deleted at a time.
 _STEP: Final = 500
-#: Writes of a slot between two looks at what of a key need not be kept.
-_WRITES_PER_PRUNING: Final = 32
 
 #: A key, and the time as of which it is read.
 Moment = tuple[Key, int]
@@ -125,11 +124,18 @@ class MongoVersions:
                 versions.setdefault(key, {})[document["when"]] = document
             else:
                 rows[key] = document
-        return [self._choose(rows.get(key), versions.get(key, {}), until) for key, until in moments]
+        chosen: list[Document | None] = []
+        given: set[int] = set()
+        for key, until in moments:
+            then = self._choose(rows.get(key), versions.get(key, {}), until)
+            # To each caller one of its own, as it may change what it got.
+            chosen.append(deepcopy(then) if id(then) in given else then)
+            given.add(id(then))
+        return chosen
 
     def _choose_alone(self, found: list[Document], until: int) -> Document | None:
         """Return what was true at a time, of a row and its latest version that is not later."""
-        version = None
+        version: Document | None = None
         for document in found:
             if "written" in document:
                 version = document
@@ -154,7 +160,7 @@ class MongoVersions:
             if time is None or time <= until:
                 return row
         latest = max((when for when in versions if when <= until), default=None)
-        return None if latest is None else versions[latest].copy()
+        return None if latest is None else versions[latest]
 
     # Listing
 
@@ -271,13 +277,18 @@ class MongoVersions:
     # Retention
 
     def note_writes(self, keys: Sequence[Key]) -> None:
-        """Now and then, look in the background at what of a key that was written need not be kept."""
-        before, self._writes = self._writes, self._writes + len(keys)
-        if before // _WRITES_PER_PRUNING == self._writes // _WRITES_PER_PRUNING:
+        """Now and then, look in the background at what of a key that was written need not be kept.
+
+        Args:
+            keys: the key of each version that was written.
+        """
+        due = find_due(self._writes, len(keys))
+        self._writes += len(keys)
+        if due is None:
             return
         retention = find_history(self._spec)
         if retention is not None and retention.is_limited:
-            task = asyncio.get_running_loop().create_task(self._prune_behind(keys[-1], retention))
+            task = asyncio.get_running_loop().create_task(self._prune_behind(keys[due], retention))
             self._pruning.add(task)
             task.add_done_callback(self._pruning.discard)
 
@@ -344,6 +355,16 @@ def make_version_update(row: RowWrite, written: datetime) -> Document:
     is_removed = row.fields.get("removed") is True
     fields: Document = {row.spec.field: None if is_removed else row.fields[row.spec.field], "written": written}
     if row.spec.soft_delete:
+        fields["removed"] = is_removed
+    return {"$set": fields, "$setOnInsert": {"created": written}}
+
+
+def make_row_version(spec: SlotSpec, document: Document) -> Document:
+    """Return the upsert of the version of a stored row that has none."""
+    is_removed = document.get("removed") is True
+    written = document.get("updatedDate")
+    fields: Document = {spec.field: None if is_removed else document.get(spec.field), "written": written}
+    if spec.soft_delete:
         fields["removed"] = is_removed
     return {"$set": fields, "$setOnInsert": {"created": written}}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.config import get_config
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.lease_errors import make_foreign_error
+from backtest_mongo.core.retention import find_due
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.sqlite import lease_rows
@@ -18,16 +19,13 @@ from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, lacks_table, rais
 from backtest_mongo.sqlite.layout import RowTable, make_row_table
 from backtest_mongo.sqlite.removal import mark_removed
 from backtest_mongo.sqlite.row_codec import Row, decode_row, encode_row, name_state, now
-from backtest_mongo.sqlite.version_rows import prune, write_versions
+from backtest_mongo.sqlite.version_rows import keep_unversioned, prune, write_versions
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
     from backtest_mongo.sqlite.database import Connection, Database
 
 __all__ = ["SQLiteCommitter"]
-
-#: Versions between two looks at what of a key need not be kept.
-_WRITES_PER_PRUNING: Final = 32
 
 T = TypeVar("T")
 
@@ -77,6 +75,8 @@ class SQLiteCommitter:
             if table.name not in connection.tables:
                 table.make(connection)
                 connection.tables.add(table.name)
+            if row.is_kept:
+                keep_unversioned(connection, row.spec, row.key)
             if _is_mark(row):
                 run = row.fields.get("run")
                 marked = mark_removed(connection, table, row.spec, row.key, run, at, self._database.path)
@@ -93,8 +93,9 @@ class SQLiteCommitter:
 
     def _write_versions(self, connection: Connection, row: RowWrite, at: int, when: int | None = None) -> None:
         write_versions(connection, row, at, when)
-        self._versions += 1
-        retention = find_history(row.spec) if self._versions % _WRITES_PER_PRUNING == 0 else None
+        before, count = self._versions, 1 + len(row.earlier)
+        self._versions += count
+        retention = None if find_due(before, count) is None else find_history(row.spec)
         if retention is not None and retention.is_limited:
             prune(connection, row.spec, row.key, retention)
 

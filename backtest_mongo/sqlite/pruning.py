@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from backtest_mongo.core.changes import name_context
-from backtest_mongo.core.history import find_history
 from backtest_mongo.core.pruning import Prunable, Pruner
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
@@ -77,10 +76,9 @@ class SQLitePruner(Pruner):
         statement = f"DELETE FROM {quote(table.name)} WHERE number=?"
         connection.executemany(statement, [(number,) for number, _ in rows])
         keys = [(*context, item) for _, item in rows]
-        if find_history(self.spec) is not None:
-            versions = make_version_table(self.spec)
-            if versions.name in connection.tables or _exists(connection, versions.name):
-                connection.executemany(versions.delete, keys)
+        versions = make_version_table(self.spec)
+        if versions.name in connection.tables or _exists(connection, versions.name):
+            connection.executemany(versions.delete, keys)
         return keys
 
     def _make_condition(self, context: Key, retention: Retention) -> tuple[str, tuple[Any, ...]]:

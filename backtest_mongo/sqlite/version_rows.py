@@ -9,13 +9,13 @@ from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.extended_json import to_json
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.sqlite.layout import make_version_table
+from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import now
 
 if TYPE_CHECKING:
     from backtest_mongo.sqlite.database import Connection
 
-__all__ = ["count_prunable", "prune", "write_versions"]
+__all__ = ["count_prunable", "keep_unversioned", "prune", "write_versions"]
 
 #: Versions that are deleted at a time.
 _STEP: Final = 500
@@ -39,10 +39,35 @@ def write_versions(connection: Connection, row: RowWrite, at: int, when: int | N
     times = [clock if one.at == _INFINITY else int(one.at) for one in (*row.earlier, row)]
     connection.execute(table.delete_later, (*row.key, min(times[-1], row.first)))
     for one, time in zip((*row.earlier, row), times, strict=True):
+        if time > times[-1]:
+            continue  # the last write, whose time is the clock's, has removed it
         is_removed = one.fields.get("removed") is True
         payload = to_json(None if is_removed else one.fields[row.spec.field])
         removed = (int(is_removed),) if row.spec.soft_delete else ()
         connection.execute(table.upsert, (*row.key, time, payload, *removed, at, at))
+
+
+def keep_unversioned(connection: Connection, spec: SlotSpec, key: Key) -> None:
+    """Keep, as a version, a row that is about to be written and whose last write stored none.
+
+    It says what is true from its own time on, so later versions go.
+    """
+    rows, table = make_row_table(spec), make_version_table(spec)
+    row = connection.execute(rows.find_written, key).fetchone()
+    if row is None:
+        return
+    if table.name not in connection.tables:
+        table.make(connection)
+        connection.tables.add(table.name)
+    latest = connection.execute(table.latest, key).fetchone()
+    written = row[-1]
+    if latest is not None and latest[1] == written:
+        return
+    time = row[1] if spec.when else written
+    removed = (row[-2],) if spec.soft_delete else ()
+    payload = "null" if removed and removed[0] else row[0]
+    connection.execute(table.delete_later, (*key, time))
+    connection.execute(table.upsert, (*key, time, payload, *removed, written, written))
 
 
 def count_prunable(connection: sqlite3.Connection, spec: SlotSpec, retention: Retention) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -91,36 +92,32 @@ def test_candles_are_the_last_that_had_closed(trade: Stored) -> None:
     assert read(trade, "--candles", "0")["moments"][0]["candles"] == {}
 
 
-def test_candles_behind_a_gap_are_found(kept: Stored) -> None:
+def write_series(interval: Any, times: list[int]) -> Any:
+    """Return work that writes the trade, and a series with candles of these times."""
+
     async def write() -> None:
         await write_trade()
-        rows = [*candles(3), *candles(2, first=SCHEDULED - 3 * MINUTE)]
-        await persist.candle("BTCUSDT", "5m", "binance").write_candles_data(
-            [{**row, "timestamp": row["timestamp"] // 300_000 * 300_000} for row in candles(3, step=300_000)]
-            + [{**rows[-1], "timestamp": SCHEDULED - 10 * MINUTE}]
-        )
+        (candle,) = candles(1)
+        rows: Any = [{**candle, "timestamp": time} for time in times]
+        await persist.candle("BTCUSDT", interval, "binance").write_candles_data(rows)
 
-    kept.run(write, CC_HISTORY=SLOTS_KEPT)
+    return write
+
+
+def test_candles_behind_a_gap_are_found(kept: Stored) -> None:
+    times = [0, 300_000, 600_000, SCHEDULED - 10 * MINUTE]
+    kept.run(write_series("5m", times), CC_HISTORY=SLOTS_KEPT)
     found = read(kept, "--interval", "5m")["moments"][0]["candles"]["5m"]
-    assert [candle["timestamp"] for candle in found] == [0, 300_000, 600_000, SCHEDULED - 10 * MINUTE]
+    assert [candle["timestamp"] for candle in found] == times
     assert len(read(kept, "--interval", "5m", "--candles", "2")["moments"][0]["candles"]["5m"]) == 2
 
 
 def test_candle_that_is_off_the_grid_is_shown_once_it_has_closed(kept: Stored) -> None:
-    async def write() -> None:
-        await write_trade()
-        late = OPENED - 30 * MINUTE  # an hour that is half over
-        rows = [{**row, "timestamp": late + place * 3_600_000} for place, row in enumerate(candles(2), -1)]
-        await persist.candle("BTCUSDT", "2h", "binance").write_candles_data(
-            [{**row, "timestamp": OPENED - 3 * 3_600_000} for row in rows[:1]]
-            + [{**row, "timestamp": OPENED - 3_600_000} for row in rows[1:]]
-        )
-
-    kept.run(write, CC_HISTORY=SLOTS_KEPT)
+    # The second one opened before midnight, where a candle of the grid begins, and had not closed at the opening.
+    times = [OPENED - 250 * MINUTE, OPENED - 110 * MINUTE]
+    kept.run(write_series("2h", times), CC_HISTORY=SLOTS_KEPT)
     found = [one["candles"]["2h"] for one in read(kept, "--interval", "2h")["moments"]]
-    assert [[candle["timestamp"] for candle in some] for some in found] == [
-        [OPENED - 3 * 3_600_000], [OPENED - 3 * 3_600_000], [OPENED - 3 * 3_600_000, OPENED - 3_600_000],
-    ]  # fmt: skip
+    assert [[candle["timestamp"] for candle in some] for some in found] == [times[:1], times[:1], times]
 
 
 def test_text_has_a_part_for_each_moment(trade: Stored) -> None:
@@ -194,7 +191,10 @@ def test_slots_without_versions_are_named_with_what_is_to_be_set(kept: Stored) -
 
 def test_what_is_older_than_its_versions_is_not_known(kept: Stored) -> None:
     async def write() -> None:
-        await persist.state(TRADE, "plan").write_state_data({"minutes": -1}, SCHEDULED - MINUTE)
+        # The last of them is what the first write with a version keeps.
+        for time in (SCHEDULED - MINUTE, SCHEDULED + 1):
+            await persist.state(TRADE, "plan").write_state_data({"minutes": -1}, time)
+            await asyncio.sleep(0.002)  # two times of writing
 
     kept.run(write)
     kept.run(write_trade, CC_HISTORY=SLOTS_KEPT)

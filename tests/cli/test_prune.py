@@ -188,6 +188,15 @@ def test_nothing_is_kept_in_part_without_a_setting(tmp_path: Path, monkeypatch: 
     assert "nothing says what is kept of log" in done.error
 
 
+@pytest.mark.parametrize("name", ["CC_HISTORY", "CC_KEEP"])
+def test_mistake_in_the_configuration_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "log=0")
+    reset_config()
+    done = invoke("prune", "--sqlite", "a.db")
+    assert done.code == 1
+    assert f"{name} (from the environment): log must keep something" in done.error
+
+
 def test_missing_storage_is_an_error_and_is_not_made(tmp_path: Path) -> None:
     for option, path in (("--sqlite", tmp_path / "no.db"), ("--files", tmp_path / "no")):
         done = invoke("prune", "log", "--keep", "4", option, path)

@@ -91,7 +91,7 @@ def test_setting_that_keeps_everything_prunes_nothing(versions: Stored) -> None:
     assert "'state' is not a slot of which a part can be kept" in done.error
 
 
-async def test_files_have_no_versions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_have_no_versions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dump").mkdir()
     monkeypatch.setenv("CC_HISTORY", "state=2")
     reset_config()

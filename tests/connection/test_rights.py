@@ -27,6 +27,7 @@ from tests.support import uniform
 from tests.support.commands import commands, invoke
 from tests.support.guarded import GuardedMongod
 from tests.support.leases import take_leases
+from tests.support.trades import OPENED, SLOTS_KEPT, TRADE, write_trade
 from tests.support.uniform import ENTRY, WHEN, candles
 
 pytestmark = [pytest.mark.heavy, pytest.mark.either_driver]
@@ -36,13 +37,16 @@ MINUTE: Final = 60_000
 PASSWORD: Final = "password"
 
 
-def documented() -> list[str]:
-    """Return the actions of the role in SECURITY.md."""
-    (found,) = re.findall(r"actions: \[(.*?)\]", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
-    return re.findall(r"\w+", found)
+def documented() -> tuple[list[str], list[str]]:
+    """Return the actions of the role in SECURITY.md, and those that its user needs on the database of a fork."""
+    own, of_fork = re.findall(r"actions: \[(.*?)\]", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+    return re.findall(r"\w+", own), re.findall(r"\w+", of_fork)
 
 
-ACTIONS: Final = documented()
+ACTIONS, FORK_ACTIONS = documented()
+#: Databases of forks, by what makes them, named after the database that is forked.
+FORKS: Final = ("function", "command")
+RUNS: Final = ("run of the function", "run of the command")
 
 
 @dataclass
@@ -182,6 +186,34 @@ async def delete(role: Role, adapter: Any) -> None:
     assert await adapter.write_candles_data(candles(2, first=16 * MINUTE)) == 2
 
 
+async def delete_rows(role: Role, adapter: Any) -> None:
+    assert await adapter.delete() == 1
+    assert await uniform.read(adapter) == uniform.nothing(adapter.spec)
+
+
+async def list_contexts(role: Role, adapter: Any) -> None:
+    assert adapter.context in [one async for one in type(adapter).list_contexts()]
+
+
+async def history(role: Role, adapter: Any) -> None:
+    await setup(CC_HISTORY=adapter.spec.name)
+    await write(role, adapter)
+    key = (ENTRY,) if adapter.spec.item else ()
+    # Without a time of its own the row that was there before is a version, too.
+    assert len([one async for one in adapter.history(*key)]) == (1 if adapter.spec.when else 2)
+    await setup(CC_HISTORY="")
+
+
+async def range_(role: Role, adapter: Any) -> None:
+    rows = getattr(adapter, f"range_{adapter.spec.noun}_data")(ENTRY, ENTRY)
+    assert [row async for row in rows] == [(ENTRY, uniform.payload(adapter.spec))]
+
+
+async def newest(role: Role, adapter: Any) -> None:
+    rows = await getattr(adapter, f"newest_{adapter.spec.noun}_data")(1)
+    assert len(rows) == 1
+
+
 async def list_series(role: Role, adapter: Any) -> None:
     assert [one.context async for one in type(adapter).list_series()] == [adapter.context]
 
@@ -203,6 +235,7 @@ async def sealed(role: Role, adapter: Any) -> None:
 
 
 ALL: Final[dict[str, Work]] = {"wait_for_init": wait}
+KEPT: Final[dict[str, Work]] = {"list_contexts": list_contexts, "history": history}
 WATCHED: Final[dict[str, Work]] = {"watch": watch, "watch_all": watch_all}
 #: Every public method of the adapters of a shape, in an order in which each finds what it needs.
 METHODS: Final[dict[Shape, dict[str, Work]]] = {
@@ -212,18 +245,38 @@ METHODS: Final[dict[Shape, dict[str, Work]]] = {
         "read_NOUN_data": read,
         "write_many": write_many,
         "read_many": read_many,
+        **KEPT,
+        "delete": delete_rows,
         "dispose": dispose,
         **WATCHED,
     },
-    "entry": {**ALL, "write_NOUN_data": write, "read_NOUN_data": read, **WATCHED},
-    "collection": {**ALL, "write_NOUN_data": write, "read_NOUN_data": read, **WATCHED},
+    "entry": {
+        **ALL,
+        "write_NOUN_data": write,
+        "read_NOUN_data": read,
+        **KEPT,
+        "delete": delete_rows,
+        **WATCHED,
+    },
+    "collection": {
+        **ALL,
+        "write_NOUN_data": write,
+        "read_NOUN_data": read,
+        **KEPT,
+        "delete": delete_rows,
+        **WATCHED,
+    },
     "bucket": {
         **ALL,
         "write_NOUN_data": write,
         "read_NOUN_data": read,
         "list_NOUN_data": listed,
+        "range_NOUN_data": range_,
+        "newest_NOUN_data": newest,
         "has_NOUN_data": has,
+        **KEPT,
         "remove_NOUN_data": remove,
+        "delete": delete_rows,
         "dispose": dispose,
         **WATCHED,
     },
@@ -241,6 +294,7 @@ METHODS: Final[dict[Shape, dict[str, Work]]] = {
         "sealed": sealed,
         "delete": delete,
         "list_series": list_series,
+        "list_contexts": list_contexts,
         **WATCHED,
     },
 }
@@ -308,6 +362,40 @@ async def own(role: Role) -> None:
     await take_leases(ADAPTERS["risk"]("risk", "exchange"))
 
 
+async def look_back(role: Role) -> None:
+    """Write a trade with its versions, which the commands show."""
+    await setup(CC_HISTORY=SLOTS_KEPT)
+    await write_trade()
+    async with backtest_mongo.as_of(OPENED) as past:
+        known: Any = await past.state(TRADE, "plan").read_state_data()
+    assert known["minutes"] == 0
+    await setup(CC_HISTORY="")
+
+
+async def fork(role: Role) -> None:
+    """Fork where the user may, over what a fork that failed has left, and where it may not."""
+    with pytest.raises(StoreError, match="lacks the right"):
+        await backtest_mongo.fork(f"{role.database.name}-other", at=OPENED)
+    made = role.database.client[f"{role.database.name}-{FORKS[0]}"]
+    for _ in range(2):
+        report = await backtest_mongo.fork(made.name, at=OPENED, copy_candles=True)
+        assert report.rows["state"] == made["state-items"].count_documents({}) > 0
+        made["backtest_mongo"].update_one({"_id": "fork"}, {"$set": {"finished": None}})
+
+
+async def rename(role: Role) -> None:
+    assert (await backtest_mongo.rename_strategy("trend", "renamed")).slots
+
+
+async def reset(role: Role) -> None:
+    """Reset one of two runs: the command resets the other one, and prunes the log."""
+    for run in RUNS:
+        async with backtest_mongo.transaction(when=WHEN, run=run):
+            await SignalAdapter(run, "b", "c").write_signal_data({"n": 1})
+    assert (await backtest_mongo.reset(RUNS[0])).deleted == {"signal": 1}
+    await backtest_mongo.LogAdapter().write_log_data([{"id": "1"}, {"id": "2"}])
+
+
 async def wait_for_init(role: Role) -> None:
     await backtest_mongo.wait_for_init()
 
@@ -320,6 +408,10 @@ FUNCTIONS: Final[dict[str, Callable[[Role], Awaitable[None]] | None]] = {
     "migrate": migrate,
     "transaction": commit,
     "lease": own,
+    "as_of": look_back,
+    "fork": fork,
+    "rename_strategy": rename,
+    "reset": reset,
     **dict.fromkeys(("close", "get_config", "get_mongo", "get_redis", "install", "set_config", "set_logger", "setup")),
     "stats": None,
 }
@@ -331,6 +423,14 @@ COMMANDS: Final[dict[str, list[list[str]] | None]] = {
     "backup": None,
     "doctor": [[], ["--read-only", "--json"]],
     "inspect": [[name, *more] for name in ADAPTERS for more in ([], ["--json"])],
+    "ls": [[], ["signal"], ["candle", "--json"]],
+    "history": [["state", f"signal_id={TRADE}"], ["state", f"signal_id={TRADE}", "--json"]],
+    "explain": [[TRADE], [TRADE, "--json"]],
+    "fork": [[f"DATABASE-{FORKS[1]}", "--at", str(OPENED), *more] for more in (["--json"], ["--yes"])],
+    "rename": [["renamed", "trend", "--yes"]],
+    "reset": [[RUNS[1], "--yes"]],
+    "prune": [["log", "--keep", "1", "--yes"]],
+    "delete": [["dictionary", "--all", "--yes"]],
     "leases": [[], ["--json"]],
     "leases release": [["risk", "risk", "exchange", "--force"]],
     "migrate": [[], ["--apply"]],
@@ -382,7 +482,7 @@ async def attempted(role: Role, name: str, work: Awaitable[Any]) -> None:
 def run_commands(role: Role) -> None:
     for command, cases in COMMANDS.items():
         for arguments in cases or ():
-            done = invoke(*command.split(), *arguments)
+            done = invoke(*command.split(), *(one.replace("DATABASE", role.database.name) for one in arguments))
             # The doctor reports what it may not look at, and needs no more.
             if command != "doctor" and (done.code not in (0, 1) or done.err.startswith("backtest-mongo: ")):
                 role.problems.append(f"{command}: {done.err}")
@@ -421,9 +521,10 @@ def make_role(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[list[str], str], Role]:
-    def make(actions: list[str], driver: str) -> Role:
-        rights = {"resource": {"db": unique, "collection": ""}, "actions": actions}
-        root.admin.command("createRole", unique, privileges=[rights], roles=[])
+    def make(actions: list[str], driver: str, fork_actions: list[str] = FORK_ACTIONS) -> Role:
+        rights = {unique: actions, **{f"{unique}-{name}": fork_actions for name in FORKS}}
+        privileges = [{"resource": {"db": name, "collection": ""}, "actions": may} for name, may in rights.items()]
+        root.admin.command("createRole", unique, privileges=privileges, roles=[])
         root.admin.command("createUser", unique, pwd=PASSWORD, roles=[unique])
         options = f"authSource=admin&replicaSet={REPLICA_SET}"
         uri = f"mongodb://{unique}:{PASSWORD}@{HOST}:{guarded.port}/{unique}?{options}"
@@ -454,6 +555,23 @@ def test_role_without_any_one_action_does_not(
     role = make_role([one for one in ACTIONS if one != action], driver)
     with pytest.raises(RefusedError, match=r"right|may not|error 13\b"):
         use_all(role)
+
+
+@pytest.mark.parametrize("action", FORK_ACTIONS)
+def test_role_without_any_one_action_on_the_database_of_a_fork_does_not(
+    action: str, make_role: Callable[..., Role]
+) -> None:
+    role = make_role(ACTIONS, "pymongo", [one for one in FORK_ACTIONS if one != action])
+    with pytest.raises(RefusedError, match=r"right|may not|error 13\b"):
+        asyncio.run(use_forks(role))
+
+
+async def use_forks(role: Role) -> None:
+    """Fork what there is, with the first rows of it."""
+    set_logger(role)
+    async with setup():
+        await attempted(role, "as_of", look_back(role))
+        await attempted(role, "fork", fork(role))
 
 
 def test_registry_gives_the_adapters_that_were_tested(spec: SlotSpec) -> None:

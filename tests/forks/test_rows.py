@@ -161,12 +161,15 @@ async def test_row_that_is_older_than_its_versions_is_not_taken_for_one_that_was
     forks: Forks, unique: str
 ) -> None:
     old, fresh = persist.state(unique, "old"), persist.state(unique, "fresh")
-    await old.write_state_data({"n": 0}, WHEN)
+    for time in (-10, 0):
+        await old.write_state_data({"n": 0}, WHEN + time)
+        await asyncio.sleep(0.002)  # two times of writing
     await forks.set(CC_HISTORY="state")
     for state in (old, fresh):
         await state.write_state_data({"n": 1}, WHEN + 20)
         await state.write_state_data({"n": 2}, WHEN + 30)
-    report = await forks.make(WHEN + 10)
+    assert (await forks.make(WHEN + 10)).rows == {"state": 1}  # the row as it was before its first version
+    report = await forks.make(WHEN - 5)
     assert report.rows == {}
     assert report.unknown == (
         (

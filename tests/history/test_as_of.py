@@ -139,6 +139,10 @@ async def test_candles_are_those_that_had_closed(kept: Deployment, unique: str) 
         assert [int(time) for time in frame["timestamp"].astype("int64")] == [60_000 * n for n in range(5)]
         coverage = await then.coverage()
         assert (coverage.rows, coverage.last) == (5, 4 * 60_000)
+    await series.write_candles_data(candles(1, first=20 * 60_000 + 45_000))
+    for until, rows in ((21 * 60_000 + 44_999, 10), (21 * 60_000 + 45_000, 11)):  # off the grid
+        async with as_of(until) as past:
+            assert len((await past.candle(unique, "1m", "binance").read_frame(as_="numpy"))["timestamp"]) == rows
     async with as_of(59_999) as past:
         then = past.candle(unique, "1m", "binance")
         assert (await then.coverage()).rows == 0
@@ -165,16 +169,22 @@ async def test_time_before_the_versions_that_are_kept_is_not_known(
     deployment: Deployment, unique: str, spec: SlotSpec
 ) -> None:
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
-    await write_at(adapter, 0, key, WHEN)
+    for time in (-50, 0):
+        await write_at(adapter, 0, key, WHEN + time)
+        await asyncio.sleep(0.002)  # two times of writing
     if deployment.config:
         await backtest_mongo.setup(CC_HISTORY=NAMES)
     else:
         backtest_mongo.set_config(CC_HISTORY=NAMES)
     await write_at(adapter, 1, key, WHEN + 10)
-    async with as_of(WHEN + 9) as past:
-        then = getattr(past, spec.name)(**adapter.context)
-        with pytest.raises(StoreError, match="older than the versions"):
-            await read_all(then, key)
+    for time in (-1, 9):
+        async with as_of(WHEN + time) as past:
+            then = getattr(past, spec.name)(**adapter.context)
+            if time > 0 and spec.when:  # the row as it was before its first version
+                assert (await read_all(then, key))[0] == value_of(spec, key, 0)
+                continue
+            with pytest.raises(StoreError, match="older than the versions"):
+                await read_all(then, key)
     async with as_of(WHEN + 10) as past:
         assert (await read_all(getattr(past, spec.name)(**adapter.context), key))[0] == value_of(spec, key, 1)
 

@@ -12,6 +12,7 @@ import backtest_mongo
 from backtest_mongo import (
     SLOTS,
     InputError,
+    InputTypeError,
     MemoryAdapter,
     SignalAdapter,
     SlotSpec,
@@ -109,6 +110,42 @@ async def test_write_at_the_same_time_replaces_the_version(kept: Deployment, uni
     for number in range(3):
         await write_at(adapter, number, key, WHEN)
     assert await list_history(adapter, key) == [(WHEN, value_of(spec, key, 2))]
+
+
+async def keep_versions(deployment: Deployment, names: str) -> None:
+    """Name the slots whose versions are kept from now on."""
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY=names)
+    else:
+        backtest_mongo.set_config(CC_HISTORY=names)
+
+
+@ROWS
+@pytest.mark.slots("when")
+@pytest.mark.parametrize("how", ["alone", "together"])
+async def test_write_without_a_version_is_kept_by_the_next_one(
+    kept: Deployment, unique: str, spec: SlotSpec, how: str
+) -> None:
+    """It overrules what was later, and does not come back to life."""
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    for number in (1, 2, 3):
+        await write_at(adapter, number, key, WHEN + 1_000 * number)
+    await keep_versions(kept, "")
+    await write(adapter, payload(spec, 15), key, WHEN + 1_500)
+    await keep_versions(kept, NAMES)
+    seen = [payload(spec, 15)] * 3
+    assert [await uniform.read(adapter, key, WHEN + time) for time in (1_500, 2_500, 3_500)] == seen
+    if how == "alone":
+        await write(adapter, payload(spec, 4), key, WHEN + 4_000)
+    else:
+        async with transaction(when=WHEN + 4_000):
+            await write(adapter, payload(spec, 4), key, WHEN + 4_000)
+            await uniform.ADAPTERS["state"](unique, "beside")._write({"n": 1})  # type: ignore[attr-defined]
+    assert [await uniform.read(adapter, key, WHEN + time) for time in (1_500, 2_500, 3_500)] == seen
+    assert await uniform.read(adapter, key, WHEN + 1_400) == payload(spec, 1)
+    assert [(when - WHEN, value) for when, value in await list_history(adapter, key)] == [
+        (1_000, payload(spec, 1)), (1_500, payload(spec, 15)), (4_000, payload(spec, 4)),
+    ]  # fmt: skip
 
 
 @pytest.mark.shapes("bucket")
@@ -240,6 +277,19 @@ async def test_read_many_and_write_many_know_the_past(kept: Deployment, unique: 
     assert await adapter.read_many(contexts) == [{"n": 10}] * 300
 
 
+async def test_readers_of_one_version_each_get_one_of_their_own(kept: Deployment, unique: str) -> None:
+    state: Any = uniform.ADAPTERS["state"](unique, "s")
+    for number in range(2):
+        await state.write_state_data({"n": number}, WHEN + 10 * number)
+    for when in (WHEN, WHEN + 10):
+        for found in (
+            await asyncio.gather(*(state.read_state_data(when=when) for _ in range(3))),
+            await type(state).read_many([(unique, "s")] * 3, when=when),
+        ):
+            found[0]["n"] = "changed"
+            assert found[1:] == [{"n": (when - WHEN) // 10}] * 2
+
+
 async def test_conditional_writes_keep_versions(kept: Deployment, unique: str) -> None:
     state: Any = uniform.adapter(StateAdapter.spec, unique)
     await state.write_state_data({"n": 0}, WHEN, if_absent=True)
@@ -260,6 +310,34 @@ async def test_bad_times_are_refused(kept: Deployment, unique: str) -> None:
         await list_history(state, "", until="yesterday")
     await state.write_state_data({}, datetime(2024, 1, 1, tzinfo=UTC))
     assert await list_history(state, "", until=datetime(2024, 1, 1, tzinfo=UTC)) != []
+
+
+async def test_write_by_the_clock_removes_what_a_lease_has_yet_to_commit_of_later_times(
+    kept: Deployment, unique: str
+) -> None:
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with lease(signal, commit_every=64):
+        async with transaction(when=WHEN):
+            await signal.write_signal_data({"n": 0})
+        async with transaction(when=2**60):
+            await signal.write_signal_data({"n": 1})
+        await signal.write_signal_data({"n": 2})
+    assert [value for _, value in await list_history(signal, "")] == [{"n": 0}, {"n": 2}]
+
+
+async def test_order_of_a_history_is_a_bool(kept: Deployment, unique: str) -> None:
+    with pytest.raises(InputTypeError, match="newest_first must be a bool, not str"):
+        await list_history(uniform.adapter(StateAdapter.spec, unique), "", newest_first="no")
+
+
+@pytest.mark.mongodb("a row in SQLite has its time")
+async def test_row_of_an_unknown_time_is_no_version(kept: Deployment, unique: str) -> None:
+    signal: Any = uniform.adapter(SignalAdapter.spec, unique)
+    async with transaction(when=WHEN):
+        await signal.write_signal_data({"n": 0})
+    collection = await kept.collection(signal.spec)
+    await collection.update_one({"symbol": signal.context["symbol"]}, {"$unset": {"updatedDate": 1}})
+    assert await list_history(signal, "") == [(WHEN, {"n": 0})]
 
 
 async def test_without_the_setting_there_is_no_past(deployment: Deployment, unique: str) -> None:
@@ -284,6 +362,34 @@ async def test_retention_by_number_keeps_the_last_versions(deployment: Deploymen
     found = await list_history(state, "")
     assert found[-10:] == [(WHEN + number, {"n": number}) for number in range(191, 201)]
     assert len(found) < 10 + 2 * 32
+
+
+async def test_versions_of_all_that_take_turns_are_deleted(deployment: Deployment, unique: str) -> None:
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY="memory=10")
+    else:
+        backtest_mongo.set_config(CC_HISTORY="memory=10")
+    memory: Any = uniform.adapter(MemoryAdapter.spec, unique)
+    for number in range(45):
+        async with transaction(when=WHEN + number):
+            for key in ("a", "b"):
+                await memory.write_memory_data({"n": number}, key)
+    found = [await list_history(memory, key) for key in ("a", "b")]
+    assert [10 <= len(versions) < 45 for versions in found] == [True, True]
+    assert [versions[-1] for versions in found] == [(WHEN + 44, {"n": 44})] * 2
+
+
+async def test_retention_keeps_up_with_a_lease_that_commits_later(deployment: Deployment, unique: str) -> None:
+    if deployment.config:
+        await backtest_mongo.setup(CC_HISTORY="state=10")
+    else:
+        backtest_mongo.set_config(CC_HISTORY="state=10")
+    state: Any = uniform.adapter(StateAdapter.spec, unique)
+    async with lease(state, commit_every=64):
+        for number in range(256):
+            async with transaction(when=WHEN + number):
+                await state.write_state_data({"n": number})
+    assert 10 <= len(await list_history(state, "")) < 256
 
 
 async def test_collections_keep_the_versions_of_their_rows(kept: Deployment, unique: str) -> None:

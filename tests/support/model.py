@@ -118,11 +118,20 @@ class Model:
             self._births += 1
         removed = row.spec.soft_delete and value.get("removed") is True
         at = millis(when) if row.spec.when else None
+        if not is_foreign:
+            self._keep_unversioned(row)
         self._writes += 1
         stored = Stored(value, at, removed, known.born if known else self._births, at, self._writes)
         self.of(row)[row.key] = stored
         if not is_foreign:
             self._keep(row, stored)
+
+    def _keep_unversioned(self, row: Row) -> None:
+        """Keep a row that another program has written, before it is written over."""
+        known = self.of(row).get(row.key)
+        versions = self.versions.get((row.slot, row.key), {})
+        if known is not None and (not versions or not _is_version(known, versions[max(versions)])):
+            self._keep(row, known)
 
     def _keep(self, row: Row, stored: Stored) -> None:
         if self.keeps_versions_of(row):
@@ -135,6 +144,7 @@ class Model:
         """Remove a row; a removal without a time counts from that of the row."""
         known = self.of(row).get(row.key)
         if known is not None and not known.removed:
+            self._keep_unversioned(row)
             known.removed = True
             known.value = {**known.value, "removed": True}
             known.since = known.when if at is None else millis(at)

@@ -179,8 +179,10 @@ class Adapter:
             return cls._base_store()
         return scope.stores.get(cls) or cls._open_scoped(scope)
 
-    #: Returns the innermost transaction or lease, if there is one.
-    _get_scope = staticmethod(current_scope.get)
+    @staticmethod
+    def _get_scope() -> Scope | None:
+        """Return the innermost transaction or lease, if there is one."""
+        return current_scope.get()
 
     @classmethod
     def _open_scoped(cls, scope: Scope) -> ScopedStore:
@@ -322,12 +324,13 @@ class Adapter:
         self, key: Key, since: When | None, until: When | None, newest_first: object
     ) -> AsyncIterator[Revision]:
         """Yield what a row was, by time."""
+        self._check_flag("newest_first", newest_first)
         base = self._base_store()
         if not base.has_history:
             raise make_no_history_error(self.spec)
         first = None if since is None else self._millis(since, "since")
         last = self._get_limit(until, "until")
-        async for document in list_revisions(base.versions, key, first, last, newest_first=bool(newest_first)):
+        async for document in list_revisions(base.versions, key, first, last, newest_first=newest_first is True):
             written = document.get("written")
             yield Revision(
                 int(document["when"]),
@@ -471,7 +474,7 @@ class DocumentAdapter(RowAdapter):
     ) -> AsyncIterator[Revision]:
         """Iterate over what this context was, from one simulation time to another.
 
-        Needs the slot's versions: ``CC_HISTORY`` or :attr:`SlotSpec.history` keep them.
+        Needs the slot's versions: ``CC_HISTORY`` or ``SlotSpec(history=)`` keep them.
 
         Args:
             since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
@@ -491,7 +494,7 @@ class ItemAdapter(RowAdapter):
     def history(
         self, entry: str, *, since: When | None = None, until: When | None = None, newest_first: bool = False
     ) -> AsyncIterator[Revision]:
-        """Iterate over what one entry of this context was: see :meth:`DocumentAdapter.history`.
+        """Iterate over what one entry of this context was: see ``history()`` of documents.
 
         Args:
             entry: its key, the last one of the unique index.
