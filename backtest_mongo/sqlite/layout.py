@@ -222,8 +222,9 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         first=f"SELECT created FROM {table} WHERE {match} ORDER BY [when] LIMIT 1",
         created=f"SELECT created FROM {rows} WHERE {match}",
         behind=f"SELECT [when] FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1 OFFSET ?",
-        count=f"SELECT coalesce(sum(stored), 0), coalesce(sum(max(stored-?2, 0)), 0), coalesce(sum(max(old-1, 0)), 0) "
-        f"FROM (SELECT count(*) AS stored, sum(written<?1) AS old FROM {table} GROUP BY {', '.join(map(quote, key))})",
+        count="SELECT coalesce(sum(stored), 0), coalesce(sum(max(stored-:rows, 0)), 0), "
+        "coalesce(sum(max(old-1, 0)), 0) FROM (SELECT count(*) AS stored, sum(written<:cut) AS old "
+        f"FROM {table} GROUP BY {', '.join(map(quote, key))})",
         delete_until=f"DELETE FROM {table} WHERE {match} AND [when]<=?",
         rows={
             newest: f"SELECT {item}, number, {of_row} FROM {rows} WHERE {within} AND "

@@ -77,9 +77,8 @@ def count_prunable(connection: sqlite3.Connection, spec: SlotSpec, retention: Re
         sqlite3.OperationalError: there is no table of versions yet.
     """
     table = make_version_table(spec)
-    stored, behind, old = connection.execute(
-        table.count, (retention.find_cut(now()) or 0, retention.rows or 0)
-    ).fetchone()
+    limits = {"cut": retention.find_cut(now()) or 0, "rows": retention.rows or 0}
+    stored, behind, old = connection.execute(table.count, limits).fetchone()
     return stored, (behind if retention.rows is not None else old if retention.days is not None else 0)
 
 

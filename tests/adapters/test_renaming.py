@@ -38,7 +38,7 @@ from tests.support.leases import take_leases
 from tests.support.scopes import outside
 from tests.support.uniform import WHEN, read, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "engine-19.5.0"
 RUNS = ("activated", "backtest", "live", "rejected")

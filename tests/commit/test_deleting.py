@@ -17,7 +17,7 @@ from tests.support.leases import take_leases
 from tests.support.scopes import outside
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 
 def make(slot: str, *context: Any) -> Any:

@@ -14,7 +14,7 @@ from tests.conftest import Deployment, FileDeployment
 from tests.support import uniform
 from tests.support.uniform import ENTRY, WHEN, adapter, candles, context, nothing, payload, read, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
 

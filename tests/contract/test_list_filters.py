@@ -19,7 +19,7 @@ from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN
 
-pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
+pytestmark = [pytest.mark.one_python, pytest.mark.usefixtures("deployment"), pytest.mark.either_driver]
 
 COLLECTIONS = pytest.mark.shapes("collection")
 GOLDEN = Path(__file__).parents[1] / "golden" / "engine-19.5.0"

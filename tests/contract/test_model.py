@@ -35,6 +35,7 @@ from tests.support.model import CANDLE_FIELDS, SPECS, Row, payloads, prices, tim
 from tests.support.model_machine import (
     ALL_HISTORY,
     EXAMPLES,
+    FORKS,
     CommittingMachine,
     grids,
     items,
@@ -186,6 +187,21 @@ class Machine(CommittingMachine):
         self.model.drop(row.slot)
         for runner in self.runners:  # as the documentation asks for
             runner.run(backtest_mongo.close())
+
+    @rule(when=times)
+    def fork(self, when: Any) -> None:
+        if self.forks == FORKS:
+            return
+        self.forks += 1
+        name = f"{self.name}-{self.forks}"
+        self.run_in(0, backtest_mongo.fork(name, at=when))
+        database = self.servers.mongo.get_database(name, codec_options=CODEC)
+        found = {}
+        for spec in self.forked_slots:
+            documents = database[spec.collection].find()
+            found[spec.name] = {tuple(row[part] for part in spec.key): row[spec.field] for row in documents}
+        self.check_fork(found, when)
+        drop_with(self.servers.mongo, name)
 
     @invariant()
     def documents_are_those_of_the_model(self) -> None:

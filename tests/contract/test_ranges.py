@@ -11,7 +11,12 @@ from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, listed, payload, write
 
-pytestmark = [pytest.mark.usefixtures("deployment"), pytest.mark.either_driver, pytest.mark.shapes("bucket")]
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.usefixtures("deployment"),
+    pytest.mark.either_driver,
+    pytest.mark.shapes("bucket"),
+]
 
 #: The order of code points, which is neither that of UTF-16 nor any language's.
 IN_ORDER = [

@@ -17,8 +17,8 @@ import backtest_mongo
 from backtest_mongo import SlotSpec, persist
 from backtest_mongo.core.extended_json import from_json
 from backtest_mongo.core.specs import Key
-from tests.support.model import SPECS
-from tests.support.model_machine import ALL_HISTORY, EXAMPLES, CommittingMachine, processes, run_machine
+from tests.support.model import SPECS, times
+from tests.support.model_machine import ALL_HISTORY, EXAMPLES, FORKS, CommittingMachine, processes, run_machine
 
 pytestmark = pytest.mark.heavy
 
@@ -44,6 +44,18 @@ class SQLiteMachine(CommittingMachine):
     def forget(self, process: int) -> None:
         self.run_in(process, backtest_mongo.close())
 
+    @rule(when=times)
+    def fork(self, when: Any) -> None:
+        if not self.path.exists() or self.forks == FORKS:
+            return
+        self.forks += 1
+        path = self.root / f"fork-{self.forks}.db"
+        self.run_in(0, backtest_mongo.fork(path, at=when))
+        found = {spec.name: self._read_table(spec, path) for spec in self.forked_slots}
+        self.check_fork(
+            {slot: {key: payload for key, (payload, _, _) in rows.items()} for slot, rows in found.items()}, when
+        )
+
     @invariant()
     def rows_are_those_of_the_model(self) -> None:
         """As another program reads them; candles are in blocks, which the library alone reads."""
@@ -53,11 +65,12 @@ class SQLiteMachine(CommittingMachine):
                 rows = self.model.rows.get(slot, {})
                 assert self._read_table(spec) == {key: (row.value, row.when, row.removed) for key, row in rows.items()}
 
-    def _read_table(self, spec: SlotSpec) -> dict[Key, tuple[Any, Any, bool]]:
+    def _read_table(self, spec: SlotSpec, path: Path | None = None) -> dict[Key, tuple[Any, Any, bool]]:
         """Return payload, time and whether it is removed of each row, by natural key."""
-        if not self.path.exists():
+        path = path or self.path
+        if not path.exists():
             return {}
-        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
             if spec.collection not in tables:
                 return {}

@@ -39,6 +39,8 @@ TIMES: Final[tuple[Any, ...]] = (
     datetime.fromtimestamp(WHEN / 1000, UTC),
 )
 CANDLE_FIELDS: Final = ("open", "high", "low", "close", "volume")
+#: The field of a key that names a strategy.
+STRATEGY: Final = "strategyName"
 #: A time at which no candle has closed yet.
 FUTURE: Final = 2**42
 #: A day that is long after it, and not after the year 9999.
@@ -154,6 +156,65 @@ class Model:
 
     def delete(self, row: Row) -> None:
         self.of(row).pop(row.key, None)
+
+    def delete_context(self, row: Row) -> int:
+        """Delete the rows of a context with their versions, and return how many rows there were."""
+        keys = [key for key, _ in self._in_context(row)]
+        for key in keys:
+            del self.of(row)[key]
+        for slot, key in list(self.versions):
+            if slot == row.slot and key[: len(row.prefix)] == row.prefix:
+                del self.versions[slot, key]
+        return len(keys)
+
+    def rename(self, old: str, new: str) -> bool | None:
+        """Give a strategy another name; ``False`` if that would merge contexts, ``None`` if nobody can tell.
+
+        That is where a context has versions and no rows, as another program has deleted these.
+        """
+        changes: list[tuple[str, Key, Key]] = []
+        for slot, rows in self.rows.items():
+            spec = SPECS[slot]
+            if STRATEGY not in spec.key:
+                continue
+            at, length = spec.key.index(STRATEGY), len(spec.context)
+            stored = {key[:length] for key in rows}
+            versions = {key[:length] for name, key in self.versions if name == slot}
+            for context in sorted({context for context in stored if context[at] == old}, key=repr):
+                target = (*context[:at], new, *context[at + 1 :])
+                if target in stored:
+                    return False
+                if target in versions:
+                    return None
+                changes.append((slot, context, target))
+        for slot, context, target in changes:
+            length = len(context)
+            rows = self.rows[slot]
+            for key in [key for key in rows if key[:length] == context]:
+                rows[(*target, *key[length:])] = rows.pop(key)
+            for name, key in list(self.versions):
+                if name == slot and key[:length] == context:
+                    self.versions[slot, (*target, *key[length:])] = self.versions.pop((name, key))
+        return True
+
+    def list_strategies(self) -> set[str]:
+        """Return the names of the strategies that are stored."""
+        return {
+            key[SPECS[slot].key.index(STRATEGY)]
+            for slot, rows in self.rows.items()
+            if STRATEGY in SPECS[slot].key
+            for key in rows
+        }
+
+    def list_fork(self, slot: str, when: Any) -> dict[Key, Any]:
+        """Return what a fork as of a time has of a slot whose rows have a time."""
+        found = {}
+        for key in self.rows.get(slot, {}):
+            row = Row(slot, key)
+            then = self._find(row, key, when)
+            if then is not None and _visible(then, when):
+                found[key] = then.value
+        return found
 
     def has(self, row: Row) -> bool:
         return row.key in self.of(row)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, Final
@@ -31,14 +31,27 @@ from hypothesis.stateful import (
 )
 
 import backtest_mongo
-from backtest_mongo import SLOTS, InputError, LeaseHeldError, as_of, lease, persist, transaction
+from backtest_mongo import (
+    SLOTS,
+    ConflictError,
+    InputError,
+    LeaseHeldError,
+    SlotSpec,
+    as_of,
+    lease,
+    persist,
+    rename_strategy,
+    transaction,
+)
 from backtest_mongo.core.candle_rules import explain_spacing
+from backtest_mongo.core.specs import Key
 from backtest_mongo.types import Revision
 from tests.support import uniform
 from tests.support.model import (
     CANDLE_FIELDS,
     LAST_DAY,
     OWN,
+    SPECS,
     Model,
     Row,
     Window,
@@ -54,6 +67,7 @@ from tests.support.uniform import WHEN
 __all__ = [
     "ALL_HISTORY",
     "EXAMPLES",
+    "FORKS",
     "CommittingMachine",
     "ModelMachine",
     "documents",
@@ -74,6 +88,8 @@ STEPS: Final = int(os.environ.get("BACKTEST_MODEL_STEPS", "40"))
 PHASES: Final = [phase for phase in Phase if phase != Phase.shrink or os.environ.get("BACKTEST_MODEL_SHRINK") != "0"]
 #: The setting that keeps the versions of every slot.
 ALL_HISTORY: Final = ",".join(spec.name for spec in SLOTS if not spec.immutable)
+#: Forks of a machine, each of which makes a database with all of its indexes.
+FORKS: Final = 1 if EXAMPLES < 100 else 5
 #: Later than all times that are drawn.
 LATEST: Final = 2**45
 places = st.integers(-40, 40)
@@ -346,6 +362,38 @@ class ModelMachine(RuleBasedStateMachine):
 
 class CommittingMachine(ModelMachine):
     """What storages do that have transactions and leases."""
+
+    #: Forks that were made.
+    forks: int = 0
+
+    @rule(row=st.one_of(rows, items), process=processes)
+    def delete_context(self, row: Row, process: int) -> None:
+        """All rows of a context, removed ones included."""
+        assert self.run_in(process, row.adapter.delete()) == self.model.delete_context(row)
+        self.run_in(process, self._compare(row))
+
+    @rule(nth=st.integers(0, 5), new=st.sampled_from(["renamed", "renamed again", "a", "a:b", "b"]), process=processes)
+    def rename(self, nth: int, new: str, process: int) -> None:
+        """Give a strategy another name in all slots, unless that would merge two."""
+        names = sorted(self.model.list_strategies() - {new})
+        if not names:
+            return
+        old = names[nth % len(names)]
+        match self.model.rename(old, new):
+            case True:
+                self.run_in(process, rename_strategy(old, new))
+            case False:
+                with pytest.raises(ConflictError):
+                    self.run_in(process, rename_strategy(old, new))
+
+    def check_fork(self, found: Mapping[str, Mapping[Key, Any]], when: Any) -> None:
+        """Compare the rows of a fork, by slot and key, in slots whose rows have a time."""
+        for slot in sorted({row.slot for row in self.known if row.spec.when}):
+            assert found[slot] == self.model.list_fork(slot, when), slot
+
+    @property
+    def forked_slots(self) -> list[SlotSpec]:
+        return [SPECS[slot] for slot in sorted({row.slot for row in self.known if row.spec.when})]
 
     @rule(
         drawn=st.lists(st.tuples(rows, kinds, payloads, st.none() | times), min_size=1, max_size=8),
