@@ -40,6 +40,8 @@ def isolate() -> Iterator[None]:
     explicit, built, logger = MaskedDict(config._explicit), config.current_config, log._logger
     choose, implementations = persist._choose, dict(persist._implementations)
     config.reset_config()
+    # The caller's environment may put candles into a database of real ones.
+    config._explicit["CC_CANDLE_DATABASE"] = ""
     try:
         yield
     finally:

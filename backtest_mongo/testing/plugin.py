@@ -152,7 +152,7 @@ def provide_store(servers: BacktestServers, driver: str = "") -> Iterator[Backte
 def _name_database(config: MaskedDict, name: str, driver: str) -> MaskedDict:
     uri = MongoURI(config[_MONGO]).with_database(name)
     chosen = {"CC_MONGO_DRIVER": driver} if driver else {}
-    return MaskedDict({**config, **chosen, _MONGO: uri.get_secret_value()})
+    return MaskedDict({**config, **chosen, _MONGO: uri.get_secret_value(), "CC_CANDLE_DATABASE": ""})
 
 
 @contextmanager

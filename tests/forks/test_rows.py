@@ -325,6 +325,8 @@ async def test_empty_database_is_forked(forks: Forks, unique: str) -> None:
         await persist.state(unique, "s").wait_for_init()
     report = await forks.make(WHEN)
     assert (report.rows, report.is_whole) == ({}, True)
+    assert "mongodb://" not in repr(report)
+    assert "CC_CANDLE_DATABASE" in repr(report)
     async with forks.on(report):
         await persist.state(unique, "s").write_state_data({"n": 1}, WHEN)
         assert await persist.state(unique, "s").read_state_data() == {"n": 1}

@@ -295,6 +295,38 @@ def test_is_as_before_again():
     run(pytester, code, *PLAIN, config=servers).assert_outcomes(passed=9)
 
 
+def test_candles_of_a_test_don_t_get_into_the_database_of_real_ones(
+    servers: dict[str, Any], unique: str, pytester: pytest.Pytester
+) -> None:
+    code = f"""
+import asyncio, os
+import backtest_mongo
+from backtest_mongo import persist
+
+CANDLE = {{"timestamp": 0, "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0}}
+
+async def write():
+    series = persist.candle("BTCUSDT", "1m", "x")
+    assert (await series.coverage()).rows == 0
+    assert await series.write_candles_data([CANDLE]) == 1
+
+def test_store(backtest_store):
+    async def check():
+        await write()
+        client = await backtest_mongo.get_mongo()
+        assert "{unique}" not in await client.list_database_names()
+        assert await client[backtest_store.database]["candle-items"].count_documents({{}}) == 1
+    asyncio.run(check())
+    assert backtest_store.environment["CC_CANDLE_DATABASE"] == ""
+
+def test_sqlite(backtest_sqlite):
+    asyncio.run(write())
+    assert backtest_sqlite.exists()
+    assert not os.path.exists("{unique}")
+"""
+    run(pytester, code, *PLAIN, config={**servers, "CC_CANDLE_DATABASE": unique}).assert_outcomes(passed=2)
+
+
 def test_nothing_is_written_to_the_default_database_by_accident(
     servers: dict[str, Any], pytester: pytest.Pytester
 ) -> None:

@@ -80,7 +80,9 @@ class Databases:
     def environment(self, role: str) -> dict[str, str]:
         """Return the configuration of one run."""
         uri = self._uri.with_database(self.names[role])
-        return MaskedDict({**self._config, "CC_MONGO_CONNECTION_STRING": uri.get_secret_value()})
+        # With candles of its own, too: they must not get into the database of somebody's real ones.
+        own = {"CC_MONGO_CONNECTION_STRING": uri.get_secret_value(), "CC_CANDLE_DATABASE": ""}
+        return MaskedDict({**self._config, **own})
 
     @asynccontextmanager
     async def connected(self, *, keep: bool) -> AsyncIterator[None]:
