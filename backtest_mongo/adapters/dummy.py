@@ -42,7 +42,10 @@ class _EmptyCommitter:
         return [UNKNOWN_ROW for _ in commit.rows]
 
     async def write(self, row: RowWrite) -> None:
-        await self.commit(Commit((row,), (), self.seconds))
+        await self.write_all((row,))
+
+    async def write_all(self, rows: Sequence[RowWrite]) -> None:
+        await self.commit(Commit(rows, (), self.seconds))
 
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         return None

@@ -273,6 +273,17 @@ class Committer(Protocol):
         """
         ...
 
+    async def write_all(self, rows: Sequence[RowWrite]) -> None:
+        """Write rows of different keys of one slot, all or at least a thousand at a time in one transaction.
+
+        Of concurrent calls with the same key, here and of :meth:`write`, the last one counts.
+
+        Raises:
+            StoreUnavailableError: the database does not answer; ``may_be_applied`` says whether some may be stored.
+            StoreError: the database refuses one of them: none of its transaction is stored.
+        """
+        ...
+
     async def settle(self, commit: Commit) -> Sequence[State] | None:
         """Find out whether a commit was applied whose outcome was unknown: ``None`` if it was not and never will be.
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from backtest_mongo.core.commits import Commit, Committer, RowWrite
+from backtest_mongo.core.commits import Committer, RowWrite
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.history import VersionStore
 from backtest_mongo.core.pruning import Pruner
@@ -22,8 +22,6 @@ __all__ = ["HistoryStore", "StrictHistoryStore"]
 
 #: Rows of a list that are compared with a time together.
 _PAGE: Final = 200
-#: Rows of one transaction at most.
-_MOST_ROWS: Final = 1_000
 
 
 class HistoryStore:
@@ -161,18 +159,15 @@ class HistoryStore:
         await self.committer.write(RowWrite(self._spec, key, fields, is_kept=True))
 
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]], *observed: Any) -> None:
-        """Write rows of any keys, a thousand in each transaction; of those of one key the last one counts."""
+        """Write rows of any keys; of those of one key the last one counts."""
         await self._write_all([*dict(rows).items()])
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
         await self._write_all(rows)
 
     async def _write_all(self, rows: Sequence[tuple[Key, Document]]) -> None:
-        committer = self.committer
-        await committer.check()
-        for start in range(0, len(rows), _MOST_ROWS):
-            some = [RowWrite(self._spec, key, fields, is_kept=True) for key, fields in rows[start : start + _MOST_ROWS]]
-            await committer.commit(Commit(some, (), committer.seconds))
+        if rows:
+            await self.committer.write_all([RowWrite(self._spec, key, fields, is_kept=True) for key, fields in rows])
 
     async def replace(self, key: Key, fields: Document, expected: Version | None) -> None:
         row = RowWrite(self._spec, key, fields, expected=expected, is_conditional=True, is_kept=True)

@@ -244,15 +244,29 @@ class MongoCommitter:
     def write(self, row: RowWrite) -> Coroutine[Any, Any, None]:
         return self._rows.call(row, "writing", (row.spec, row.key), ((row.spec.name, row.key),), row.size)
 
-    async def _write_batch(self, calls: list[Call[RowWrite, None]], attempts: Attempts) -> None:
-        """Commit rows together; a row that is refused fails its own caller alone."""
-        commit = Commit([call.item for call in calls], (), self.seconds)
+    async def write_all(self, rows: Sequence[RowWrite]) -> None:
+        keys = [(row.spec.name, row.key) for row in rows]
+        steps = partial(self._write_in_turn, rows)
+        await self._rows.run_steps(steps, "writing a batch", (rows[0].spec, None), keys, is_long=True)
+
+    async def _write_in_turn(self, rows: Sequence[RowWrite]) -> None:
+        for first in range(0, len(rows), _COMMAND_ROWS):
+            with self._rows.bound_request():
+                await self._check_once()
+                await self._commit_rows(rows[first : first + _COMMAND_ROWS])
+
+    async def _commit_rows(self, rows: Sequence[RowWrite]) -> None:
         try:
-            await self._commit(commit)
+            await self._commit(Commit(rows, (), self.seconds))
         except CommitUnknownError as error:
             unknown = StoreUnavailableError(str(error.args[0]).replace("committing", "writing"))
             unknown.may_be_applied = True
             raise unknown from error
+
+    async def _write_batch(self, calls: list[Call[RowWrite, None]], attempts: Attempts) -> None:
+        """Commit rows together; a row that is refused fails its own caller alone."""
+        try:
+            await self._commit_rows([call.item for call in calls])
         except (*DRIVER_ERRORS, ConflictError) as error:
             if len(calls) == 1 or is_transient(error):
                 raise
@@ -861,12 +875,12 @@ class MongoCommitter:
             translated.slot = translated.collection = None
         return translated
 
-    def _translate_row(self, doing: str, error: Exception, row: tuple[SlotSpec, Key]) -> BacktestMongoError:
+    def _translate_row(self, doing: str, error: Exception, row: tuple[SlotSpec, Key | None]) -> BacktestMongoError:
         spec, key = row
         return self._slot(spec.name).translate(doing, error, key)
 
     def _make_unanswered_row(
-        self, doing: str, row: tuple[SlotSpec, Key], reason: str, was_sent: bool
+        self, doing: str, row: tuple[SlotSpec, Key | None], reason: str, was_sent: bool
     ) -> StoreUnavailableError:
         spec, key = row
         return self._slot(spec.name).make_unanswered_error(doing, key, reason, was_sent)

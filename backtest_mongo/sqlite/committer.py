@@ -55,7 +55,10 @@ class SQLiteCommitter:
         return await self._write("writing", lambda: self._prepare(commit), commit.rows[0].spec, commit.seconds)
 
     async def write(self, row: RowWrite) -> None:
-        await self.commit(Commit((row,), (), self.seconds))
+        await self.write_all((row,))
+
+    async def write_all(self, rows: Sequence[RowWrite]) -> None:
+        await self.commit(Commit(rows, (), self.seconds))
 
     async def settle(self, commit: Commit) -> None:
         """Say that nothing was applied: no outcome is unknown here, as what fails is undone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -275,6 +276,43 @@ async def test_read_many_and_write_many_know_the_past(kept: Deployment, unique: 
     assert await adapter.read_many(contexts, when=WHEN + 10) == [{"n": 10}] * 300
     assert await adapter.read_many(contexts, when=WHEN - 1) == [None] * 300
     assert await adapter.read_many(contexts) == [{"n": 10}] * 300
+
+
+@pytest.mark.shapes("document", "collection")
+async def test_last_of_concurrent_calls_counts(kept: Deployment, unique: str, spec: SlotSpec) -> None:
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    context = tuple(adapter.context.values())
+
+    def write_one(number: int) -> Coroutine[Any, Any, None]:
+        return write(adapter, payload(spec, number), key, WHEN)
+
+    def write_two(number: int) -> Coroutine[Any, Any, None]:
+        if spec.shape == "collection":
+            rows = [value_of(spec, name, number) for name in ("other", key)]
+            return getattr(adapter, f"write_{spec.noun}_data")(rows)  # type: ignore[no-any-return]
+        pairs = [(each, payload(spec, number)) for each in ((unique, *context[1:]), context)]
+        return type(adapter).write_many(pairs, **({"when": WHEN} if spec.when else {}))  # type: ignore[no-any-return]
+
+    for last in (write_one, write_two):
+        calls = [*(write_one if number % 3 else write_two for number in range(12)), last]
+        await asyncio.gather(*(call(number) for number, call in enumerate(calls)))
+        assert await uniform.read(adapter, key) == uniform.stored(spec, payload(spec, 12))
+
+
+async def test_call_with_more_rows_than_a_transaction_takes_is_not_overtaken(kept: Deployment, unique: str) -> None:
+    state: Any = uniform.ADAPTERS["state"]
+    contexts = [(unique, f"s-{number}") for number in range(1_500)]
+    storage: Any = uniform.ADAPTERS["storage"](True)
+    rows = [{"id": f"{unique}-{number}"} for number in range(1_500)]
+    await asyncio.gather(
+        state.write_many([(context, {"n": 0}) for context in contexts], when=WHEN),
+        state(*contexts[-1]).write_state_data({"n": 1}, WHEN),
+        storage.write_storage_data([{**row, "n": 0} for row in rows]),
+        storage.write_storage_data([{**rows[-1], "n": 1}]),
+    )
+    assert await state.read_many(contexts) == [{"n": 0}] * 1_499 + [{"n": 1}]
+    found = {row["id"]: row["n"] for row in await storage.read_storage_data()}
+    assert found == {row["id"]: 0 for row in rows} | {rows[-1]["id"]: 1}
 
 
 async def test_readers_of_one_version_each_get_one_of_their_own(kept: Deployment, unique: str) -> None:
