@@ -20,9 +20,9 @@ from backtest_mongo.types import Document, Version
 
 __all__ = ["HistoryStore", "StrictHistoryStore"]
 
-#: Rows of a list that are compared with a time together.
+#: How many rows of a list are looked up at a time.
 _PAGE: Final = 200
-#: Rows of one transaction at most.
+#: The most rows of one transaction.
 _MOST_ROWS: Final = 1_000
 
 
@@ -161,7 +161,7 @@ class HistoryStore:
         await self.committer.write(RowWrite(self._spec, key, fields, is_kept=True))
 
     async def upsert_each(self, rows: Sequence[tuple[Key, Document]], *observed: Any) -> None:
-        """Write rows of any keys, a thousand in each transaction; of those of one key the last one counts."""
+        """Write rows of any keys, a thousand in each transaction; of several rows with one key the last one counts."""
         await self._write_all([*dict(rows).items()])
 
     async def upsert_many(self, rows: Sequence[tuple[Key, Document]]) -> None:
@@ -187,7 +187,7 @@ class HistoryStore:
 
 
 class StrictHistoryStore(HistoryStore):
-    """The same for whoever asks what there was: it says so where that is not known, instead of finding nothing."""
+    """The same for ``as_of()``: where the past is unknown, it raises instead of finding nothing."""
 
     async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
         found = await self._versions.find_at(keys, until)
