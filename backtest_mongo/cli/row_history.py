@@ -61,8 +61,8 @@ def show_history(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=VALUE]... [KEY]",
-            help="The row: values of its context, such as signal_id=s-1, and the entry's key. Up to 20 matching rows are "
-            "shown. The backtest flag is backtest or live. Give a key that contains = by name: memory_id=a=b.",
+            help="The row: values of its context, such as signal_id=s-1, and the entry's key. Up to 20 matching rows "
+            "are shown. The backtest flag is backtest or live. Give a key that contains = by name: memory_id=a=b.",
         ),
     ] = None,
     since: Annotated[

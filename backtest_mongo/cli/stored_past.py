@@ -99,7 +99,7 @@ class StoredPast:
 
         Raises:
             StoreUnavailableError: the database can't be reached.
-            StoreError: it refuses it.
+            StoreError: it answered with an error.
         """
         database = find_database(spec)
         if database is not None:
@@ -156,7 +156,7 @@ class StoredPast:
             found = await self.get_versions(spec).find_at(keys, until)
         else:
             found = [None] * len(keys)
-        # Where no versions are kept, a row that was written since says nothing about what was there before.
+        # Without versions, a row that was written since says nothing about its past.
         current: Sequence[Document | None] = [None] * len(keys)
         older: set[Key] = set()
         if not self.has_versions(spec):
