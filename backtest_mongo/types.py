@@ -115,43 +115,43 @@ class Revision(NamedTuple):
 
 
 class UnknownRow(NamedTuple):
-    """A row that a fork leaves out, as it is not known what it was."""
+    """A row that a fork leaves out because its past is unknown."""
 
     #: Its slot.
     slot: str
     #: The fields of its key.
     key: Mapping[str, Any]
-    #: Why it is not known.
+    #: Why its past is unknown.
     reason: str
 
 
 class LeftOut(NamedTuple):
-    """Rows of a slot that a fork leaves out, as nothing says which strategy they belong to."""
+    """Rows of a slot that a fork leaves out because nothing says which strategy they belong to."""
 
     #: The slot, or a collection or table of a slot that is not registered.
     slot: str
     #: How many there are.
     rows: int
-    #: Why it can't be told.
+    #: Why they are left out.
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ForkReport:
-    """What is in a fork, and what is not.
+    """What a fork contains, and what it leaves out.
 
     Attributes:
         name: the database, on SQLite the path of the file.
-        source: the database that it was made of, on SQLite the path of the file.
+        source: the database that it was made from, on SQLite the path of the file.
         at: the simulation time as of which it was made, in milliseconds since the epoch (UTC).
-        strategy_name: the strategy whose rows alone it has; ``None`` for all rows.
-        as_backtest: whether live rows are a backtest's in it.
-        is_dry_run: whether nothing was written, and this is what would be.
+        strategy_name: the strategy whose rows it has; ``None`` if it has all rows.
+        as_backtest: whether live rows became backtest rows in it.
+        is_dry_run: whether nothing was written, and the rest says what would be.
         rows: how many rows of each slot were copied, candles not included.
         candles: how many candles were copied; ``None`` if they stay where they are, and are read from there.
-        unknown: the rows that were left out because it is not known what they were.
-        left_out: those that were left out because it is not known whose they are.
-        config: the settings to go on with: ``await setup(**report.config)`` after a fork in MongoDB, and
+        unknown: the rows that were left out because their past is unknown.
+        left_out: those that were left out because nothing says which strategy they belong to.
+        config: the settings to continue with: ``await setup(**report.config)`` after a fork in MongoDB, and
             ``set_config(**report.config)`` with ``persist.use_sqlite(report.path)`` after one in SQLite. It has a
             connection string with its password, which its ``repr`` does not show.
         path: the path of an SQLite file, ``None`` for MongoDB.
@@ -247,11 +247,11 @@ class SealReport:
 
 @dataclass(frozen=True, slots=True)
 class RenamedSlot:
-    """What a strategy's other name changes in one slot.
+    """What renaming a strategy changes in one slot.
 
     Attributes:
         slot: the slot's name.
-        contexts: how many contexts get the other name; 0 where only payloads name the strategy.
+        contexts: how many contexts get the new name; 0 where only payloads name the strategy.
         rows: how many rows.
         versions: how many versions of these contexts.
     """
@@ -267,10 +267,10 @@ class RenameReport:
     """What ``rename_strategy()`` has done or, with ``dry_run``, would do.
 
     Attributes:
-        old: the name that the strategy had.
-        new: the one that it has now.
+        old: the strategy's old name.
+        new: its new name.
         applied: whether it was done.
-        slots: what was changed, of each slot where there was something, in the order of the slot table.
+        slots: what was changed in each slot that had something to change, in the order of the slot table.
     """
 
     old: str
@@ -307,20 +307,20 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResetReport:
-    """What ``reset()`` has deleted of a run, or would delete, and what it leaves.
+    """What ``reset()`` has deleted, or would delete, of a run, and what it leaves.
 
     Attributes:
         run: the name of the run.
         is_dry_run: whether nothing was deleted, and ``deleted`` and ``versions`` say what would be.
-        deleted: rows by slot: those that carry the run's name, and those of its signals that carry none.
+        deleted: rows by slot: those that carry the run's name, and those of its signals that carry no name.
         versions: the versions that were deleted with them, by slot.
         signal_ids: the signals of the run's rows in storage.
         live: live rows among those of the run, by slot.
-        live_signal_ids: signals of the run that are also in live rows of storage.
+        live_signal_ids: signals of the run that live rows of storage have, too.
         left: rows that carry no name and that nothing ties to a run, by slot. Rows that are known to be live, and those
             of candles, are not counted.
         other_runs: rows of the run's signals that carry the name of another run and stay, by slot.
-        skipped: slots whose storage has no runs: JSON files, or an implementation of your own.
+        skipped: slots whose storage does not record runs: JSON files, or an implementation of your own.
     """
 
     run: str
@@ -341,7 +341,7 @@ class ResetReport:
 
     @property
     def is_live(self) -> bool:
-        """Whether live rows are concerned, so that ``reset()`` needs ``live=True``."""
+        """Whether live rows are affected, so that ``reset()`` needs ``live=True``."""
         return bool(self.live or self.live_signal_ids)
 
     def __str__(self) -> str:

@@ -304,19 +304,19 @@ _VERSIONS_BEGIN: Final = (
 )
 _VERSIONS_END: Final = (
     "A write with its version is one transaction of three round trips: the row, its version, and the commit. A read as "
-    "of a time is one aggregation that finds the row and its latest version up to then; reads at once share one. A "
-    "version takes {bytes:.0f} bytes, which WiredTiger compresses to {stored:.0f} on the disk, and {indexes:.0f} more "
-    "for its indexes. Figures from a run of their own: {machine}."
+    "of a time is one aggregation that finds the row and its latest version up to then; concurrent reads share one. A "
+    "version takes {bytes:.0f} bytes, which WiredTiger compresses to {stored:.0f} on disk, and {indexes:.0f} more "
+    "for its indexes. These figures are from a separate run: {machine}."
 )
 
 
 def _history(figures: Mapping[str, Any]) -> str:
     drivers = figures["drivers"]
     names = {
-        ("a write with its version", "without"): "a write, against one of a slot without versions",
-        ("a read as of a time", "lone"): "a read as of a time, against a lone read of a row",
+        ("a write with its version", "without"): "a write to a slot with versions, against one without",
+        ("a read as of a time", "lone"): "a read as of a time, against a plain read of the row",
         ("a read as of a time", "plain"): "the same against a plain client's `find_one` of the row",
-        ("50 reads as of a time at once", "one"): "50 reads at once, each as of a time of its own, against one of them",
+        ("50 reads as of a time at once", "one"): "50 concurrent reads as of different times, against a single one",
     }
     lines = []
     for (name, side), text in names.items():

@@ -26,7 +26,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Final, cast
 
-import pymongo
+import pymongo.errors
 import pytest
 
 import backtest_mongo
@@ -440,9 +440,13 @@ async def fresh(deployment: Deployment, unique: str) -> AsyncIterator[dict[str, 
 
 async def drop_database(name: str) -> None:
     """Drop a test's database through the library's connections, collection by collection."""
-    database = (await backtest_mongo.get_mongo())[name]
-    for collection in await database.list_collection_names():
-        await database.drop_collection(collection)
+    client = await backtest_mongo.get_mongo()
+    for collection in await client[name].list_collection_names():
+        try:
+            await client[name].drop_collection(collection)
+        except pymongo.errors.ExecutionTimeout:  # a transaction that a killed process has left open locks it
+            await client.admin.command("killAllSessions", [])
+            await client[name].drop_collection(collection)
 
 
 def drop_with(client: pymongo.MongoClient[dict[str, Any]], name: str) -> None:

@@ -909,8 +909,8 @@ class StorageAdapter(CollectionAdapter):
         """Return every row, however many there are.
 
         Args:
-            strategy_name: only rows whose payload has this text at ``strategyName``; ``None`` for any.
-            symbol: only rows whose payload has this text at ``symbol``; ``None`` for any.
+            strategy_name: only rows whose payload has this string at ``strategyName``; ``None`` for any.
+            symbol: only rows whose payload has this string at ``symbol``; ``None`` for any.
             since: only rows whose payload has this time or a later one at ``timestamp``: milliseconds since the epoch
                 (UTC), or an aware ``datetime``; ``None`` for no limit.
             until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
@@ -976,8 +976,8 @@ class NotificationAdapter(CollectionAdapter):
 
         Args:
             limit: how many rows, 1 or more.
-            strategy_name: only rows whose payload has this text at ``strategyName``; ``None`` for any.
-            symbol: only rows whose payload has this text at ``symbol``; ``None`` for any.
+            strategy_name: only rows whose payload has this string at ``strategyName``; ``None`` for any.
+            symbol: only rows whose payload has this string at ``symbol``; ``None`` for any.
             since: only rows whose payload has this time or a later one at ``timestamp``: milliseconds since the epoch
                 (UTC), or an aware ``datetime``; ``None`` for no limit.
             until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
@@ -1040,8 +1040,8 @@ class LogAdapter(CollectionAdapter):
 
         Args:
             limit: how many rows, 1 or more.
-            strategy_name: only rows whose payload has this text at ``methodContext.strategyName``; ``None`` for any.
-            symbol: only rows whose payload has this text at ``executionContext.symbol``; ``None`` for any.
+            strategy_name: only rows whose payload has this string at ``methodContext.strategyName``; ``None`` for any.
+            symbol: only rows whose payload has this string at ``executionContext.symbol``; ``None`` for any.
             since: only rows whose payload has this time or a later one at ``timestamp``: milliseconds since the epoch
                 (UTC), or an aware ``datetime``; ``None`` for no limit.
             until: only rows whose time there is this one or an earlier one; ``None`` for no limit.
@@ -1193,7 +1193,7 @@ class MeasureAdapter(BucketAdapter):
         """Iterate over the ``key`` of every row that is not removed, in ascending order.
 
         Args:
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
 
         Returns:
             An async iterator of keys. It reads page by page, and a row written meanwhile may or may not be in it.
@@ -1208,13 +1208,13 @@ class MeasureAdapter(BucketAdapter):
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
 
-        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+        Keys are ordered by code points, so numbers in them need the same number of digits. Removed rows are left out.
 
         Args:
             first: the first key, which is part of the range; ``None`` begins with the first row.
             last: the last key, which is part of the range; ``None`` ends with the last row.
-            newest_first: whether to begin at the end: the keys are then in descending order.
-            prefix: only keys that begin with this text; every character stands for itself.
+            newest_first: whether to begin at the end; the keys are then in descending order.
+            prefix: only keys that begin with this string; no character is special.
 
         Returns:
             An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
@@ -1229,7 +1229,7 @@ class MeasureAdapter(BucketAdapter):
 
         Args:
             limit: how many rows, 1 or more.
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
 
         Returns:
             ``limit`` pairs, or all if there are fewer, in ascending order of the keys: the newest one is the last.
@@ -1375,7 +1375,7 @@ class IntervalAdapter(BucketAdapter):
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
 
         Returns:
             An async iterator of keys. It reads page by page, and a row written meanwhile may or may not be in it.
@@ -1396,13 +1396,13 @@ class IntervalAdapter(BucketAdapter):
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
 
-        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+        Keys are ordered by code points, so numbers in them need the same number of digits. Removed rows are left out.
 
         Args:
             first: the first key, which is part of the range; ``None`` begins with the first row.
             last: the last key, which is part of the range; ``None`` ends with the last row.
-            newest_first: whether to begin at the end: the keys are then in descending order.
-            prefix: only keys that begin with this text; every character stands for itself.
+            newest_first: whether to begin at the end; the keys are then in descending order.
+            prefix: only keys that begin with this string; no character is special.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
 
@@ -1421,7 +1421,7 @@ class IntervalAdapter(BucketAdapter):
 
         Args:
             limit: how many rows, 1 or more.
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
 
@@ -1572,7 +1572,7 @@ class MemoryAdapter(BucketAdapter):
         Args:
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
 
         Returns:
             An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
@@ -1589,7 +1589,7 @@ class MemoryAdapter(BucketAdapter):
             memory_id: the row's key.
 
         Returns:
-            ``True`` if there is a document of it.
+            ``True`` if there is a document for it.
 
         Raises:
             InputError: ``memory_id`` can't be a key.
@@ -1607,13 +1607,13 @@ class MemoryAdapter(BucketAdapter):
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over ``(memory_id, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
 
-        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+        Keys are ordered by code points, so numbers in them need the same number of digits. Removed rows are left out.
 
         Args:
             first: the first key, which is part of the range; ``None`` begins with the first row.
             last: the last key, which is part of the range; ``None`` ends with the last row.
-            newest_first: whether to begin at the end: the keys are then in descending order.
-            prefix: only keys that begin with this text; every character stands for itself.
+            newest_first: whether to begin at the end; the keys are then in descending order.
+            prefix: only keys that begin with this string; no character is special.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
 
@@ -1632,7 +1632,7 @@ class MemoryAdapter(BucketAdapter):
 
         Args:
             limit: how many rows, 1 or more.
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
             when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. What was
                 stored for a later time counts as not stored. ``None`` is no limit.
 

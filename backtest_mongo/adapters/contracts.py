@@ -47,7 +47,7 @@ def make_contract(adapter: type[Adapter]) -> type:
     Returns:
         A ``Protocol`` class that ``isinstance()`` can check, such as ``SignalContract``, with the methods of
         :func:`list_contract_methods` as abstract methods. Their signatures and docstrings are the adapter's, but for
-        ``with_version``, ``if_absent``, ``expect``, ``prefix`` and filters, which an implementation need not take.
+        ``with_version``, ``if_absent``, ``expect``, ``prefix`` and filters, which an implementation need not support.
     """
     spec = adapter.spec
     name = spec.class_name.removesuffix("Adapter") + "Contract"

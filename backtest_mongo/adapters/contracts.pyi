@@ -796,7 +796,7 @@ class MemoryContract(Protocol):
             memory_id: the row's key.
 
         Returns:
-            ``True`` if there is a document of it.
+            ``True`` if there is a document for it.
 
         Raises:
             InputError: ``memory_id`` can't be a key.

@@ -268,7 +268,7 @@ _ITEMS: Final = '''
             {argument}: the row's key.
 
         Returns:
-            ``True`` if there is a document of it.
+            ``True`` if there is a document for it.
 
         Raises:
             InputError: ``{argument}`` can't be a key.
@@ -283,12 +283,12 @@ _RANGES: Final = '''
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over ``({argument}, payload)`` of the rows from ``first`` to ``last``, in the order of the keys.
 
-        Keys are ordered by code points, so times in them need the same number of digits. Removed rows are left out.
+        Keys are ordered by code points, so numbers in them need the same number of digits. Removed rows are left out.
 
         Args:
             first: the first key, which is part of the range; ``None`` begins with the first row.
             last: the last key, which is part of the range; ``None`` ends with the last row.
-            newest_first: whether to begin at the end: the keys are then in descending order.
+            newest_first: whether to begin at the end; the keys are then in descending order.
 {about_prefix}{reader_time}
         Returns:
             An async iterator of pairs. It reads page by page, and a row written meanwhile may or may not be in it.
@@ -387,13 +387,13 @@ _BAD_READER_TIME: Final = """\
             InputError: ``when`` is not a time.
 """
 _PREFIX: Final = """\
-            prefix: only keys that begin with this text; every character stands for itself.
+            prefix: only keys that begin with this string; no character is special.
 """
 _BAD_PREFIX: Final = """\
             InputError: ``prefix`` can't be part of a key{or_bad_time}.
 """
 _TEXT_FILTER: Final = """\
-            {name}: only rows whose payload has this text at ``{path}``; ``None`` for any.
+            {name}: only rows whose payload has this string at ``{path}``; ``None`` for any.
 """
 _TIME_FILTERS: Final = """\
             since: only rows whose payload has this time or a later one at ``{path}``: milliseconds since the epoch

@@ -32,7 +32,7 @@ class _FileAdapter(Adapter):
             raise StoreError(
                 "JSON files keep no versions of rows",
                 slot=cls.spec.name,
-                hint="versions are kept by SQLite, after persist.use_sqlite(), and by MongoDB as a replica set, after "
+                hint="SQLite keeps versions, after persist.use_sqlite(), and by MongoDB as a replica set, after "
                 "`await setup()`; or leave the slot out of CC_HISTORY",
             )
         return cls._file_store

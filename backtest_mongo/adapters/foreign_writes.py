@@ -20,7 +20,7 @@ _MARK = "_backtest_mongo_slot"
 
 
 def guard_writes(instance: Any, adapter: type[Adapter]) -> None:
-    """Let the methods of an object that write or remove rows of a slot be refused within a transaction.
+    """Make the methods of an object that write or remove rows of a slot refuse to run within a transaction.
 
     The methods of its class are wrapped, once, so that it stays what it is: of the same class, pickled as before, and
     with ``__slots__`` if it has them. Methods that are the object's own are wrapped there. Methods that can't be

@@ -60,8 +60,8 @@ def setup(config: Mapping[str, Any] | None = None, *, run: str | None = None, **
 
     Args:
         config: fields of :class:`~backtest_mongo.core.config.Config` by name.
-        run: the name of the run that all writes belong to, of 1 to 200 characters: ``CC_RUN``. ``None`` leaves it as it
-            is. JSON files and candles have no place for it.
+        run: the name of the run that all writes belong to, 1 to 200 characters: ``CC_RUN``. ``None`` leaves it as it
+            is. JSON files and candles don't store it.
         **overrides: more of them, which win over ``config``.
 
     Returns:

@@ -26,7 +26,7 @@ class _PastAdapter(Adapter):
 
     @staticmethod
     def _get_scope() -> None:
-        """Return none, as no transaction changes the past."""
+        """Return none, because no transaction changes the past."""
 
     @classmethod
     def _base_store(cls) -> Store:
@@ -50,7 +50,7 @@ class _PastAdapter(Adapter):
 
 
 class Past(SlotFactories):
-    """What there was at a time: a method for each slot, as ``persist`` has.
+    """Everything as it was at a time: a method for each slot, as ``persist`` has.
 
     Attributes:
         when: the time, in milliseconds since the epoch (UTC).
@@ -71,13 +71,13 @@ class Past(SlotFactories):
         self._is_open = False
 
     def check_usable(self) -> None:
-        """Refuse what is called outside of the block.
+        """Refuse a call outside the block.
 
         Raises:
             InputError: it is.
         """
         if not self._is_open:
-            raise InputError("as_of() is open within its block alone", hint="async with as_of(t) as past: ...")
+            raise InputError("as_of() can only be used within its block", hint="async with as_of(t) as past: ...")
 
     def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = self._classes.get(spec.name)
@@ -85,7 +85,7 @@ class Past(SlotFactories):
             adapter = persist._get_implementation(spec)
             if not isinstance(adapter, type) or not issubclass(adapter, Adapter):
                 kind = getattr(adapter, "__name__", type(adapter).__name__)
-                raise InputError(f"as_of() reads storages of this library, and {kind} is none", slot=spec.name)
+                raise InputError(f"as_of() reads only this library's storages, unlike {kind}", slot=spec.name)
             members = {"__module__": __name__, "__doc__": adapter.__doc__, "_until": self.when, "_past": self}
             known = self._classes[spec.name] = type(f"Past{spec.class_name}", (_PastAdapter, adapter), members)
         return known(*args, **kwargs)
@@ -107,11 +107,12 @@ def as_of(when: When) -> Past:
             row = await past.signal("BTCUSDT", "my_strategy", "binance").read_signal_data()
             candles = await past.candle("BTCUSDT", "1h", "binance").read_frame(limit=50)
 
-    It has a method for each slot, and reads where ``persist`` stores. A row is what it was then, by the versions that
-    ``CC_HISTORY`` or ``SlotSpec(history=)`` keep; candles are those that had closed. Nothing can be written to it.
+    It has a method for each slot, and reads where ``persist`` stores. Rows are read as they were then, from the
+    versions that ``CC_HISTORY`` or ``SlotSpec(history=)`` keep; candles are those that had closed. Nothing can be
+    written to it.
 
-    Slots without versions answer for rows that were not written since. For others they raise ``StoreError``, as what
-    was there is not known.
+    In slots without versions, rows that were not written since can be read; others raise ``StoreError``, because their
+    past is unknown.
 
     Args:
         when: the time: milliseconds since the epoch (UTC), or an aware ``datetime``.

@@ -1,4 +1,4 @@
-"""Deletes rows that need not be kept, beside writes: some after every hundred rows that are written to a context."""
+"""Deletes rows that need not be kept, in the background: some after every hundred rows written to a context."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from backtest_mongo.errors import StoreError
 
 __all__ = ["is_leased", "prune_all", "prune_behind"]
 
-#: Rows that are deleted after a write at most: twice as many as are written meanwhile, so that none are left some day.
+#: Rows that one write has deleted at most: twice as many as are written in between, so that a backlog shrinks.
 _STEP: Final = 200
-#: Rows that the command deletes at a time.
+#: How many rows the command deletes at a time.
 _BATCH: Final = 1_000
 
 
 def prune_behind(store: Store, spec: SlotSpec, context: Key, rows: int, retention: Retention) -> None:
-    """Take note of rows that were written to a context and, if it is time to, delete old ones in the background.
+    """Take note of rows that were written to a context and, if it is time to do so, delete old ones in the background.
 
     A failure is a warning in the log, and a later write tries again.
 
@@ -57,11 +57,11 @@ async def _prune(
 
     async def work() -> None:
         if await is_leased(committer, spec, context, except_owner=None if lease is None else lease.claim.owner):
-            log().debug("old rows are kept, as another owner has the lease", slot=spec.name)
+            log().debug("old rows are kept, because another owner has the lease", slot=spec.name)
             return
         _, keys = await pruner.prune(context, retention, _STEP)
         if lease is not None:
-            # What it knows of them would make its next commit take them for rows that others have written.
+            # Otherwise its next commit would take them for rows that others have written.
             lease.forget(_name_rows(spec, keys))
 
     try:
@@ -80,7 +80,7 @@ def _name_rows(spec: SlotSpec, keys: Sequence[Key]) -> list[RowWrite]:
 async def is_leased(committer: Committer, spec: SlotSpec, context: Key, *, except_owner: str | None = None) -> bool:
     """Return whether a process owns a context, other than the owner ``except_owner``.
 
-    It would take a row that somebody else has deleted for a write of somebody else, and lose its lease.
+    That owner would take a row that is deleted here for somebody else's write, and lose its lease.
     """
     name = name_lease(spec, context)
     held = await committer.list_leases()
@@ -91,7 +91,7 @@ async def prune_all(store: Store, spec: SlotSpec, context: Key, retention: Reten
     """Delete all rows of a context that need not be kept.
 
     Returns:
-        How many were deleted; ``None`` if none were, because a process has leased the context.
+        How many were deleted; ``None`` if none were because another process has leased the context.
 
     Raises:
         StoreUnavailableError: the database can't be reached. What was deleted until then stays deleted.

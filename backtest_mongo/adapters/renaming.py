@@ -21,13 +21,13 @@ from backtest_mongo.types import RenamedSlot, RenameReport
 
 __all__ = ["rename_strategy"]
 
-#: Contexts that an error lists.
+#: How many contexts an error lists.
 _LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A slot that is to be renamed, on this event loop."""
+    """A slot in which rows are to be renamed, on this event loop."""
 
     spec: SlotSpec
     store: Store
@@ -37,7 +37,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be renamed of a slot: contexts with what they have, or how many rows that name the strategy."""
+    """What is to be renamed in a slot: contexts and their sizes, or how many rows name the strategy."""
 
     slot: _Slot
     contexts: dict[Key, Moved]
@@ -52,30 +52,32 @@ class _Plan:
 async def rename_strategy(
     old: str, new: str, *, dry_run: bool = False, slots: Iterable[str] | None = None
 ) -> RenameReport:
-    """Give everything that is stored of a strategy another name::
+    """Rename a strategy in everything that is stored::
 
         report = await rename_strategy("trend", "trend_2024", dry_run=True)
 
     It changes the contexts of signal, schedule, strategy, partial, breakeven, recent and session, and of slots of your
     own that have ``strategy_name``, with the versions of their rows. In the payloads of these, and of risk, storage,
     notification and log, it changes every field ``strategyName`` that has the old name, at any depth; the ``id`` of a
-    session; and the names of positions in risk. What only you have put the name into is left, as a bucket's name.
+    session; and the names of positions in risk. It leaves places where only you have put the name, such as a bucket's
+    name.
 
     Stop the strategy first: what it writes meanwhile is stored under the old name again.
 
     Each context is renamed in one transaction of MongoDB or SQLite, payloads and versions included. If the process is
-    killed or the call fails, each context is under one of the names; call it again to go on. On MongoDB a context with
-    more than 1,000 rows and versions, or 12 MB, takes several transactions, and has rows under both names in between.
-    Rows of risk, storage, notification and log follow, up to 1,000 in a transaction.
+    killed or the call fails, each context is under one of the names; call it again to continue. On MongoDB a context
+    with more than 1,000 rows and versions, or 12 MB, takes several transactions, and has rows under both names in
+    between.
+    Then rows of risk, storage, notification and log are changed, up to 1,000 per transaction.
 
     Rows keep their ids, their dates, ``when`` and their places among the newest. A watch sees each row of a context as
-    ``deleted`` under the old name and as ``written``, or ``removed``, under the other one; those that only name the
-    strategy as ``written``.
+    ``deleted`` under the old name and as ``written``, or ``removed``, under the new one, and each row that only names
+    the strategy as ``written``.
 
     Args:
-        old: the name that the strategy has.
-        new: the name that it is to have. Other contexts of this name may be stored; none is merged with another.
-        dry_run: whether to change nothing, and return what would be changed.
+        old: the strategy's current name.
+        new: its new name. Other contexts of this name may already be stored; none is merged with another.
+        dry_run: whether to change nothing, and only return what would be changed.
         slots: names of slots; ``None`` is every slot that may name a strategy. Those that are stored in JSON files, or
             by an implementation of your own, have to be left out.
 
@@ -84,7 +86,7 @@ async def rename_strategy(
 
     Raises:
         InputError: a name is empty or both are equal, there is no such slot, or a transaction or a lease is current.
-        ConflictError: something is stored already under the new name where it would have to go. Nothing was changed.
+        ConflictError: a context is already stored under the new name. Nothing was changed.
         LeaseHeldError: somebody holds the lease of one of the contexts; if it was taken meanwhile, a part may be
             changed.
         StoreUnavailableError: a database can't be reached, or did not answer in time; a part may be changed.
@@ -96,7 +98,7 @@ async def rename_strategy(
         raise InputError("rename_strategy: both names are the same")
     if current_scope.get() is not None:
         raise InputError(
-            "rename_strategy is no part of a transaction or a lease", hint="call it before or after the block"
+            "rename_strategy can't be part of a transaction or a lease", hint="call it before or after the block"
         )
     found = list(_find_slots(slots))
     for renamer in {id(slot.committer): slot.renamer for slot in found}.values():
@@ -123,7 +125,7 @@ def _find_slots(names: Iterable[str] | None) -> Iterator[_Slot]:
 
     Raises:
         InputError: there is no such slot.
-        StoreError: one of them is stored where nothing can be renamed.
+        StoreError: one of them is stored where renaming is not possible.
     """
     renamable = {
         name: one.spec for name, one in persist._adapters.items() if has_strategy(one.spec) or name in MENTIONS
@@ -136,7 +138,7 @@ def _find_slots(names: Iterable[str] | None) -> Iterator[_Slot]:
             raise StoreError(
                 f"renaming a strategy failed: {name} is stored by an implementation of your own",
                 slot=name,
-                hint="leave the slot out, with slots=, and rename there what is stored",
+                hint="leave the slot out, with slots=, and rename what it stores yourself",
             )
         store = implementation._base_store()
         yield _Slot(spec, store, store.renamer, store.committer)
@@ -149,7 +151,7 @@ def _check_slots(names: Iterable[str], known: dict[str, SlotSpec]) -> list[str]:
     for name in listed:
         if name not in known:
             hint = suggest(str(name), known)
-            raise InputError(f"rename_strategy: no slot {name!r} names a strategy", hint=hint)
+            raise InputError(f"rename_strategy: there is no slot {name!r} that names a strategy", hint=hint)
     return [name for name in known if name in listed]
 
 
@@ -165,7 +167,7 @@ async def _make_plan(slot: _Slot, name: NewName) -> _Plan | None:
 
 
 async def _refuse_merges(plans: list[_Plan], name: NewName) -> None:
-    """Refuse a name under which something is stored where a context would go, but for what a killed run has left.
+    """Refuse a name under which a context is already stored, except what a killed call has left.
 
     Raises:
         ConflictError: there is such a context.
@@ -208,7 +210,7 @@ async def _refuse_held(plans: list[_Plan], name: NewName) -> None:
 
 
 async def _carry_out(plan: _Plan, name: NewName) -> _Plan:
-    """Rename what is planned of a slot, and return what was done."""
+    """Rename what is planned for a slot, and return what was done."""
     slot = plan.slot
     done: dict[Key, Moved] = {}
     for source in plan.contexts:

@@ -1,4 +1,4 @@
-"""``reset()``: a run that is repeated begins from nothing."""
+"""``reset()``: deletes what a run has stored, so that it can be repeated."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ __all__ = ["reset"]
 
 #: The slot whose rows say which signals a run has had.
 _STORAGE = next(spec for spec in SLOTS if spec.name == "storage")
-#: Signals that an error lists.
+#: How many signals an error lists.
 _LISTED = 5
 
 
 async def reset(run: str, *, live: bool = False, dry_run: bool = False) -> ResetReport:
-    """Delete what a run has stored, so that it begins from nothing when it is repeated::
+    """Delete what a run has stored, so that it can be repeated from scratch::
 
         await setup(run="trend 2024")
         await reset("trend 2024")
         ...  # the backtest
 
-    Deleted are the rows that carry the run's name, in all slots that the registry has: those that were written within
-    ``setup(run=...)``, ``lease(run=...)`` or ``transaction(run=...)`` of that name, and by nobody since. Then the rows
-    of the signals that were in the run's rows of storage, in every slot whose key has a signal's id (state, memory,
-    dictionary, partial, breakeven): whoever wrote them, unless they carry the name of another run. Their versions go
-    with them, those of what was there before the run included, and their ids in the cache. Candles stay.
+    It deletes the rows that carry the run's name, in all slots of the registry: those that were last written within
+    ``setup(run=...)``, ``lease(run=...)`` or ``transaction(run=...)`` of that name. It also deletes the rows of the
+    signals in the run's rows of storage, in every slot whose key has a signal's id (state, memory, dictionary, partial,
+    breakeven), whoever wrote them, unless they carry the name of another run. All versions of these rows go with them,
+    even those from before the run, and so do their ids in the cache. Candles stay.
 
-    What carries no name and has no such tie can't be told apart: it is counted in the report, and stays. On MongoDB
-    each program that writes a row over, such as the Node package, takes the name from it.
+    Rows that carry no name and are not tied to a signal of the run can't be attributed: they are counted in the report,
+    and stay. On MongoDB a row loses its run's name when another program, such as the Node package, overwrites it.
 
-    Rows are deleted in steps of up to 1,000, those by which the others are found last: a reset that fails or is killed
-    goes on when it is called again. Stop the run before; rows that it writes meanwhile may stay.
+    Rows are deleted in steps of up to 1,000, and those by which others are found come last, so a reset that failed or
+    was killed continues when it is called again. Stop the run first; rows that it writes meanwhile may stay.
 
     Args:
         run: the name of the run.
         live: delete live rows too, and rows of signals that are live. Otherwise nothing is deleted if there are any.
-        dry_run: only report what would be deleted.
+        dry_run: delete nothing, and report what would be deleted.
 
     Returns:
         What was deleted, and what stays.
 
     Raises:
-        InputError: ``run`` can't be the name of a run, live rows are concerned, or a ``transaction()`` or ``lease()``
+        InputError: ``run`` can't be the name of a run, live rows are affected, or a ``transaction()`` or ``lease()``
             is open around the call.
         InputTypeError: ``run`` is not a ``str``, or ``live`` or ``dry_run`` not a ``bool``.
-        LeaseHeldError: somebody holds the lease of a row's context. If it was there before, nothing is deleted.
+        LeaseHeldError: somebody holds the lease of a row's context. If it was held from the start, nothing is deleted.
         StoreError: no slot is stored in MongoDB or SQLite.
         StoreUnavailableError: the database did not answer. Call it again.
     """
@@ -135,7 +135,7 @@ def _find_slots() -> tuple[list[RunRows], list[str]]:
 
 @dataclass
 class _Survey:
-    """What is stored of a run before it is reset."""
+    """What a run has stored before it is reset."""
 
     signals: list[str] = field(default_factory=list)
     live_signals: list[str] = field(default_factory=list)
@@ -172,12 +172,12 @@ def _make_live_error(run: str, survey: _Survey) -> InputError:
         problems.append(f"live rows of its signals {named}{f' and {more:,} more' if more > 0 else ''} in storage")
     return InputError(
         f"the run {run!r} is not only a backtest: there are {' and '.join(problems)}",
-        hint="nothing was deleted; live=True deletes the rows of the run and of its signals all the same",
+        hint="nothing was deleted; live=True deletes the rows of the run and of its signals anyway",
     )
 
 
 class _Work:
-    """What is to be deleted of one slot."""
+    """What is to be deleted from one slot."""
 
     def __init__(self, run: str, rows: RunRows, signals: Sequence[str]) -> None:
         self.name: str = rows.spec.name

@@ -37,7 +37,7 @@ class _SQLiteAdapter(Adapter):
     _sqlite_store: ClassVar[Store]
     _history_store: ClassVar[Store | None] = None
     _is_explicit: ClassVar[bool]
-    #: The text of ``CC_CANDLE_DATABASE``, its database and the series in it, once they are needed.
+    #: The value of ``CC_CANDLE_DATABASE``, its database and the series in it, once they are needed.
     _candles: ClassVar[tuple[str, Database, Store] | None] = None
 
     async def _prepare(self) -> None:
@@ -96,7 +96,7 @@ def find_database(adapter: object) -> Database | None:
     """Return the SQLite database of an adapter class, ``None`` if it stores elsewhere.
 
     Raises:
-        ConfigError: it is the default one in a test that has a database of its own, or ``CC_CANDLE_DATABASE`` can't be
+        ConfigError: it is the default one, in a test that has a database of its own, or ``CC_CANDLE_DATABASE`` can't be
             a path.
     """
     if not isinstance(adapter, type) or not issubclass(adapter, _SQLiteAdapter):

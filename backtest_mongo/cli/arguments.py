@@ -68,7 +68,7 @@ def parse_time(text: str | None, option: str) -> int | None:
 def parse_moment(text: str | None, option: str) -> int | None:
     """Return the value of an option that takes a simulation time, in milliseconds since the epoch.
 
-    It is read as :func:`parse_time` reads it. A number that is too small for a time in any unit is milliseconds.
+    Like :func:`parse_time`, but a number that is too small for a time in any unit is taken as milliseconds.
 
     Raises:
         typer.BadParameter: it is neither ISO 8601 nor a number.

@@ -1,4 +1,4 @@
-"""Contexts as text: the words that choose some on a command line, their names, and what is stored of them."""
+"""Contexts as text: the words that select some on a command line, their names, and what is stored in them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SPECS: Final = {spec.name: spec for spec in SLOTS}
 
 
 def find_spec(name: str) -> SlotSpec:
-    """Return the slot of a name on a command line.
+    """Return the slot that a command line names.
 
     Raises:
         typer.BadParameter: there is none.
     """
     spec = SPECS.get(name)
     if spec is None:
-        raise typer.BadParameter(f"{name!r} is no slot: {suggest(name, SPECS)}", param_hint="'SLOT'")
+        raise typer.BadParameter(f"{name!r} is not a slot: {suggest(name, SPECS)}", param_hint="'SLOT'")
     return spec
 
 
@@ -41,10 +41,10 @@ def parse_filter(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, 
     Args:
         spec: the slot.
         words: the words.
-        param: the argument or option that they are of.
+        param: the argument or option that they belong to.
 
     Raises:
-        typer.BadParameter: a word has no ``=``, names none of the context, names one twice, or has a wrong value.
+        typer.BadParameter: a word has no ``=``, a name that is unknown or given twice, or a wrong value.
     """
     where: dict[str, Any] = {}
     for word in words:
@@ -78,7 +78,7 @@ def format_context(spec: SlotSpec, measure: Measure) -> str:
 
 
 def measure_to_json(spec: SlotSpec | None, measure: Measure) -> dict[str, Any]:
-    """Return what is stored, with the context if it is that of one; times are in milliseconds."""
+    """Return what is stored, with the context if it is only one's; times are in milliseconds."""
     named: dict[str, Any] = {"contexts": measure.contexts} if spec is None else {"context": name_context(spec, measure)}
     return {
         **named,

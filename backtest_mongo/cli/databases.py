@@ -1,4 +1,4 @@
-"""Which database a command works on: MongoDB, an SQLite file, or a directory of JSON files; and what it asks first."""
+"""The database that a command works on, MongoDB, an SQLite file or a directory of JSON files; and its confirmation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Files", "SQLite", "confirm", "get_adapter", "run_on_database"]
 _T = TypeVar("_T")
 
 SQLite = Annotated[
-    Path | None, typer.Option("--sqlite", metavar="FILE", help="That of this SQLite file, and not of MongoDB.")
+    Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
 ]
 Files = Annotated[
     Path | None,
-    typer.Option("--files", metavar="DIR", help="That of the JSON files in this directory, such as dump."),
+    typer.Option("--files", metavar="DIR", help="Use this directory of JSON files instead of MongoDB."),
 ]
 
 
@@ -34,7 +34,7 @@ def run_on_database(work: Callable[[], Awaitable[_T]], sqlite: Path | None, file
     """Run a command's asynchronous work with the registry pointed at the database that its options name.
 
     Raises:
-        typer.BadParameter: they name two.
+        typer.BadParameter: they name two databases.
         typer.Exit: there is no such file or directory, or the work fails.
     """
     if sqlite is not None and files is not None:

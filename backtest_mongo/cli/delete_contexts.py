@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["delete"]
 
-#: Contexts that are printed.
+#: How many contexts are printed.
 _LISTED: Final = 20
 
 
@@ -45,28 +45,28 @@ def delete(
             help="Only contexts with these values, such as strategy_name=trend. The backtest flag is backtest or live.",
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All contexts of the slot.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all contexts of the slot.")] = False,
     sqlite: SQLite = None,
     files: Files = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, for programs: without --yes, of what would be deleted.")
+        bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is deleted.")
     ] = False,
 ) -> None:
     """Delete contexts for good: their rows, removed ones included, and their versions.
 
-    Shows what it would delete, and asks. A context whose lease somebody holds is refused. The command can be
-    interrupted, and run again to delete the rest.
+    Shows what it would delete, and asks. It stops with an error at a context whose lease somebody holds. The command
+    can be interrupted, and run again to delete the rest.
 
-    Exits with status 0 if everything is deleted or there is nothing, 1 if the answer is no or a context could not be
-    deleted, 2 for a mistake in the arguments, and if there is no terminal to ask on and --yes is not given.
+    Exits with status 0 if everything is deleted or nothing matches, 1 if the answer is no or a context could not be
+    deleted, 2 for a mistake in the arguments, or if there is no terminal to ask on and --yes is not given.
     """
     from backtest_mongo.cli.terminal import print_json
 
     spec = find_spec(slot)
     where = parse_filter(spec, values or [], "'NAME=VALUE'")
     if everything == bool(where):
-        problem = "--all and NAME=VALUE exclude each other" if where else "name contexts by NAME=VALUE, or pass --all"
+        problem = "--all and NAME=VALUE exclude each other" if where else "give NAME=VALUE, or pass --all"
         raise typer.BadParameter(problem, param_hint="'--all'")
     found = run_on_database(lambda: get_adapter(spec)._base_store().measure(where, by_context=True), sqlite, files)
     if as_json:

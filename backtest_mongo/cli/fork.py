@@ -1,4 +1,4 @@
-"""The command ``fork``: another database with everything as it was at a simulation time."""
+"""The command ``fork``: copies everything as it was at a simulation time into another database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fork_database"]
 
-#: Rows without a known past that are printed.
+#: How many rows with an unknown past are printed.
 _LISTED: Final = 10
 
 
@@ -32,7 +32,7 @@ def fork_database(
         str,
         typer.Argument(
             metavar="NAME",
-            help="The database to make, which must be empty; with --sqlite the path of a file, or a name beside it.",
+            help="The database to create, empty or missing; with --sqlite a path, or a bare name beside FILE.",
         ),
     ],
     at: Annotated[
@@ -40,32 +40,33 @@ def fork_database(
         typer.Option("--at", metavar="TIME", help="The simulation time: ISO 8601, UTC without a zone, or ms."),
     ],
     strategy: Annotated[
-        str | None, typer.Option("--strategy", metavar="NAME", help="Copy the rows of this strategy alone.")
+        str | None, typer.Option("--strategy", metavar="NAME", help="Copy only the rows of this strategy.")
     ] = None,
     copy_candles: Annotated[
-        bool, typer.Option("--copy-candles", help="Copy all candles, instead of reading them where they are.")
+        bool, typer.Option("--copy-candles", help="Copy all candles instead of reading them where they are.")
     ] = False,
     as_backtest: Annotated[
-        bool, typer.Option("--as-backtest", help="Let live rows be a backtest's in the fork.")
+        bool, typer.Option("--as-backtest", help="Turn live rows into backtest rows in the fork.")
     ] = False,
     sqlite: SQLite = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, for programs: without --yes, of what would be copied.")
+        bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is copied.")
     ] = False,
 ) -> None:
-    """Copy what every slot was at a simulation time into another, empty database, to go on from there.
+    """Copy every slot, as it was at a simulation time, into another, empty database, to continue from there.
 
-    Shows what it would copy, and asks. Rows are what they were by the versions that CC_HISTORY keeps. Rows of which it
-    is not known what they were, or with --strategy whose they are, are left out and listed.
+    Shows what it would copy, and asks. Rows are copied as they were then, from the versions that CC_HISTORY keeps.
+    Rows whose past is unknown are left out and listed, and so, with --strategy, are those that can't be attributed to a
+    strategy.
 
-    Candles stay where they are, and the fork reads them there: CC_CANDLE_DATABASE. Other processes may write meanwhile.
-    A fork in MongoDB that is killed is unfinished: the same command begins it again.
+    Candles stay where they are, and the fork reads them there (CC_CANDLE_DATABASE). Other processes may write
+    meanwhile. A fork in MongoDB that is killed stays unfinished; the same command starts it over.
 
-    Exits with status 0 if it is copied, 1 if the answer is no or it fails, 2 for a mistake in the arguments, and if
-    there is no terminal to ask on and --yes is not given.
+    Exits with status 0 if everything is copied, 1 if the answer is no or it fails, 2 for a mistake in the arguments,
+    or if there is no terminal to ask on and --yes is not given.
     """
-    # Here, as help needs nothing of Rich.
+    # Here, because help does not need it.
     from backtest_mongo.cli.terminal import Terminal
 
     when = parse_moment(at, "--at")
@@ -147,13 +148,13 @@ def _print_plan(console: Console, report: ForkReport) -> None:
         print_line(console, "There were no rows.")
     if report.unknown:
         count = format_count(len(report.unknown), "row")
-        print_line(console, f"Left out, as it is not known what they were: {count}", "yellow")
+        print_line(console, f"Left out, because their past is unknown: {count}", "yellow")
         for one in report.unknown[:_LISTED]:
             print_line(console, f"  {one.slot} {format_extended_json(dict(one.key))}: {one.reason}")
         if len(report.unknown) > _LISTED:
             print_line(console, f"  and {len(report.unknown) - _LISTED:,} more")
     if report.left_out:
-        print_line(console, "Left out, as nothing says whose they are:", "yellow")
+        print_line(console, "Left out, because nothing says which strategy they belong to:", "yellow")
         for left in report.left_out:
             print_line(console, f"  {left.slot}: {format_count(left.rows, 'row')}: {left.reason}")
     if report.candles is None:
@@ -167,7 +168,7 @@ def _print_done(console: Console, report: ForkReport) -> None:
 
     candles = "" if report.candles is None else f" and {format_count(report.candles, 'candle')}"
     print_line(console, f"Copied {format_count(sum(report.rows.values()), 'row')}{candles} to {report.name}.")
-    print_line(console, "To go on from there:")
+    print_line(console, "To continue from there:")
     if report.path is None:
         print_line(console, f"  CC_MONGO_CONNECTION_STRING: the same, with the database {report.name}")
     else:

@@ -50,12 +50,12 @@ def inspect_slot(
     ] = False,
     sqlite: SQLite = None,
 ) -> None:
-    """Show what is stored of a slot: payload, simulation time, and when it was written.
+    """Show the rows of a slot: payload, simulation time, and when each was written.
 
     Rows are in the order of their keys, candles newest first. --watch needs a replica set, or an SQLite file.
 
-    With --at, rows are as they were then, by the versions that CC_HISTORY keeps; without versions, those that were not
-    written since. Candles are those that had closed.
+    With --at, shows rows as they were then, from the versions that CC_HISTORY keeps; in slots without versions, only
+    rows that were not written since. Candles are those that had closed by then.
     """
     spec = _SPECS.get(slot)
     if spec is None:
@@ -79,7 +79,7 @@ def inspect_slot(
 
 
 async def _find_rows(wanted: RowFilter, limit: int, at: int | None) -> FoundRows:
-    # Here, as help needs nothing of a driver.
+    # Here, because help needs no driver.
     from backtest_mongo.cli.past_rows import find_rows_here
 
     return await find_rows_here(wanted, limit, at)

@@ -38,7 +38,7 @@ A lease that has expired is free: the next process that asks for it takes it. Mo
 names (CC_*)."""
 
 SQLite = Annotated[
-    Path | None, typer.Option("--sqlite", metavar="FILE", help="Those of this SQLite file, and not of MongoDB.")
+    Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
 ]
 
 

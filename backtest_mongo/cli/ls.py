@@ -43,14 +43,15 @@ def ls(
     files: Files = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what is stored: slots, or the contexts of a slot, with their rows, sizes and versions, and the last write.
+    """List what is stored: all slots, or the contexts of one, with their rows, sizes, versions and last write.
 
-    Removed rows count, and so do contexts that have no others. The size is that of the rows as they are stored,
-    without indexes and before compression. Of candles, the last write is that of the newest candle.
+    Removed rows count, and so do contexts that have no other rows. The size is that of the rows as they are stored,
+    without indexes and before compression. For candles, the last write is that of the newest candle.
 
-    MongoDB is the one that the environment names (CC_*). It reads all rows, but of candles only the index.
+    Without --sqlite or --files it uses the MongoDB that the CC_* variables name. It reads all rows, but for candles in
+    MongoDB only the index.
     """
-    # Here, as help needs nothing of Rich.
+    # Here, because help does not need it.
     from backtest_mongo.cli.terminal import print_json
 
     if slot is None:
@@ -74,7 +75,7 @@ def ls(
 
 
 async def _measure_slots() -> dict[str, Measure]:
-    """Return what is stored of each slot of which anything is."""
+    """Return what is stored in each slot that holds anything."""
     found = {}
     for spec in SLOTS:
         for measure in await get_adapter(spec)._base_store().measure({}, by_context=False):

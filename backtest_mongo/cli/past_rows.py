@@ -1,4 +1,4 @@
-"""Which rows of a slot there were at a simulation time, or are there now, on MongoDB and in SQLite files."""
+"""The rows of a slot as of a simulation time, or as they are now, in MongoDB and SQLite files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backtest_mongo.types import Document, now_ms
 
 __all__ = ["find_rows_at", "find_rows_here"]
 
-#: Rows that are looked up at a time.
+#: How many rows are looked up at a time.
 _PAGE = 200
 
 

@@ -11,7 +11,7 @@ from backtest_mongo.cli.formatting import format_compact
 
 __all__ = ["FieldChange", "list_changes"]
 
-#: What a field was that was not there.
+#: The value of a field that was not there.
 _ABSENT: Final = object()
 
 
@@ -28,7 +28,7 @@ class FieldChange:
 
 
 def list_changes(before: Any, after: Any) -> list[FieldChange]:
-    """Return the fields that differ, in the order in which they are stored; what is new or gone is ``-``.
+    """Return the fields that differ, in the order in which they are stored; a missing value is ``-``.
 
     Objects are compared field by field, and lists of one length entry by entry.
     """

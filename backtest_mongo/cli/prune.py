@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "find_targets", "prune", "survey"]
 
-#: The slots of which a part can be kept.
+#: The slots whose rows can be pruned.
 PRUNED: Final = {spec.name: spec for spec in SLOTS if spec.shape == "collection"}
 #: The slots that can have versions, these included.
 _SPECS: Final = {spec.name: spec for spec in SLOTS if not spec.immutable}
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a context of a slot has, and how much of it need not be kept."""
+    """The rows of a context, and how many of them need not be kept."""
 
     spec: SlotSpec
     retention: Retention
@@ -69,35 +69,35 @@ def prune(
         list[str] | None,
         typer.Argument(
             metavar="[SLOT]...",
-            help=f"The slots: {', '.join(PRUNED)}, and those of whose versions CC_HISTORY keeps a part. Without any, "
-            "all of which CC_KEEP or CC_HISTORY says what is kept.",
+            help=f"The slots to prune: {', '.join(PRUNED)}, or one whose versions CC_HISTORY limits. By default all "
+            "that CC_KEEP and CC_HISTORY limit.",
             autocompletion=complete_from(_SPECS),
         ),
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="TEXT", help="What is kept of their rows: 30d for days, 10000 for rows."),
+        typer.Option("--keep", metavar="TEXT", help="Which rows to keep: 30d for days, 10000 for rows."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", metavar="FILE", help="Rows of this SQLite file, and not of MongoDB.")
+        Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
     ] = None,
     files: Annotated[
-        Path | None, typer.Option("--files", metavar="DIR", help="Rows of the JSON files in DIR, and not of MongoDB.")
+        Path | None, typer.Option("--files", metavar="DIR", help="Use this directory of JSON files instead of MongoDB.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Delete rows of storage, notification and log that need not be kept, and versions of any slot's rows.
 
-    Shows how many it would delete, and asks. What is kept of rows is said by --keep, or else by CC_KEEP, and of
-    versions by CC_HISTORY. Versions count as old by when they were written; of the old ones the last one stays, which
-    says what was true until the next. Rows count as old by
-    when they were last written. Signals that are still open are kept, however old they are, and so are contexts that
-    another process has leased. The command can be interrupted, and run again to delete the rest.
+    Shows how many it would delete, and asks. --keep, or else CC_KEEP, says which rows are kept, and CC_HISTORY which
+    versions. The age of a version counts from when it was written; the last of the old ones stays, because it holds
+    what was true until the next. The age of a row counts from its last write. Signals that are still open are kept,
+    however old they are, and so are contexts that another process has leased. The command can be interrupted, and run
+    again to delete the rest.
 
-    With --json it asks nothing: without --yes it prints what it would delete, and deletes nothing.
+    With --json it does not ask: without --yes it prints what it would delete, and deletes nothing.
 
-    Exits with status 0 if nothing is left to delete, 1 if something is, 2 for a mistake in the arguments, and if there
+    Exits with status 0 if nothing is left to delete, 1 if something is, 2 for a mistake in the arguments, or if there
     is no terminal to ask on and --yes is not given.
     """
     if sqlite is not None and files is not None:
@@ -141,19 +141,19 @@ def prune(
 
 
 def _check_arguments(names: Sequence[str], keep: str | None) -> list[tuple[SlotSpec, Retention | None]]:
-    """Return the slots, and what is kept of each if it is said here.
+    """Return the slots, and what ``--keep`` says is kept of each.
 
     Raises:
-        typer.BadParameter: a name is not one of a slot, or nothing can be read of what is kept.
+        typer.BadParameter: a name is not that of a slot that can be pruned, or ``keep`` can't be parsed.
     """
     for name in names:
         if name not in (_SPECS if keep is None else PRUNED):
             known = suggest(name, _SPECS if keep is None else PRUNED)
-            raise typer.BadParameter(f"{name!r} is not a slot of which a part can be kept: {known}", param_hint="SLOT")
+            raise typer.BadParameter(f"{name!r} is not a slot that can be pruned: {known}", param_hint="SLOT")
     if keep is None:
         return [(_SPECS[name], None) for name in dict.fromkeys(names or PRUNED)]
     if not names:
-        raise typer.BadParameter("name the slots of which this is kept", param_hint="'--keep'")
+        raise typer.BadParameter("name the slots that it applies to", param_hint="'--keep'")
     try:
         retention = parse_retention(keep)
     except ValueError as error:
@@ -194,10 +194,10 @@ def _open_store(sqlite: str | None, files: Path | None, spec: SlotSpec) -> Store
 
 
 def find_targets(chosen: Sequence[tuple[SlotSpec, Retention | None]]) -> list[tuple[SlotSpec, Retention]]:
-    """Return the slots of which a part is kept, and which.
+    """Return the slots that are pruned, and what is kept of each.
 
     Raises:
-        InputError: of none of them is it said, neither here nor in the configuration.
+        InputError: neither ``--keep`` nor the configuration says what is kept of any of them.
     """
     from backtest_mongo.core.pruning import find_retention
 
@@ -221,7 +221,7 @@ def _has_targets(chosen: Sequence[tuple[SlotSpec, Retention | None]]) -> bool:
 
 
 def _find_version_targets(names: Iterable[str]) -> list[tuple[SlotSpec, Retention]]:
-    """Return the slots of whose versions a part is kept, and which."""
+    """Return the slots whose versions are pruned, and what is kept of each."""
     from backtest_mongo.core.history import find_history
 
     found = [(_SPECS[name], find_history(_SPECS[name])) for name in dict.fromkeys(names)]
@@ -231,7 +231,7 @@ def _find_version_targets(names: Iterable[str]) -> list[tuple[SlotSpec, Retentio
 async def survey(
     chosen: Sequence[tuple[SlotSpec, Retention | None]], open_store: Callable[[SlotSpec], Store]
 ) -> list[Found]:
-    """Return what the contexts of slots have, and how much of it need not be kept.
+    """Return how many rows the contexts of slots have, and how many of them need not be kept.
 
     Args:
         chosen: the slots, and what is kept of each, ``None`` for what the configuration says.
@@ -310,7 +310,7 @@ def _describe_versions(retention: Retention) -> str:
 
 
 def _print_found(found: Sequence[Found], versions: Sequence[FoundVersions]) -> None:
-    # Here, as help needs nothing of Rich.
+    # Here, because help does not need it.
     from backtest_mongo.cli.terminal import Terminal, print_line, print_table
 
     console = Terminal()

@@ -1,4 +1,4 @@
-"""The command ``rename``: a strategy's other name."""
+"""The command ``rename``: gives a strategy a new name."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["rename"]
 
 
 def rename(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The strategy's name.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it is to have.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The strategy's current name.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
     sqlite: SQLite = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, for programs: without --yes, of what would be renamed.")
+        bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is renamed.")
     ] = False,
 ) -> None:
-    """Give everything that is stored of a strategy another name, in all slots. Stop the strategy first.
+    """Rename a strategy in everything that is stored, in all slots. Stop the strategy first.
 
     Shows what it would change, and asks. Each context is renamed in a transaction, with its versions and the payloads
-    that name the strategy. The command can be interrupted, and run again to go on. It is refused if something is
-    stored already where a context would have to go, or if somebody holds a lease of one.
+    that name the strategy. The command can be interrupted, and run again to continue. It refuses to start if a context
+    is already stored under the new name, or if somebody holds the lease of one that would change.
 
-    A standalone MongoDB has no transactions, and neither have JSON files.
+    A standalone MongoDB and JSON files have no transactions, so nothing can be renamed there.
 
-    Exits with status 0 if everything is renamed or there is nothing, 1 if the answer is no or it is refused, 2 for a
-    mistake in the arguments, and if there is no terminal to ask on and --yes is not given.
+    Exits with status 0 if everything is renamed or nothing matches, 1 if the answer is no or it is refused, 2 for a
+    mistake in the arguments, or if there is no terminal to ask on and --yes is not given.
     """
     from backtest_mongo.cli.terminal import print_json
 
@@ -50,13 +50,13 @@ def rename(
         return
     planned = run_on_database(lambda: work(True), sqlite)
     if not planned.slots:
-        print_output(f"{old}: nothing is stored of a strategy of this name")
+        print_output(f"{old}: nothing is stored for a strategy of this name")
         return
     _print_plan(planned)
     confirm("Rename them?", "nothing renamed", yes)
     done = run_on_database(lambda: work(False), sqlite)
     rows = sum(slot.rows for slot in done.slots)
-    print_output(f"{old} is {new} now, in {rows:,} rows of {len(done.slots)} slots")
+    print_output(f"{old} is now {new}, in {rows:,} rows of {len(done.slots)} slots")
 
 
 def _print_plan(planned: RenameReport) -> None:

@@ -1,4 +1,4 @@
-"""The command ``reset``: a run that is repeated begins from nothing."""
+"""The command ``reset``: deletes what a run has stored, so that it can be repeated."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _LISTED: Final = 10
 def reset_run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The name that was given as run=, or as CC_RUN.")],
     live: Annotated[
-        bool, typer.Option("--live", help="Delete live rows of the run too, and those of signals that are live.")
+        bool, typer.Option("--live", help="Also delete live rows of the run, and rows of its signals that are live.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", metavar="FILE", help="Reset it in this SQLite file, not in MongoDB.")
+        Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what a run has stored, so that it begins from nothing when it is repeated.
+    """Delete what a run has stored, so that it can be repeated from scratch.
 
-    Shows what it would delete and what it leaves, and asks. Deleted are the rows that carry the run's name, and those
-    of its signals that carry none. Candles stay. Nothing is deleted if there are live rows among them, unless --live is
-    given, or if a process holds the lease of one.
+    Shows what it would delete and what would stay, and asks. It deletes the rows that carry the run's name, and rows of
+    the run's signals that carry no name. Candles stay. Nothing is deleted if a process holds the lease of such a row,
+    or if live rows are among them and --live is not given.
 
-    The command can be interrupted, and run again to delete the rest. Stop the run before.
+    Stop the run first. The command can be interrupted, and run again to delete the rest.
 
-    Exits with status 0 if the rows are deleted or there are none, 1 if live rows or a lease stand against it or the
-    answer is no, and 2 if there is no terminal to ask on and --yes is not given.
+    Exits with status 0 if the rows are deleted or there are none, 1 if live rows or a lease prevent it or the answer is
+    no, and 2 if there is no terminal to ask on and --yes is not given.
     """
-    # Here, as help needs nothing of Rich.
+    # Here, because help does not need it.
     from backtest_mongo.cli.terminal import Terminal
 
     console = Terminal()

@@ -1,4 +1,4 @@
-"""The command ``history``: what rows were, by simulation time, and what changed from one version to the next."""
+"""The command ``history``: the versions of rows by simulation time, and what changed from one to the next."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["show_history"]
 
 #: The slots whose rows change.
 _SPECS: Final = {spec.name: spec for spec in SLOTS if not spec.immutable}
-#: Rows whose versions are shown by one call.
+#: How many rows one call shows the versions of.
 _MOST_ROWS: Final = 20
-#: Changed fields of a version that are shown.
+#: How many changed fields of a version are shown.
 _MOST_CHANGES: Final = 8
 
 
@@ -61,25 +61,25 @@ def show_history(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=VALUE]... [KEY]",
-            help="The row: values of its context, such as signal_id=s-1, and the entry's key. All rows that match are "
-            "shown. The backtest flag is backtest or live. A key with = in it is given by its name, as memory_id=a=b.",
+            help="The row: values of its context, such as signal_id=s-1, and the entry's key. Up to 20 matching rows "
+            "are shown. The backtest flag is backtest or live. Give a key that contains = by name: memory_id=a=b.",
         ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Versions from this time on: ISO 8601, or milliseconds."),
+        typer.Option("--since", metavar="TIME", help="Show versions from this time on: ISO 8601, or milliseconds."),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Versions up to this time.")] = None,
-    newest_first: Annotated[bool, typer.Option("--newest-first", help="From the latest to the earliest.")] = False,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Show versions up to this time.")] = None,
+    newest_first: Annotated[bool, typer.Option("--newest-first", help="Show the latest version first.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many versions of each row.")] = 20,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print MongoDB's extended JSON, one version per line.")
     ] = False,
     sqlite: SQLite = None,
 ) -> None:
-    """Show the versions of a row by simulation time: when it was written, and what changed.
+    """Show the versions of a row by simulation time: when each was written, and what changed.
 
-    Versions are kept of the slots that CC_HISTORY names. The times are those from which on a version was true.
+    CC_HISTORY names the slots whose versions are kept. Times are simulation times, from which on a version was true.
 
     Exits with status 1 if the slot has no versions, or no row matches.
     """
@@ -96,7 +96,7 @@ def show_history(
 
 
 def _parse_row(spec: SlotSpec, words: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of the key that the words name.
+    """Return the fields of the key that the words give.
 
     Raises:
         typer.BadParameter: they can't be those of a row.
@@ -123,14 +123,14 @@ def _parse_row(spec: SlotSpec, words: Sequence[str]) -> dict[str, Any]:
 
 
 async def _show(spec: SlotSpec, where: dict[str, Any], shown: _Range, as_json: bool) -> None:
-    # Here, as help needs nothing of a driver.
+    # Here, because help needs no driver.
     from backtest_mongo.cli.stored_past import StoredPast, list_keys
 
     past = await StoredPast.open(spec)
     if not past.has_versions(spec):
         raise InputError(
             f"no versions of {spec.name} are stored",
-            hint=f"CC_HISTORY={spec.name} keeps those of what is written from then on",
+            hint=f"CC_HISTORY={spec.name} keeps those of later writes",
         )
     printer = _JsonPrinter(spec) if as_json else _TextPrinter(spec)
     keys = await list_keys(spec, where, None, _MOST_ROWS + 1)
@@ -149,7 +149,7 @@ async def _show(spec: SlotSpec, where: dict[str, Any], shown: _Range, as_json: b
                 count += 1
         printer.end(count, is_cut)
     if len(keys) > _MOST_ROWS:
-        print_error(f"backtest-mongo: more rows match; these are the first {_MOST_ROWS}: name more of the context")
+        print_error(f"backtest-mongo: more rows match; these are the first {_MOST_ROWS}: give more of the context")
 
 
 async def _list_versions(past: Any, spec: SlotSpec, key: Key, shown: _Range) -> AsyncGenerator[_Version]:

@@ -63,13 +63,13 @@ class RowPrinter:
         """Say on standard error what is left out."""
         if found.unknown:
             print_error(
-                f"backtest-mongo: {format_count(found.unknown, 'row')} left out, written since: what they were is not "
-                f"known, as {self._spec.name} keeps no versions (CC_HISTORY={self._spec.name} keeps those of what is "
-                "written from then on)"
+                f"backtest-mongo: {format_count(found.unknown, 'row')} left out, written since: their past is "
+                f"unknown, because {self._spec.name} keeps no versions (CC_HISTORY={self._spec.name} keeps those of "
+                "later writes)"
             )
         if found.older:
             print_error(
-                f"backtest-mongo: {format_count(found.older, 'row')} left out: what they were is not known, as it is "
+                f"backtest-mongo: {format_count(found.older, 'row')} left out: their past is unknown, because it is "
                 f"older than the versions of {self._spec.name} that are kept"
             )
         for problem in found.problems:

@@ -1,4 +1,4 @@
-"""Rows as they were at a simulation time, by whatever versions are stored, even if no setting asks for them any more.
+"""Rows as they were at a simulation time, by whatever versions are stored, even if no setting asks for them any longer.
 
 It works on the database that the registry points at: MongoDB or an SQLite file.
 """
@@ -41,10 +41,10 @@ class PastRow:
     Attributes:
         spec: its slot.
         key: its natural key.
-        document: what there was; ``None`` for nothing, and where that is not known.
-        since: the simulation time from which on that was so, in milliseconds since the epoch; ``None`` if unknown.
+        document: what it was; ``None`` if there was nothing, or if that is unknown.
+        since: the simulation time since when it was so, in milliseconds since the epoch; ``None`` if unknown.
         is_known: whether it is known what there was.
-        is_older: whether that is not known because the versions that are kept begin later.
+        is_older: whether that is unknown because the versions that are kept begin later.
         problem: why the row can't be read, if it can't.
     """
 
@@ -92,14 +92,14 @@ class StoredPast:
 
     @classmethod
     async def open(cls, spec: SlotSpec) -> StoredPast:
-        """Look which slots have versions.
+        """Find out which slots have versions.
 
         Args:
             spec: the slot that errors name.
 
         Raises:
             StoreUnavailableError: the database can't be reached.
-            StoreError: it refuses it.
+            StoreError: it answered with an error.
         """
         database = find_database(spec)
         if database is not None:
@@ -156,7 +156,7 @@ class StoredPast:
             found = await self.get_versions(spec).find_at(keys, until)
         else:
             found = [None] * len(keys)
-        # Where no versions are kept, a row that was written since says nothing of what was there before.
+        # Without versions, a row that was written since says nothing about its past.
         current: Sequence[Document | None] = [None] * len(keys)
         older: set[Key] = set()
         if not self.has_versions(spec):
@@ -211,7 +211,7 @@ async def list_keys(spec: SlotSpec, where: Mapping[str, Any], after: Key | None,
     Args:
         spec: the slot, which is no series.
         where: values of fields of the key.
-        after: the key behind which to begin, ``None`` for the first.
+        after: the key after which to begin, ``None`` for the first.
         limit: how many keys to return at most.
     """
     database = find_database(spec)

@@ -85,8 +85,8 @@ class FoundRows:
     Attributes:
         documents: the documents.
         count: how many match in all; ``None`` if there are more than these, and nobody has counted them.
-        unknown: rows of which it is not known what they were at the time that was asked for, as no versions are kept.
-        older: the same of rows whose versions begin later.
+        unknown: rows whose state at the requested time is unknown, because no versions are kept.
+        older: the same for rows whose versions begin later.
         problems: why rows could not be read, by row.
     """
 

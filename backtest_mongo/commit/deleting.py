@@ -1,4 +1,4 @@
-"""How a context is deleted: in steps, under the lease that the caller has of it or under nobody's."""
+"""How a context is deleted: in steps, under the caller's lease of it, or while nobody else holds one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["delete_context", "refuse_in_transaction"]
 
 
 def refuse_in_transaction(call: str, slot: str | None) -> None:
-    """Refuse a call that is no part of transactions.
+    """Refuse a call that can't be part of a transaction.
 
     Raises:
         InputError: one is current.
@@ -23,7 +23,7 @@ def refuse_in_transaction(call: str, slot: str | None) -> None:
     scope.check_usable()
     if any(one.title == "transaction" for one in scope.walk()):
         raise InputError(
-            f"{call} is no part of a transaction", slot=slot, hint="call it before or after the transaction"
+            f"{call} can't be part of a transaction", slot=slot, hint="call it before or after the transaction"
         )
 
 

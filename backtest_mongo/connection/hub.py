@@ -59,7 +59,7 @@ class Hub:
         self.loop = loop
         self.mongo: AsyncMongoClient[dict[str, Any]] = make_mongo_client(config)
         self.database: AsyncDatabase[dict[str, Any]] = open_database(self.mongo, config)
-        #: Where series are: the same one, unless ``CC_CANDLE_DATABASE`` names another.
+        #: The database of series: the same one, unless ``CC_CANDLE_DATABASE`` names another.
         self.candle_database: AsyncDatabase[dict[str, Any]] = open_candle_database(self.mongo, self.database, config)
         #: The longest that one operation may take.
         self.operation_seconds: float = self.mongo.options.timeout or float("inf")
@@ -85,7 +85,7 @@ class Hub:
         self.stores: dict[str, Any] = {}
         #: The collection of each of these slots.
         self.collections: dict[str, Any] = {}
-        #: The versions of those slots whose rows have any.
+        #: The versions of the slots that keep them.
         self.versions: dict[str, Any] = {}
         #: What commits transactions, once it is asked for.
         self.committer: Any = None

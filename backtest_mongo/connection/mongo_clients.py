@@ -112,7 +112,7 @@ def open_database(client: AsyncMongoClient[dict[str, Any]], config: Config) -> A
 def open_candle_database(
     client: AsyncMongoClient[dict[str, Any]], database: AsyncDatabase[dict[str, Any]], config: Config
 ) -> AsyncDatabase[dict[str, Any]]:
-    """Return the database that candles are in, with the concerns of the library's own, which it is by default.
+    """Return the database that candles are in, with the same concerns as the library's database, which is the default.
 
     Raises:
         ConfigError: its name is invalid.
@@ -124,7 +124,7 @@ def open_candle_database(
         raise ConfigError(
             'CC_CANDLE_DATABASE: a database name must have no dot, no white space, and none of "$/\\, and '
             f"{LONGEST_NAME} bytes at most",
-            hint="name a database of the servers in CC_MONGO_CONNECTION_STRING; a path is for candles in SQLite",
+            hint="name a database on the servers in CC_MONGO_CONNECTION_STRING; a path is for candles in SQLite",
         )
     return client.get_database(
         name,

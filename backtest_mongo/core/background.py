@@ -1,4 +1,4 @@
-"""Work beside operations: nobody waits for it, a failure is a line in the log, and closing waits until it is done."""
+"""Background work: nobody waits for it, a failure is only logged, and closing waits until it is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backtest_mongo.core.log import log
 
 __all__ = ["finish_background", "start_background"]
 
-#: How long closing waits for it.
+#: How long closing waits for it, in seconds.
 _SECONDS: Final = 15.0
 
 #: What is under way on each event loop; the loops themselves hold tasks weakly.
@@ -25,7 +25,7 @@ def start_background(work: Callable[[], Awaitable[object]], warning: str, **subj
     Args:
         work: what is done.
         warning: what is logged if it fails.
-        **subject: what the line in the log is about, by name.
+        **subject: the fields of the log line.
     """
     loop = asyncio.get_running_loop()
     # In a context of its own: the caller's scopes end before it does.
@@ -43,7 +43,7 @@ async def _carry_out(work: Callable[[], Awaitable[object]], warning: str, subjec
 
 
 async def finish_background() -> None:
-    """Wait for what is under way on this event loop, and give up what takes longer than 15 s."""
+    """Wait for what is under way on this event loop, and cancel what takes longer than 15 s."""
     tasks = list(_tasks.get(asyncio.get_running_loop(), ()))
     if not tasks:
         return

@@ -47,18 +47,18 @@ class Config(BaseSettings):
         CC_CANDLE_BLOCKS: whether candles are sealed in blocks and read from them. It changes no result.
         CC_CANDLE_SHARED_WRITERS: whether programs other than this library write candles, such as the Node package. They
             don't drop a block that a late candle makes incomplete, so only blocks without gaps are used then.
-        CC_CANDLE_DATABASE: where candles, and other series, are read and written if not beside everything else: on
-            MongoDB another database of the same servers, on SQLite the path of another file; empty means beside it. A
-            fork reads those of what it was made of so.
-        CC_HISTORY: the slots whose versions are kept by simulation time, besides those whose row says so, and how long:
+        CC_CANDLE_DATABASE: where candles and other series are read and written, if not with everything else: on MongoDB
+            another database on the same servers, on SQLite the path of another file; empty means with everything else.
+            This is how a fork reads its source's candles.
+        CC_HISTORY: the slots whose versions are kept by simulation time, besides those whose row says so; for how long:
             ``state,session=90d,signal=1000`` keeps all versions of state, those that were written in the last 90 days
             of session, and the last thousand of each key of signal.
-        CC_KEEP: what is kept of storage, notification and log: ``log=30d,notification=10000`` keeps the entries of the
-            log that were written in the last 30 days, and of the notifications of backtests and of live trading the
-            ten thousand that were written last. Older rows are deleted, a few at a time, after later writes; signals
-            that are still open never are. What is not named is kept.
-        CC_RUN: the name of the run, which every row carries that is written where no ``lease()`` or ``transaction()``
-            names another one; empty means none. It has at most 200 characters.
+        CC_KEEP: how much of storage, notification and log is kept: ``log=30d,notification=10000`` keeps the log entries
+            of the last 30 days, and the 10,000 newest notifications of backtests and as many of live trading, by time
+            of writing. Older rows are deleted, a few at a time, after later writes, except signals that are still
+            open. Slots that are not named keep everything.
+        CC_RUN: the name of the run, which is stored with every row unless a ``lease()`` or ``transaction()`` names
+            another one; empty means none. It has at most 200 characters.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -134,7 +134,7 @@ class Config(BaseSettings):
             if name not in known:
                 raise ValueError(f"must name slots that hold lists, unlike {name!r}: {suggest(name, known)}")
             if not retention.is_limited:
-                raise ValueError(f"must say what is kept of {name}, such as {name}=30d or {name}=10000")
+                raise ValueError(f"must say how much of {name} to keep, such as {name}=30d or {name}=10000")
         return value
 
     @field_validator("CC_REDIS_URL")

@@ -1,4 +1,4 @@
-"""Contexts as a whole: filters by their names, and what is stored of them."""
+"""Whole contexts: filters by their values, and how much is stored in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backtest_mongo.errors import InputTypeError
 
 __all__ = ["EVERYTHING", "MAX_STEP_ROWS", "Measure", "bind_filter", "matches", "name_values"]
 
-#: Rows, or versions, that one step deletes or renames at most.
+#: The most rows, or versions, that one step deletes or renames.
 MAX_STEP_ROWS: Final = 1_000
 #: The filter that every context matches.
 EVERYTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -21,7 +21,7 @@ EVERYTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """What is stored of one context, or of all that match a filter.
+    """How much is stored in one context, or in all that match a filter.
 
     Attributes:
         context: its values, in the order of the unique key; empty for all that match.
@@ -44,13 +44,13 @@ def bind_filter(spec: SlotSpec, given: Mapping[str, object]) -> dict[str, Any]:
     """Check a filter by names of the context, and return its values by document field.
 
     Raises:
-        InputTypeError: a name is none of the context's, or a value has the wrong type.
+        InputTypeError: a name is not part of the context, or a value has the wrong type.
         InputError: a value can't be part of a key.
     """
     for name in given:
         if name not in spec.context:
             hint = suggest(name, spec.context) if spec.context else f"{spec.name} has one context, without names"
-            raise InputTypeError(f"{name!r} is no name of the context", slot=spec.name, hint=hint)
+            raise InputTypeError(f"{name!r} is not part of the context", slot=spec.name, hint=hint)
     return {
         camel(name): spec.check_flag(name, value) if name == FLAG else spec.check_key(name, value)
         for name, value in given.items()

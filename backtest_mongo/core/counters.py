@@ -29,7 +29,7 @@ class SlotCounts:
     A read is of one row by its key, or of one window of candles. It is a hit if the id cache knew the key, or if all of
     the window was in memory, and a miss otherwise. Rows of lists, of frames and of windows that were fetched count as
     listed. Blocks are those of candles that were read. Where versions are kept, reads as of a time are counted too, as
-    a part of the reads, and so are versions that were written, and those that were pruned as they need not be kept.
+    a part of the reads, and so are versions that were written, and those that were pruned.
     """
 
     __slots__ = ("as_of", "blocks", "hits", "lists", "misses", "pruned", "reads", "versions", "writes")
@@ -60,7 +60,7 @@ class SlotCounts:
         return {"read": self.reads.rows, "list": self.lists.rows, "write": self.writes.rows}
 
     def count_versions(self) -> dict[str, int]:
-        """Return the versions that were written, and those that were deleted as they need not be kept."""
+        """Return the versions that were written, and those that were deleted because they need not be kept."""
         return {"write": self.versions, "delete": self.pruned}
 
     @property

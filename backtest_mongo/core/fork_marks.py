@@ -1,4 +1,4 @@
-"""What a database that was made by ``fork()`` says of itself."""
+"""What a database that ``fork()`` made says about itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["ForkMark"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkMark:
-    """Of what a fork was made, and how.
+    """What a fork was made from, and how.
 
     Attributes:
-        source: the database that it was made of.
+        source: the database that it was made from.
         at: the simulation time as of which it was made, in milliseconds since the epoch.
-        strategy_name: the strategy whose rows alone it has, ``None`` for all rows.
+        strategy_name: the strategy whose rows it has, ``None`` if it has all rows.
         as_backtest: whether live rows became a backtest's.
         candles: the database whose candles are read, empty if it has its own.
         begun: when it was begun, in milliseconds since the epoch.

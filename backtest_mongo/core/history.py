@@ -1,4 +1,4 @@
-"""Which slots keep the versions of their rows, and what a database needs to have for it.
+"""Which slots keep the versions of their rows, and what a database must provide for it.
 
 A version is what a row was from a simulation time on. The row itself is the newest one: whoever writes it without a
 version, as the Node package does, thereby says what is true from that row's time on.
@@ -95,7 +95,7 @@ class VersionStore(Protocol):
         """Return keys that have versions, each once, in their order.
 
         Args:
-            after: the key behind which to begin, ``None`` for the first.
+            after: the key after which to begin, ``None`` for the first.
             limit: how many keys to return at most.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which collections keep only a part of their rows, and what a database needs to have to delete the others."""
+"""Which collections keep only a part of their rows, and what a database must provide to delete the others."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Pruner(ABC):
     kept however old they are.
     """
 
-    #: Whether it is done beside writes, and not by a command alone.
+    #: Whether writes do it in the background; otherwise only the command does.
     is_automatic: bool = True
 
     def __init__(self, spec: SlotSpec) -> None:
@@ -106,7 +106,7 @@ class Pruner(ABC):
             limit: how many rows to delete at most.
 
         Returns:
-            How many were deleted, and the keys of which nothing must be remembered.
+            How many were deleted, and the keys that caches must forget.
         """
 
 

@@ -86,18 +86,18 @@ class SlotSpec:
         soft_delete: a removed row is marked and kept. Only buckets can remove rows, and all of them do it this way.
         immutable: the first write of a row wins forever. This holds for all series, and for nothing else.
         dispose: the adapter has ``dispose()``, which forgets what the process keeps of a context.
-        history: every version of a row is kept by simulation time, so that reads find what there was at any time:
+        history: every version of a row is kept by simulation time, so that reads find what it was at any time:
             ``True`` keeps all of them, ``"90d"`` those that were written in the last 90 days, ``"1000"`` the last
-            thousand of each key. ``CC_HISTORY`` says it of slots that don't. Series have none.
-        filters: the arguments by which a collection's list can be filtered, and where in the payload the text is that
-            each is compared with: ``("symbol", "context.symbol")``.
-        filter_time: where in the payload the time is that ``since`` and ``until`` of such a list are compared with, in
-            milliseconds since the epoch. Without it the list has neither.
-        keep: what is kept of a collection: ``"30d"``, the rows that were written in the last 30 days, or ``"1000"``,
-            the thousand rows of each context that were written last. Older ones are deleted, a few at a time, after
-            later writes. ``CC_KEEP`` says it of slots that don't.
-        ended: where in the payload a row says how far it is, and which values there mean that it is done with:
-            ``("status", "closed", "cancelled")``. ``keep`` deletes no other rows. Empty if it may delete all.
+            thousand of each key. ``CC_HISTORY`` applies to slots without it. Series have none.
+        filters: the arguments by which a collection's list can be filtered, each with the path in the payload of the
+            string that it is compared with: ``("symbol", "context.symbol")``.
+        filter_time: the path in the payload of the time that ``since`` and ``until`` of such a list are compared with,
+            in milliseconds since the epoch. Without it the list has neither.
+        keep: how much of a collection is kept: ``"30d"``, the rows that were written in the last 30 days, or
+            ``"1000"``, the thousand rows of each context that were written last. Older ones are deleted, a few at a
+            time, after later writes. ``CC_KEEP`` applies to slots without it.
+        ended: the path in the payload of a row's state, and the values that mean that it is finished:
+            ``("status", "closed", "cancelled")``. ``keep`` deletes only finished rows; if empty, it may delete any.
         about: what the slot is for, as ``help()`` shows it: ``"the bids and asks of a symbol"``.
         former: the fields of the unique index that older versions of the Node package made for the slot. That index
             forbids rows that differ only in the other fields; ``migrate()`` replaces it.
@@ -459,7 +459,7 @@ def _check_history_fits_the_shape(row: SlotSpec) -> str | None:
 @_rule
 def _check_history_can_be_read(row: SlotSpec) -> str | None:
     if not isinstance(row.history, str):
-        return None if isinstance(row.history, bool) else "must give history as a bool or as text such as '90d'"
+        return None if isinstance(row.history, bool) else "must give history as a bool or a string such as '90d'"
     try:
         parse_retention(row.history)
     except ValueError as error:
@@ -471,7 +471,7 @@ def _check_history_can_be_read(row: SlotSpec) -> str | None:
 def _check_filters_are_a_collection_s(row: SlotSpec) -> str | None:
     if row.shape == "collection" or not (row.filters or row.filter_time):
         return None
-    return "can't filter a list without being a collection"
+    return "can't filter a list unless it is a collection"
 
 
 @_rule
@@ -499,13 +499,13 @@ def _check_paths_can_be_followed(row: SlotSpec) -> str | None:
 def _check_keep_is_a_collection_s(row: SlotSpec) -> str | None:
     if row.shape == "collection" or not (row.keep or row.ended):
         return None
-    return "can't keep a part of its rows without being a collection"
+    return "can't limit its rows with keep unless it is a collection"
 
 
 @_rule
 def _check_keep_can_be_read(row: SlotSpec) -> str | None:
     if not isinstance(row.keep, str):
-        return "must give keep as text such as '30d'"
+        return "must give keep as a string such as '30d'"
     try:
         if row.keep:
             parse_retention(row.keep)
@@ -518,7 +518,7 @@ def _check_keep_can_be_read(row: SlotSpec) -> str | None:
 def _check_ended_has_values(row: SlotSpec) -> str | None:
     if all(isinstance(value, str) for value in row.ended) and len(row.ended) != 1:
         return None
-    return "must name in ended a path and at least one text"
+    return "must name a path and at least one string in ended"
 
 
 def _beyond_context(row: SlotSpec) -> tuple[str, ...]:

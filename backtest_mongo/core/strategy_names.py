@@ -1,7 +1,7 @@
-"""The name of a strategy in the payloads that the engine writes, and what renames it there.
+"""The name of a strategy in the payloads that the engine writes, and how it is renamed there.
 
 A payload names its strategy in fields ``strategyName``, at any depth: in the row itself, in the signals of a strategy's
-row, in the positions of a risk profile, and in ``methodContext`` of a log entry. Two texts are made of it as well: the
+row, in the positions of a risk profile, and in ``methodContext`` of a log entry. Two strings contain it as well: the
 ``id`` of a session, ``SYMBOL:strategy:exchange[:frame]:live|backtest``, and the name of a risk profile's position,
 ``strategy_exchange_SYMBOL``.
 """
@@ -34,17 +34,17 @@ def has_strategy(spec: SlotSpec) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NewName:
-    """The name of a strategy, and the one that takes its place."""
+    """The name of a strategy, and its new name."""
 
     old: str
     new: str
 
     def change_key(self, spec: SlotSpec, key: Key) -> Key:
-        """Return a key, or a context, with the other name."""
+        """Return a key, or a context, with the new name."""
         return tuple(self.new if field == FIELD else value for field, value in zip(spec.key, key, strict=False))
 
     def change_payload(self, spec: SlotSpec, key: Key, payload: Any) -> Any:
-        """Return the payload of a key with the other name, or the payload itself if it has none to change."""
+        """Return the payload of a key with the new name, or the payload itself if there is nothing to change."""
         changed = self._change(payload)
         if spec.name == "session" and isinstance(changed, dict):
             old, new = (

@@ -74,7 +74,7 @@ class FilePruner(Pruner):
         spec = self.spec
         if {*spec.context} - {FLAG}:
             raise StoreError(
-                "rows in files can only be deleted by age where a context is backtest or live at most",
+                "rows in files can only be pruned where a slot's context is at most the backtest flag",
                 slot=spec.name,
                 hint="delete the files by hand, or keep the slot in SQLite",
             )

@@ -153,7 +153,7 @@ class FileStore(NoHistory):
     @property
     def renamer(self) -> NoReturn:
         raise StoreError(
-            f"JSON files can't rename a strategy safely, and {self._spec.name} is stored in them",
+            f"a strategy can't be renamed safely in JSON files, where {self._spec.name} is stored",
             slot=self._spec.name,
             hint="`backtest-mongo import-dump` copies them into SQLite or MongoDB, which can",
         )

@@ -16,24 +16,24 @@ __all__ = ["Backend", "Copied", "RowReader", "Writer"]
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Candles that were copied, and series or parts of them that can't be."""
+    """Candles that were copied, and series or parts of them that can't be copied."""
 
     candles: int = 0
     lost: Sequence[LostRow] = ()
 
 
 class RowReader(Protocol):
-    """Reads the rows of one slot that is no series, as they were at a time.
+    """Reads the rows of one slot, which is not a series, as they were at a time.
 
-    What was not there yet or was removed is left out.
+    Rows that did not exist yet or were removed are left out.
     """
 
     def read_pages(self, until: int) -> AsyncIterator[Sequence[FoundRow]]:
-        """Yield all rows, a thousand at a time at most."""
+        """Yield all rows, at most a thousand at a time."""
         ...
 
     async def find(self, keys: Sequence[Key], until: int) -> Sequence[FoundRow]:
-        """Return the rows of these keys."""
+        """Return the rows with these keys."""
         ...
 
 
@@ -58,9 +58,9 @@ class Backend(Protocol):
 
     Attributes:
         source: the database that is read: a name, or a path.
-        target: the one that is made.
+        target: the one that is created.
         candles: the one whose candles the source reads.
-        path: the path of the file that is made, ``None`` on MongoDB.
+        path: the path of the file that is created, ``None`` on MongoDB.
     """
 
     source: str
@@ -86,11 +86,11 @@ class Backend(Protocol):
     async def open_reader(self, spec: SlotSpec) -> RowReader: ...
 
     async def list_others(self, specs: Sequence[SlotSpec]) -> list[tuple[str, int]]:
-        """Return what the source has besides these slots: collections or tables of others, and how many rows."""
+        """Return what the source has besides these slots: other collections or tables, and how many rows each has."""
         ...
 
     def make_config(self, candles: str) -> dict[str, Any]:
-        """Return the settings to go on with; ``candles`` is the database whose candles are read, empty for its own."""
+        """Return the settings to continue with; ``candles`` is the database of the candles, empty for its own."""
         ...
 
     async def close(self) -> None: ...

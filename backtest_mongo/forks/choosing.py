@@ -1,7 +1,7 @@
-"""Which rows belong to a strategy, by what they say themselves.
+"""Which rows belong to a strategy, as far as the rows themselves say so.
 
-A slot whose key has a strategy says it there, a list in the payloads of its rows. What is kept by the id of a signal
-belongs to whoever has the signal: the rows of strategies and storage name the ids. Nothing else says whose it is.
+Slots with a strategy in their key say so there, and lists in the payloads of their rows. A row that is keyed by the id
+of a signal belongs to the signal's strategy: the rows of strategies and storage name the ids. No other rows say so.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SIGNAL_PARTS: Final = "strategy"
 #: The end of the names of its fields that hold the id of a signal.
 _ID: Final = "Id"
 
-_NO_STRATEGY: Final = "neither its key nor its rows name a strategy"
+_NO_STRATEGY: Final = "neither its keys nor its payloads name a strategy"
 _NO_NAME: Final = "their payloads name no strategy"
-_NO_SIGNAL: Final = "no row says to which strategy their signals belong"
+_NO_SIGNAL: Final = "no row says which strategy their signals belong to"
 
 
 class Choice:
-    """The rows of one strategy, or with ``None`` all rows."""
+    """The rows of one strategy, or all rows with ``None``."""
 
     def __init__(self, strategy_name: str | None) -> None:
         self._strategy = strategy_name
@@ -42,16 +42,16 @@ class Choice:
 
     @property
     def left_out(self) -> Iterator[LeftOut]:
-        """How many rows were left out because nothing says whose they are."""
+        """How many rows were left out because nothing says which strategy they belong to."""
         for (slot, reason), rows in self._left.items():
             yield LeftOut(slot, rows, reason)
 
     def order(self, specs: Iterable[SlotSpec]) -> list[SlotSpec]:
-        """Return slots in the order in which they must be read: those by the ids of signals last."""
+        """Return slots in the order in which they must be read: those keyed by ids of signals last."""
         return sorted(specs, key=_is_by_signal)
 
     def take(self, spec: SlotSpec, row: PastRow | LostRow) -> bool:
-        """Return whether a row is one of the strategy's, and note what it says of signals, and why it is left out."""
+        """Return whether a row is the strategy's, and note what it says about signals, or why it is left out."""
         if self._strategy is None:
             return True
         fields = row.fields if isinstance(row, LostRow) else dict(zip(spec.key, row.key, strict=True))

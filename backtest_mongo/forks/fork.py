@@ -28,9 +28,9 @@ from backtest_mongo.types import ForkReport, LeftOut, UnknownRow, When, now_ms, 
 
 __all__ = ["fork"]
 
-#: Rows that are written at a time.
+#: How many rows are written at a time.
 _BATCH: Final = 1_000
-#: Slots that an error names.
+#: How many slots an error names.
 _NAMED: Final = 5
 
 Progress: TypeAlias = Callable[[str, int], None]
@@ -46,40 +46,39 @@ async def fork(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ForkReport:
-    """Copy what every slot was at a simulation time into another, empty database, to go on from there::
+    """Copy every slot, as it was at a simulation time, into another, empty database, to continue from there::
 
         report = await fork("what_if", at=trade_opened)
         await setup(**report.config)  # the same servers, another database, and the candles of the first one
-        ...  # the strategy goes on from that bar
+        ...  # the strategy continues from that bar
 
     It copies where ``persist`` stores: from MongoDB into the database ``name`` of the same servers, from an SQLite file
-    into another one. A row is what it was then, by the versions that ``CC_HISTORY`` or ``SlotSpec(history=)`` keep. A
-    row of which no versions are kept is taken as it is, if it was not written since; otherwise it is not known what it
-    was, and it is left out and listed. Rows that were not there yet or were removed are not copied; cleared ones are.
-    What was deleted for good since is not known of.
+    into another one. A row is copied as it was then, from the versions that ``CC_HISTORY`` or ``SlotSpec(history=)``
+    keep. A row without versions is copied as it is if it was not written since; otherwise its past is unknown, and it
+    is left out and listed. Rows that did not exist yet or were removed are not copied; cleared ones are. Rows that have
+    since been deleted for good are lost.
 
     In the fork a row has its key, its payload and the time of its version as ``when``, and lists of the newest rows
-    have their order. In slots with history it has that one version. No row belongs to a run, and nobody has a lease.
+    keep their order. In slots with history it has that one version. No row belongs to a run, and nobody holds a lease.
 
-    Others may write meanwhile: what was at a time in the past stays the same. Where ``at`` is later than a row's own
-    time, the row is copied as it is when it is read; rows that are written while the fork runs may be of different
-    moments then.
+    Others may write meanwhile, which does not change the past. Where ``at`` is later than a row's own time, the row is
+    copied as it is when it is read; rows that are written while the fork runs may then be from different moments.
 
-    A fork in MongoDB that fails or is killed stays unfinished: it is refused by everything but a call with the same
-    arguments, which begins again. An SQLite file takes its place once it is complete.
+    A fork in MongoDB that fails or is killed stays unfinished and can't be used; only a call with the same arguments
+    accepts it, and starts over. An SQLite file takes its place once it is complete.
 
     Args:
-        name: the database in MongoDB, or the path of the SQLite file; a name without directory and ending is a file
-            beside the source, ``what_if`` is ``what_if.db``. It must be empty or missing.
+        name: the database in MongoDB, or the path of the SQLite file; a name without directory and suffix is a file
+            beside the source: ``what_if`` means ``what_if.db``. It must be empty or missing.
         at: the time: milliseconds since the epoch (UTC), or an aware ``datetime``.
-        strategy_name: copy the rows of this strategy alone: those with it in their key, rows of storage, notification
-            and log whose payload names it, and rows by the ids of its signals. What can't be told apart is left out and
-            counted in the report.
+        strategy_name: copy only the rows of this strategy: those with it in their key, rows of storage, notification
+            and log whose payload names it, and rows keyed by the ids of its signals. Rows that can't be attributed to a
+            strategy are left out and counted in the report.
         copy_candles: copy all candles and other series. Otherwise they stay where they are, and are read and written
             there: ``config`` of the report has ``CC_CANDLE_DATABASE``.
-        as_backtest: let live rows be a backtest's in the fork: ``backtest`` in their keys becomes true. Payloads stay.
+        as_backtest: turn live rows into backtest rows: ``backtest`` in their keys becomes true. Payloads stay.
         dry_run: write nothing, and report what would be copied.
-        progress: is called with the name of a slot and how many of its rows, or candles, were copied so far.
+        progress: is called with a slot's name and how many of its rows, or candles, have been copied so far.
 
     Returns:
         What was copied, what was left out and why, and the settings to go on with.
@@ -138,7 +137,7 @@ def _check_flag(name: str, value: object) -> bool:
 
 
 def _open_backend(name: object) -> Backend:
-    """Return the database that the registry stores in, and the one to be made.
+    """Return the database that the registry stores in, and the one to create.
 
     Raises:
         StoreError: the slots are not all in one database that can be forked.
@@ -189,7 +188,7 @@ def _check_places(found: Sequence[tuple[SlotSpec, _Place]]) -> None:
     if others:
         raise StoreError(
             f"forking failed: these slots are stored neither in MongoDB nor in SQLite: {_list(others)}",
-            hint="JSON files can be moved into SQLite by import_dump(), and be forked then",
+            hint="import JSON files into SQLite with import_dump(), and fork that",
         )
     # Candles may be in another file than the rest.
     for is_series in (False, True):
@@ -288,7 +287,7 @@ class _Fork:
                 self.rows[spec.name] = count
 
     async def _choose(self, choice: Choice, spec: SlotSpec, reader: RowReader) -> AsyncIterator[list[PastRow]]:
-        """Yield the rows to copy, a page at a time, and note those of which it is not known what they were."""
+        """Yield the rows to copy, a page at a time, and note those whose past is unknown."""
         async with aclosing(cast("Any", reader.read_pages(self.request.at))) as pages:
             async for page in pages:
                 chosen = [row for row in page if choice.take(spec, row)]
@@ -335,8 +334,8 @@ class _Fork:
                             del names[_NAMED:]
             if count:
                 raise InputError(
-                    f"fork: with as_backtest {format_count(count, 'live row')} would have the key of a backtest's: "
+                    f"fork: with as_backtest {format_count(count, 'live row')} would get the key of a backtest row: "
                     f"{'; '.join(names)}{', ...' if count > len(names) else ''}",
                     slot=spec.name,
-                    hint="nothing was written; fork without as_backtest, or one strategy_name alone",
+                    hint="nothing was written; fork without as_backtest, or only one strategy_name",
                 )

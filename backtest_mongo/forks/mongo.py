@@ -38,7 +38,7 @@ __all__ = ["MongoBackend"]
 _SYSTEM: Final = "system."
 _OF_SLOTS: Final = re.compile(r".+-items")
 _BLOCKS: Final = re.compile(r".+-(?:blocks|history)")
-#: Collections that an error names.
+#: How many collections an error names.
 _NAMED: Final = 5
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class MongoBackend:
 
     Args:
         hub: the connections to the source.
-        name: the database that is made, whose name can be one.
+        name: the database that is created; its name must be valid.
 
     Raises:
         InputError: it is the source, or the one that has its candles.
@@ -62,7 +62,7 @@ class MongoBackend:
         self.target: str = name
         self.path: str | None = None
         for known, what in ((self.source, "the database itself"), (self.candles, "the database of its candles")):
-            if name.lower() == known.lower():  # the server takes no two names that differ in case alone
+            if name.lower() == known.lower():  # the server takes no two names that differ only in case
                 raise InputError(f"fork: {name!r} is {what}", hint="name another database")
         self._uri = hub.config.CC_MONGO_CONNECTION_STRING.with_database(name)
         changes = {"CC_MONGO_CONNECTION_STRING": self._uri, "CC_CANDLE_DATABASE": ""}
@@ -96,7 +96,7 @@ class MongoBackend:
                 found.append((name, int(count)))
         return [one for one in found if one[1]]
 
-    # The database that is made
+    # The database that is created
 
     async def check(self, mark: ForkMark) -> None:
         await self._check(mark)
@@ -117,21 +117,21 @@ class MongoBackend:
             shown = ", ".join(filled[:_NAMED]) + (", ..." if len(filled) > _NAMED else "")
             what = "is not empty" if begun is None else "is a fork already"
             raise InputError(
-                f"fork: the database {self.target} {what}: it holds {shown}", hint="name another one, or drop it before"
+                f"fork: the database {self.target} {what}: it holds {shown}", hint="name another one, or drop it first"
             )
         if not begun.is_like(mark):
             raise InputError(
                 f"fork: the database {self.target} is a fork with other arguments that was not finished: of "
                 f"{begun.source} as of {begun.at}"
                 + ("" if begun.strategy_name is None else f", of the strategy {begun.strategy_name!r}"),
-                hint="fork with those again, name another database, or drop it before",
+                hint="fork again with those, name another database, or drop it first",
             )
         foreign = [name for name in filled if not _is_own(name)]
         if foreign:
             raise InputError(
-                f"fork: the database {self.target} is a fork that was not finished, and holds what it has not written: "
+                f"fork: the database {self.target} is an unfinished fork, and holds what it has not written: "
                 f"{', '.join(foreign[:_NAMED])}",
-                hint="name another one, or drop it before",
+                hint="name another one, or drop it first",
             )
         return [name for name in names if name != MARKERS and not name.startswith(_SYSTEM)]
 
@@ -153,7 +153,7 @@ class MongoBackend:
         finished = replace(mark, finished=now_ms())
         if not await _ask(self._target, "writing", partial(finish_fork, database, finished, owner)):
             raise StoreUnavailableError(
-                f"forking failed: another process has begun to write the fork {self.target} again",
+                f"forking failed: another process has started the fork {self.target} over",
                 hint="wait until that one is done",
             )
 
@@ -204,13 +204,13 @@ async def _send(slot: SlotCollection, documents: Sequence[Document], _: Attempts
     except BulkWriteError as error:
         details: Any = error.details
         refused = details.get("writeErrors", [])
-        # What an attempt whose answer was lost has inserted is there already.
+        # What an attempt inserted whose answer was lost is there already.
         if details.get("writeConcernErrors") or any(row["code"] != DUPLICATE_KEY for row in refused):
             raise
 
 
 async def _ask(hub: Hub, doing: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Carry out a request that is about no slot, and again if the connection is lost.
+    """Carry out a request that belongs to no slot, and retry it if the connection is lost.
 
     Raises:
         BacktestMongoError: what the driver raises, translated.
@@ -230,7 +230,7 @@ def _is_own(name: str) -> bool:
 def _explain_context(spec: SlotSpec, context: Key) -> str | None:
     """Return why the candles of a series can't be copied, ``None`` if they can."""
     if not all(isinstance(value, str) for value in context):
-        return "a part of its key is no text"
+        return "a part of its key is not a string"
     return None if context[spec.key.index("interval")] in GRIDS else "its interval is unknown"
 
 

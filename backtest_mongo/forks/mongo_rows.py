@@ -42,19 +42,19 @@ class _Row(NamedTuple):
     def is_new(self) -> bool:
         """Whether its last write, which has a version, is its first one: both have one time then.
 
-        There may be several versions of it, where one commit has written many bars.
+        It may have several versions, if one commit wrote many bars.
         """
         return self.is_versioned and self.document.get("createDate") == self.document["updatedDate"]
 
 
 class MongoRowReader:
-    """Reads the rows of one slot that is no series.
+    """Reads the rows of one slot, which is not a series.
 
     Args:
         hub: the connections.
         spec: the slot.
-        has_versions: whether there are versions of its rows. Where none are kept any more, they count for rows whose
-            last write has one: a row that was written since without may have been anything in between.
+        has_versions: whether there are versions of its rows. If none are kept any more, they count only for rows whose
+            last write has one: a row that was written since without one may have been anything in between.
     """
 
     def __init__(self, hub: Hub, spec: SlotSpec, has_versions: bool) -> None:
@@ -65,12 +65,12 @@ class MongoRowReader:
         self._is_kept = find_history(spec) is not None
 
     async def read_pages(self, until: int) -> AsyncIterator[Sequence[FoundRow]]:
-        """Yield all rows by id, a thousand at a time at most."""
+        """Yield all rows by id, at most a thousand at a time."""
         async for page in self._documents.read_pages():
             yield await self._resolve(page, until)
 
     async def find(self, keys: Sequence[Key], until: int) -> Sequence[FoundRow]:
-        """Return the rows of these keys."""
+        """Return the rows with these keys."""
         found: list[FoundRow] = []
         for some in split_keys(list(keys)):
             query = {"$or": [self._collection.key_filter(key) for key in some]}
@@ -85,7 +85,7 @@ class MongoRowReader:
         return found
 
     async def _resolve(self, page: Sequence[RawBSONDocument], until: int) -> list[FoundRow]:
-        """Return rows as they were, without those that were not there."""
+        """Return rows as they were, without those that did not exist."""
         found: list[FoundRow | None] = []
         later: dict[int, _Row] = {}
         for raw in page:
@@ -130,7 +130,7 @@ class MongoRowReader:
         ]
 
     def _explain(self, row: _Row, first: datetime | None) -> LostRow | None:
-        """Return why a row has no version at a time, ``None`` if it was not there yet."""
+        """Return why a row has no version at a time, ``None`` if it did not exist yet."""
         if row.is_new or (first is not None and first == row.document.get("createDate")):
             return None
         return self._lose(row, NO_VERSIONS if first is None else OLDER)
@@ -157,7 +157,7 @@ class MongoRowReader:
         )
 
     def _make_stored(self, row: _Row, document: Document, payload: Any, time: int | None) -> Document:
-        """Return the document of a row; that it is of a run is left out, as a fork is of none."""
+        """Return the document of a row; its run is left out, because a fork belongs to none."""
         spec = self._spec
         stored: Document = {"_id": row.raw["_id"], **dict(zip(spec.key, row.key, strict=True)), spec.field: payload}
         for name, value in (("when", document.get("when")), ("createDate", row.document.get("createDate"))):

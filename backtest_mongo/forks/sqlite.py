@@ -33,7 +33,7 @@ from backtest_mongo.types import now_ms
 
 __all__ = ["SQLiteBackend", "find_path"]
 
-#: Tables that an error names.
+#: How many tables an error names.
 _NAMED: Final = 5
 _ENDING: Final = ".db"
 _BEFORE: Final = -(2**63)
@@ -44,7 +44,7 @@ def find_path(name: str | os.PathLike[str], source: str) -> str | os.PathLike[st
     """Return the path of a fork: a bare name is one beside the source.
 
     Args:
-        name: a path, or a name without directory and ending.
+        name: a path, or a name without directory and suffix.
         source: the path of the source.
     """
     if not isinstance(name, str) or not name or name == MEMORY or os.path.basename(name) != name or Path(name).suffix:
@@ -54,15 +54,15 @@ def find_path(name: str | os.PathLike[str], source: str) -> str | os.PathLike[st
 
 
 class SQLiteBackend:
-    """A database file, and the one that is made.
+    """A database file, and the one that is created.
 
     Args:
         database: the source.
         candles: the database that its candles are in.
-        path: the absolute path of the file that is made.
+        path: the absolute path of the file that is created.
 
     Raises:
-        InputError: it is the source, or has its candles, or is no file.
+        InputError: it is the source, has its candles, or is not a file.
     """
 
     def __init__(self, database: Database, candles: Database, path: str) -> None:
@@ -97,18 +97,18 @@ class SQLiteBackend:
             raise_translated(error, "reading", self.source)
         return counts or []
 
-    # The file that is made
+    # The file that is created
 
     async def check(self, mark: ForkMark) -> None:
         await asyncio.to_thread(self._check)
 
     def _check(self) -> None:
-        """Refuse a file with content. It is looked at again when the fork takes its place."""
+        """Refuse a file with content. It is checked again when the fork takes its place."""
         if self.source != MEMORY and not os.path.exists(self.source):
             raise ConfigError(f"fork: there is no database at {self.source}", hint="name the file that has the rows")
         directory = os.path.dirname(self.target)
         if not os.path.isdir(directory):
-            raise ConfigError(f"fork: there is no directory {directory}", hint="make it first")
+            raise ConfigError(f"fork: there is no directory {directory}", hint="create it first")
         if not os.path.lexists(self.target):
             return
         if not os.path.isfile(self.target):

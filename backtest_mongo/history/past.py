@@ -1,4 +1,4 @@
-"""Stores as they were at a time, which nothing can be written to."""
+"""Read-only views of stores as they were at a time."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def refuse_write(spec: SlotSpec) -> NoReturn:
         InputError: always.
     """
     raise InputError(
-        "what was can't be written",
+        "the past can't be written to",
         slot=spec.name,
-        hint="write with an adapter of persist; to go on from a time, fork() makes a database as it was then",
+        hint="write with an adapter of persist; to continue from a time, fork() creates a database as it was then",
     )
 
 
 class LastVersions:
-    """The versions of a slot that keeps none: what a row is, as long as it was not written since.
+    """The versions of a slot that keeps none: the row itself, as long as it was not written since.
 
     Args:
         spec: the slot.
         base: the rows as they are.
-        versions: what knows the times of rows; versions that were kept once don't count.
+        versions: what knows the times of rows; versions that were kept in the past don't count.
     """
 
     def __init__(self, spec: SlotSpec, base: Store, versions: VersionStore) -> None:
@@ -61,7 +61,7 @@ class LastVersions:
         """Return rows as they were at a time.
 
         Raises:
-            StoreError: one of them was written since, so what it was then is not known.
+            StoreError: one of them was written since, so its past is unknown.
         """
         found = await self._versions.find_at(keys, until)
         unknown = [key for key, row in zip(keys, found, strict=True) if row is None or "written" in row]
@@ -118,10 +118,10 @@ class PastStore:
         return [self._check(document, until) for document in await self._rows.find_many(keys)]
 
     def _check(self, document: Document | None, until: int) -> Document | None:
-        """Return a row of a slot without versions, if it was there at a time.
+        """Return a row of a slot without versions, if it existed at a time.
 
         Raises:
-            StoreError: it was written since, so what it was then is not known.
+            StoreError: it was written since, so its past is unknown.
         """
         if document is not None:
             time = find_row_time(self._spec, document)
@@ -131,9 +131,9 @@ class PastStore:
 
     async def find_version(self, key: Key) -> tuple[Document | None, Version]:
         raise InputError(
-            "what was has no version to be compared with",
+            "a row of the past has no version to compare with",
             slot=self._spec.name,
-            hint="read with_version without as_of()",
+            hint="read with_version outside as_of()",
         )
 
     async def scan(
@@ -162,7 +162,7 @@ class PastStore:
     # Contexts as a whole
 
     async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
-        """Yield the contexts of which something was there, and not removed, in the order of the key."""
+        """Yield the contexts that had rows that were not removed, in the order of the key."""
         async with aclosing(cast("Any", self._base.list_contexts(where))) as found:
             async for context in found:
                 if await self._was_there(context):
@@ -203,7 +203,7 @@ class PastStore:
 class PastSeries(PastStore):
     """A slot's candles as they were: those that had closed.
 
-    Candles never change, so nothing else is needed; one that was imported later is there all the same.
+    Candles never change, so nothing else is needed; one that was imported later is returned all the same.
     """
 
     def __init__(self, spec: SlotSpec, base: SeriesStore, until: int) -> None:

@@ -9,15 +9,15 @@ from backtest_mongo.core.specs import Key, SlotSpec
 
 __all__ = ["prune_versions"]
 
-#: Keys that are asked for at a time.
+#: How many keys are read at a time.
 _KEYS: Final = 200
 
 
 async def prune_versions(spec: SlotSpec, versions: VersionStore) -> int:
     """Delete the versions of a slot that need not be kept, and return how many.
 
-    It goes by what ``CC_HISTORY``, or the slot's row, says, and deletes a few hundred at a time. It may be interrupted,
-    and called again to go on. Writes go on meanwhile.
+    It follows ``CC_HISTORY``, or the slot's row, and deletes a few hundred at a time. It may be interrupted, and called
+    again to continue. Writes go on meanwhile.
 
     Args:
         spec: the slot.
@@ -25,7 +25,7 @@ async def prune_versions(spec: SlotSpec, versions: VersionStore) -> int:
 
     Raises:
         StoreUnavailableError: the database can't be reached.
-        StoreError: it refuses it.
+        StoreError: it answered with an error.
     """
     retention = find_history(spec)
     if retention is None or not retention.is_limited:

@@ -11,7 +11,7 @@ from backtest_mongo.types import Document
 
 __all__ = ["list_revisions", "make_no_history_error", "make_older_error"]
 
-#: Versions that are read at a time.
+#: How many versions are read at a time.
 _PAGE = 500
 
 
@@ -24,10 +24,10 @@ async def list_revisions(
     """
     row = await versions.find_unversioned(key)
     if row is not None and row["when"] is None:
-        row = None  # nothing says since when it is what it is
+        row = None  # nothing says since when it has been so
     if row is not None:
         when = row["when"]
-        # Who wrote it without a version has said what is true from its time on.
+        # Whoever wrote it without a version said what is true from its time on.
         last = when - 1 if until is None else min(until, when - 1)
         is_within = (since is None or when >= since) and (until is None or when <= until)
     else:
@@ -49,9 +49,9 @@ async def list_revisions(
 
 
 def make_older_error(spec: SlotSpec, key: Key) -> StoreError:
-    """Return the error of a question about a row at a time before its first version, if there was something then."""
+    """Return the error of a read of a row at a time before its first version, if it existed then."""
     return StoreError(
-        f"what the row was then is not known: it is older than the versions of {spec.name} that are kept",
+        f"the row's state at that time is unknown: it is older than the versions of {spec.name} that are kept",
         slot=spec.name,
         collection=spec.versions,
         key=dict(zip(spec.key, key, strict=True)),
@@ -60,9 +60,9 @@ def make_older_error(spec: SlotSpec, key: Key) -> StoreError:
 
 
 def make_no_history_error(spec: SlotSpec) -> StoreError:
-    """Return the error of a question about the past of a slot that keeps no versions."""
+    """Return the error of a read of the past of a slot that keeps no versions."""
     return StoreError(
-        f"{spec.name} keeps no versions of its rows, so their past is not known",
+        f"{spec.name} keeps no versions of its rows, so their past is unknown",
         slot=spec.name,
-        hint=f"set CC_HISTORY={spec.name} before they are written; what was written without it has no past",
+        hint=f"set CC_HISTORY={spec.name} before they are written; rows that were written without it have no past",
     )

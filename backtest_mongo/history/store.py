@@ -20,7 +20,7 @@ from backtest_mongo.types import Document, Version
 
 __all__ = ["HistoryStore", "StrictHistoryStore"]
 
-#: Rows of a list that are compared with a time together.
+#: How many rows of a list are looked up at a time.
 _PAGE: Final = 200
 
 
@@ -182,7 +182,7 @@ class HistoryStore:
 
 
 class StrictHistoryStore(HistoryStore):
-    """The same for whoever asks what there was: it says so where that is not known, instead of finding nothing."""
+    """The same for ``as_of()``: where the past is unknown, it raises instead of finding nothing."""
 
     async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
         found = await self._versions.find_at(keys, until)

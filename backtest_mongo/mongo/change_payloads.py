@@ -1,8 +1,8 @@
-"""The payloads of rows whose changes are told by their parts.
+"""The payloads of rows whose change events hold only the changed parts.
 
 A row that is written in a run, or has an origin for another reason, is written by an update that is a pipeline. Its
-event names the parts of the payload that have changed, and not the payload, and the document that comes with it may be
-a later one. So a watch keeps the payloads of such rows, and applies the parts.
+event holds the changed parts of the payload instead of the whole, and the document that comes with it may be a later
+one. So a watch keeps the payloads of such rows, and applies the parts.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from backtest_mongo.types import Document
 
 __all__ = ["KEPT_BYTES", "UNKNOWN", "ChangePayloads"]
 
-#: Bytes of payloads that a watch keeps at most; what is dropped is known again with the next event that has it whole.
+#: The most bytes of payloads that a watch keeps; a dropped one is known again after the next event with all of it.
 KEPT_BYTES: Final = 8 << 20
 
-#: What is returned for a payload that can't be told.
+#: What is returned for a payload that is unknown.
 UNKNOWN: Final = object()
 
 
@@ -72,12 +72,12 @@ class ChangePayloads:
         self._bytes = 0
 
     def apply(self, oid: Any, field: str, description: Document) -> Any:
-        """Return the payload of a row after an update, :data:`UNKNOWN` if it can't be told.
+        """Return the payload of a row after an update, or :data:`UNKNOWN`.
 
         Args:
             oid: the row's id.
             field: the field of the payload.
-            description: what the event says of the update.
+            description: what the event says about the update.
         """
         kept = self._kept.get(oid)
         if kept is None:

@@ -138,7 +138,7 @@ class _Written:
     def __init__(self, session: Any, states: list[State]) -> None:
         self.session: Any = session
         self.states: list[State] = states
-        #: Rows that turned out to have nothing to be changed.
+        #: Rows that turned out to need no change.
         self.skipped: list[RowWrite] = []
         #: The times of versions that the rows themselves give.
         self.times: dict[RowWrite, int] = {}
@@ -790,7 +790,7 @@ class MongoCommitter:
         await self._run("giving a lease back", partial(self._leases.release, claim), _spec_of(claim), claim.ttl / 3)
 
     async def end_abandoned(self) -> None:
-        """End the transactions that nobody goes on with, which keep their rows locked."""
+        """End abandoned transactions, which keep their rows locked."""
         await self._run("ending abandoned transactions", self._leases.sessions.end_abandoned)
 
     async def list_leases(self) -> list[Holder]:
@@ -808,7 +808,7 @@ class MongoCommitter:
         owners: Collection[str],
         work: Callable[[Any], Awaitable[T]],
     ) -> T:
-        """Carry out a transaction on contexts whose leases nobody but ``owners`` has, again until it is committed.
+        """Carry out a transaction on contexts whose leases only ``owners`` may hold; retry it until it is committed.
 
         Args:
             doing: what it does.

@@ -1,7 +1,7 @@
 """The contexts of a slot in MongoDB: listed, measured and deleted.
 
-A list reads some keys out of the unique index, and goes on behind the last context that these have: not at its next
-row. How many keys it reads at a time follows from how many contexts the last ones had, so neither a context with a
+A list reads some keys from the unique index, and continues after the last context among them, skipping its remaining
+rows. How many keys it reads at a time follows from how many contexts the last ones had, so neither a context with a
 million rows nor a million contexts with one each takes long.
 """
 
@@ -105,7 +105,7 @@ class MongoContexts:
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
         """Return what is stored of each context, in the order of the key, or of all together.
 
-        It reads the whole collection, for as long as that takes.
+        It reads the whole collection, however long that takes.
         """
         spec, fields = self._spec, _list_fields(self._spec)
         match = {"$match": match_fields(spec, where)}

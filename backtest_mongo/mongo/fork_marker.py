@@ -51,7 +51,7 @@ async def read_fork(database: AsyncDatabase[Document]) -> ForkMark | None:
 
 
 async def begin_fork(database: AsyncDatabase[Document], mark: ForkMark, owner: ObjectId) -> bool:
-    """Write the marker of a fork that is begun, or begun again, and return whether nobody else has begun another one.
+    """Write the marker of a fork that is started or restarted, and return whether nobody else has started another one.
 
     Raises:
         PyMongoError: the server can't be reached, or refuses it.
@@ -73,7 +73,7 @@ async def begin_fork(database: AsyncDatabase[Document], mark: ForkMark, owner: O
 
 
 async def finish_fork(database: AsyncDatabase[Document], mark: ForkMark, owner: ObjectId) -> bool:
-    """Note that a fork is finished, and return whether nobody else has begun it again meanwhile.
+    """Note that a fork is finished, and return whether nobody else has restarted it meanwhile.
 
     Raises:
         PyMongoError: the server can't be reached, or refuses it.

@@ -68,8 +68,8 @@ async def _check_database(database: AsyncDatabase[Document]) -> None:
     fork = markers.get(FORK_ID)
     if fork is not None and fork.get("finished") is None:
         raise ConfigError(
-            f"the database {database.name} is a fork that was not finished",
-            hint="fork again with the same arguments, which begins again, or drop the database",
+            f"the database {database.name} is an unfinished fork",
+            hint="fork again with the same arguments, which starts over, or drop the database",
         )
 
 

@@ -30,7 +30,7 @@ class MongoPruner(Pruner):
 
     Args:
         slot: the slot's collection.
-        forget: what else forgets keys of rows that are gone.
+        forget: is called with the key of each deleted row, which other caches must forget.
     """
 
     def __init__(self, slot: SlotCollection, forget: Callable[[Key], object]) -> None:

@@ -1,4 +1,4 @@
-"""A strategy's other name in MongoDB: its contexts, context by context, and the payloads that name it.
+"""Renames a strategy in MongoDB: its contexts, one by one, and the payloads that name it.
 
 The rows of a context are deleted and inserted under the other name in one transaction, with their ids, dates and
 places among the newest rows; their versions are changed in it as well. A context with more than one transaction takes
@@ -133,7 +133,7 @@ class MongoRenamer:
         for collection in (self._slot.documents, self._versions):
             if await collection.find_one(match_context(self._spec, target), {"_id": 1}, session=session) is not None:
                 raise ConflictError(
-                    "renaming a strategy failed: something is stored under its other name",
+                    "renaming a strategy failed: something is already stored under its new name",
                     slot=self._spec.name,
                     collection=self._spec.collection,
                     key=match_context(self._spec, target),

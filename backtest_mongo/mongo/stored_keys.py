@@ -24,7 +24,7 @@ async def find_keys(
         documents: the driver's collection.
         spec: its slot.
         where: values of fields of the key.
-        after: the key behind which to begin, ``None`` for the first page.
+        after: the key after which to begin, ``None`` for the first page.
         limit: how many documents to look at.
     """
     # Equal values, a range, and any values: what an index with the fields of the key finds in its order.

@@ -1,6 +1,6 @@
 """Lists that are filtered by what payloads hold: the conditions of a statement, and the indexes that serve them.
 
-An index costs every write of its slot, so it is made when a list is first filtered by what it has, beside that read.
+An index costs every write of its slot, so it is created in the background when a list is first filtered by its field.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class VersionTable(_Table):
     #: How many versions there are of all keys; how many of each key come before a number of later ones; and how many
     #: were written before a time, without the last one of each key. Parameters: the time, the number.
     count: str
-    #: Rows of a context behind a key, or behind a number from the last one on, removed ones included: item, number,
+    #: Rows of a context from a key on, or backwards before a number, removed ones included: item, number,
     #: payload, ``when`` and ``removed`` if the slot has them, and when it was written.
     rows: Mapping[bool, str]
 

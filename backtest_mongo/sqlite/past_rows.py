@@ -30,8 +30,8 @@ class PastRows(WholeRows):
     Args:
         database: where they are.
         spec: the slot.
-        is_kept: whether versions of them are kept now. Where they are not, those that there are count for rows whose
-            last write has one: a row that was written since without may have been anything in between.
+        is_kept: whether versions of them are kept now. If not, stored versions count only for rows whose last write has
+            one: a row that was written since without one may have been anything in between.
     """
 
     def __init__(self, database: Database, spec: SlotSpec, *, is_kept: bool) -> None:
@@ -44,7 +44,7 @@ class PastRows(WholeRows):
         return self._is_kept or bool(await self._read_in_thread("reading", find_columns, self._versions.name))
 
     async def read_past(self, after: int, until: int) -> Page | None:
-        """Return the next rows behind a number in the order of creation, as they were at a time; none at the end.
+        """Return the next rows after a number in the order of creation, as they were at a time; none at the end.
 
         What was not there or was removed is left out.
 

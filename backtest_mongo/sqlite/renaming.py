@@ -1,4 +1,4 @@
-"""A strategy's other name in SQLite: each context in one transaction, with its versions, however many rows it has.
+"""Renames a strategy in SQLite: each context in one transaction, with its versions, however many rows it has.
 
 Rows are deleted and inserted under the other name, with their numbers and dates, so that watches of both names see it.
 """
@@ -87,7 +87,7 @@ class SQLiteRenamer:
         count = self._count(connection, source)
         if sum(count) and sum(self._count(connection, target)):
             raise ConflictError(
-                "renaming a strategy failed: something is stored under its other name",
+                "renaming a strategy failed: something is already stored under its new name",
                 slot=spec.name,
                 collection=spec.collection,
                 key=dict(zip(spec.key, target, strict=False)),

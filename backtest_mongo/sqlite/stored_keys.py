@@ -29,7 +29,7 @@ def make_condition(spec: SlotSpec, where: Mapping[str, Any], after: Key | None =
     Args:
         spec: the slot.
         where: values of fields of the key.
-        after: the key behind which to begin.
+        after: the key after which to begin.
     """
     columns = name_key_columns(spec)
     terms = [f"{columns[name]}=?" for name in where]

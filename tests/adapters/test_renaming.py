@@ -214,10 +214,10 @@ async def test_unknown_slot_is_refused_with_a_suggestion(deployment: Deployment)
 async def test_rename_within_a_block_is_refused(deployment: Deployment, old: str, new: str) -> None:
     await write_all(old)
     async with transaction():
-        with pytest.raises(InputError, match="no part of a transaction or a lease"):
+        with pytest.raises(InputError, match="can't be part of a transaction or a lease"):
             await rename_strategy(old, new)
     async with lease(adapter(OWNED[0], old)):
-        with pytest.raises(InputError, match="no part of a transaction or a lease"):
+        with pytest.raises(InputError, match="can't be part of a transaction or a lease"):
             await rename_strategy(old, new)
     assert len(await contexts(OWNED[0], old)) == 1
 
@@ -230,7 +230,7 @@ async def test_files_and_other_storages_have_to_be_left_out(
     await log.write_log_data([{"id": "1", "methodContext": {"strategyName": old}}])
     signal = persist.signal("BTC", old, "x")
     await signal.write_signal_data({"n": 1})
-    with pytest.raises(StoreError, match=r"JSON files can't rename .* log is stored in them .*import-dump"):
+    with pytest.raises(StoreError, match=r"can't be renamed safely in JSON files, where log is stored .*import-dump"):
         await rename_strategy(old, new)
 
     class Own:

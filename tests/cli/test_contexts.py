@@ -221,7 +221,7 @@ def test_rename_is_shown_and_needs_an_answer(stored: Stored) -> None:
     assert find_line(done, "trend is ") == "trend is drift now, in 6 rows of 3 slots"
     assert list_json(stored, "signal", "--context", "strategy_name=trend")["contexts"] == []
     done = invoke("rename", "trend", "drift", *stored.options, "--yes")
-    assert (done.code, done.out) == (0, "trend: nothing is stored of a strategy of this name\n")
+    assert (done.code, done.out) == (0, "trend: nothing is stored for a strategy of this name\n")
     report = json.loads(invoke("rename", "drift", "trend", *stored.options, "--yes", "--json").out)
     assert (report["applied"], len(report["slots"])) == (True, 3)
 
@@ -250,7 +250,7 @@ def test_rename_that_would_merge_contexts_is_refused(stored: Stored) -> None:
         (["ls", "log", "--context", "id=x"], "log has one context, without names"),
         (["delete", "signal", "symbol=x", "symbol=y"], "symbol is given twice"),
         (["delete", "storage", "backtest=maybe"], "backtest must be backtest or live, not 'maybe'"),
-        (["delete", "signal"], "name contexts by NAME=VALUE, or pass --all"),
+        (["delete", "signal"], "give NAME=VALUE, or pass --all"),
         (["delete", "signal", "symbol=x", "--all"], "--all and NAME=VALUE exclude each other"),
         (["ls", "--sqlite", "a.db", "--files", "dump"], "name one database, with --sqlite or --files"),
     ],

@@ -473,7 +473,7 @@ async def test_versions_are_counted_and_rows_without_one(deployment: Deployment,
     assert finding.text.endswith(
         "; 1 row without one; 2 rows written since without one; CC_HISTORY does not name it here"
     )
-    assert "the Node package keeps none" in finding.advice
+    assert "the Node package keeps no versions" in finding.advice
     assert "state-history" in [size.collection for size in diagnosis.sizes]
     assert not [one for one in diagnosis.findings if "other collections" in one.text]
 
@@ -505,7 +505,7 @@ async def test_comparison_with_versions_is_cut_off_and_says_so(
 async def test_versions_on_a_standalone_are_a_problem(alone: RedisNode, unique: str) -> None:
     await backtest_mongo.setup(CC_HISTORY="state,signal")
     diagnosis = await diagnose()
-    finding = found(diagnosis, "history", "versions of signal, state are to be kept, and a standalone can't")
+    finding = found(diagnosis, "history", "versions of signal, state should be kept, but a standalone can't")
     assert finding.severity == "problem"
     assert "--replSet" in finding.advice
     assert not diagnosis.is_sound

@@ -185,8 +185,8 @@ def test_slots_without_versions_are_named_with_what_is_to_be_set(kept: Stored) -
     done = explain(kept)
     assert "  state plan  not known: written since\n" in done.out
     text = " ".join(done.out.split())
-    assert "What signal, schedule, state, partial, session held is not known where it was written since" in text
-    assert "CC_HISTORY=signal,schedule,state,partial,session keeps those of what is written from then on." in text
+    assert "What signal, schedule, state, partial, session held is unknown where it was written since" in text
+    assert "CC_HISTORY=signal,schedule,state,partial,session keeps those of later writes." in text
 
 
 def test_what_is_older_than_its_versions_is_not_known(kept: Stored) -> None:
@@ -201,7 +201,7 @@ def test_what_is_older_than_its_versions_is_not_known(kept: Stored) -> None:
     found = read(kept)
     assert found["without_versions"] == []
     assert [find_row(moment, "state")["known"] for moment in found["moments"]] == [False, True, True]
-    assert found["notes"] == ["What state held is not known where it is older than the versions that are kept."]
+    assert found["notes"] == ["What state held is unknown where it is older than the versions that are kept."]
     assert "  state plan  not known: older than its versions\n" in explain(kept).out
 
 

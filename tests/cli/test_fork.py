@@ -119,7 +119,7 @@ def test_strategy_and_what_is_left_out(stored: Stored, name: str) -> None:
     assert "as of 2024-12-01T09:01:00Z, of the strategy trend, to" in done.out.splitlines()[0]
     assert done.line("  log:") == "log: 2 rows: their payloads name no strategy"
     # The signal of the time is known; which strategy had the one before, no row says any more.
-    assert done.line("  state:") == "state: 1 row: no row says to which strategy their signals belong"
+    assert done.line("  state:") == "state: 1 row: no row says which strategy their signals belong to"
     assert done.line("All candles") == "All candles are copied."
     assert done.line("Copied") == f"Copied 3 rows and 3 candles to {name}."
     assert done.line("  export") == "export CC_CANDLE_DATABASE=''"
@@ -132,7 +132,7 @@ def test_rows_of_which_nothing_is_known_are_listed(stored: Stored, name: str) ->
 
     stored.run(write)
     done = invoke("fork", name, "--at", str(TIME + 60_000), *stored.options)
-    assert done.line("Left out") == "Left out, as it is not known what they were: 12 rows"
+    assert done.line("Left out") == "Left out, because their past is unknown: 12 rows"
     listed = [line.strip() for line in done.out.splitlines() if line.startswith("  memory")]
     assert len(listed) == 10
     assert listed[0].endswith(f'"memoryId": "m-00"}}: {OLDER}')

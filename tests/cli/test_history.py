@@ -224,7 +224,7 @@ def test_rows_that_are_older_than_their_versions_are_not_known(kept: Stored) -> 
     kept.run(write_fields, CC_HISTORY="state")
     done = inspect(kept, "state", "--at", str(WHEN - 1))
     assert (done.code, done.out.strip()) == (0, "")
-    assert "1 row left out: what they were is not known, as it is older than the versions of state" in done.error
+    assert "1 row left out: their past is unknown, because it is older than the versions of state" in done.error
     assert inspect(kept, "state", "--at", str(WHEN + 1)).err == ""
 
 

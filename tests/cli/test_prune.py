@@ -169,10 +169,10 @@ def test_leased_context_is_left(stored: Stored) -> None:
     ("arguments", "problem"),
     [
         (["lgo", "--keep", "4"], "did you mean log?"),
-        (["signal", "--keep", "4"], "'signal' is not a slot of which a part can be kept"),
+        (["signal", "--keep", "4"], "'signal' is not a slot that can be pruned"),
         (["log", "--keep", "0"], "would keep nothing"),
         (["log", "--keep", "soon"], "must be days such as 90d"),
-        (["--keep", "4"], "name the slots of which this is kept"),
+        (["--keep", "4"], "name the slots that it applies to"),
         (["log", "--keep", "4", "--sqlite", "a.db", "--files", "dump"], "rows are in one of them"),
     ],
 )

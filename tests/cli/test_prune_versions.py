@@ -88,7 +88,7 @@ def test_setting_that_keeps_everything_prunes_nothing(versions: Stored) -> None:
     assert "nothing says what is kept of memory" in done.error
     done = invoke("prune", "state", "--keep", "3", *versions.options)
     assert (done.code, done.out) == (2, "")
-    assert "'state' is not a slot of which a part can be kept" in done.error
+    assert "'state' is not a slot that can be pruned" in done.error
 
 
 def test_files_have_no_versions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

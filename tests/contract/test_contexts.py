@@ -1,4 +1,4 @@
-"""Contexts as a whole, on every storage: listed in order, each once, and deleted with all of their rows."""
+"""Whole contexts, on every storage: listed in order, each once, and deleted with all of their rows."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_list_goes_on_while_its_contexts_are_deleted(deployment: Deploymen
 @pytest.mark.parametrize(
     ("where", "kind", "problem"),
     [
-        ({"strategy": "x"}, InputTypeError, "'strategy' is no name of the context .did you mean strategy_name"),
+        ({"strategy": "x"}, InputTypeError, "'strategy' is not part of the context .did you mean strategy_name"),
         ({"signal_id": "x"}, InputTypeError, "known are symbol, strategy_name"),
         ({"symbol": 1}, InputTypeError, "symbol must be a str, not int"),
         ({"symbol": None}, InputTypeError, "symbol must be a str, not NoneType"),
@@ -284,7 +284,7 @@ async def test_deletion_within_a_transaction_is_refused(deployment: Deployment, 
     state: Any = uniform.ADAPTERS["state"](unique, "b")
     await state.write_state_data({"n": 1}, WHEN)
     async with transaction(when=WHEN):
-        with pytest.raises(InputError, match=r"delete\(\) is no part of a transaction"):
+        with pytest.raises(InputError, match=r"delete\(\) can't be part of a transaction"):
             await state.delete()
     assert await state.read_state_data() == {"n": 1}
 
@@ -311,5 +311,5 @@ async def test_dummy_has_no_contexts(unique: str) -> None:
     await state.write_state_data({"n": 1}, WHEN)
     assert [one async for one in type(state).list_contexts(signal_id=unique)] == []
     assert await state.delete() == 0
-    with pytest.raises(InputTypeError, match="is no name of the context"):
+    with pytest.raises(InputTypeError, match="is not part of the context"):
         type(state).list_contexts(signal="x")

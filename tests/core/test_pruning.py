@@ -39,7 +39,7 @@ def test_setting_names_slots_with_days_or_rows() -> None:
     [
         ("log=0", "would keep nothing"),
         ("log=0d", "would keep nothing"),
-        ("log", "must say what is kept of log, such as log=30d"),
+        ("log", "must say how much of log to keep, such as log=30d"),
         ("log=", "must be days such as 30d|must be days such as 90d"),
         ("log=30d,log=5", "names 'log' twice"),
         ("lgo=30d", "did you mean log"),
@@ -62,9 +62,9 @@ def test_slot_says_itself_what_is_kept_of_it() -> None:
     [
         ({"keep": "0"}, "has a keep that must keep something"),
         ({"keep": "soon"}, "has a keep that must be days"),
-        ({"keep": True}, "must give keep as text"),
-        ({"ended": ("status",)}, "must name in ended a path and at least one text"),
-        ({"ended": ("status", 1)}, "must name in ended a path and at least one text"),
+        ({"keep": True}, "must give keep as a string"),
+        ({"ended": ("status",)}, "must name a path and at least one string in ended"),
+        ({"ended": ("status", 1)}, "must name a path and at least one string in ended"),
         ({"ended": ("a..b", "x")}, "needs paths of names in its payload"),
         ({"ended": "status"}, "ended must be a tuple"),
         ({"filters": (("symbol",),)}, "filters must hold pairs"),
@@ -85,7 +85,7 @@ def test_row_of_the_table_that_contradicts_itself_is_refused(columns: dict[str, 
 
 @pytest.mark.parametrize("columns", [{"keep": "30d"}, {"ended": ("a", "b")}, {"filters": (("a", "a"),)}])
 def test_only_lists_are_filtered_or_kept_in_part(columns: dict[str, Any]) -> None:
-    with pytest.raises(SlotError, match="without being a collection"):
+    with pytest.raises(SlotError, match="unless it is a collection"):
         SlotSpec(**{**AUDIT, "shape": "entry", **columns})
 
 

@@ -130,7 +130,7 @@ async def test_database_of_candles_must_be_known_as_well(forks: Forks, unique: s
     database = (await backtest_mongo.get_mongo())[where]
     for marker, message in (
         ({"_id": "format", "needs": ["time machines"]}, f"{where} needs what this version .* time machines"),
-        ({"_id": "fork", "finished": None}, f"{where} is a fork that was not finished"),
+        ({"_id": "fork", "finished": None}, f"{where} is an unfinished fork"),
     ):
         await database["backtest_mongo"].delete_many({})
         await database["backtest_mongo"].insert_one(marker)

@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 LATE = 4_000_000_000_000
 #: The slots of the engine's dumps that name no strategy.
 SHARED = ("measure", "interval", "risk")
-NO_STRATEGY = "neither its key nor its rows name a strategy"
+NO_STRATEGY = "neither its keys nor its payloads name a strategy"
 NO_NAME = "their payloads name no strategy"
-NO_SIGNAL = "no row says to which strategy their signals belong"
+NO_SIGNAL = "no row says which strategy their signals belong to"
 
 
 async def import_run(forks: Forks, run: str) -> Counter[str]:

@@ -268,5 +268,5 @@ def test_bad_times_are_refused(when: Any) -> None:
 async def test_storage_of_one_s_own_is_refused(deployment: Deployment) -> None:
     persist.use(state=lambda *context: object())  # type: ignore[arg-type]
     async with as_of(WHEN) as past:
-        with pytest.raises(InputError, match="storages of this library"):
+        with pytest.raises(InputError, match="only this library's storages"):
             past.state("s", "b")

@@ -113,20 +113,20 @@ class Adapter:
 
     @classmethod
     def list_contexts(cls, **where: str | bool) -> AsyncIterator[dict[str, str | bool]]:
-        """Iterate over the contexts of which something is stored, in the order of the unique index::
+        """Iterate over the contexts that have stored rows, in the order of the unique index::
 
             async for context in SignalAdapter.list_contexts(strategy_name="trend"):
                 signal = SignalAdapter(**context)
 
-        A context of which only removed rows are left is among them: its rows are stored. Within a transaction or a
-        lease those are too of which something is yet to be written, and of the past those of which something was there
-        then. In JSON files, a row whose path may be of several contexts is left out, with a warning, if its payload
-        does not tell which.
+        A context with only removed rows is included, because its rows are stored. Within a transaction or a lease,
+        contexts with writes that are yet to be committed are included, too. Within ``as_of()`` it lists those that had
+        rows then. In JSON files, a row whose path fits several contexts is left out, with a warning, unless its
+        metadata sidecar or its payload names the right one.
 
         It reads page by page, and a context that is written or deleted meanwhile may or may not be in it.
 
         Args:
-            where: names of the context with the values that they must have.
+            where: the values that arguments of the constructor must have, by name.
 
         Returns:
             An async iterator of the constructor's arguments by name, each context once. Iterating raises
@@ -134,7 +134,7 @@ class Adapter:
             the files, answers with an error.
 
         Raises:
-            InputTypeError: a name is none of the context's, or a value has the wrong type.
+            InputTypeError: a name is not part of the context, or a value has the wrong type.
             InputError: a value can't be part of a key.
         """
         return cls._list_contexts(cls._bind_filter(where))
@@ -211,9 +211,9 @@ class Adapter:
 
     @classmethod
     def _open_versions(cls) -> VersionStore | None:
-        """Return what knows the times of rows of which no versions are kept; ``None`` where nothing does."""
+        """Return what knows the times of rows without versions; ``None`` where nothing does."""
         versions = get_versions(current_hub(), cls.spec)
-        versions.slot.is_indexed = True  # a read makes no collection of versions
+        versions.slot.is_indexed = True  # a read creates no collection of versions
         return versions
 
     def _dispose(self) -> None:
@@ -323,7 +323,7 @@ class Adapter:
     async def _list_revisions(
         self, key: Key, since: When | None, until: When | None, newest_first: object
     ) -> AsyncIterator[Revision]:
-        """Yield what a row was, by time."""
+        """Yield the versions of a row by time."""
         self._check_flag("newest_first", newest_first)
         base = self._base_store()
         if not base.has_history:
@@ -365,7 +365,7 @@ class Adapter:
 
 
 class RowAdapter(Adapter):
-    """What the adapters of all shapes but series have."""
+    """What the adapters of all shapes but series share."""
 
     async def delete(self) -> int:
         """Delete this context for good: its rows, removed ones included, and their versions.
@@ -374,15 +374,15 @@ class RowAdapter(Adapter):
         killed or the call fails, a part may be deleted; call it again to delete the rest. A row that is written during
         the call may be deleted or stay. A watch yields each row as ``deleted``.
 
-        Under a lease of the caller's own the lease stays, and forgets the rows. A standalone MongoDB and JSON files
-        have no leases, so nobody is asked there. The rows' ids are dropped from Redis and from this process's memory;
-        other processes notice that a row is gone when they read it.
+        If the caller holds the lease of the context, it keeps the lease, which forgets the rows. A standalone MongoDB
+        and JSON files have no leases, so none is checked there. The rows' ids are dropped from Redis and from this
+        process's memory; other processes notice that a row is gone when they read it.
 
         Returns:
             How many rows were deleted.
 
         Raises:
-            InputError: it is called within :func:`~backtest_mongo.transaction`, of which a deletion is no part.
+            InputError: it is called within :func:`~backtest_mongo.transaction`, which can't include a deletion.
             LeaseHeldError: another owner holds the lease of this context; what was deleted before it was taken is gone.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time; a part may be deleted.
             StoreError: MongoDB, or the disk that holds the files, answered with an error; a part may be deleted.
@@ -472,17 +472,17 @@ class DocumentAdapter(RowAdapter):
     def history(
         self, *, since: When | None = None, until: When | None = None, newest_first: bool = False
     ) -> AsyncIterator[Revision]:
-        """Iterate over what this context was, from one simulation time to another.
+        """Iterate over the versions of this context, from one simulation time to another.
 
-        Needs the slot's versions: ``CC_HISTORY`` or ``SlotSpec(history=)`` keep them.
+        It needs the slot's versions, which ``CC_HISTORY`` or ``SlotSpec(history=)`` keep.
 
         Args:
             since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
             until: the last time, included.
-            newest_first: from the latest to the earliest.
+            newest_first: whether to iterate from the latest to the earliest.
 
         Returns:
-            An async iterator of :class:`~backtest_mongo.types.Revision`, the earliest first. Iterating raises
+            An async iterator of :class:`~backtest_mongo.types.Revision`, normally the earliest first. Iterating raises
             ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
         """
         return self._list_revisions(self._context, since, until, newest_first)
@@ -494,16 +494,16 @@ class ItemAdapter(RowAdapter):
     def history(
         self, entry: str, *, since: When | None = None, until: When | None = None, newest_first: bool = False
     ) -> AsyncIterator[Revision]:
-        """Iterate over what one entry of this context was: see ``history()`` of documents.
+        """Iterate over the versions of one entry of this context, as ``history()`` of documents does.
 
         Args:
             entry: its key, the last one of the unique index.
             since: the first time, included: milliseconds since the epoch (UTC) or an aware ``datetime``.
             until: the last time, included.
-            newest_first: from the latest to the earliest.
+            newest_first: whether to iterate from the latest to the earliest.
 
         Returns:
-            An async iterator of :class:`~backtest_mongo.types.Revision`, the earliest first. Iterating raises
+            An async iterator of :class:`~backtest_mongo.types.Revision`, normally the earliest first. Iterating raises
             ``StoreError`` where no versions are kept, and ``InputError`` for a bad time.
         """
         return self._list_revisions(self._make_key(entry), since, until, newest_first)
@@ -551,7 +551,7 @@ class CollectionAdapter(ItemAdapter):
     def _make_filter(
         self, since: When | None = None, until: When | None = None, **texts: str | None
     ) -> PayloadFilter | None:
-        """Return the filter that the arguments of a list give, ``None`` without one."""
+        """Return the filter that a list's arguments describe, ``None`` if they describe none."""
         spec = self.spec
         given = {name: spec.check_key(name, text) for name, text in texts.items() if text is not None}
         first = None if since is None else self._millis(since, "since")

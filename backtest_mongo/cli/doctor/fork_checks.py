@@ -1,4 +1,4 @@
-"""Checks of forks: of what a database was made, whether it is finished, and where its candles are."""
+"""Checks of forks: what a database is a fork of, whether it is finished, and where its candles are."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["check_candle_database", "check_fork", "check_fork_of_file"]
 
 
 async def check_fork(deployment: Deployment) -> AsyncIterator[Finding]:
-    """Report of what the database is a fork, if it is one."""
+    """Report what the database is a fork of, if it is one."""
     for finding in _judge(await read_fork(deployment.hub.database), deployment.diagnosis):
         yield finding
 
 
 def check_fork_of_file(file: DatabaseFile) -> Iterator[Finding]:
-    """Report the same of a file."""
+    """Report the same for a file."""
     yield from _judge(read_fork_of_file(file.connection), file.diagnosis)
 
 
 async def check_candle_database(deployment: Deployment) -> AsyncIterator[Finding]:
-    """Report in which database candles are, if not beside everything else."""
+    """Report which database holds the candles, if not the one of everything else."""
     hub = deployment.hub
     if hub.candle_database.name == hub.database.name:
         return
@@ -50,7 +50,7 @@ def _judge(mark: ForkMark | None, diagnosis: Diagnosis) -> Iterator[Finding]:
             "fork",
             "problem",
             f"{text}, begun {format_iso_time(mark.begun)} and not finished",
-            "fork again with the same arguments, which begins again, or drop it",
+            "fork again with the same arguments, which starts over, or drop it",
         )
     else:
         candles = f"; it reads the candles of {mark.candles}" if mark.candles else ""

@@ -1,4 +1,4 @@
-"""Checks of the versions that are kept of rows, and of rows that were written without one."""
+"""Checks of the versions of rows, and of rows that were written without one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from backtest_mongo.sqlite.whole_layout import find_columns
 
 __all__ = ["check_history", "check_history_of_file"]
 
-#: Rows of a slot that are compared with their versions.
+#: How many rows of a slot are compared with their versions.
 MAX_ROWS: Final = 200_000
-#: Versions of a slot that are counted in an SQLite file, and those whose mean size is taken for that of all.
+#: How many versions of a slot are counted in an SQLite file, and how many are sampled for their mean size.
 _MAX_VERSIONS: Final = 1_000_000
 _SAMPLE: Final = 1_000
 _SPECS: Final = [spec for spec in SLOTS if not spec.immutable]
@@ -38,15 +38,15 @@ class _Kept:
 
     Attributes:
         spec: the slot.
-        retention: what the settings say, ``None`` if they name it not.
+        retention: what the settings say, ``None`` if they don't name the slot.
         versions: how many versions there are.
         bytes: their size, ``None`` if it is not known.
         rows: how many rows were compared with their versions.
         never: how many of these have no version.
         since: how many were written since their latest version.
         has_more: whether there are more rows.
-        counted: how the number of versions is to be read.
-        sized: the same of their size.
+        counted: what follows the number of versions, such as `` or more``.
+        sized: what precedes their size, such as ``about ``.
     """
 
     spec: SlotSpec
@@ -73,7 +73,7 @@ class _Kept:
 
 
 async def check_history(deployment: Deployment) -> AsyncIterator[Finding]:
-    """Report what is kept of each slot, rows that others wrote since, and settings that a standalone can't follow."""
+    """Report the versions of each slot, rows that others wrote since, and settings that a standalone can't follow."""
     hello = await deployment.hello()
     settings = {spec.name: find_history(spec) for spec in _SPECS}
     named = [name for name, retention in settings.items() if retention is not None]
@@ -81,7 +81,7 @@ async def check_history(deployment: Deployment) -> AsyncIterator[Finding]:
         yield Finding(
             "history",
             "problem",
-            f"versions of {', '.join(named)} are to be kept, and a standalone can't: it has no transactions",
+            f"versions of {', '.join(named)} should be kept, but a standalone can't keep them: it has no transactions",
             "make it a replica set, of one member if you like: mongod --replSet NAME, and rs.initiate() once; or take "
             "them out of CC_HISTORY",
         )
@@ -125,7 +125,7 @@ async def _measure(deployment: Deployment, spec: SlotSpec, retention: Retention 
 
 
 def check_history_of_file(file: DatabaseFile) -> Iterator[Finding]:
-    """Report the same of a file."""
+    """Report the same for a file."""
     for spec in _SPECS:
         try:
             retention = find_history(spec)
@@ -198,13 +198,13 @@ def _judge(kept: _Kept, facts: dict[str, Any]) -> Finding:
     if kept.never:
         severity = "note"
         parts.append(f"{format_count(kept.never, 'row')} without one{looked}")
-        advice.append("what these are has no past: the next write with CC_HISTORY keeps a version")
+        advice.append("they have no past yet: the next write with CC_HISTORY keeps a version of what they hold")
     if kept.since:
         severity = "warning"
         parts.append(f"{format_count(kept.since, 'row')} written since without one{looked}")
         advice.append(
-            "what they were in between is not known: set CC_HISTORY in every process that writes; the Node package "
-            "keeps none"
+            "their values in between are unknown: set CC_HISTORY in every process that writes; the Node package "
+            "keeps no versions"
         )
     if kept.retention is None:
         severity = "note" if severity == "ok" else severity

@@ -28,7 +28,7 @@ _BLOCKS: Final = 8
 
 
 async def list_collections(deployment: Deployment) -> set[str]:
-    """Return the collections that exist, those of series in their database; if the user may not list them, all."""
+    """Return the collections that exist, those of series in their own database; all, if the user may not list them."""
     hub = deployment.hub
     found = await _list_names(hub.database)
     if hub.candle_database is not hub.database:

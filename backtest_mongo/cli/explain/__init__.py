@@ -1,1 +1,1 @@
-"""The command ``explain``: what was known at the moments of a trade."""
+"""The command ``explain``: what was known when a trade was scheduled, opened and closed."""

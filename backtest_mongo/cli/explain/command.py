@@ -20,31 +20,29 @@ _INTERVAL_NAMES: Final = ", ".join(INTERVALS)
 
 def explain(
     trade: Annotated[str, typer.Argument(metavar="TRADE_ID", help="The signal's id in the storage slot.")],
-    candles: Annotated[
-        int, typer.Option(min=0, max=1000, help="Show this many of the last candles that had closed.")
-    ] = 5,
+    candles: Annotated[int, typer.Option(min=0, max=1000, help="Show this many of the last closed candles.")] = 5,
     interval: Annotated[
         list[str] | None,
         typer.Option(
             metavar="INTERVAL",
-            help=f"Only candles of this interval: {_INTERVAL_NAMES}; repeatable. By default all that are stored.",
+            help=f"Only candles of this interval: {_INTERVAL_NAMES}; repeatable. By default all stored ones.",
             autocompletion=complete_from(INTERVALS),
         ),
     ] = None,
     backtest: Annotated[
-        bool | None, typer.Option("--backtest/--live", help="Whether it is a trade of a backtest or a live one.")
+        bool | None, typer.Option("--backtest/--live", help="Whether it is a backtest's trade or a live one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print MongoDB's extended JSON, on one line.")] = False,
     sqlite: SQLite = None,
 ) -> None:
     """Show what was known when a trade was scheduled, opened, and closed.
 
-    At each of these moments: the signal of its context, its state, dictionaries and memory, partial profits and
-    breakeven, the risk profiles of the exchange, the session, and the last candles that had closed. What differs from
-    the moment before is highlighted in a terminal.
+    For each of these moments it shows the signal of the trade's context, its state, dictionaries and memory, partial
+    profits and breakeven, the risk profiles of the exchange, the session, and the last closed candles. In a terminal,
+    changes since the previous moment are highlighted.
 
-    Rows are as they were then, by the versions that CC_HISTORY keeps; without versions, those that were not written
-    since.
+    Rows are shown as they were then, from the versions that CC_HISTORY keeps; in slots without versions, only rows that
+    were not written since.
 
     Exits with status 1 if no trade has the id.
     """
@@ -52,7 +50,7 @@ def explain(
         check_choice(one, INTERVALS, "--interval")
 
     async def collect() -> Explanation:
-        # Here, as help needs nothing of a driver.
+        # Here, because help needs no driver.
         from backtest_mongo.cli.explain.knowledge import explain_trade
         from backtest_mongo.cli.explain.trade import find_trade
 

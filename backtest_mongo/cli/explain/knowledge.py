@@ -23,11 +23,11 @@ from backtest_mongo.types import INTERVALS, Candle
 __all__ = ["SLOTS_OF_A_TRADE", "Explanation", "Knowledge", "explain_trade"]
 
 _SPECS: Final = {spec.name: spec for spec in SLOTS}
-#: The slots that are looked at, in the order in which they are shown.
+#: The slots that are read, in the order in which they are shown.
 SLOTS_OF_A_TRADE: Final = (
     *("signal", "schedule", "state", "dictionary", "memory", "partial", "breakeven", "risk", "session"),
 )
-#: Rows of one slot that are looked at.
+#: How many rows of one slot are read.
 _MOST_ROWS: Final = 200
 
 
@@ -37,8 +37,8 @@ class Knowledge:
 
     Attributes:
         moment: the moment.
-        rows: the rows of the trade's context, those that were not there yet included.
-        candles: by interval, from short to long, the last ones that had closed, oldest first.
+        rows: the rows of the trade's context, including those that did not exist yet.
+        candles: the last closed ones by interval, from short to long, oldest first.
     """
 
     moment: Moment
@@ -53,8 +53,8 @@ class Explanation:
     Attributes:
         trade: the trade.
         moments: what was known at each of its moments, in their order.
-        without_versions: slots of which it is not known what some rows were, as no versions are kept.
-        notes: what else is to be said, each in a sentence.
+        without_versions: slots in which the past of some rows is unknown, because no versions are kept.
+        notes: further remarks, each a sentence.
     """
 
     trade: Trade
@@ -74,7 +74,7 @@ async def explain_trade(trade: Trade, candles: int, intervals: Sequence[str]) ->
     Raises:
         InputError: the trade has no moment.
         StoreUnavailableError: the database can't be reached.
-        StoreError: it refuses it.
+        StoreError: it answered with an error.
     """
     moments = trade.list_moments()
     found = Explanation(trade)
@@ -94,7 +94,7 @@ async def explain_trade(trade: Trade, candles: int, intervals: Sequence[str]) ->
     older = _list_slots([row for row in unknown if row.is_older])
     if older:
         names = ", ".join(older)
-        found.notes.append(f"What {names} held is not known where it is older than the versions that are kept.")
+        found.notes.append(f"What {names} held is unknown where it is older than the versions that are kept.")
     async for note in _find_late_slots(past, found.moments):
         found.notes.append(note)
     return found
@@ -106,7 +106,7 @@ def _list_slots(rows: Sequence[PastRow]) -> list[str]:
 
 
 async def _find_keys(trade: Trade, spec: SlotSpec, notes: list[str]) -> list[Key]:
-    """Return the keys of the rows of a slot that belong to a trade, also of those that may not be stored."""
+    """Return the keys of the rows of a slot that belong to a trade, whether or not they are stored."""
     names = ("symbol", "strategyName", "exchangeName", "frameName")
     fields: dict[str, Any] = {name: trade.get_text(name) for name in names}
     fields["signalId"] = trade.id
@@ -153,7 +153,7 @@ async def _read_candles(trade: Trade, when: int, count: int, intervals: Sequence
 
 
 async def _find_late_slots(past: StoredPast, moments: Sequence[Knowledge]) -> AsyncIterator[str]:
-    """Yield a note on each slot whose versions have the times of a clock, and so say nothing of simulation times."""
+    """Yield a note on each slot whose versions have clock times, and so say nothing about simulation times."""
     late: dict[str, PastRow] = {}
     for one in moments:
         for row in one.rows:

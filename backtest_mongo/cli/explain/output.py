@@ -19,12 +19,12 @@ from backtest_mongo.types import PRICES
 
 __all__ = ["explanation_to_json", "print_explanation"]
 
-#: What stands before the fields of a row, and before the line that continues a field.
+#: The indents of a row's fields, and of a line that continues a field.
 _INDENT: Final = 4
 _CONTINUED: Final = 6
-#: What differs from the moment before.
+#: The style of a change since the previous moment.
 _CHANGED: Final = "yellow"
-#: Fields of a trade that its first lines have, by the word that they have there.
+#: Fields of a trade that its first lines show, and their labels there.
 _FACTS: Final = (
     ("status", "status"),
     ("position", "side"),
@@ -71,7 +71,7 @@ def _row_to_json(row: PastRow) -> dict[str, Any]:
 
 
 def print_explanation(console: Console, found: Explanation) -> None:
-    """Print what was known at each moment; what differs from the moment before has another colour."""
+    """Print what was known at each moment; changes since the previous moment are coloured."""
     _print_trade(console, found.trade)
     before: dict[tuple[str, Key], PastRow] | None = None
     for one in found.moments:
@@ -82,8 +82,8 @@ def print_explanation(console: Console, found: Explanation) -> None:
     if found.without_versions:
         names = ", ".join(found.without_versions)
         notes.append(
-            f"What {names} held is not known where it was written since, as no versions of it are kept: "
-            f"CC_HISTORY={','.join(found.without_versions)} keeps those of what is written from then on."
+            f"What {names} held is unknown where it was written since, because no versions are kept: "
+            f"CC_HISTORY={','.join(found.without_versions)} keeps those of later writes."
         )
     if notes:
         console.print()
@@ -151,7 +151,7 @@ def _print_row(console: Console, row: PastRow, before: PastRow | None) -> None:
 
 
 def _name_row(row: PastRow) -> str:
-    """Return the slot's name, and what of the key is not the trade's own."""
+    """Return the slot's name, and the parts of the key that the trade does not share."""
     spec = row.spec
     by_field = dict(zip(spec.key, row.key, strict=True))
     own = {"symbol", "strategyName", "exchangeName", "frameName", "signalId", "backtest"}
@@ -190,7 +190,7 @@ def _format_scalar(value: Any) -> str:
 
 
 def _print_pairs(console: Console, pairs: Sequence[tuple[str, str, bool]], indent: int) -> None:
-    """Print names and values, as many on a line as fit; one that is longer than a line is folded."""
+    """Print names and values, as many on a line as fit; one that is longer than a line is wrapped."""
     width = max(20, console.width)
     line = Text(" " * indent)
     is_empty = True
@@ -214,7 +214,7 @@ def _print_pairs(console: Console, pairs: Sequence[tuple[str, str, bool]], inden
 
 
 def _print_folded(console: Console, piece: Text, indent: int, width: int) -> None:
-    """Print a field that is longer than a line on several, between words where there are some."""
+    """Print a field that is longer than a line on several, broken between words if possible."""
     for part in piece.wrap(console, width - indent - _CONTINUED, overflow="fold"):
         console.print(Text(" " * indent).append_text(part), soft_wrap=True, highlight=False)
         indent = _CONTINUED

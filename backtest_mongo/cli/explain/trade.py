@@ -1,4 +1,4 @@
-"""A trade: the stored signal of its id, and its moments.
+"""A trade: the stored signal with its id, and its moments.
 
 Engines choose their own fields. Fields are found by the names that the Node package, the demo and most other engines
 use.
@@ -21,14 +21,14 @@ from backtest_mongo.errors import InputError
 __all__ = ["Moment", "Trade", "find_trade"]
 
 _STORAGE: Final[SlotSpec] = next(spec for spec in SLOTS if spec.name == "storage")
-#: The fields of the times, the first of which that has one counts.
+#: The fields that hold the times; the first one with a value counts.
 _SCHEDULED: Final = ("scheduledAt",)
 _OPENED: Final = ("pendingAt", "openedAt", "openTimestamp")
 _CLOSED: Final = ("closedAt", "closeTimestamp", "closedTimestamp")
 _CREATED: Final = ("createdAt", "timestamp")
 #: States of a signal that never became a position.
 _UNFILLED: Final = ("scheduled", "cancelled")
-#: Ids that are compared with one that is not stored, and the similar ones that are named.
+#: How many ids are compared with one that is not stored, and how many similar ones are suggested.
 _MOST_IDS: Final = 20_000
 _NAMED: Final = 5
 
@@ -95,7 +95,7 @@ class Trade:
 
 
 async def find_trade(name: str, backtest: bool | None) -> Trade:
-    """Return the trade of an id.
+    """Return the trade with an id.
 
     Args:
         name: the id.
