@@ -444,7 +444,10 @@ async def drop_database(name: str) -> None:
     for collection in await client[name].list_collection_names():
         try:
             await client[name].drop_collection(collection)
-        except pymongo.errors.ExecutionTimeout:  # a transaction that a killed process has left open locks it
+        except pymongo.errors.PyMongoError as error:
+            if not error.timeout:
+                raise
+            # A transaction that a killed process has left open locks it.
             await client.admin.command("killAllSessions", [])
             await client[name].drop_collection(collection)
 
