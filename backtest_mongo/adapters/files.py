@@ -59,7 +59,7 @@ def bind_to_files(directory: Path) -> Callable[[type[Adapter]], type[Adapter]]:
     root = str(directory)
 
     def derive(adapter: type[Adapter]) -> type[Adapter]:
-        store = FileSeries if adapter.spec.shape == "series" else FileStore
+        store = FileSeries if adapter.spec.is_candles else FileStore
         members = {
             "__module__": __name__,
             "__doc__": adapter.__doc__,

@@ -32,7 +32,7 @@ class _PastAdapter(Adapter):
     def _base_store(cls) -> Store:
         cls._past.check_usable()
         base = super()._base_store()
-        if cls.spec.shape == "series":
+        if cls.spec.is_candles:
             return PastSeries(cls.spec, cast("SeriesStore", base), cls._until)
         return PastStore(cls.spec, base, cls._until, cls._open_versions())
 
