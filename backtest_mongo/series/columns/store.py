@@ -147,7 +147,7 @@ class MongoColumns:
         return deleted if rows is None else rows
 
     async def _count_rows(self, context: Key, first: int, end: int) -> int | None:
-        """Return how many rows a range has, where some are both in the tail and in blocks; ``None`` if it is damaged."""
+        """Return how many keys a range has, of which some may be in the tail and in blocks; ``None`` if damaged."""
         try:
             return len(await self.read_rows(context, first, end, ()))
         except StoreError:
