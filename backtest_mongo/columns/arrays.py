@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from backtest_mongo.core.columns import Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["STORED_TYPES", "STRINGS", "TIME", "ColumnArrays", "Mask", "Values", "find_last_of_each", "join_columns"]
+__all__ = ["STORED_TYPES", "STRINGS", "TIME", "ColumnArrays", "Mask", "Values", "find_last_of_each", "join_columns", "sort_rows"]
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -188,6 +188,17 @@ def find_last_of_each(rows: ColumnArrays) -> ColumnArrays:
     """Return, in order, of rows with the same key the last one; these must be in order already."""
     same = rows.are_same_as_next()
     return rows.take(np.append(~same, True)) if same.any() else rows
+
+
+def sort_rows(rows: ColumnArrays, *, keeps_first: bool) -> ColumnArrays:
+    """Return rows in the order of their keys; of several with one key the first or the last, in the order given."""
+    if rows.is_ordered():
+        return rows
+    rows = rows.take(rows.order())
+    if not keeps_first:
+        return find_last_of_each(rows)
+    same = rows.are_same_as_next()
+    return rows.take(np.append(True, ~same)) if same.any() else rows
 
 
 def join_columns(parts: Sequence[ColumnArrays]) -> ColumnArrays:
