@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from backtest_mongo.core.columns import Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["STORED_TYPES", "STRINGS", "TIME", "ColumnArrays", "Mask", "Values", "find_last_of_each", "join_columns", "sort_rows"]
+__all__ = [
+    "STORED_TYPES",
+    "STRINGS",
+    "TIME",
+    "ColumnArrays",
+    "Mask",
+    "Values",
+    "find_last_of_each",
+    "join_columns",
+    "make_nulls",
+    "sort_rows",
+]
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -182,6 +193,13 @@ class ColumnArrays:
         """Return about how many bytes of memory the rows take."""
         parts = [self.time, *(values.data for values in self.values.values())]
         return sum(part.nbytes for part in parts) + (0 if self.sequence is None else self.sequence.nbytes)
+
+
+def make_nulls(column: Column, rows: int) -> Values:
+    """Return so many nulls."""
+    if column.type == "category":
+        return Values(np.full(rows, -1, np.int32))
+    return Values(np.zeros(rows, STORED_TYPES[column.type]), np.zeros(rows, bool))
 
 
 def find_last_of_each(rows: ColumnArrays) -> ColumnArrays:

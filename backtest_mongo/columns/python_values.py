@@ -16,18 +16,20 @@ from backtest_mongo.columns.arrays import STORED_TYPES, Values
 from backtest_mongo.core.columns import Column, ColumnType, Unit
 from backtest_mongo.core.unit_times import find_time_range, to_units
 
-__all__ = ["UnfitValuesError", "encode_categories", "read_times", "read_values"]
+__all__ = ["UnfitValuesError", "check_text", "encode_categories", "read_times", "read_values"]
 
-#: The type of the values that need no more than NumPy's own checks.
-_PLAIN: Final[Mapping[ColumnType, type]] = {
-    "float64": float,
-    "int64": int,
-    "int8": int,
-    "bool": bool,
-    "category": str,
-    "str": str,
+#: What stands for null in each type of column.
+_EMPTY: Final[Mapping[ColumnType, object]] = {
+    "float64": 0.0,
+    "int64": 0,
+    "int8": 0,
+    "bool": False,
+    "category": "",
+    "str": "",
 }
-_PLAIN_KINDS: Final = {name: {kind} for name, kind in _PLAIN.items()}
+#: The types of the values that need no more than NumPy's own checks.
+_PLAIN: Final = {name: {type(empty)} for name, empty in _EMPTY.items()}
+_PLAIN_OR_NULL: Final = {name: {*kinds, type(None)} for name, kinds in _PLAIN.items()}
 _BOUNDS: Final = {"int64": (-(2**63), 2**63 - 1), "int8": (-128, 127)}
 
 
@@ -52,21 +54,14 @@ def read_values(column: Column, values: Sequence[Any], *, is_null_allowed: bool 
     """
     kind = column.type
     kinds = {*map(type, values)}
-    if kinds == _PLAIN_KINDS[kind]:
+    has_nulls = type(None) in kinds
+    if kinds <= (_PLAIN_OR_NULL if is_null_allowed else _PLAIN)[kind]:
         try:
-            return _make_plain(kind, values)
+            return _make_values(kind, values, has_nulls)
         except (OverflowError, UnicodeEncodeError):
             pass  # which value it is, is found below
-    nulls = None
-    if type(None) in kinds:
-        nulls = np.fromiter((value is None for value in values), bool, len(values))
-    found = _convert(partial(_CONVERTERS[kind], kind), values, is_null_allowed=is_null_allowed)
-    if kind == "category":
-        return encode_categories(found)
-    if nulls is None:
-        return _make_plain(kind, found)
-    empty = _PLAIN[kind]()
-    return Values(_make_plain(kind, [empty if value is None else value for value in found]).data, ~nulls)
+    converted = _convert(partial(_CONVERTERS[kind], kind), values, is_null_allowed=is_null_allowed)
+    return _make_values(kind, converted, has_nulls)
 
 
 def read_times(values: Sequence[Any], unit: Unit) -> NDArray[np.int64]:
@@ -94,14 +89,18 @@ def encode_categories(values: Sequence[str | None]) -> Values:
     return Values(data, None, tuple(codes))  # type: ignore[arg-type]  # without None
 
 
-def _make_plain(kind: ColumnType, values: Sequence[Any]) -> Values:
+def _make_values(kind: ColumnType, values: Sequence[Any], has_nulls: bool) -> Values:
     if kind == "category":
         found = encode_categories(values)
         for name in found.categories:
             if not name.isascii():
                 name.encode()
         return found
-    return Values(np.array(values, STORED_TYPES[kind]))
+    if not has_nulls:
+        return Values(np.array(values, STORED_TYPES[kind]))
+    valid = np.fromiter((value is not None for value in values), bool, len(values))
+    empty = _EMPTY[kind]
+    return Values(np.array([empty if value is None else value for value in values], STORED_TYPES[kind]), valid)
 
 
 def _convert(convert: Callable[[Any], Any], values: Sequence[Any], *, is_null_allowed: bool) -> list[Any]:
@@ -169,7 +168,13 @@ def _to_bool(kind: ColumnType, value: Any) -> bool:
     return bool(value)
 
 
-def _to_text(kind: ColumnType, value: Any) -> str:
+def check_text(value: object) -> str:
+    """Return text as a plain ``str``.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it holds a lone surrogate.
+    """
     if not isinstance(value, str):
         raise TypeError(f"must be a str, not {type(value).__name__}")
     text = str.__str__(value)  # a string of an enum or of NumPy: keep its text, drop its type
@@ -190,6 +195,6 @@ _CONVERTERS: Final[Mapping[ColumnType, Callable[[ColumnType, Any], Any]]] = {
     "int64": _to_int,
     "int8": _to_int,
     "bool": _to_bool,
-    "category": _to_text,
-    "str": _to_text,
+    "category": lambda kind, value: check_text(value),
+    "str": lambda kind, value: check_text(value),
 }

@@ -12,7 +12,7 @@ from backtest_mongo.core.candle_rules import END, START
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS, Unit
 from backtest_mongo.types import to_millis, to_series_millis
 
-__all__ = ["NANOSECONDS", "UNIT_NAMES", "find_time_range", "to_units"]
+__all__ = ["NANOSECONDS", "UNIT_NAMES", "TimeRangeError", "find_time_range", "to_units"]
 
 UNIT_NAMES: Final[Mapping[Unit, str]] = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 #: The length of each of NumPy's units whose length is fixed.
@@ -28,6 +28,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: Text of a time: what comes before the fraction of its second, the fraction's digits, and the rest.
 _FRACTION: Final = re.compile(r"(\d[\dW-]+[^\d+-][\d:]+)[.,](\d+)([^.,]*)")
+
+
+class TimeRangeError(ValueError):
+    """A time is outside of the years 1 to 9999 or of 64 bits."""
 
 
 def find_time_range(unit: Unit) -> tuple[int, int]:
@@ -47,7 +51,7 @@ def to_units(value: object, unit: Unit) -> int:
     Raises:
         TypeError: it is none of these.
         ValueError: it is a naive datetime or text that is not ISO 8601, the unit would lose some of its digits, or it
-            is outside of the years 1 to 9999 or of 64 bits.
+            is outside of the years 1 to 9999 or of 64 bits, which is a :class:`TimeRangeError`.
     """
     if type(value) is int:
         units = value
@@ -70,7 +74,7 @@ def to_units(value: object, unit: Unit) -> int:
     first, last = find_time_range(unit)
     if not first <= units <= last:
         span = "must fit in 64 bits" if unit == "ns" else "must be of the years 1 to 9999"
-        raise ValueError(f"{span}: {units} {unit}")
+        raise TimeRangeError(f"{span}: {units} {unit}")
     return units
 
 
