@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from backtest_mongo.core.columns import Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["STORED_TYPES", "STRINGS", "TIME", "ColumnArrays", "Mask", "Values", "join_columns"]
+__all__ = [
+    "STORED_TYPES",
+    "STRINGS",
+    "TIME",
+    "ColumnArrays",
+    "Mask",
+    "Values",
+    "join_columns",
+    "make_nulls",
+    "sort_rows",
+]
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -177,6 +187,24 @@ class ColumnArrays:
         """Return about how many bytes of memory the rows take."""
         parts = [self.time, *(values.data for values in self.values.values())]
         return sum(part.nbytes for part in parts) + (0 if self.sequence is None else self.sequence.nbytes)
+
+
+def make_nulls(column: Column, rows: int) -> Values:
+    """Return so many nulls."""
+    if column.type == "category":
+        return Values(np.full(rows, -1, np.int32))
+    return Values(np.zeros(rows, STORED_TYPES[column.type]), np.zeros(rows, bool))
+
+
+def sort_rows(rows: ColumnArrays, *, keeps_first: bool) -> ColumnArrays:
+    """Return rows in the order of their keys; of several with one key the first or the last, in the order given."""
+    if rows.is_ordered():
+        return rows
+    rows = rows.take(rows.order())
+    same = rows.are_same_as_next()
+    if not same.any():
+        return rows
+    return rows.take(np.append(True, ~same) if keeps_first else np.append(~same, True))
 
 
 def join_columns(parts: Sequence[ColumnArrays]) -> ColumnArrays:

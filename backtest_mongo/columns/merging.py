@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from backtest_mongo.columns.arrays import ColumnArrays, join_columns
+from backtest_mongo.columns.arrays import ColumnArrays, join_columns, sort_rows
 
 __all__ = ["BLOCK_ROWS", "merge_rows", "split_rows"]
 
@@ -23,7 +23,7 @@ def merge_rows(parts: Sequence[ColumnArrays], *, keeps_first: bool) -> ColumnArr
     if len(filled) == 1:
         return filled[0]
     head, rest = _cut_head(filled)
-    merged = _order(join_columns(rest), keeps_first=keeps_first)
+    merged = sort_rows(join_columns(rest), keeps_first=keeps_first)
     return merged if head is None else join_columns([head, merged])
 
 
@@ -34,18 +34,6 @@ def _cut_head(parts: list[ColumnArrays]) -> tuple[ColumnArrays | None, list[Colu
     if not at:
         return None, parts
     return parts[0].take(slice(0, at)), [parts[0].take(slice(at, None)), *parts[1:]]
-
-
-def _order(rows: ColumnArrays, *, keeps_first: bool) -> ColumnArrays:
-    if rows.is_ordered():
-        return rows
-    rows = rows.take(rows.order())
-    same = rows.are_same_as_next()
-    if not same.any():
-        return rows
-    # The order is stable: of equal keys the first one is that of the first part.
-    kept = np.append([True], ~same) if keeps_first else np.append(~same, [True])
-    return rows.take(kept)
 
 
 def split_rows(rows: ColumnArrays, most: int | None = None) -> Iterator[ColumnArrays]:

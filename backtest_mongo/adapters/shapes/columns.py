@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
 
-    from backtest_mongo.columns.frame_output import Kind
+    from backtest_mongo.core.frames import Kind
 
 __all__ = ["ColumnSeriesAdapter"]
 
@@ -83,7 +83,8 @@ class ColumnSeriesAdapter(Adapter):
         They are stored together, and on the disks of a majority of the servers when the call returns. They need not be
         in order, and may be late. Where the slot is immutable, a row whose key is stored stays as it is, so a call may
         be repeated; otherwise the later row replaces it. Of rows of one call with the same key the first one counts, or
-        the last. Calls are no part of a :func:`~backtest_mongo.transaction`.
+        the last. On a grid, a row
+        whose interval has not ended is skipped. Calls are no part of a :func:`~backtest_mongo.transaction`.
 
         Args:
             rows: a list of dicts with ``timestamp``, the sequence if the slot has one, and the slot's columns; those
@@ -100,10 +101,13 @@ class ColumnSeriesAdapter(Adapter):
                 the outcome is unknown; append the same rows again to settle it.
             StoreError: MongoDB answers with an error.
         """
-        from backtest_mongo.columns.row_input import read_rows
+        from backtest_mongo.columns.row_input import check_now, read_rows
 
         self._check_list(rows, "rows", "write_frame() takes frames")
-        return await self._rows().insert(self._context, read_rows(self.spec, rows))
+        read = read_rows(self.spec, rows)
+        if self.spec.grid:
+            read = check_now(self.spec, self._context, read)
+        return await self._rows().insert(self._context, read)
 
     async def write_frame(self, frame: object, tz: str | tzinfo | None = None) -> WriteReport:
         """Store the rows of a frame, and return what became of each.
@@ -131,7 +135,7 @@ class ColumnSeriesAdapter(Adapter):
         """
         from backtest_mongo.columns.frame_input import read_frame
 
-        rows, doubles, refused = read_frame(self.spec, self.context, frame, tz)
+        rows, doubles, refused = read_frame(self.spec, self._context, frame, tz)
         new = await self._rows().insert(self._context, rows) if len(rows) else 0
         return WriteReport(new, len(rows) - new + doubles, refused)
 
@@ -232,9 +236,10 @@ class ColumnSeriesAdapter(Adapter):
             StoreError: MongoDB answers with an error, or a block or group is damaged: the message says which rows are
                 lost.
         """
-        from backtest_mongo.columns.frame_output import check_kind, to_frame
+        from backtest_mongo.columns.frame_output import to_frame
+        from backtest_mongo.core.frames import check_arguments
 
-        check_kind(self.spec, as_)
+        check_arguments(as_, None)
         names = self._check_columns(columns)
         first, last = self._range(start, end, when)
         rows = await self._rows().read_rows(self._context, first, max(first, last), names)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.core.candle_rules import END, START, explain_problem, explain_spacing
+from backtest_mongo.core.candle_rules import END, START, check_spacing, explain_problem
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.store_protocols import SeriesStore, Store
@@ -327,13 +327,7 @@ class SeriesAdapter(Adapter):
         return [gap async for gap in self._rows().gaps(self._context, finder, bounds)]
 
     def _check_density(self, times: Any, what: str) -> None:
-        problem = explain_spacing(times, self._interval.name)
-        if problem is not None:
-            raise InputError(
-                f"{what} can't be of {self._interval.name}: {problem}",
-                slot=self.spec.name,
-                hint="times are milliseconds since the epoch: were seconds given, or another interval's candles?",
-            )
+        check_spacing(times, self._interval.name, what, self.spec.name, noun="candles")
 
     def _time(self, value: SeriesTime, name: str) -> int:
         return self._millis(value, name, to_series_millis)
