@@ -92,11 +92,14 @@ class MongoColumns:
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
         head = self._heads.get(context) or await self._heads.open(context)
-        group = self._tail.make_group(context, rows)
+        first = int(rows.time[0])
+        if self._spec.immutable and not head.is_fresh:
+            head = await self._heads.look(context)
+        group = self._tail.make_group(context, rows, is_checked=not self._spec.immutable or first > head.bound)
         await self._tail.insert(group)
         if group.document is None:
             return 0
-        if self._spec.immutable and not head.holds_beyond(int(group.rows.time[0])):
+        if self._spec.immutable and not head.holds_beyond(first):
             await self._check_blocks(context, group)
         await self._note(context, head, len(group.rows))
         return len(group.rows)
@@ -105,6 +108,8 @@ class MongoColumns:
         """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
         head = await self._heads.look(context)
         if int(group.rows.time[0]) > head.bound:
+            if not group.is_checked:
+                await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context)
@@ -112,6 +117,8 @@ class MongoColumns:
         present = stored.contains(group.rows)
         if present.any():
             await self._tail.take_back(group, present)
+        elif not group.is_checked:
+            await self._tail.confirm(group)
 
     async def _note(self, context: Key, head: Head, rows: int) -> None:
         """Seal the tail in the background when it has become long."""
