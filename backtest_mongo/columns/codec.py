@@ -35,7 +35,17 @@ from backtest_mongo.core.columns import COLUMN_TYPES, Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import Document
 
-__all__ = ["FORMAT", "HEADER", "DamagedRowsError", "decode", "encode", "pack_column", "parse_header", "seal_header"]
+__all__ = [
+    "FORMAT",
+    "HEADER",
+    "DamagedRowsError",
+    "decode",
+    "encode",
+    "pack_column",
+    "parse_header",
+    "rename_key",
+    "seal_header",
+]
 
 #: The version of the format that is written and read.
 FORMAT: Final = 1
@@ -133,6 +143,33 @@ def decode(spec: SlotSpec, key: Document, document: Document, names: Collection[
     return ColumnArrays(time, sequence, values)
 
 
+def rename_key(document: Document, key: Document, other: Document) -> Document:
+    """Return a document with another key, without decoding its columns.
+
+    Args:
+        document: with all of its columns.
+        key: what :func:`encode` was given.
+        other: what it would have to be given.
+
+    Returns:
+        The fields that :func:`encode` makes.
+
+    Raises:
+        DamagedRowsError: it is not what was stored.
+    """
+    rows, first, last = parse_header(document, key)
+    columns = document.get("columns")
+    if not isinstance(columns, Mapping):
+        raise DamagedRowsError("its columns are missing")
+    renamed = seal_header(other, rows, first, last)
+    packed = {}
+    for name, stored in columns.items():
+        content = _check_column(name, stored, document["head"])
+        packed[name] = pack_column(renamed["head"], name, content)
+    renamed["columns"] = packed
+    return renamed
+
+
 def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> list[tuple[Column, Values]]:
     listed = [(Column(TIME, "int64"), Values(rows.time))]
     if spec.sequence and rows.sequence is not None:
@@ -191,11 +228,7 @@ def _decode_column(column: Column, columns: Mapping[str, Any], head: int, rows: 
         if column.name in columns or not column.nullable:
             raise DamagedRowsError(f"its column {column.name} is missing")
         return make_nulls(column, rows)  # the column was added to the slot later
-    if not isinstance(stored, bytes) or len(stored) < _CHECKSUM_BYTES + 2:
-        raise DamagedRowsError(f"its column {column.name} holds something else")
-    content = stored[_CHECKSUM_BYTES:]
-    if pack_column(head, column.name, content)[:_CHECKSUM_BYTES] != stored[:_CHECKSUM_BYTES]:
-        raise DamagedRowsError(f"the checksum of its column {column.name} differs")
+    content = _check_column(column.name, stored, head)
     if content[0] != COLUMN_TYPES.index(column.type):
         known = COLUMN_TYPES[content[0]] if content[0] < len(COLUMN_TYPES) else "of an unknown type"
         raise DamagedRowsError(f"its column {column.name} is {known}, and that of the slot {column.type}")
@@ -205,6 +238,20 @@ def _decode_column(column: Column, columns: Mapping[str, Any], head: int, rows: 
         raise
     except Exception as error:  # each codec raises kinds of its own
         raise DamagedRowsError(f"its column {column.name} can't be decoded ({type(error).__name__})") from None
+
+
+def _check_column(name: str, stored: object, head: int) -> bytes:
+    """Return the content of a column.
+
+    Raises:
+        DamagedRowsError: it is not what was stored.
+    """
+    if not isinstance(stored, bytes) or len(stored) < _CHECKSUM_BYTES + 2:
+        raise DamagedRowsError(f"its column {name} holds something else")
+    content = stored[_CHECKSUM_BYTES:]
+    if pack_column(head, name, content)[:_CHECKSUM_BYTES] != stored[:_CHECKSUM_BYTES]:
+        raise DamagedRowsError(f"the checksum of its column {name} differs")
+    return content
 
 
 def _decode_values(column: Column, codec: int, content: memoryview, rows: int) -> Values:

@@ -8,29 +8,17 @@ import pytest
 
 from backtest_mongo import EquityAdapter, TradeAdapter
 from backtest_mongo.core.watch import Watch
-from backtest_mongo.series.columns import store as column_store
 from backtest_mongo.series.columns.tail import SeriesTail
 from tests.conftest import Deployment
 from tests.support.changes import take_change, take_changes
+from tests.support.columns import equity, shrink_blocks, trades
 
 pytestmark = pytest.mark.either_driver
 
 
-def trades(*ids: int) -> list[dict[str, Any]]:
-    return [{"timestamp": 1_000 * id_, "trade_id": id_, "price": id_ + 0.5, "amount": 1.0, "side": "buy"} for id_ in ids]
-
-
-def equity(*times: int, value: float = 1.0) -> list[dict[str, Any]]:
-    return [
-        {"timestamp": time, "equity": value, "cash": None, "unrealized_pnl": None, "position": None} for time in times
-    ]
-
-
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames of four rows go straight into blocks, of four rows each."""
-    monkeypatch.setattr(column_store, "_MANY", 4)
-    monkeypatch.setattr("backtest_mongo.columns.merging.BLOCK_ROWS", 4)
+    shrink_blocks(monkeypatch)
 
 
 @pytest.fixture

@@ -199,11 +199,11 @@ class SeriesBlocks:
         except DamagedRowsError as error:
             raise self.make_damage_error(context, document, str(error)) from None
 
-    def make_damage_error(self, context: Key, document: Document, problem: str) -> StoreError:
+    def make_damage_error(self, context: Key, document: Document, problem: str, doing: str = _READING) -> StoreError:
         """Return the error for a damaged block, which says what is lost."""
         rows, first, last = (document.get(name) for name in ("rows", "first", "last"))
         return StoreError(
-            f"reading rows failed: a block is damaged, {problem}; it had {rows} rows from {first} to {last} "
+            f"{doing} failed: a block is damaged, {problem}; it had {rows} rows from {first} to {last} "
             f"({self._spec.unit} since the epoch)",
             slot=self._spec.name,
             collection=self._documents.name,

@@ -45,7 +45,8 @@ class ColumnChangeStream(ChangeStream):
         spec = self._spec
         context = {} if self._context is None else match_context(spec, self._context)
         in_tail, noted = (
-            {f"{path}.{name}": value for name, value in context.items()} for path in ("fullDocument", f"{_NOTE}.context")
+            {f"{path}.{name}": value for name, value in context.items()}
+            for path in ("fullDocument", f"{_NOTE}.context")
         )
         # Groups are replaced when they have been checked, or when some rows of them are taken back.
         group = {"fullDocument.unchecked": None, "fullDocument.moved": None}

@@ -1,4 +1,9 @@
-"""The document of each series, ``{…the context, bound, edition, announced, written, change}``, in ``{name}-series``.
+"""The document of each series, in ``{name}-series``.
+
+::
+
+    {…the context, bound, edition, announced, written, change,
+     renamedFrom, renamedTo}    while a strategy is being renamed, the name that this series had, or will have
 
 ``bound`` is the latest time of a row that is in a block or may soon be. ``edition`` is replaced by whoever changes the
 blocks, within the transaction that does: a change that was prepared from another edition is not committed. While rows
@@ -26,13 +31,17 @@ from pymongo import ReturnDocument
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.strategy_names import FIELD
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.format import note_feature
 from backtest_mongo.types import Document, to_millis
 
-__all__ = ["FEATURE", "Head", "RangeNote", "SeriesHeads", "name_heads"]
+__all__ = ["FEATURE", "RENAMED_FROM", "RENAMED_TO", "Head", "RangeNote", "SeriesHeads", "name_heads"]
 
+#: The fields of two series whose strategy is being renamed.
+RENAMED_FROM: Final = "renamedFrom"
+RENAMED_TO: Final = "renamedTo"
 #: What a program must know to write to a database with such series.
 FEATURE: Final = "series"
 #: For how long a look at the document holds for rows beyond the bound, in seconds; and how long raising it takes.
@@ -70,6 +79,7 @@ class Head:
         bound: no row beyond it is in a block.
         edition: of the blocks.
         announced: whether rows from outside are about to be merged into blocks.
+        is_moving: whether its strategy is being renamed, so that no blocks can be made.
         seen: when that was read, by the clock of the event loop.
         groups: how many groups the tail has, about.
         rows: how many rows it has, about; both are counted once, and what this process adds.
@@ -79,6 +89,7 @@ class Head:
     bound: int
     edition: ObjectId
     announced: bool
+    is_moving: bool
     seen: float
     groups: int = 0
     rows: int = 0
@@ -135,13 +146,19 @@ class SeriesHeads:
         return self._take(context, found or {}, seen)
 
     def _take(self, context: Key, found: Document, seen: float) -> Head:
+        is_moving = RENAMED_FROM in found or RENAMED_TO in found
         bound, edition, announced = int(found["bound"]), found["edition"], found.get("announced") is not None
         head = self._heads.get(context)
         if head is None:
-            head = self._heads[context] = Head(bound, edition, announced, seen)
+            head = self._heads[context] = Head(bound, edition, announced, is_moving, seen)
         else:
             head.bound, head.edition, head.announced, head.seen = bound, edition, announced, seen
+            head.is_moving = is_moving
         return head
+
+    def drop_cached(self, context: Key) -> None:
+        """Forget what is known."""
+        self._heads.pop(context, None)
 
     async def open(self, context: Key) -> Head:
         """Return what is known, by a request of its own if nothing is."""
@@ -183,7 +200,7 @@ class SeriesHeads:
     async def advance(
         self, context: Key, edition: ObjectId, following: ObjectId, note: RangeNote | None, session: Any
     ) -> bool:
-        """Replace the edition in a transaction, and note which rows it changes; return whether it was still this one."""
+        """Replace the edition in a transaction, and note what it changes; return whether it was still this one."""
         key = match_context(self._spec, context)
         update: Document = {"edition": following, "written": datetime.now(UTC)}
         if note is not None:
@@ -214,7 +231,13 @@ class SeriesHeads:
 
     async def forget(self, context: Key) -> None:
         """Delete the document of a series without rows, within a request."""
-        await self.slot.attempt(
-            "deleting a series", lambda _: self._documents.delete_one(match_context(self._spec, context))
-        )
-        self._heads.pop(context, None)
+        await self.slot.attempt("deleting a series", lambda _: self._forget(context))
+        self.drop_cached(context)
+
+    async def _forget(self, context: Key) -> None:
+        key = match_context(self._spec, context)
+        found = await self._documents.find_one(key, {RENAMED_FROM: 1, RENAMED_TO: 1}) or {}
+        for mark, others in ((RENAMED_FROM, RENAMED_TO), (RENAMED_TO, RENAMED_FROM)):
+            if mark in found:  # there is nothing any more that the other one could be renamed to, or from
+                await self._documents.update_one({**key, FIELD: found[mark]}, {"$unset": {others: ""}})
+        await self._documents.delete_one(key)

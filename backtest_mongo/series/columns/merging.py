@@ -23,6 +23,7 @@ from bson import ObjectId
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import RangeNote, SeriesHeads
@@ -125,6 +126,8 @@ class Merger:
         from backtest_mongo.columns.merging import BLOCK_ROWS, merge_rows
 
         head = await self._heads.look(context)
+        if head.is_moving:
+            return None
         listed = await self._tail.list_headers(context, _MOST_GROUPS)
         rows = sum(group["rows"] for group in listed)
         if not listed or not (is_all or rows >= BLOCK_ROWS or len(listed) >= SEALED_GROUPS):
@@ -243,6 +246,12 @@ class Merger:
 
         while True:
             head = await self._heads.look(context)
+            if head.is_moving:
+                raise StoreError(
+                    "writing rows failed: the strategy of the series is being renamed",
+                    slot=self._spec.name,
+                    hint="wait until it is done; if rename_strategy() was interrupted, call it again",
+                )
             partition = await self._blocks.find_partition(context, int(rows.time[0]))
             inside = rows.between(partition.start, partition.end)
             first, end = int(inside.time[0]), int(inside.time[-1]) + 1

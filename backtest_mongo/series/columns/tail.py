@@ -73,12 +73,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many groups, rows and bytes there are, and when the oldest group was written."""
+    """How many groups, rows and bytes there are, and when the oldest and the newest group were written."""
 
     groups: int
     rows: int
     bytes: int
     oldest: datetime | None
+    newest: datetime | None
 
 
 class SeriesTail:
@@ -258,12 +259,13 @@ class SeriesTail:
         try:
             return decode(self._spec, match_context(self._spec, context), document, names)
         except DamagedRowsError as error:
-            raise self._make_damage_error(context, document, str(error)) from None
+            raise self.make_damage_error(context, document, str(error)) from None
 
-    def _make_damage_error(self, context: Key, document: Document, problem: str) -> StoreError:
+    def make_damage_error(self, context: Key, document: Document, problem: str, doing: str = _READING) -> StoreError:
+        """Return the error for a damaged group, which says what is lost."""
         rows, first, last = (document.get(name) for name in ("rows", "first", "last"))
         return StoreError(
-            f"reading rows failed: a group of rows is damaged, {problem}; it had {rows} rows from {first} to {last} "
+            f"{doing} failed: a group of rows is damaged, {problem}; it had {rows} rows from {first} to {last} "
             f"({self._spec.unit} since the epoch)",
             slot=self._spec.name,
             collection=self._groups.name,
@@ -279,12 +281,13 @@ class SeriesTail:
             "rows": {"$sum": "$rows"},
             "bytes": {"$sum": {"$bsonSize": "$$ROOT"}},
             "oldest": {"$min": "$written"},
+            "newest": {"$max": "$written"},
         }
         pipeline: list[Document] = [{"$match": match_context(self._spec, context)}, {"$group": sums}]
         found = await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
         if not found:
-            return Totals(0, 0, 0, None)
-        return Totals(found[0]["groups"], found[0]["rows"], found[0]["bytes"], found[0]["oldest"])
+            return Totals(0, 0, 0, None, None)
+        return Totals(*(found[0][name] for name in ("groups", "rows", "bytes", "oldest", "newest")))
 
     def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
         """Yield the contexts of the groups, in the order of the key."""
