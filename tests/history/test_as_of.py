@@ -50,6 +50,11 @@ async def read_all(adapter: Any, key: str) -> list[Any]:
     return found
 
 
+async def list_contexts(adapter: Any) -> list[Any]:
+    """Return the contexts that a slot of the past has."""
+    return [context async for context in type(adapter).list_contexts()]
+
+
 @ROWS
 async def test_every_form_of_a_read_is_as_of_the_time(kept: Deployment, unique: str, spec: SlotSpec) -> None:
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
@@ -139,16 +144,50 @@ async def test_candles_are_those_that_had_closed(kept: Deployment, unique: str) 
         assert [int(time) for time in frame["timestamp"].astype("int64")] == [60_000 * n for n in range(5)]
         coverage = await then.coverage()
         assert (coverage.rows, coverage.last) == (5, 4 * 60_000)
+        assert await then.bounds() == (0, 4 * 60_000)
+        assert await then.gaps(end=20 * 60_000) == []
+        assert await list_contexts(then) == [series.context]
     await series.write_candles_data(candles(1, first=20 * 60_000 + 45_000))
     for until, rows in ((21 * 60_000 + 44_999, 10), (21 * 60_000 + 45_000, 11)):  # off the grid
         async with as_of(until) as past:
-            assert len((await past.candle(unique, "1m", "binance").read_frame(as_="numpy"))["timestamp"]) == rows
-    async with as_of(59_999) as past:
-        then = past.candle(unique, "1m", "binance")
-        assert (await then.coverage()).rows == 0
-        assert len((await then.read_frame(as_="numpy"))["timestamp"]) == 0
-        with pytest.raises(InputError, match="can't be written"):
-            await then.write_candles_data(candles(1))
+            then = past.candle(unique, "1m", "binance")
+            assert len((await then.read_frame(as_="numpy"))["timestamp"]) == rows
+            assert await then.bounds() == (0, 9 * 60_000 if rows == 10 else 20 * 60_000 + 45_000)
+    for until in (59_999, -(2**63)):
+        async with as_of(until) as past:
+            then = past.candle(unique, "1m", "binance")
+            assert (await then.coverage()).rows == 0
+            assert len((await then.read_frame(as_="numpy"))["timestamp"]) == 0
+            assert await then.bounds() is None
+            assert await then.gaps(0) == []
+            assert await list_contexts(then) == []
+            with pytest.raises(InputError, match="can't be written"):
+                await then.write_candles_data(candles(1))
+
+
+@pytest.mark.mongodb("nothing but this library writes to SQLite")
+async def test_series_of_an_unknown_interval_is_left_out(kept: Deployment, unique: str) -> None:
+    series: Any = uniform.ADAPTERS["candle"](unique, "1m", "binance")
+    await series.write_candles_data(candles(1))
+    collection = await kept.collection(series.spec)
+    await collection.insert_one({"exchangeName": "binance", "symbol": unique, "interval": "7m", "timestamp": 0})
+    async with as_of(WHEN) as past:
+        assert await list_contexts(past.candle(unique, "1m", "binance")) == [series.context]
+
+
+async def test_candles_of_the_future_fill_no_gap(kept: Deployment, unique: str) -> None:
+    """Of two that are less than 1.5 intervals apart none is missing between; the later one had not closed yet."""
+    series: Any = uniform.ADAPTERS["candle"](unique, "1m", "binance")
+    await series.write_candles_data([*candles(3), *candles(1, first=3 * 60_000 + 20_000)])
+    end = 3 * 60_000 + 10_000
+    for until, rows in ((4 * 60_000 + 19_999, 4), (4 * 60_000 + 20_000, 3)):
+        async with as_of(until) as past:
+            frame = await past.candle(unique, "1m", "binance").read_frame(0, end, as_="numpy", fill="null")
+            assert len(frame["timestamp"]) == rows
+    async with as_of(3 * 60_000) as past:
+        frame = await past.candle(unique, "1m", "binance").read_frame(4 * 60_000, 6 * 60_000, as_="numpy", fill="null")
+        # Counted on from the last one that had closed.
+        assert frame["timestamp"].astype("int64").tolist() == [4 * 60_000, 5 * 60_000]
 
 
 async def test_slot_without_versions_answers_for_what_was_not_written_since(
