@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import backtest_mongo
 from backtest_mongo import InputError, InputTypeError, SlotSpec, StoreError, as_of, lease, persist, transaction
 from tests.conftest import Deployment
-from tests.history.test_history import NAMES, value_of, write_at
+from tests.history.conftest import NAMES
+from tests.history.test_history import value_of, write_at
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, entry, payload
 
@@ -20,16 +20,6 @@ pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 #: Before anything was written by a test, by the clock, and after.
 EARLIER, LATER = WHEN - 1, 2**62
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
-
-
-@pytest.fixture
-async def kept(deployment: Deployment) -> Deployment:
-    """A database that keeps the versions of every slot."""
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=NAMES)
-    else:
-        backtest_mongo.set_config(CC_HISTORY=NAMES)
-    return deployment
 
 
 async def read_all(adapter: Any, key: str) -> list[Any]:
@@ -211,10 +201,7 @@ async def test_time_before_the_versions_that_are_kept_is_not_known(
     for time in (-50, 0):
         await write_at(adapter, 0, key, WHEN + time)
         await asyncio.sleep(0.002)  # two times of writing
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=NAMES)
-    else:
-        backtest_mongo.set_config(CC_HISTORY=NAMES)
+    await deployment.configure(CC_HISTORY=NAMES)
     await write_at(adapter, 1, key, WHEN + 10)
     for time in (-1, 9):
         async with as_of(WHEN + time) as past:
