@@ -6,34 +6,28 @@ version, as the Node package does, thereby says what is true from that row's tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from backtest_mongo.core import config
-from backtest_mongo.core.retention import FOREVER, Retention, parse_retention, parse_retentions
+from backtest_mongo.core.retention import Retention
 from backtest_mongo.core.simulation_time import time_of
+from backtest_mongo.core.slot_settings import SlotSetting
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.types import Document, to_millis
 
 __all__ = ["VersionStore", "find_history", "find_row_time"]
 
-#: The settings by slot, of the configuration that they were read from.
-_settings: tuple[config.Config | None, Mapping[str, Retention]] = (None, {})
+_setting: Final = SlotSetting("CC_HISTORY")
 
 
 def find_history(spec: SlotSpec) -> Retention | None:
-    """Return how long the versions of a slot are kept; ``None`` if none are kept at all."""
-    global _settings
-    current = config.current_config or config.get_config()
-    known, settings = _settings
-    if known is not current:
-        settings = parse_retentions(current.CC_HISTORY)
-        _settings = (current, settings)
-    found = settings.get(spec.name)
-    if found is not None or not spec.history:
-        return found
-    return parse_retention(spec.history) if isinstance(spec.history, str) else FOREVER
+    """Return how long the versions of a slot are kept; ``None`` if none are kept at all.
+
+    Raises:
+        ConfigError: the configuration has a bad value.
+    """
+    return _setting.find(spec, spec.history)
 
 
 def find_row_time(spec: SlotSpec, document: Document) -> int | None:
