@@ -19,10 +19,13 @@ from backtest_mongo import (
     StateAdapter,
     StorageAdapter,
     StoreError,
+    as_of,
     lease,
+    persist,
     transaction,
 )
 from backtest_mongo.core.retention import find_due
+from backtest_mongo.history.pruning import prune_versions
 from tests.conftest import Deployment
 from tests.history.conftest import NAMES
 from tests.support import uniform
@@ -367,6 +370,37 @@ async def test_without_the_setting_there_is_no_past(deployment: Deployment, uniq
     assert await memory.read_memory_data("a", when=WHEN + 5) is None
     with pytest.raises(StoreError, match="memory keeps no versions"):
         await list_history(memory, "a")
+
+
+@pytest.mark.parametrize(("history", "kept_versions"), [(True, 3), ("2", 2)])
+async def test_slot_of_one_s_own_keeps_versions_without_the_setting(
+    deployment: Deployment, unique: str, history: bool | str, kept_versions: int
+) -> None:
+    spec = SlotSpec(
+        name=f"order_{unique}",
+        shape="bucket",
+        context=("exchange_name",),
+        key=("exchangeName", "orderId"),
+        redis=("exchangeName", "orderId"),
+        when=True,
+        soft_delete=True,
+        history=history,
+    )
+    persist.register(spec)
+    order: Any = getattr(persist, spec.name)("binance")
+    state: Any = persist.state(unique, "s")
+    for number in range(3):
+        await write_at(order, number, "o-1", WHEN + 10 * number)
+        await write_at(state, number, "", WHEN + 10 * number)
+    versions = [(WHEN + 10 * number, payload(spec, number)) for number in range(3)]
+    assert await list_history(order, "o-1") == versions
+    assert await uniform.read(order, "o-1", WHEN + 15) == payload(spec, 1)
+    async with as_of(WHEN + 5) as past:
+        assert await uniform.read(getattr(past, spec.name)("binance"), "o-1") == payload(spec, 0)
+    assert await prune_versions(spec, order._base_store().versions) == 3 - kept_versions
+    assert await list_history(order, "o-1") == versions[-kept_versions:]
+    with pytest.raises(StoreError, match="state keeps no versions"):
+        await list_history(state, "")
 
 
 async def test_retention_by_number_keeps_the_last_versions(deployment: Deployment, unique: str) -> None:
