@@ -51,17 +51,28 @@ class VersionStore(Protocol):
 
     Documents have the key's fields, the payload, ``removed`` in slots that mark rows so, and ``when``: the simulation
     time from which on they are true, in milliseconds since the epoch.
+
+    An SQLite file that can't be opened makes each method raise ``ConfigError``.
     """
 
     async def find_at(self, keys: Sequence[Key], until: int) -> list[Document | None]:
         """Return each row as it was at a time: the row itself if it is not later, else the latest version that isn't.
 
         ``None`` is one of which there was nothing yet.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error, or what is stored can't be decoded.
         """
         ...
 
     async def are_complete(self, keys: Sequence[Key]) -> list[bool]:
-        """Return of each key whether its versions begin with what created the row: before that, there was nothing."""
+        """Return of each key whether its versions begin with what created the row: before that, there was nothing.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def list_rows(self, context: Key, after: Any, limit: int, *, newest: bool) -> tuple[list[Document], Any]:
@@ -72,17 +83,31 @@ class VersionStore(Protocol):
             after: what the call before has returned, ``None`` for the first.
             limit: how many rows to return at most.
             newest: from the row that was created last to the first, instead of by key.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error, or what is stored can't be decoded.
         """
         ...
 
     async def list_versions(
         self, key: Key, since: int | None, until: int | None, limit: int, *, newest_first: bool
     ) -> list[Document]:
-        """Return versions of a key from ``since`` to ``until``, both included, with ``written``."""
+        """Return versions of a key from ``since`` to ``until``, both included, with ``written``.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error, or what is stored can't be decoded.
+        """
         ...
 
     async def find_unversioned(self, key: Key) -> Document | None:
-        """Return the row itself, with ``written``, if the latest version is not of it: others have written it."""
+        """Return the row itself, with ``written``, if the latest version is not of it: others have written it.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error, or what is stored can't be decoded.
+        """
         ...
 
     async def list_keys(self, after: Key | None, limit: int) -> list[Key]:
@@ -91,6 +116,10 @@ class VersionStore(Protocol):
         Args:
             after: the key after which to begin, ``None`` for the first.
             limit: how many keys to return at most.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
         """
         ...
 
@@ -98,6 +127,10 @@ class VersionStore(Protocol):
         """Return how many versions are stored of all keys, and how many of them need not be kept.
 
         It looks at all versions, though not at their payloads.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
         """
         ...
 
@@ -105,5 +138,9 @@ class VersionStore(Protocol):
         """Delete versions of a key that need not be kept, a few hundred at most, and return how many.
 
         Of those that were written before the cut the last one stays: it says what was true until the next one.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
         """
         ...

@@ -50,7 +50,7 @@ class Pruner(ABC):
     """Deletes the rows of a collection that need not be kept, in one database.
 
     Rows count as old by when they were last written. Where ``SlotSpec.ended`` names states, rows in any other state are
-    kept however old they are.
+    kept however old they are. An SQLite file that can't be opened makes each method raise ``ConfigError``.
     """
 
     #: Whether writes do it in the background; otherwise only the command does.
@@ -84,7 +84,12 @@ class Pruner(ABC):
 
     @abstractmethod
     async def survey(self, retention: Retention) -> Sequence[Prunable]:
-        """Return how many rows of each context need not be kept, in the order of the contexts. Nothing is changed."""
+        """Return how many rows of each context need not be kept, in the order of the contexts. Nothing is changed.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
 
     @abstractmethod
     async def prune(self, context: Key, retention: Retention, limit: int) -> tuple[int, list[Key]]:
@@ -97,6 +102,10 @@ class Pruner(ABC):
 
         Returns:
             How many were deleted, and the keys that caches must forget.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
         """
 
 

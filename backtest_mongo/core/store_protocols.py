@@ -26,7 +26,13 @@ Counts: TypeAlias = tuple[int, int]
 
 
 class Store(Protocol):
-    """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
+    """The rows of one slot. Keys are in the order of ``SlotSpec.key``.
+
+    Besides what a method says, each one that reads or writes raises ``StoreUnavailableError`` if the database does not
+    answer or another process keeps it locked, ``StoreError`` if the database or the disk answers with an error or a
+    stored row can't be decoded, and ``ConfigError`` if an SQLite file can't be opened. Of a write that raises
+    ``StoreUnavailableError``, ``may_be_applied`` says whether it may be stored.
+    """
 
     #: Whether versions of the rows are kept, by their time.
     @property
@@ -105,7 +111,7 @@ class Store(Protocol):
 
 
 class SeriesStore(Store, Protocol):
-    """The rows of a series. Times are in milliseconds since the epoch."""
+    """The rows of a series. Times are in milliseconds since the epoch; errors are those of :class:`Store`."""
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int: ...
     async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None: ...
