@@ -40,8 +40,8 @@ def test_setting_counts_from_the_next_call_on(name: Any, column: str, find: Find
 def test_slot_of_one_s_own_says_itself_what_is_kept(name: Any, column: str, find: Find) -> None:
     other = {"history": "keep", "keep": "history"}[column]
     for text, retention in (("90d", Retention(days=90)), ("7", Retention(rows=7))):
-        assert find(SlotSpec(**AUDIT, **{column: text})) == retention
-        assert find(SlotSpec(**AUDIT, **{other: text})) is None
+        assert find(SlotSpec(**{**AUDIT, column: text})) == retention
+        assert find(SlotSpec(**{**AUDIT, other: text})) is None
 
 
 def test_versions_may_be_kept_forever() -> None:
