@@ -67,7 +67,7 @@ class VersionStore(Protocol):
         ...
 
     async def are_complete(self, keys: Sequence[Key]) -> list[bool]:
-        """Return of each key whether its versions begin with what created the row: before that, there was nothing.
+        """Return whether the versions of each key begin with the row's creation, before which there was nothing.
 
         Raises:
             StoreUnavailableError: the database does not answer, or another process keeps it locked.

@@ -86,7 +86,7 @@ class Store(Protocol):
         ...
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
-        """Return what is stored of each context, in the order of the key, or of all together."""
+        """Measure the rows of each context, in the order of the key, or of all contexts together."""
         ...
 
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
