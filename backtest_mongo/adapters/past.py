@@ -15,7 +15,7 @@ from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.history.past import PastColumns, PastSeries, PastStore, refuse_write
-from backtest_mongo.types import When, to_millis
+from backtest_mongo.types import When, now_ms, to_millis
 
 __all__ = ["Past", "as_of"]
 
@@ -41,6 +41,10 @@ class _PastAdapter(Adapter):
     @classmethod
     def _get_limit(cls, when: When | None, name: str = "when") -> int:
         return cls._until if when is None else min(cls._millis(when, name), cls._until)
+
+    @classmethod
+    def _get_now(cls) -> int:
+        return min(now_ms(), cls._until)
 
     @classmethod
     def _make_fields(cls, key: Key, value: object, when: When | None, path: str) -> Any:

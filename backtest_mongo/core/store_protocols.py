@@ -27,7 +27,13 @@ Counts: TypeAlias = tuple[int, int]
 
 
 class Store(Protocol):
-    """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
+    """The rows of one slot. Keys are in the order of ``SlotSpec.key``.
+
+    Besides what a method says, each one that reads or writes raises ``StoreUnavailableError`` if the database does not
+    answer or another process keeps it locked, ``StoreError`` if the database or the disk answers with an error or a
+    stored row can't be decoded, and ``ConfigError`` if an SQLite file can't be opened. Of a write that raises
+    ``StoreUnavailableError``, ``may_be_applied`` says whether it may be stored.
+    """
 
     #: Whether versions of the rows are kept, by their time.
     @property
@@ -81,7 +87,7 @@ class Store(Protocol):
         ...
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
-        """Return what is stored of each context, in the order of the key, or of all together."""
+        """Measure the rows of each context, in the order of the key, or of all contexts together."""
         ...
 
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
@@ -106,7 +112,7 @@ class Store(Protocol):
 
 
 class SeriesStore(Store, Protocol):
-    """The rows of a series. Times are in milliseconds since the epoch."""
+    """The rows of a series. Times are in milliseconds since the epoch; errors are those of :class:`Store`."""
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int: ...
     async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None: ...
