@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from backtest_mongo.adapters.contracts import SlotFactories, make_factory
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import ColumnStore, SeriesStore, Store
+from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError

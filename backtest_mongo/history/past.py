@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
@@ -15,7 +16,7 @@ from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import ColumnStore, Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
