@@ -351,7 +351,7 @@ def _decode_group(spec: SlotSpec, kind: ChangeKind, payload: bytes) -> tuple[int
     if kind != "written":
         deleted = json.loads(payload)
         return deleted["first"], deleted
-    from backtest_mongo.sqlite.column_parts import decode_recorded
+    from backtest_mongo.sqlite.column_documents import decode_recorded
 
     rows = decode_recorded(spec, payload)
     return int(rows.time[0]), rows.rows(spec)

@@ -2,8 +2,11 @@
 
 A row of either is a document of :mod:`~backtest_mongo.columns.codec` as BSON, and its header: how many rows of the
 series it has, their first and last times, and the header's checksum ``head``, so a header is checked without reading
-the document. ``created`` and ``written`` are when its oldest and its newest row were written. The tail, the slot's own table, has groups of rows in the order of their writing. A block has the rows
-from its ``start``, which its checksum covers, to the next block's start.
+the document. ``created`` and ``written`` are when its oldest and its newest row were written. The document does not
+have the context, so a series is renamed without changing it.
+
+The tail, the slot's own table, has groups of rows in the order of their writing. A block has the rows from its
+``start``, which its checksum covers, to the next block's start.
 
 A ``number`` is never given twice, so one that is still there has not been replaced; of a group with the same number
 the rows become fewer, or more if others were merged into it.
@@ -70,7 +73,7 @@ class ColumnTable(Table):
     #: The header.
     part: tuple[str, str]
     delete: tuple[str, str]
-    #: First, last, rows, head, created, which stays if it is ``NULL``, and document come before the number. A block gets another number instead.
+    #: First, last, rows, head, created, which stays if it is ``NULL``, and document come before the number.
     replace_group: str
     #: When the oldest of the groups from a number on was written, and the newest of those up to a number.
     created_from: str
@@ -156,7 +159,8 @@ def make_column_table(spec: SlotSpec) -> ColumnTable:
             f"SELECT {block_head} FROM {of_blocks} WHERE number=?",
         ),
         delete=_for_both("DELETE FROM {} WHERE number=?", both),
-        replace_group=f"UPDATE {table} SET first=?, last=?, [rows]=?, head=?, created=coalesce(?, created), document=? WHERE number=?",
+        replace_group=f"UPDATE {table} SET first=?, last=?, [rows]=?, head=?, created=coalesce(?, created), document=? "
+        "WHERE number=?",
         created_from=f"SELECT min(created) FROM {table} WHERE {within} AND number>=?",
         written_until=f"SELECT max(written) FROM {table} WHERE {within} AND number<=?",
         block_written=f"SELECT written FROM {of_blocks} WHERE number=?",
@@ -164,9 +168,7 @@ def make_column_table(spec: SlotSpec) -> ColumnTable:
             f"SELECT count(*), sum([rows]), sum(length(document)), min(created) FROM {{}} WHERE {within}", both
         ),
         ranges=_for_both(f"SELECT min(first), max(last) FROM {{}} WHERE {within}", both),
-        rename=_for_both(
-            f"UPDATE {{}} SET {', '.join(f'{quote(column)}=?' for column in context)} WHERE {within}", both
-        ),
+        rename=_for_both(f"UPDATE {{}} SET {renamed} WHERE {within}", both),
         numbers=(
             f"SELECT number FROM {table} WHERE {within} ORDER BY number",
             f"SELECT number FROM {of_blocks} WHERE {within} ORDER BY start",

@@ -21,8 +21,9 @@ import numpy as np
 from backtest_mongo.columns.arrays import ColumnArrays
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.sqlite.column_documents import BLOCK_ROWS, Encoded, Part, encode_block, merge, split
 from backtest_mongo.sqlite.column_layout import ColumnTable
-from backtest_mongo.sqlite.column_parts import BLOCK_ROWS, Encoded, Part, PartReader, encode_block, merge, split
+from backtest_mongo.sqlite.column_parts import PartReader
 
 __all__ = ["SMALL_ROWS", "ColumnSealer", "Run", "Step", "count_large"]
 

@@ -34,7 +34,8 @@ from backtest_mongo.types import Coverage, SeriesSize
 
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
-    from backtest_mongo.sqlite.column_parts import Encoded, Part, PartReader
+    from backtest_mongo.sqlite.column_documents import Encoded, Part
+    from backtest_mongo.sqlite.column_parts import PartReader
     from backtest_mongo.sqlite.column_sealing import ColumnSealer, Run, Step
 
 __all__ = ["SQLiteColumns"]
@@ -106,12 +107,12 @@ class SQLiteColumns(SQLiteRows):
         encode = partial(self._encode_groups, groups)
         encoded = encode() if len(rows) <= _FEW else await asyncio.to_thread(encode)
         apply = partial(self._insert, context, rows, encoded)
-        count, tail_rows, error = await self._write("writing", lambda: apply)
+        added, tail_rows, error = await self._write("writing", lambda: apply)
         if error is not None:
             raise error
         if tail_rows is not None:
             await self._seal_whole(context, tail_rows)
-        return count
+        return added
 
     async def _insert_blocks(self, context: Key, rows: ColumnArrays) -> int | None:
         """Store rows as blocks; return ``None``, and store nothing, unless all others come before them."""
@@ -230,10 +231,10 @@ class SQLiteColumns(SQLiteRows):
                 at = step.end
             if failures >= _ATTEMPTS:
                 failures = 0
-                counts, error = await self._write("sealing", lambda: partial(self._seal_run, context, until))
+                done, error = await self._write("sealing", lambda: partial(self._seal_run, context, until))
                 if error is not None:
                     raise error
-                yield counts
+                yield done
 
     async def _seal_whole(self, context: Key, tail_rows: int) -> None:
         """Merge the tail after a write; if that fails, the rows stay where they are."""
@@ -258,12 +259,12 @@ class SQLiteColumns(SQLiteRows):
     # What is called with a connection: writing
 
     def _encode_groups(self, groups: Sequence[ColumnArrays]) -> list[Encoded]:
-        from backtest_mongo.sqlite.column_parts import encode_group
+        from backtest_mongo.sqlite.column_documents import encode_group
 
         return [encode_group(self._spec, rows) for rows in groups]
 
     def _encode_blocks(self, rows: ColumnArrays) -> list[Encoded]:
-        from backtest_mongo.sqlite.column_parts import encode_block, split
+        from backtest_mongo.sqlite.column_documents import encode_block, split
 
         return [encode_block(self._spec, int(piece.time[0]), piece) for piece in split(rows)]
 
@@ -321,10 +322,10 @@ class SQLiteColumns(SQLiteRows):
         Returns:
             How many rows the tail has, if the others have those of a block.
         """
-        from backtest_mongo.sqlite.column_parts import BLOCK_ROWS, encode_group, merge
+        from backtest_mongo.sqlite.column_documents import BLOCK_ROWS, encode_group, merge
         from backtest_mongo.sqlite.column_sealing import count_large
 
-        sizes = connection.execute(self._table.group_sizes, context).fetchall()
+        sizes: list[tuple[int, int]] = connection.execute(self._table.group_sizes, context).fetchall()
         large = count_large([rows for _, rows in sizes])
         small = sizes[large:]
         # Where they could not be merged before, as one is damaged, it is tried again only now and then.
@@ -385,7 +386,7 @@ class SQLiteColumns(SQLiteRows):
         self, connection: Connection, context: Key, part: Part, first: int, last: int
     ) -> tuple[Encoded | None, int]:
         """Return what remains of a part without the rows from one time to another, and how many these are."""
-        from backtest_mongo.sqlite.column_parts import encode_block, encode_group
+        from backtest_mongo.sqlite.column_documents import encode_block, encode_group
 
         rows = self._reader.load(connection, context, part)
         are_kept = (rows.time < first) | (rows.time > last)
