@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import make_claim
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLiteColumns"]
 
-#: The times that there are, both included.
-_FIRST: Final = -(2**63)
+#: What the times are within; no row is at the first one.
+_FIRST: Final = MOST_NEGATIVE
 _LAST: Final = 2**63 - 1
 #: So many small groups at the end of a tail are merged into one.
 _GROUPS: Final = 32
@@ -131,7 +132,7 @@ class SQLiteColumns(SQLiteRows):
         Raises:
             StoreError: one that is damaged has other rows, too; nothing was deleted.
         """
-        apply = partial(self._delete, context, max(first, _FIRST), min(end - 1, _LAST))
+        apply = partial(self._delete, context, *_clamp(first, end))
         count, error = await self._write("deleting", lambda: apply)
         if error is not None:
             raise error
@@ -158,7 +159,7 @@ class SQLiteColumns(SQLiteRows):
         Raises:
             StoreError: a part of them is damaged.
         """
-        range_ = max(first, _FIRST), min(end - 1, _LAST)
+        range_ = _clamp(first, end)
         found = await self._read_in_thread("reading", self._reader.read_range, context, *range_, names)
         return self._make_empty(names) if found is None else found
 
@@ -170,7 +171,7 @@ class SQLiteColumns(SQLiteRows):
         """
         if count < 1:
             return self._make_empty(names)
-        last = min(end - 1, _LAST)
+        _, last = _clamp(_FIRST, end)
         found = await self._read_in_thread("reading", self._reader.read_last, context, count, last, names)
         return self._make_empty(names) if found is None else found
 
@@ -180,7 +181,7 @@ class SQLiteColumns(SQLiteRows):
         Raises:
             StoreError: a part of the rows that were replaced, or are in blocks and in the tail, is damaged.
         """
-        found = await self._read_in_thread("listing", self._cover, context, min(end - 1, _LAST))
+        found = await self._read_in_thread("listing", self._cover, context, _clamp(_FIRST, end)[1])
         return Coverage(*(found or (None, None, 0)))
 
     async def size(self, context: Key) -> SeriesSize:
@@ -483,6 +484,16 @@ class SQLiteColumns(SQLiteRows):
             connection.execute(f"{statement} LIMIT 1", context).fetchone() is not None
             for statement in self._table.numbers
         )
+
+
+def _clamp(first: int, end: int) -> tuple[int, int]:
+    """Return the first and the last time of a half-open range, both within those that there are.
+
+    No row is at :data:`_FIRST`, which is all that an empty range has.
+    """
+    if first >= end or first > _LAST:
+        return _FIRST, _FIRST
+    return max(first, _FIRST), min(max(end - 1, _FIRST), _LAST)
 
 
 def _split_groups(rows: ColumnArrays) -> list[ColumnArrays]:
