@@ -1,4 +1,4 @@
-"""What the adapter of a series with columns needs of a store: the protocol that MongoDB, SQLite and the dummy implement."""
+"""What the adapter of a series with columns needs of a store: what MongoDB, SQLite and the dummy implement."""
 
 from __future__ import annotations
 
@@ -56,4 +56,16 @@ class ColumnStore(Store, Protocol):
 
     async def size(self, context: Key) -> SeriesSize:
         """Return how the series is stored."""
+        ...
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        """Keep the part of a series from now on that a text names, or all; what need not be kept is deleted."""
+        ...
+
+    async def prune_rows(self, context: Key) -> int:
+        """Delete the blocks and groups that need not be kept; return how many rows."""
+        ...
+
+    async def count_prunable(self, context: Key) -> int:
+        """Return how many rows need not be kept."""
         ...

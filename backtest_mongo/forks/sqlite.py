@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.fork_marks import ForkMark
@@ -20,6 +21,7 @@ from backtest_mongo.core.past_rows import FoundRow, LostRow, PastRow
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.errors import ConfigError, InputError
 from backtest_mongo.forks.backend import Copied, Writer
+from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import MEMORY, Connection, Database, get_database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, raise_translated
 from backtest_mongo.sqlite.file_format import read_format
@@ -88,6 +90,9 @@ class SQLiteBackend:
 
     async def open_reader(self, spec: SlotSpec) -> _SQLiteRowReader:
         return _SQLiteRowReader(PastRows(self._database, spec, is_kept=find_history(spec) is not None))
+
+    def open_columns(self, spec: SlotSpec) -> ColumnStore:
+        return SQLiteColumns(self._database, spec)
 
     async def list_others(self, specs: Sequence[SlotSpec]) -> list[tuple[str, int]]:
         known = {spec.collection for spec in specs}
@@ -182,6 +187,9 @@ class _SQLiteWriter:
     def _change(self, spec: SlotSpec, row: PastRow) -> PastRow:
         key = tuple(True if name == FLAG else value for name, value in zip(spec.key, row.key, strict=True))
         return row._replace(key=key, stored=row.stored._replace(key=key))
+
+    def open_columns(self, spec: SlotSpec) -> ColumnStore:
+        return SQLiteColumns(self._target, spec)
 
     async def copy_candles(self, spec: SlotSpec) -> AsyncIterator[Copied]:
         source, target = WholeSeries(self._candles, spec), SQLiteSeries(self._target, spec)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from bson import ObjectId
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import StoreError
@@ -303,6 +304,37 @@ class Merger:
                 deleted += some
             return deleted
 
+    async def drop_before(self, context: Key, cut: int) -> int:
+        """Delete the blocks, and then the groups, all of whose rows are before a time; return how many rows.
+
+        Where the last row of a key wins, a group stays as long as a block may have rows that it has replaced.
+        """
+        async with self._turn(context):
+            deleted = 0
+            while True:
+                head = await self._heads.look(context)
+                partitions = await self._blocks.list_partitions(context, MOST_NEGATIVE, cut, _DELETED_BLOCKS)
+                whole = [part for part in partitions if _covers(part, MOST_NEGATIVE, cut)]
+                if not whole:
+                    break
+                deleted += await self._drop_blocks(context, head.edition, whole) or 0
+            end = min(cut, partitions[0].find_bounds()[0]) if partitions and not self._spec.immutable else cut
+            while groups := await self._tail.find_before(context, end, _MOST_GROUPS):
+                head = await self._heads.look(context)
+                rows = sum(group["rows"] for group in groups)
+                first, last = (min(one["first"] for one in groups), max(one["last"] for one in groups))
+                note = RangeNote("deleted", first, last + 1, rows)
+                if await self._commit(_DELETING, context, _Change(head.edition, groups=groups, note=note)):
+                    deleted += rows
+            return deleted
+
+    async def _drop_blocks(self, context: Key, edition: ObjectId, whole: Sequence[Partition]) -> int | None:
+        """Delete blocks, and return how many rows they had; ``None`` if they have changed meanwhile."""
+        count, bounds = sum(part.count_rows() for part in whole), [part.find_bounds() for part in whole]
+        note = RangeNote("deleted", bounds[0][0], bounds[-1][1] + 1, count)
+        blocks = [part.block for part in whole if part.block]
+        return count if await self._commit(_DELETING, context, _Change(edition, blocks, note=note)) else None
+
     async def _delete_groups(self, context: Key, first: int, end: int) -> int | None:
         head = await self._heads.look(context)
         groups = await self._tail.find_inside(context, first, end, _MOST_GROUPS)
@@ -326,12 +358,7 @@ class Merger:
             return 0, None
         whole = [part for part in partitions if _covers(part, first, end)]
         if whole:
-            count, bounds = sum(part.count_rows() for part in whole), [part.find_bounds() for part in whole]
-            note = RangeNote("deleted", bounds[0][0], bounds[-1][1] + 1, count)
-            blocks = [part.block for part in whole if part.block]
-            if await self._commit(_DELETING, context, _Change(head.edition, blocks, note=note)):
-                return count, first
-            return 0, first
+            return await self._drop_blocks(context, head.edition, whole) or 0, first
         for part in partitions:
             block = None if part.block is None else await self._blocks.fetch(context, part.block)
             if block is None:

@@ -1,0 +1,98 @@
+"""Forks of series with columns: the rows that were known, of one strategy or of all, and of every market."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import backtest_mongo
+from backtest_mongo import EquityAdapter, TradeAdapter, persist
+from backtest_mongo.columns import chunks
+from tests.support.columns import equity, trades
+from tests.support.forks import Forks
+
+pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
+
+
+def equity_of(strategy: str, *, backtest: bool = True) -> EquityAdapter:
+    return persist.equity(strategy, "binance", "1h", "BTCUSDT", backtest)
+
+
+def trades_of(symbol: str) -> TradeAdapter:
+    return persist.trade(symbol, "binance")
+
+
+async def write_all(*, backtest: bool = True) -> None:
+    await equity_of("trend", backtest=backtest).append(equity(1, 2, 3))
+    await equity_of("trend", backtest=backtest).seal()
+    await equity_of("trend", backtest=backtest).append(equity(4, 5))
+    await equity_of("drift", backtest=backtest).append(equity(2))
+    await trades_of("BTCUSDT").append(trades(1, 2, 3, 4))
+    await trades_of("LATER").append(trades(9))
+
+
+async def test_fork_has_the_rows_that_were_known(forks: Forks) -> None:
+    await write_all()
+    report = await forks.make(at=3)
+    assert report.rows == {"trade": 3, "equity": 4}
+    async with forks.on(report):
+        assert await equity_of("trend").read_last(9) == equity(1, 2, 3)
+        assert await equity_of("drift").read_last(9) == equity(2)
+        assert await trades_of("BTCUSDT").read_last(9) == trades(1, 2, 3)
+        assert [one.context["symbol"] async for one in find_trades().list_series()] == ["BTCUSDT"]
+        await equity_of("trend").append(equity(4, value=7.0))
+        assert await equity_of("trend").read_last(1) == equity(4, value=7.0)
+    assert await equity_of("trend").read_last(9) == equity(1, 2, 3, 4, 5)
+
+
+def find_trades() -> Any:
+    return persist._get_implementation(TradeAdapter.spec)
+
+
+async def test_fork_of_a_strategy_has_its_series_and_those_of_markets(forks: Forks) -> None:
+    await write_all()
+    report = await forks.make(at=9, strategy_name="drift")
+    assert (report.rows, report.left_out) == ({"trade": 5, "equity": 1}, ())
+    async with forks.on(report):
+        assert await equity_of("trend").read_last(9) == []
+        assert await equity_of("drift").read_last(9) == equity(2)
+
+
+async def test_dry_run_counts_what_would_be_copied(forks: Forks) -> None:
+    await write_all()
+    report = await forks.make(at=3, dry_run=True)
+    assert report.rows == {"trade": 3, "equity": 4}
+
+
+async def test_long_series_are_copied_in_parts(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_chunks = chunks.read_chunks
+    sizes = []
+
+    async def read_few(*arguments: Any) -> Any:
+        async for rows in read_chunks(*arguments, rows=3):
+            sizes.append(len(rows))
+            yield rows
+
+    monkeypatch.setattr(chunks, "read_chunks", read_few)
+    times = [1, 2, 3, 4, 5, 6, 500, 1_000_000, 1_000_001, *range(2_000_000, 2_000_007)]
+    await equity_of("trend").append(equity(*times))
+    report = await forks.make(at=3_000_000)
+    assert (sum(sizes), max(sizes)) == (len(times), 3)
+    async with forks.on(report):
+        assert await equity_of("trend").read_last(99) == equity(*times)
+
+
+async def test_live_series_become_those_of_a_backtest(forks: Forks) -> None:
+    await write_all(backtest=False)
+    report = await forks.make(at=9, as_backtest=True)
+    async with forks.on(report):
+        assert await equity_of("trend").read_last(9) == equity(1, 2, 3, 4, 5)
+        assert await equity_of("trend", backtest=False).read_last(9) == []
+
+
+async def test_live_series_that_would_take_the_place_of_a_backtest_s_are_refused(forks: Forks) -> None:
+    await write_all(backtest=False)
+    await equity_of("trend").append(equity(1))
+    with pytest.raises(backtest_mongo.InputError, match=r"1 live series would get the key of a backtest series: trend"):
+        await forks.make(at=9, as_backtest=True)
