@@ -13,8 +13,9 @@ from backtest_mongo.core.history import VersionStore, find_row_time
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
+from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import ColumnStore, Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
@@ -22,9 +23,10 @@ from backtest_mongo.history.store import HistoryStore, StrictHistoryStore
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
+    from backtest_mongo.columns.arrays import ColumnArrays
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["PastSeries", "PastStore", "refuse_write"]
+__all__ = ["PastColumns", "PastSeries", "PastStore", "refuse_write"]
 
 
 def refuse_write(spec: SlotSpec) -> NoReturn:
@@ -198,6 +200,39 @@ class PastStore:
 
     async def remove(self, key: Key, run: str | None = None) -> None:
         refuse_write(self._spec)
+
+
+class PastColumns:
+    """A slot's series with columns as they were: nothing is written, and series that began later are not listed.
+
+    The adapter limits what it reads by the time.
+    """
+
+    def __init__(self, spec: SlotSpec, base: ColumnStore, until: int) -> None:
+        self._spec = spec
+        self._base = base
+        self._until = until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    async def insert(self, context: Key, rows: ColumnArrays) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def delete_rows(self, context: Key, first: int, end: int) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> NoReturn:
+        refuse_write(self._spec)
+
+    def seal_rows(self, context: Key, *, is_all: bool = True) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        async for context in self._base.list_contexts(where):
+            covered = await self._base.cover(context, find_known_end(self._spec, context, self._until))
+            if covered.rows:
+                yield context
 
 
 class PastSeries(PastStore):
