@@ -18,7 +18,7 @@ from backtest_mongo.columns.row_input import read_rows
 from backtest_mongo.core.columns import Column
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import Document
-from tests.support.columns import check_arrays, make_spec, rows_of, samples, to_bits
+from tests.support.columns import UNHURRIED, check_arrays, make_spec, rows_of, samples, to_bits
 
 KEY: Document = {"exchangeName": "binance", "symbol": "BTCUSDT"}
 Sample = tuple[SlotSpec, list[dict[str, Any]]]
@@ -30,6 +30,7 @@ def store(spec: SlotSpec, rows: ColumnArrays, *, is_compressed: bool) -> Documen
     return stored
 
 
+@UNHURRIED
 @given(samples(min_size=1), st.booleans())
 def test_rows_are_read_as_they_were_stored(sample: Sample, is_compressed: bool) -> None:
     spec, rows = sample
@@ -41,6 +42,7 @@ def test_rows_are_read_as_they_were_stored(sample: Sample, is_compressed: bool) 
     assert parse_header(document, KEY) == (len(given_), int(given_.time[0]), int(given_.time[-1]))
 
 
+@UNHURRIED
 @given(samples(min_size=1), st.booleans(), st.data())
 def test_some_columns_are_read_alone(sample: Sample, is_compressed: bool, data: st.DataObject) -> None:
     spec, rows = sample
@@ -101,6 +103,7 @@ def test_bits_of_floats_are_kept() -> None:
         assert found.values["value"].data.view(np.int64).tolist() == bits.tolist()
 
 
+@UNHURRIED
 @given(st.data())
 def test_groups_are_joined_in_their_order(data: st.DataObject) -> None:
     spec = make_spec(Column("side", "category", nullable=True), Column("note", "str", nullable=True))
@@ -172,11 +175,12 @@ def test_every_flipped_byte_of_a_document_is_found_or_harmless(is_compressed: bo
         flipped[at] ^= mask
         try:
             document = bson.decode(flipped)
-        except Exception:  # noqa: S112  # it is no BSON any more, which the driver says
+        except Exception:  # it is no BSON any more, which the driver says
             continue
         check_damaged(spec, document, expected)
 
 
+@UNHURRIED
 @given(samples(min_size=1), st.booleans(), st.data())
 def test_changed_columns_are_found(sample: Sample, is_compressed: bool, data: st.DataObject) -> None:
     spec, rows = sample
@@ -202,6 +206,7 @@ def test_changed_columns_are_found(sample: Sample, is_compressed: bool, data: st
         decode(spec, KEY, document)
 
 
+@UNHURRIED
 @given(samples(min_size=1), st.data())
 def test_columns_that_are_gone_or_renamed_are_found(sample: Sample, data: st.DataObject) -> None:
     spec, rows = sample
@@ -214,6 +219,7 @@ def test_columns_that_are_gone_or_renamed_are_found(sample: Sample, data: st.Dat
         decode(spec, KEY, document)
 
 
+@UNHURRIED
 @given(samples(min_size=1), samples(min_size=1), st.data())
 def test_columns_of_another_document_are_found(sample: Sample, other: Sample, data: st.DataObject) -> None:
     spec, rows = sample
@@ -227,11 +233,12 @@ def test_columns_of_another_document_are_found(sample: Sample, other: Sample, da
         decode(spec, KEY, first)
 
 
+@UNHURRIED
 @given(samples(min_size=1), st.data())
 def test_changed_header_is_found(sample: Sample, data: st.DataObject) -> None:
     spec, rows = sample
     document = store(spec, read_rows(spec, rows), is_compressed=False)
-    name = data.draw(st.sampled_from([*KEY, *seal_header(KEY, 1, 1, 1, ()), "columns"]))
+    name = data.draw(st.sampled_from([*KEY, *seal_header(KEY, 1, 1, 1), "columns"]))
     changed = data.draw(st.none() | st.integers(-(2**31), 2**31) | st.text() | st.floats() | st.just({}))
     assume(changed != document[name] and not (name == "columns" and changed == {} == document[name]))
     document[name] = changed

@@ -21,13 +21,14 @@ from backtest_mongo.columns.row_input import check_now, find_grid, read_rows
 from backtest_mongo.core.columns import Column, Unit
 from backtest_mongo.core.slots import SERIES
 from backtest_mongo.core.specs import SlotSpec
-from tests.support.columns import CONTEXT, check_arrays, make_spec, resolve, samples, to_bits
+from tests.support.columns import CONTEXT, UNHURRIED, check_arrays, make_spec, resolve, samples, to_bits
 
 TRADE = next(spec for spec in SERIES if spec.name == "trade")
 NOW = 1_700_000_000_000_000
 ROW = {"timestamp": NOW, "trade_id": 5, "price": 50_000.1, "amount": 0.5, "side": "buy"}
 
 
+@UNHURRIED
 @given(samples())
 def test_rows_are_kept_in_order_each_key_once(sample: tuple[SlotSpec, list[dict[str, Any]]]) -> None:
     spec, rows = sample
@@ -36,6 +37,7 @@ def test_rows_are_kept_in_order_each_key_once(sample: tuple[SlotSpec, list[dict[
     assert to_bits(found.rows(spec)) == to_bits(resolve(spec, rows))
 
 
+@UNHURRIED
 @given(samples())
 def test_nulls_may_be_left_out(sample: tuple[SlotSpec, list[dict[str, Any]]]) -> None:
     spec, rows = sample

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
-from backtest_mongo.columns.arrays import ColumnArrays
+from backtest_mongo.columns.arrays import STORED_TYPES, ColumnArrays
 from backtest_mongo.core.columns import COLUMN_TYPES, UNITS, Column, Unit
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.unit_times import find_time_range
 
+UNHURRIED = settings(deadline=None)  # a machine may be busy
 CONTEXT = ("binance", "BTCUSDT")
 
 #: Text that UTF-8 has, of any alphabet, with NUL and with line ends.
@@ -112,8 +114,6 @@ def to_bits(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def check_arrays(spec: SlotSpec, arrays: ColumnArrays) -> None:
     """Check that rows are as :class:`ColumnArrays` says."""
-    from backtest_mongo.columns.arrays import STORED_TYPES
-
     assert arrays.time.dtype == np.int64
     assert arrays.is_ordered()
     assert (arrays.sequence is None) == (not spec.sequence)
