@@ -94,8 +94,7 @@ class MongoColumns:
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
         head = self._heads.get(context) or await self._heads.open(context)
-        group = self._tail.make_group(context, rows)
-        await self._tail.insert(group)
+        group = await self._tail.insert(context, rows)
         if group.document is None:
             return 0
         if self._spec.immutable and not head.holds_beyond(int(group.rows.time[0])):
