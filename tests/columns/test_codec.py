@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backtest_mongo.columns.arrays import ColumnArrays, Values, join_columns
-from backtest_mongo.columns.codec import DamagedRowsError, decode, encode, parse_header, seal_header
+from backtest_mongo.columns.codec import DamagedRowsError, decode, encode, pack_column, parse_header, seal_header
 from backtest_mongo.columns.row_input import read_rows
 from backtest_mongo.core.columns import COLUMN_TYPES, Column
 from backtest_mongo.core.specs import SlotSpec
@@ -244,6 +244,23 @@ def test_changed_header_is_found(sample: Sample, data: st.DataObject) -> None:
         decode(spec, KEY, document)
     del document[name]
     with pytest.raises(DamagedRowsError):
+        decode(spec, KEY, document)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x09\0" + b"\0" * 8, "its column price is of an unknown type, and that of the slot float64"),
+        (b"\0\0" + b"\0" * 16, "its column price has another number of rows"),
+        (b"\0\0" + b"\0" * 3, r"its column price can't be decoded \(ValueError\)"),
+        (b"\0\x01" + b"\0" * 8, r"its column price can't be decoded \(.*\)"),
+    ],
+)
+def test_content_that_its_checksum_fits_is_checked_as_well(content: bytes, words: str) -> None:
+    spec = make_spec(Column("price", "float64"))
+    document = store(spec, read_rows(spec, [{"timestamp": 1, "number": 1, "price": 1.5}]), is_compressed=False)
+    document["columns"]["price"] = pack_column(document["head"], "price", content)
+    with pytest.raises(DamagedRowsError, match=words):
         decode(spec, KEY, document)
 
 

@@ -180,7 +180,7 @@ def test_column_of_nothing_but_nulls_has_any_type(kind: ColumnType, values: Any)
 
 def test_nan_is_null_only_in_nullable_columns_of_pandas() -> None:
     nan = [math.nan, 1.0]
-    for values in (np.array(nan), pl.Series(nan), pa.array(nan), nan, pd.Series(nan)):
+    for values in (np.array(nan), pl.Series(nan), pa.array(nan), nan, pd.Series(nan), pd.Series(nan, dtype=object)):
         assert math.isnan(read_values("float64", values)[0])
         is_null = read_values("float64", values, nullable=True)[0] is None
         assert is_null == isinstance(values, pd.Series)
