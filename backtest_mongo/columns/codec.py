@@ -37,7 +37,17 @@ from backtest_mongo.core.columns import COLUMN_TYPES, Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import Document
 
-__all__ = ["FORMAT", "HEADER", "DamagedRowsError", "decode", "encode", "pack_column", "parse_header", "seal_header"]
+__all__ = [
+    "FORMAT",
+    "HEADER",
+    "DamagedRowsError",
+    "decode",
+    "encode",
+    "pack_column",
+    "parse_header",
+    "rename_key",
+    "seal_header",
+]
 
 #: The version of the format that is written and read.
 FORMAT: Final = 1
@@ -144,6 +154,33 @@ def decode(spec: SlotSpec, key: Document, document: Document, names: Collection[
         else:
             values[column.name] = _decode_column(column, _check_column(columns, column.name, head), rows)
     return ColumnArrays(time, sequence, values)
+
+
+def rename_key(document: Document, key: Document, other: Document) -> Document:
+    """Return a document with another key, without decoding its columns.
+
+    Args:
+        document: with all of its columns.
+        key: what :func:`encode` was given.
+        other: what it would have to be given.
+
+    Returns:
+        The fields that :func:`encode` makes.
+
+    Raises:
+        DamagedRowsError: it is not what was stored.
+    """
+    rows, first, last = parse_header(document, key)
+    columns = document.get("columns")
+    if not isinstance(columns, Mapping):
+        raise DamagedRowsError("its columns are missing")
+    renamed = seal_header(other, rows, first, last)
+    packed = {}
+    for name in columns:
+        content = _check_column(columns, name, document["head"])
+        packed[name] = pack_column(renamed["head"], name, bytes(content))
+    renamed["columns"] = packed
+    return renamed
 
 
 def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> list[tuple[Column, Values]]:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, PAGE, SeriesBlocks
@@ -94,10 +96,14 @@ class MongoColumns:
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
         head = self._heads.get(context) or await self._heads.open(context)
-        group = await self._tail.insert(context, rows)
+        first = int(rows.time[0])
+        if self._spec.immutable and not head.is_fresh:
+            head = await self._heads.look(context)
+        is_checked = not self._spec.immutable or first > head.bound
+        group = await self._tail.insert(context, rows, is_checked=is_checked)
         if group.document is None:
             return 0
-        if self._spec.immutable and not head.holds_beyond(int(group.rows.time[0])):
+        if self._spec.immutable and not head.holds_beyond(first):
             await self._check_blocks(context, group)
         await self._note(context, head, len(group.rows))
         return len(group.rows)
@@ -106,6 +112,8 @@ class MongoColumns:
         """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
         head = await self._heads.look(context)
         if int(group.rows.time[0]) > head.bound:
+            if not group.is_checked:
+                await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context)
@@ -113,6 +121,8 @@ class MongoColumns:
         present = stored.contains(group.rows)
         if present.any():
             await self._tail.take_back(group, present)
+        elif not group.is_checked:
+            await self._tail.confirm(group)
 
     async def _note(self, context: Key, head: Head, rows: int) -> None:
         """Seal the tail in the background when it has become long."""
@@ -351,11 +361,24 @@ class MongoColumns:
 
     # Contexts
 
+    @property
+    def committer(self) -> Committer:
+        return get_committer(self._hub)
+
+    @property
+    def renamer(self) -> Renamer:
+        from backtest_mongo.series.columns.renaming import ColumnRenamer
+
+        return ColumnRenamer(self._hub, self._spec, self._heads, self._tail, self._blocks)
+
     async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         """Yield the context of each series that has rows, in the order of the key."""
-        async for context in self._heads.list_contexts(where):
-            if (await self.cover_some(context)) is not None:
-                yield context
+        # A series can have rows in its tail and no document, if it was deleted while others wrote them.
+        known, in_tail = self._heads.list_contexts(where), self._tail.list_contexts(where)
+        async with aclosing(_merge(known, in_tail)) as contexts:
+            async for context in contexts:
+                if (await self.cover_some(context)) is not None:
+                    yield context
 
     async def cover_some(self, context: Key) -> int | None:
         """Return the time of a row, ``None`` if there is none."""
@@ -367,11 +390,11 @@ class MongoColumns:
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
         """Return what is stored of each series, in the order of the key, or of all together."""
         found = []
-        async for context in self._heads.list_contexts(where):
+        async for context in self.list_contexts(where):
             size = await self.size(context)
             rows = size.block_rows + size.tail_rows
             if rows:
-                written = await self._heads.find_written(context)
+                written = await self._find_written(context)
                 total = size.block_bytes + size.tail_bytes
                 found.append(Measure(context=context, contexts=1, rows=rows, bytes=total, versions=0, written=written))
         if by_context or not found:
@@ -387,8 +410,24 @@ class MongoColumns:
             )
         ]
 
+    async def _find_written(self, context: Key) -> int | None:
+        """Return when rows were last written, or merged into blocks."""
+        newest = (await self._tail.count(context)).newest
+        found = [await self._heads.find_written(context), None if newest is None else to_millis(newest)]
+        return max((time for time in found if time is not None), default=None)
+
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
         """Delete all rows of a series; return how many, and that none is left."""
         deleted = await self.delete_rows(context, MOST_NEGATIVE, LATEST)
         await self._heads.slot.write("deleting rows", lambda _: self._heads.forget(context))
         return deleted, False
+
+
+async def _merge(first: AsyncIterator[Key], second: AsyncIterator[Key]) -> AsyncGenerator[Key, None]:
+    """Yield the keys of both, each of which are in order, once each and in order."""
+    ends = [await anext(first, None), await anext(second, None)]
+    while (key := min((one for one in ends if one is not None), default=None)) is not None:
+        yield key
+        for at, keys in enumerate((first, second)):
+            if ends[at] == key:
+                ends[at] = await anext(keys, None)
