@@ -46,6 +46,9 @@ _FIRST: Final = MOST_NEGATIVE
 _LAST: Final = 2**63 - 1
 #: So many small groups at the end of a tail are merged into one.
 _GROUPS: Final = 32
+#: A process looks how many there are after so many that have fewer than :data:`_LARGE` rows, and after each other one.
+_UNSEEN: Final = 8
+_LARGE: Final = 512
 #: From so many rows on a write tries to make blocks of them at once, and encodes them in a thread.
 _BULK: Final = 32_768
 #: More rows than these are encoded in a thread.
@@ -64,8 +67,11 @@ class SQLiteColumns(SQLiteRows):
         super().__init__(database, spec, table)
         #: The series whose tail this process merges.
         self._sealing: set[Key] = set()
-        #: How many rows a tail must have before it is merged again, where that has failed.
+        #: How many rows a tail must have before it is merged again, where that has failed, and how many small groups.
         self._put_off: dict[Key, int] = {}
+        self._groups_put_off: dict[Key, int] = {}
+        #: How many small groups this process writes before it looks how many there are.
+        self._unseen: dict[Key, int] = {}
         self._tools: tuple[PartReader, ColumnSealer] | None = None
 
     @property
@@ -307,6 +313,11 @@ class SQLiteColumns(SQLiteRows):
         for encoded in groups:
             connection.execute(self._table.insert_group, encoded.make_parameters(context, at, at))
             self._record(connection, context, encoded, at)
+        unseen = self._unseen.get(context, 0)
+        if unseen and count < _LARGE:
+            self._unseen[context] = unseen - 1
+            return count, None, None
+        self._unseen[context] = _UNSEEN - 1
         return count, self._merge_small(connection, context), None
 
     def _drop_known(self, connection: Connection, context: Key, rows: ColumnArrays) -> ColumnArrays:
@@ -329,15 +340,15 @@ class SQLiteColumns(SQLiteRows):
         sizes: list[tuple[int, int]] = connection.execute(self._table.group_sizes, context).fetchall()
         large = count_large([rows for _, rows in sizes])
         small = sizes[large:]
-        # Where they could not be merged before, as one is damaged, it is tried again only now and then.
-        if len(small) >= _GROUPS and len(small) % _GROUPS == 0:
+        if len(small) >= max(_GROUPS, self._groups_put_off.get(context, 0)):
             groups = {part.number: part for part in self._reader.list_groups(connection, context)}
             some = [groups[number] for number, _ in small]
             try:
                 rows = merge([self._reader.load(connection, context, part) for part in some])
-            except StoreError:
-                pass  # which who reads it is told
+            except StoreError:  # those who read it are told
+                self._groups_put_off[context] = 2 * len(small)
             else:
+                self._groups_put_off.pop(context, None)
                 _, first, last, count, head, document = encode_group(self._spec, rows)
                 (created,) = connection.execute(self._table.created_from, (*context, some[0].number)).fetchone()
                 parameters = (first, last, count, head, created, document, some[-1].number)

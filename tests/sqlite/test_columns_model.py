@@ -43,6 +43,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(column_sealing, "_RUN_ROWS", 16)
     monkeypatch.setattr(column_sealing, "SMALL_ROWS", 4)
     monkeypatch.setattr(columns, "_GROUPS", 3)
+    monkeypatch.setattr(columns, "_UNSEEN", 2)
+    monkeypatch.setattr(columns, "_LARGE", 4)
     monkeypatch.setattr(columns, "_BULK", 9)
     monkeypatch.setattr(columns, "_FEW", 5)
     monkeypatch.setattr(columns, "_DELETED", 2)
