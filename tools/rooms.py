@@ -47,6 +47,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "embedded": (4, "servers for tests"),
     "mongo": (1, "one collection"),
     "connection": (1, "hub, clients, cache"),
+    "columns": (3, "rows as arrays"),
     "core": (1, "specs, slots, config"),
     "errors": (1, "the exceptions"),
     "types": (0, "shapes of rows"),

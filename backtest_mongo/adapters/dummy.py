@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from backtest_mongo.adapters.no_columns import EmptyColumns
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, RowWrite, State
 from backtest_mongo.core.contexts import EVERYTHING, Measure
@@ -219,5 +220,6 @@ def is_dummy(adapter: type[Adapter]) -> bool:
 
 def make_dummy(adapter: type[Adapter]) -> type[Adapter]:
     """Return a class like ``adapter`` that stores nothing and needs no server."""
-    members = {"__module__": __name__, "__doc__": adapter.__doc__, "_empty_store": _EmptyStore(adapter.spec)}
+    store = EmptyColumns if adapter.spec.columns else _EmptyStore
+    members = {"__module__": __name__, "__doc__": adapter.__doc__, "_empty_store": store(adapter.spec)}
     return type(f"Dummy{adapter.__name__}", (_DummyAdapter, adapter), members)

@@ -109,7 +109,7 @@ def _find_slots() -> tuple[list[RunRows], list[str]]:
     has_dummy = False
     for name, known in persist._adapters.items():
         spec = known.spec
-        if spec.shape == "series":
+        if spec.is_candles:
             continue
         adapter = persist._get_implementation(spec)
         rows: RunRows | None = None

@@ -178,7 +178,7 @@ def _find_members(adapters: Sequence[Any]) -> list[_Member]:
                 if hasattr(adapter, "wait_for_init")
                 else "name an adapter of each context: lease(signal, progress)",
             )
-        if adapter.spec.shape == "series":
+        if adapter.spec.is_candles:
             raise InputError(
                 f"lease: {adapter.spec.noun} can't be leased",
                 slot=adapter.spec.name,

@@ -52,7 +52,7 @@ class _SQLiteAdapter(Adapter):
                 hint="this adapter was made before backtest_store, backtest_sqlite, backtest_files or backtest_dummy, "
                 "or without one of them: request the fixture in the test, and get the adapter from persist afterwards",
             )
-        if cls.spec.shape == "series":
+        if cls.spec.is_candles:
             elsewhere = cls._open_candles()
             return cls._sqlite_store if elsewhere is None else elsewhere[1]
         if find_history(cls.spec) is None:
@@ -84,7 +84,7 @@ class _SQLiteAdapter(Adapter):
     @classmethod
     def _find_database(cls) -> Database:
         """Return the database that the slot is in."""
-        elsewhere = cls._open_candles() if cls.spec.shape == "series" else None
+        elsewhere = cls._open_candles() if cls.spec.is_candles else None
         return cls._database if elsewhere is None else elsewhere[0]
 
     @classmethod
@@ -137,7 +137,7 @@ def bind_to_sqlite(
     database = get_database(resolve_path(path, "persist.use_sqlite"))
 
     def derive(adapter: type[Adapter]) -> type[Adapter]:
-        store = SQLiteSeries if adapter.spec.shape == "series" else SQLiteStore
+        store = SQLiteSeries if adapter.spec.is_candles else SQLiteStore
         members = {
             "__module__": __name__,
             "__doc__": adapter.__doc__,

@@ -32,7 +32,7 @@ async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> Found
         return await find_rows_at(wanted, limit, at)
     if database is None:
         return await find_rows(wanted, limit)
-    if wanted.spec.shape == "series":
+    if wanted.spec.is_candles:
         return await _find_candles(wanted, limit, now_ms())
     return FoundRows(*await StoredKeys(database, wanted.spec).list_rows(wanted.parts, limit))
 
@@ -40,7 +40,7 @@ async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> Found
 async def find_rows_at(wanted: RowFilter, limit: int, at: int) -> FoundRows:
     """Return the first ``limit`` matching documents as they were; of candles the last ones that had closed."""
     spec = wanted.spec
-    if spec.shape == "series":
+    if spec.is_candles:
         return await _find_candles(wanted, limit, at)
     past = await StoredPast.open(spec)
     documents: list[Document] = []

@@ -49,7 +49,7 @@ class RowPrinter:
         if not found.documents:
             nothing = "Nothing is stored." if at is None else f"Nothing was stored at {format_iso_time(at)}."
             print_line(self._console, "" if found.count or found.unknown or found.older else nothing)
-        elif self._spec.shape == "series":
+        elif self._spec.is_candles:
             self._print_candles(found.documents)
         else:
             for document in found.documents:

@@ -70,7 +70,7 @@ def parse_part(spec: SlotSpec, name: str, word: str) -> Any:
         if word.lower() not in _FLAGS:
             raise InputError(f"backtest must be backtest or live, not {word!r}", slot=spec.name)
         return _FLAGS[word.lower()]
-    if spec.shape == "series" and name == spec.argument:
+    if spec.is_candles and name == spec.argument:
         try:
             return int(word)
         except ValueError:
@@ -112,7 +112,7 @@ async def find_rows(wanted: RowFilter, limit: int) -> FoundRows:
 
     async def fetch() -> FoundRows:
         # Of candles the last ones are wanted; the keys of everything else are names.
-        order = -1 if wanted.spec.shape == "series" else 1
+        order = -1 if wanted.spec.is_candles else 1
         sort = [(name, order) for name in wanted.spec.key]
         found = await documents.find(parts).sort(sort).limit(limit).to_list(limit) if limit else []
         if len(found) < limit:

@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from backtest_mongo.core.columns import Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["STORED_TYPES", "STRINGS", "TIME", "ColumnArrays", "Mask", "Values", "find_last_of_each", "join_columns"]
+__all__ = [
+    "STORED_TYPES",
+    "STRINGS",
+    "TIME",
+    "ColumnArrays",
+    "Mask",
+    "Values",
+    "join_columns",
+    "make_nulls",
+    "sort_rows",
+]
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -147,24 +157,19 @@ class ColumnArrays:
         return same
 
     def contains(self, rows: ColumnArrays) -> Mask:
-        """Return which of some rows have a key that a row of these has; both must be in order."""
-        return self._find(rows)[1]
-
-    def _find(self, rows: ColumnArrays) -> tuple[NDArray[np.intp], Mask]:
+        """Return which of some rows have a key that one of these has; both must be in order."""
         if not len(self) or not len(rows):
-            return np.zeros(len(rows), np.intp), np.zeros(len(rows), bool)
+            return np.zeros(len(rows), bool)
         if self.sequence is None or rows.sequence is None:
             at = np.minimum(np.searchsorted(self.time, rows.time), len(self) - 1)
-            return at, self.time[at] == rows.time
-        time = np.concatenate((self.time, rows.time))
-        both = ColumnArrays(time, np.concatenate((self.sequence, rows.sequence)), {})
-        order = both.order()  # a row of ours comes before one of theirs with the same key
-        same = both.take(order).are_same_as_next()
-        position = np.zeros(len(both), np.intp)
+            found: Mask = self.time[at] == rows.time
+            return found
+        time, sequence = (self.time, rows.time), (self.sequence, rows.sequence)
+        both = ColumnArrays(np.concatenate(time), np.concatenate(sequence), {})
+        order = both.order()  # one of these comes before one of the others with the same key
         found = np.zeros(len(both), bool)
-        position[order[1:][same]] = order[:-1][same]
-        found[order[1:][same]] = True
-        return position[len(self) :], found[len(self) :]
+        found[order[1:][both.take(order).are_same_as_next()]] = True
+        return found[len(self) :]
 
     def rows(self, spec: SlotSpec) -> list[dict[str, Any]]:
         """Return the rows as dicts, of the time, the sequence and the columns."""
@@ -184,10 +189,22 @@ class ColumnArrays:
         return sum(part.nbytes for part in parts) + (0 if self.sequence is None else self.sequence.nbytes)
 
 
-def find_last_of_each(rows: ColumnArrays) -> ColumnArrays:
-    """Return, in order, of rows with the same key the last one; these must be in order already."""
+def make_nulls(column: Column, rows: int) -> Values:
+    """Return so many nulls."""
+    if column.type == "category":
+        return Values(np.full(rows, -1, np.int32))
+    return Values(np.zeros(rows, STORED_TYPES[column.type]), np.zeros(rows, bool))
+
+
+def sort_rows(rows: ColumnArrays, *, keeps_first: bool) -> ColumnArrays:
+    """Return rows in the order of their keys; of several with one key the first or the last, in the order given."""
+    if rows.is_ordered():
+        return rows
+    rows = rows.take(rows.order())
     same = rows.are_same_as_next()
-    return rows.take(np.append(~same, True)) if same.any() else rows
+    if not same.any():
+        return rows
+    return rows.take(np.append(True, ~same) if keeps_first else np.append(~same, True))
 
 
 def join_columns(parts: Sequence[ColumnArrays]) -> ColumnArrays:

@@ -30,7 +30,7 @@ import numpy as np
 from bson import Binary, Int64
 from numpy.typing import NDArray
 
-from backtest_mongo.columns.arrays import STORED_TYPES, STRINGS, TIME, ColumnArrays, Values
+from backtest_mongo.columns.arrays import STORED_TYPES, STRINGS, TIME, ColumnArrays, Values, make_nulls
 from backtest_mongo.core.columns import COLUMN_TYPES, Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import Document
@@ -190,7 +190,7 @@ def _decode_column(column: Column, columns: Mapping[str, Any], head: int, rows: 
     if stored is None:
         if column.name in columns or not column.nullable:
             raise DamagedRowsError(f"its column {column.name} is missing")
-        return _make_nulls(column, rows)  # the column was added to the slot later
+        return make_nulls(column, rows)  # the column was added to the slot later
     if not isinstance(stored, bytes) or len(stored) < _CHECKSUM_BYTES + 2:
         raise DamagedRowsError(f"its column {column.name} holds something else")
     content = stored[_CHECKSUM_BYTES:]
@@ -205,12 +205,6 @@ def _decode_column(column: Column, columns: Mapping[str, Any], head: int, rows: 
         raise
     except Exception as error:  # each codec raises kinds of its own
         raise DamagedRowsError(f"its column {column.name} can't be decoded ({type(error).__name__})") from None
-
-
-def _make_nulls(column: Column, rows: int) -> Values:
-    if column.type == "category":
-        return Values(np.full(rows, -1, np.int32))
-    return Values(np.zeros(rows, STORED_TYPES[column.type]), np.zeros(rows, bool))
 
 
 def _decode_values(column: Column, codec: int, content: memoryview, rows: int) -> Values:

@@ -207,6 +207,16 @@ class SlotSpec:
                 problem = f"{name} {getattr(self, name)!r} is unknown"
                 raise SlotError(problem, slot=self.name, hint=f"known are {', '.join(get_args(known))}")
 
+    @property
+    def is_candles(self) -> bool:
+        """Whether it is a series of candles, each of which is a document of its own."""
+        return self.shape == "series" and not self.columns
+
+    @property
+    def context_key(self) -> tuple[str, ...]:
+        """The context's part of ``key``."""
+        return self.key[: len(self.context)]
+
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """Check a constructor's arguments, and return the context's values in the order of ``context``.
 

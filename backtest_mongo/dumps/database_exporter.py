@@ -42,7 +42,7 @@ async def export_to_database(hub: Hub, path: str, specs: Sequence[SlotSpec], pro
         try:
             await _begin(database)
             for spec in specs:
-                one = (_SeriesExport if spec.shape == "series" else _RowExport)(hub, spec, database)
+                one = (_SeriesExport if spec.is_candles else _RowExport)(hub, spec, database)
                 async for rows in one.run():
                     if progress is not None:
                         progress(spec.name, rows)

@@ -67,7 +67,7 @@ class WholeDocuments:
         self._spec = spec
         self._slot = SlotCollection(hub, spec)
         self._collection = self._slot.documents
-        self._series = MongoSeriesStore(hub, spec) if spec.shape == "series" else None
+        self._series = MongoSeriesStore(hub, spec) if spec.is_candles else None
 
     async def read_pages(self) -> AsyncIterator[list[RawBSONDocument]]:
         """Yield all documents by id, a page at a time, as BSON."""
@@ -209,7 +209,7 @@ def find_key(spec: SlotSpec, document: Document) -> Key:
     Raises:
         IncompleteDocumentError: it lacks a part of its key, or its payload.
     """
-    required = PRICES if spec.shape == "series" else (spec.field,)
+    required = PRICES if spec.is_candles else (spec.field,)
     try:
         key = tuple(_check(spec, name, document[name]) for name in spec.key)
         missing = [name for name in required if name not in document]
@@ -229,7 +229,7 @@ def explain_incomplete(spec: SlotSpec, document: Document, error: IncompleteDocu
 def _check(spec: SlotSpec, name: str, value: Any) -> Any:
     if name == FLAG:
         return spec.check_flag(name, value)
-    if spec.shape == "series" and name == spec.key[-1]:
+    if spec.is_candles and name == spec.key[-1]:
         return int(value)
     return spec.check_key(name, value)
 

@@ -165,7 +165,7 @@ class _Export:
             directory = Directory(self._spec, os.path.join(self._root, *parts))
             os.makedirs(directory.path, exist_ok=True)
             with lock_directory(directory.path):
-                if self._spec.shape == "series":
+                if self._spec.is_candles:
                     self._write_candles(directory, list(some), sidecar)
                 else:
                     self._write_rows(directory, list(some), sidecar)

@@ -162,7 +162,7 @@ class _Import:
         progress: Progress | None,
     ) -> None:
         self._spec = spec
-        self._is_series = spec.shape == "series"
+        self._is_series = spec.is_candles
         self._reader = reader
         self._documents = documents
         self._apply = apply

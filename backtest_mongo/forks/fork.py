@@ -151,8 +151,8 @@ def _open_backend(name: object) -> Backend:
     _check_places(found)
     databases = [place for _, place in found if isinstance(place, Database)]
     if databases:
-        source = next(place for spec, place in found if spec.shape != "series")
-        candles = next(place for spec, place in found if spec.shape == "series")
+        source = next(place for spec, place in found if not spec.is_candles)
+        candles = next(place for spec, place in found if spec.is_candles)
         assert isinstance(source, Database)
         assert isinstance(candles, Database)
         return SQLiteBackend(source, candles, resolve_path(find_path(name, source.path), "fork"))
@@ -192,7 +192,7 @@ def _check_places(found: Sequence[tuple[SlotSpec, _Place]]) -> None:
         )
     # Candles may be in another file than the rest.
     for is_series in (False, True):
-        some = [(spec, place) for spec, place in found if (spec.shape == "series") is is_series]
+        some = [(spec, place) for spec, place in found if (spec.is_candles) is is_series]
         if len({place for _, place in some}) > 1:
             shown = ", ".join(f"{spec.name} ({_describe(place)})" for spec, place in some)
             raise StoreError(f"forking failed: these slots are not in one database: {shown}")
@@ -273,7 +273,7 @@ class _Fork:
         )
 
     async def _copy_rows(self, choice: Choice, specs: Sequence[SlotSpec], writer: Writer | None) -> None:
-        for spec in choice.order(spec for spec in specs if spec.shape != "series"):
+        for spec in choice.order(spec for spec in specs if not spec.is_candles):
             count = 0
             reader = await self.backend.open_reader(spec)
             async with aclosing(cast("Any", self._choose(choice, spec, reader))) as pages:
@@ -297,7 +297,7 @@ class _Fork:
                 yield [row for row in chosen if isinstance(row, PastRow)]
 
     async def _copy_candles(self, specs: Sequence[SlotSpec], writer: Writer) -> None:
-        for spec in (spec for spec in specs if spec.shape == "series"):
+        for spec in (spec for spec in specs if spec.is_candles):
             count = 0
             async with aclosing(cast("Any", writer.copy_candles(spec))) as steps:
                 async for step in steps:

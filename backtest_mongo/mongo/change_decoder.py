@@ -60,7 +60,7 @@ class ChangeDecoder:
         self._payloads.drop(oid)
 
     def row(self, document: Document) -> KnownRow:
-        """Return what is remembered of a stored document."""
+        """Return the fields that are remembered of a stored document."""
         return self._row(document, {}, None)
 
     def decode(self, event: Document) -> Change | None:
@@ -119,7 +119,7 @@ class ChangeDecoder:
         else:
             # Rows of an older version of the Node package lack some.
             key = tuple(document.get(name, self._defaults.get(name)) for name in spec.key)
-            if spec.shape == "series":
+            if spec.is_candles:
                 key = (*key[:-1], to_time(key[-1]))
         when = fields.get("when", known.when if known else document.get("when")) if spec.when else None
         removed = fields.get("removed", known.removed if known else document.get("removed"))
@@ -127,7 +127,7 @@ class ChangeDecoder:
 
     def _payload(self, event: Document, key: Key, document: Document) -> Any:
         spec = self._spec
-        if spec.shape == "series":
+        if spec.is_candles:
             return {"timestamp": key[-1], **{name: document.get(name) for name in PRICES}}
         oid, is_known = event["documentKey"]["_id"], True
         description = event.get("updateDescription", {})

@@ -127,9 +127,9 @@ class ChangeStream:
         await asyncio.wait([work, self.ended], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     async def _stored(self) -> list[Document | None]:
-        """Return what is to be remembered of each stored row; ``None`` for a row whose key can't be decoded."""
+        """Return the fields to remember of each stored row; ``None`` for a row whose key can't be decoded."""
         projection: Document = {**dict.fromkeys(self._spec.key, 1), "when": 1, "removed": 1}
-        if self._spec.shape != "series":
+        if not self._spec.is_candles:
             # Of rows with an origin, whose changes are told by the parts of their payloads.
             has_none = {"$eq": [{"$type": f"${ORIGIN}"}, "missing"]}
             for name in (self._spec.field, "updatedDate"):

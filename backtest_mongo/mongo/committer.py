@@ -821,10 +821,27 @@ class MongoCommitter:
             LeaseHeldError: another owner has one of the leases.
             StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
         """
-        return await self._run(doing, partial(self._repeat, claim, owners, work), _spec_of(claim))
+        spec, keep_free = _spec_of(claim), partial(self._leases.keep_free, claim, owners)
+        prepare = partial(self._leases.prepare, claim)
+        return await self._run(doing, partial(self._repeat, prepare, keep_free, work, spec), spec)
 
-    async def _repeat(self, claim: Claim, owners: Collection[str], work: Callable[[Any], Awaitable[T]]) -> T:
-        await self._leases.prepare(claim)
+    async def run_plain(self, doing: str, spec: SlotSpec, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Carry out a transaction that no lease concerns, as :meth:`run_free` does.
+
+        Raises:
+            StoreError: the server has no transactions, or refuses one of the steps.
+            StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
+        """
+        return await self._run(doing, partial(self._repeat, self._check_once, _is_free, work, spec), spec)
+
+    async def _repeat(
+        self,
+        prepare: Callable[[], Awaitable[object]],
+        keep_free: Callable[[Any], Awaitable[bool]],
+        work: Callable[[Any], Awaitable[T]],
+        spec: SlotSpec,
+    ) -> T:
+        await prepare()
         session = await open_session(self._hub)
         pause = _FIRST_PAUSE
         try:
@@ -833,7 +850,7 @@ class MongoCommitter:
                 try:
                     await begin(session)
                     try:
-                        if await self._leases.keep_free(claim, owners, session):
+                        if await keep_free(session):
                             result = await work(session)
                             await _commit_again(session)
                             return result
@@ -845,7 +862,7 @@ class MongoCommitter:
                     if not is_conflict(error) or pause >= seconds_left():
                         raise
                 if pause >= seconds_left():
-                    raise self._make_contended_error(_spec_of(claim))
+                    raise self._make_contended_error(spec)
                 if pause == _LONGEST_PAUSE:
                     await self._leases.sessions.end_abandoned()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
@@ -916,6 +933,10 @@ async def _commit_again(session: Any) -> None:
 
 
 async def _do_nothing() -> bool:
+    return True
+
+
+async def _is_free(_: Any) -> bool:
     return True
 
 

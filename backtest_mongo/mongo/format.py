@@ -20,7 +20,7 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
-__all__ = ["FEATURES", "FORK_ID", "MARKERS", "OWN_COLLECTIONS", "check_format", "note_leases", "read_needs"]
+__all__ = ["FEATURES", "FORK_ID", "MARKERS", "OWN_COLLECTIONS", "check_format", "note_feature", "read_needs"]
 
 #: The collection of the markers.
 MARKERS: Final = "backtest_mongo"
@@ -32,7 +32,7 @@ _UNAUTHORIZED: Final = 13
 #: The collections that the library has besides those of slots: this one, and those of leases and commits.
 OWN_COLLECTIONS: Final = (MARKERS, "leases", "commits")
 #: What this version knows.
-FEATURES: Final = frozenset({"leases"})
+FEATURES: Final = frozenset({"leases", "series"})
 
 
 async def check_format(hub: Hub) -> None:
@@ -87,8 +87,12 @@ def _list_needs(marker: Document | None) -> list[str]:
     return [str(feature) for feature in (needs if isinstance(needs, list) else [needs])]
 
 
-async def note_leases(hub: Hub) -> None:
-    """Note in the marker that leases are in use."""
-    if not hub.has_noted_leases:
-        await hub.database[MARKERS].update_one({"_id": _ID}, {"$addToSet": {"needs": "leases"}}, upsert=True)
-        hub.has_noted_leases = True
+async def note_feature(hub: Hub, feature: str) -> None:
+    """Note in the marker that a feature is in use.
+
+    Raises:
+        PyMongoError: the server can't be reached, or refuses it.
+    """
+    if feature not in hub.noted_features:
+        await hub.database[MARKERS].update_one({"_id": _ID}, {"$addToSet": {"needs": feature}}, upsert=True)
+        hub.noted_features.add(feature)

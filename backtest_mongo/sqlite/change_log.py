@@ -303,7 +303,7 @@ def decode_row(spec: SlotSpec, row: Row, skipped: int) -> Iterator[Change]:
     if FLAG in fields:
         key[fields.index(FLAG)] = bool(key[fields.index(FLAG)])
     context = name_context(spec, tuple(key))
-    if spec.shape != "series":
+    if not spec.is_candles:
         yield Change(
             kind=kind,
             slot=spec.name,

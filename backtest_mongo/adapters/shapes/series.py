@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.core.candle_rules import END, START, explain_problem, explain_spacing
+from backtest_mongo.core.candle_rules import END, START, check_spacing, explain_problem
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.store_protocols import SeriesStore, Store
@@ -76,6 +76,11 @@ class SeriesAdapter(Adapter):
                 hint=f"known are {' '.join(GRIDS)}",
             )
         return GRIDS[interval]
+
+    @classmethod
+    def _get_now(cls) -> int:
+        """Return the time by which a candle must have closed to be missing."""
+        return types.now_ms()
 
     def _rows(self) -> SeriesStore:
         return cast("SeriesStore", self._base_store())
@@ -320,20 +325,14 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error.
         """
-        finder = GapFinder(self._interval, *self._clamp_range(start, end), types.now_ms())
+        finder = GapFinder(self._interval, *self._clamp_range(start, end), self._get_now())
         bounds = await self._rows().find_bounds(self._context)
         if bounds is None:
             return list(finder.find_all(()))
         return [gap async for gap in self._rows().gaps(self._context, finder, bounds)]
 
     def _check_density(self, times: Any, what: str) -> None:
-        problem = explain_spacing(times, self._interval.name)
-        if problem is not None:
-            raise InputError(
-                f"{what} can't be of {self._interval.name}: {problem}",
-                slot=self.spec.name,
-                hint="times are milliseconds since the epoch: were seconds given, or another interval's candles?",
-            )
+        check_spacing(times, self._interval.name, what, self.spec.name, noun="candles")
 
     def _time(self, value: SeriesTime, name: str) -> int:
         return self._millis(value, name, to_series_millis)

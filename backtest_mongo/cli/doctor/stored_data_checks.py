@@ -53,7 +53,7 @@ def _list_known_collections() -> list[str]:
 
 
 def _list_series_collections() -> list[str]:
-    series = [spec for spec in SLOTS if spec.shape == "series"]
+    series = [spec for spec in SLOTS if spec.is_candles]
     return [*(spec.collection for spec in series), *(f"{spec.name.replace('_', '-')}-blocks" for spec in series)]
 
 
@@ -72,7 +72,7 @@ async def check_outdated_rows(deployment: Deployment) -> AsyncIterator[Finding]:
 async def check_blocks(deployment: Deployment) -> AsyncIterator[Finding]:
     """Compare a sample of the sealed blocks with their candles."""
     for name, adapter in ADAPTERS.items():
-        if adapter.spec.shape != "series":
+        if not adapter.spec.is_candles:
             continue
         store = adapter._open(deployment.hub)
         assert isinstance(store, MongoSeriesStore)  # for the type checker: the shape says so

@@ -1,0 +1,358 @@
+"""The store of a slot's series with columns: everything that its adapter calls.
+
+A read asks for the tail first and then for the blocks: a row that is sealed in between is found twice, which is
+resolved, and never missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.background import start_background
+from backtest_mongo.core.columns import MOST_NEGATIVE
+from backtest_mongo.core.contexts import EVERYTHING, Measure
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.errors import StoreError
+from backtest_mongo.mongo.committer import get_committer
+from backtest_mongo.series.columns.blocks import LATEST, SeriesBlocks
+from backtest_mongo.series.columns.heads import Head, SeriesHeads
+from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
+from backtest_mongo.series.columns.tail import Group, SeriesTail
+from backtest_mongo.series.pipeline import work_ahead
+from backtest_mongo.types import Coverage, Document, SeriesSize, to_millis
+
+if TYPE_CHECKING:
+    from backtest_mongo.columns.arrays import ColumnArrays
+
+__all__ = ["MongoColumns"]
+
+#: Rows of one call from which on they go straight into blocks.
+_MANY: Final = 16_384
+#: Rows of a group at most, where they can't.
+_MOST_ROWS: Final = 20_000
+#: Pages of blocks that are decompressed at once.
+_JOBS: Final = 2
+#: Blocks whose headers are read at a time, from the end.
+_HEADS: Final = 64
+
+
+class MongoColumns:
+    """A slot's series with columns in MongoDB. Times are in the slot's unit."""
+
+    has_history = False
+
+    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._hub = hub
+        self._spec = spec
+        self._heads = SeriesHeads(hub, spec)
+        self._tail = SeriesTail(hub, spec)
+        self._blocks = SeriesBlocks(hub, spec)
+        self._merger = Merger(hub, spec, self._heads, self._tail, self._blocks)
+        self._has_transactions: bool | None = None
+        self._sealing: set[Key] = set()
+
+    async def ready(self) -> None:
+        """Make sure that the collections have their indexes."""
+        await self._tail.slot.prepare()
+        await self._heads.slot.prepare()
+        await self._blocks.slot.prepare()
+
+    async def _can_seal(self) -> bool:
+        """Return whether the server has transactions, without which nothing is ever taken from the tail."""
+        if self._has_transactions is None:
+            try:
+                await get_committer(self._hub).check()
+            except StoreError as error:
+                if error.code is not None:
+                    raise
+                self._has_transactions = False
+            else:
+                self._has_transactions = True
+        return self._has_transactions
+
+    # Writing
+
+    async def insert(self, context: Key, rows: ColumnArrays) -> int:
+        """Store rows, each key once and in order, and return how many were new."""
+        if not len(rows):
+            return 0
+        if len(rows) >= _MANY:
+            if await self._can_seal():
+                await self._blocks.slot.prepare()
+                return await self._merger.write(context, rows)
+            parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
+            return sum([await self._insert(context, part) for part in parts])
+        return await self._insert(context, rows)
+
+    async def _insert(self, context: Key, rows: ColumnArrays) -> int:
+        head = self._heads.get(context) or await self._heads.open(context)
+        group = self._tail.make_group(context, rows)
+        await self._tail.insert(group)
+        if group.document is None:
+            return 0
+        if self._spec.immutable and not head.holds_beyond(int(group.rows.time[0])):
+            await self._check_blocks(context, group)
+        await self._note(context, head, len(group.rows))
+        return len(group.rows)
+
+    async def _check_blocks(self, context: Key, group: Group) -> None:
+        """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
+        head = await self._heads.look(context)
+        if int(group.rows.time[0]) > head.bound:
+            return
+        if head.announced:
+            await self._heads.disturb(context)
+        stored = await self._read_blocks(context, int(group.rows.time[0]), int(group.rows.time[-1]) + 1, ())
+        present = stored.contains(group.rows)
+        if present.any():
+            await self._tail.take_back(group, present)
+
+    async def _note(self, context: Key, head: Head, rows: int) -> None:
+        """Seal the tail in the background when it has become long."""
+        if not head.is_counted:
+            head.is_counted = True
+            totals = await self._tail.count(context)
+            head.groups, head.rows = totals.groups, totals.rows
+        else:
+            head.groups += 1
+            head.rows += rows
+        from backtest_mongo.columns.merging import BLOCK_ROWS
+
+        if (head.groups >= SEALED_GROUPS or head.rows >= BLOCK_ROWS) and context not in self._sealing:
+            self._sealing.add(context)
+            seal = partial(self._seal_in_background, context, head)
+            start_background(seal, "rows of a series could not be sealed", slot=self._spec.name)
+
+    async def _seal_in_background(self, context: Key, head: Head) -> None:
+        try:
+            async for _ in self.seal_rows(context, is_all=False):
+                pass
+            totals = await self._tail.count(context)
+            head.groups, head.rows = totals.groups, totals.rows
+        finally:
+            self._sealing.discard(context)
+
+    async def delete_rows(self, context: Key, first: int, end: int) -> int:
+        """Delete the rows of a half-open range of times, and return how many were deleted."""
+        if not await self._can_seal():
+            return await self._delete_from_tail(context, first, end)
+        rows = None if self._spec.immutable else await self._count_rows(context, first, end)
+        deleted = await self._merger.delete(context, first, end)
+        return deleted if rows is None else rows
+
+    async def _count_rows(self, context: Key, first: int, end: int) -> int | None:
+        """Return how many keys a range has, of which some may be in the tail and in blocks; ``None`` if damaged."""
+        try:
+            return len(await self.read_rows(context, first, end, ()))
+        except StoreError:
+            return None
+
+    async def _delete_from_tail(self, context: Key, first: int, end: int) -> int:
+        """Delete rows where there are neither transactions nor blocks."""
+        deleted = 0
+        for document in await self._tail.find(context, first, end):
+            rows = self._tail.decode(context, document)
+            gone = (rows.time >= first) & (rows.time < end)
+            deleted += int(gone.sum())
+            if gone.any():
+                await self._tail.take_back(Group(context, rows, document), gone)
+        return deleted
+
+    # Reading
+
+    async def read_rows(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
+        """Return the rows of a half-open range of times, with all columns or those of these names."""
+        tail = await self._read_tail(context, first, end, names)
+        return await self._join(tail, await self._read_blocks(context, first, end, names))
+
+    async def _read_tail(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[ColumnArrays]:
+        groups = await self._tail.find(context, first, end, names)
+        if not groups:
+            return []
+
+        def decode() -> list[ColumnArrays]:
+            return [self._tail.decode(context, group, names).between(first, end) for group in groups]
+
+        return await asyncio.to_thread(decode) if len(groups) > 4 else decode()  # a thread takes longer for few
+
+    async def _join(self, tail: list[ColumnArrays], blocks: ColumnArrays) -> ColumnArrays:
+        from backtest_mongo.columns.merging import merge_rows
+
+        if not tail:
+            return blocks
+        merge = partial(merge_rows, [blocks, *tail], keeps_first=self._spec.immutable)
+        found = await asyncio.to_thread(merge) if len(tail) + len(blocks) > 1_000 else merge()
+        self._tail.counts.lists.add(len(found))
+        return found
+
+    async def _read_blocks(self, context: Key, first: int, end: int, names: Collection[str] | None) -> ColumnArrays:
+        from backtest_mongo.columns.arrays import ColumnArrays, join_columns
+
+        async def decode(page: list[Document]) -> list[ColumnArrays]:
+            return await asyncio.to_thread(
+                lambda: [self._blocks.decode(context, block, names).between(first, end) for block in page]
+            )
+
+        parts: list[ColumnArrays] = []
+        pages = self._blocks.read(context, first, end, names)
+        async with aclosing(work_ahead(pages, decode, _JOBS)) as decoded:
+            async for some in decoded:
+                parts += [part for part in some if len(part)]
+        if not parts:
+            return ColumnArrays.empty(self._spec, names)
+        return await asyncio.to_thread(join_columns, parts)
+
+    async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
+        """Return the last rows of those before a time: so many, or all if there are fewer."""
+        first: int | None = None
+        rows, position = 0, end
+        while rows < count:
+            heads = await self._blocks.read_heads(context, position, _HEADS)
+            for head in heads:
+                # Of the block in which the range ends it is not known how many rows are before the end.
+                rows += head.rows if head.last < end else 0
+                first = position = head.start
+                if rows >= count:
+                    break
+            if len(heads) < _HEADS:
+                break
+        if rows < count:
+            first = None  # all that there is before
+        found = await self.read_rows(context, MOST_NEGATIVE if first is None else first, end, names)
+        return found if len(found) <= count else found.take(slice(len(found) - count, None))
+
+    async def cover(self, context: Key, end: int) -> Coverage:
+        """Return the first and the last time of the rows before ``end``, and their number.
+
+        It is counted again if blocks change meanwhile: a row that is sealed would be counted twice, or not at all.
+        """
+        edition = await self._heads.read_edition(context)
+        while True:
+            covered = await self._cover(context, end)
+            before, edition = edition, await self._heads.read_edition(context)
+            if edition == before:
+                return covered
+
+    async def _cover(self, context: Key, end: int) -> Coverage:
+        tail = await self._read_tail(context, MOST_NEGATIVE, end, ())
+        first: int | None = None
+        last: int | None = None
+        rows, position = 0, end
+        while True:
+            heads = await self._blocks.read_heads(context, position, 100 * _HEADS)
+            for head in heads:
+                position = head.start
+                if head.first >= end:
+                    continue
+                if head.last < end:
+                    rows, first = rows + head.rows, head.first
+                    last = head.last if last is None else last
+                    continue
+                part = await self._read_blocks(context, head.first, end, ())
+                rows, first, last = rows + len(part), int(part.time[0]), int(part.time[-1])
+            if len(heads) < 100 * _HEADS:
+                break
+        if not tail:
+            return Coverage(first, last, rows)
+        from backtest_mongo.columns.merging import merge_rows
+
+        times = merge_rows(tail, keeps_first=True)
+        if not len(times):
+            return Coverage(first, last, rows)
+        lowest, highest = int(times.time[0]), int(times.time[-1])
+        if last is not None and lowest <= last:
+            stored = await self._read_blocks(context, lowest, min(highest + 1, end), ())
+            rows -= int(stored.contains(times).sum())
+        return Coverage(
+            lowest if first is None else min(first, lowest),
+            highest if last is None else max(last, highest),
+            rows + len(times),
+        )
+
+    # What is stored, and how
+
+    async def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncGenerator[Counts, None]:
+        """Merge the tail into blocks, whole blocks alone unless ``is_all``; yield blocks and rows after each step."""
+        if not await self._can_seal():
+            return
+        await self._blocks.slot.prepare()
+        async with aclosing(self._merger.seal(context, is_all=is_all)) as steps:
+            async for step in steps:
+                yield step
+
+    async def verify_rows(self, context: Key) -> AsyncGenerator[tuple[Coverage, str | None], None]:
+        """Read each group of the tail and each block; yield what it covers, and what is wrong with it."""
+        for group in await self._tail.find(context, MOST_NEGATIVE, LATEST):
+            yield self._verify(context, group, self._tail)
+        async with aclosing(self._blocks.read(context, MOST_NEGATIVE, LATEST)) as pages:
+            async for page in pages:
+                for block in page:
+                    yield await asyncio.to_thread(self._verify, context, block, self._blocks)
+
+    def _verify(
+        self, context: Key, document: Document, where: SeriesTail | SeriesBlocks
+    ) -> tuple[Coverage, str | None]:
+        first, last, count = (document.get(name) for name in ("first", "last", "rows"))
+        covered = Coverage(first, last, count if isinstance(count, int) else 0)
+        try:
+            rows = where.decode(context, document)
+        except StoreError as error:
+            return covered, error.args[0]
+        return covered, None if rows.is_ordered() else "its rows are not in order"
+
+    async def size(self, context: Key) -> SeriesSize:
+        """Return how the series is stored."""
+        tail = await self._tail.count(context)
+        blocks = await self._blocks.count(context)
+        oldest = None if tail.oldest is None else to_millis(tail.oldest)
+        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest)
+
+    # Contexts
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        """Yield the context of each series that has rows, in the order of the key."""
+        async for context in self._heads.list_contexts(where):
+            if (await self.cover_some(context)) is not None:
+                yield context
+
+    async def cover_some(self, context: Key) -> int | None:
+        """Return the time of a row, ``None`` if there is none."""
+        if headers := await self._tail.list_headers(context, 1):
+            return int(headers[0]["first"])
+        heads = await self._blocks.read_heads(context, LATEST, 1)
+        return heads[0].first if heads else None
+
+    async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
+        """Return what is stored of each series, in the order of the key, or of all together."""
+        found = []
+        async for context in self._heads.list_contexts(where):
+            size = await self.size(context)
+            rows = size.block_rows + size.tail_rows
+            if rows:
+                written = await self._heads.find_written(context)
+                total = size.block_bytes + size.tail_bytes
+                found.append(Measure(context=context, contexts=1, rows=rows, bytes=total, versions=0, written=written))
+        if by_context or not found:
+            return found
+        return [
+            Measure(
+                context=(),
+                contexts=len(found),
+                rows=sum(one.rows for one in found),
+                bytes=sum(one.bytes for one in found),
+                versions=0,
+                written=max((one.written for one in found if one.written is not None), default=None),
+            )
+        ]
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
+        """Delete all rows of a series; return how many, and that none is left."""
+        deleted = await self.delete_rows(context, MOST_NEGATIVE, LATEST)
+        await self._heads.slot.write("deleting rows", lambda _: self._heads.forget(context))
+        return deleted, False

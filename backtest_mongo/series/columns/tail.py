@@ -1,0 +1,319 @@
+"""The tail of a series: the groups of rows that are not in blocks yet, a document for each call that has written some.
+
+::
+
+    {…the context, format, rows, first, last, head, columns,   see :mod:`backtest_mongo.columns.codec`
+     keys,                                                     of the rows, where the first row of a key wins
+     at,                                                       MongoDB's own time of the insertion, by which groups are
+                                                               ordered, where the last row of a key wins
+     written}                                                  when the group was written, by the writer's clock
+
+A unique index on ``keys`` lets no key be in two groups. Groups are inserted and deleted, and changed only by their
+writer, before its call returns, if blocks turn out to have some of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from bson import ObjectId, Timestamp
+from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
+
+from backtest_mongo.connection.batching import Call, Queue
+from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
+from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.counters import SlotCounts
+from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.errors import StoreError
+from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.contexts import list_contexts, match_context
+from backtest_mongo.types import Document
+
+if TYPE_CHECKING:
+    from backtest_mongo.columns.arrays import ColumnArrays
+
+__all__ = ["WRITING", "Group", "SeriesTail", "Totals"]
+
+WRITING: Final = "writing rows"
+_READING: Final = "reading rows"
+#: The server puts its own time in the place of an empty one.
+_SERVER_TIME: Final = Timestamp(0, 0)
+_SIGN: Final = 1 << 63
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows that one call writes.
+
+    Attributes:
+        context: of the series.
+        rows: in order; those that turn out to be stored are taken out.
+        document: what is inserted, ``None`` if no row is left.
+    """
+
+    context: Key
+    rows: ColumnArrays
+    document: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many groups, rows and bytes there are, and when the oldest group was written."""
+
+    groups: int
+    rows: int
+    bytes: int
+    oldest: datetime | None
+
+
+class SeriesTail:
+    """The tails of one slot's series."""
+
+    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._spec = spec
+        collection = hub.get_database(spec)[spec.collection]
+        self._groups = collection.with_options(read_concern=hub.durable_read_concern)
+        self.slot: SlotCollection = SlotCollection(
+            hub, spec, self._groups, create_indexes=self._create_indexes, reads_need_indexes=True
+        )
+        self.counts: SlotCounts = self.slot.counts
+        self.writes: Queue[Group, None] = cast("Queue[Any, None]", self.slot.writes)
+        self.writes.send = self._write_batch
+
+    async def _create_indexes(self) -> None:
+        context = [(name, 1) for name in self._spec.key[: len(self._spec.context)]]
+        await self._groups.create_index([*context, ("first", 1), ("last", 1)])
+        if self._spec.immutable:
+            await self._groups.create_index([*context, ("keys", 1)], unique=True)
+
+    # Writing
+
+    def make_group(self, context: Key, rows: ColumnArrays) -> Group:
+        """Return the group of some rows, which are in order, each key once."""
+        return Group(context, rows, self._make_document(context, rows))
+
+    def _make_document(self, context: Key, rows: ColumnArrays, base: Document | None = None) -> Document:
+        """Return the document of some rows; ``base`` is the one of more rows whose place it takes."""
+        from backtest_mongo.columns.codec import encode
+
+        document = encode(self._spec, match_context(self._spec, context), rows, is_compressed=False)
+        if self._spec.immutable:
+            document["keys"] = make_keys(rows)
+        base = base or {"_id": ObjectId(), "at": _SERVER_TIME, "written": datetime.now(UTC)}
+        return {"_id": base["_id"], **document, "at": base["at"], "written": base["written"]}
+
+    async def insert(self, group: Group) -> None:
+        """Insert a group, without those of its rows whose keys the tail has; the others are left in it."""
+        keys = [(*group.context, key) for key in make_keys(group.rows)]
+        size = group.rows.count_bytes() + 64 * len(keys)
+        await self.writes.call(group, WRITING, None, keys, size)
+
+    async def _write_batch(self, calls: list[Call[Group, None]], _: Attempts) -> None:
+        self.counts.writes.add(sum(len(call.item.rows) for call in calls) - len(calls), trips=0)
+        waiting = calls
+        while True:
+            for call in waiting:
+                if call.item.document is None:
+                    call.answer(None)
+            waiting = [call for call in waiting if not call.is_done]
+            if not waiting:
+                return
+            refused = await self._insert_all([call.item for call in waiting])
+            for at, call in enumerate(waiting):
+                error = refused.get(at)
+                if error is None or _is_own(error):  # or an earlier attempt, whose answer was lost, has inserted it
+                    call.answer(None)
+                elif error.get("code") == DUPLICATE_KEY:
+                    await self._drop_present(call.item)
+                else:
+                    problem = WriteError(str(error.get("errmsg")), error.get("code"), error)
+                    call.fail(self.slot.translate(call.doing, problem))
+
+    async def _insert_all(self, groups: Sequence[Group]) -> dict[int, Document]:
+        """Insert groups, and return the errors of those that were refused, by their places."""
+        documents = [group.document for group in groups]
+        try:
+            await self._groups.insert_many(documents, ordered=False)  # type: ignore[arg-type]  # none is None
+        except BulkWriteError as error:
+            details = error.details or {}
+            concerns = details.get("writeConcernErrors")
+            refused = {row["index"]: row for row in details.get("writeErrors", ())}
+            if concerns:
+                raise WriteConcernError(str(concerns[0].get("errmsg")), concerns[0].get("code"), concerns[0]) from error
+            return refused
+        return {}
+
+    async def _drop_present(self, group: Group) -> None:
+        """Take those rows out of a group, within a request, whose keys the tail has."""
+        import numpy as np
+
+        keys = make_keys(group.rows)
+        query = {**match_context(self._spec, group.context), "keys": {"$in": keys}}
+        found = await self.slot.attempt(
+            WRITING, lambda _: self._groups.find(query, {"_id": 0, "keys": 1}).to_list(None)
+        )
+        present = {key for row in found for key in row["keys"]}
+        gone = np.array([key in present for key in keys], bool)
+        group.rows = group.rows.take(~gone)
+        group.document = self._make_document(group.context, group.rows) if len(group.rows) else None
+
+    async def take_back(self, group: Group, gone: Any) -> None:
+        """Remove rows of a group that was inserted, by a request of its own."""
+        document = group.document
+        if document is None:
+            return
+        query = {"_id": document["_id"], **match_context(self._spec, group.context)}
+        group.rows = group.rows.take(~gone)
+        if len(group.rows):
+            rest = group.document = self._make_document(group.context, group.rows, document)
+            await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
+        else:
+            group.document = None
+            await self.slot.write(WRITING, lambda _: self._groups.delete_one(query))
+
+    # Reading, each method by a request of its own
+
+    async def find(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> list[Document]:
+        """Return the groups that may have rows in a half-open range of times, in the order of their insertion."""
+        return await self._find(context, {"first": {"$lt": end}, "last": {"$gte": first}}, names)
+
+    async def find_inside(self, context: Key, first: int, end: int, limit: int) -> list[Document]:
+        """Return so many of the groups all of whose rows are in a half-open range of times."""
+        return await self._find(context, {"first": {"$gte": first, "$lt": end}, "last": {"$lt": end}}, None, limit)
+
+    async def fetch(self, context: Key, ids: Sequence[Any]) -> list[Document]:
+        """Return those of some groups that are still there."""
+        return await self._find(context, {"_id": {"$in": ids}}, None)
+
+    async def _find(
+        self, context: Key, query: Document, names: Collection[str] | None, limit: int = 0
+    ) -> list[Document]:
+        query = {**match_context(self._spec, context), **query}
+        projection = make_projection(self._spec, names)
+
+        async def fetch() -> list[Document]:
+            return await self._groups.find(query, projection, limit=limit).to_list(None)
+
+        found = await self.slot.read(_READING, fetch)
+        found.sort(key=lambda group: (group["at"], group["_id"]))
+        return found
+
+    async def list_headers(self, context: Key, limit: int) -> list[Document]:
+        """Return ``first``, ``last`` and ``rows`` of so many groups.
+
+        They are those with the earliest rows or, where the last row of a key wins, those that were written first: what
+        is left must then win over them.
+        """
+        query = match_context(self._spec, context)
+        order = [("first", 1)] if self._spec.immutable else [("at", 1), ("_id", 1)]
+        options: Document = {"sort": order, "limit": limit, "allow_disk_use": True}
+
+        async def fetch() -> list[Document]:
+            return await self._groups.find(query, {"first": 1, "last": 1, "rows": 1}, **options).to_list(None)
+
+        return await self.slot.read(_READING, fetch)
+
+    def decode(self, context: Key, document: Document, names: Collection[str] | None = None) -> ColumnArrays:
+        """Return the rows of a group.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from backtest_mongo.columns.codec import DamagedRowsError, decode
+
+        try:
+            return decode(self._spec, match_context(self._spec, context), document, names)
+        except DamagedRowsError as error:
+            raise self._make_damage_error(context, document, str(error)) from None
+
+    def _make_damage_error(self, context: Key, document: Document, problem: str) -> StoreError:
+        rows, first, last = (document.get(name) for name in ("rows", "first", "last"))
+        return StoreError(
+            f"reading rows failed: a group of rows is damaged, {problem}; it had {rows} rows from {first} to {last} "
+            f"({self._spec.unit} since the epoch)",
+            slot=self._spec.name,
+            collection=self._groups.name,
+            key=dict(zip(self._spec.key, context, strict=False)),
+            hint="restore the group from a backup, or delete this range and write it again",
+        )
+
+    async def count(self, context: Key) -> Totals:
+        """Return how much the tail has."""
+        sums = {
+            "_id": None,
+            "groups": {"$sum": 1},
+            "rows": {"$sum": "$rows"},
+            "bytes": {"$sum": {"$bsonSize": "$$ROOT"}},
+            "oldest": {"$min": "$written"},
+        }
+        pipeline: list[Document] = [{"$match": match_context(self._spec, context)}, {"$group": sums}]
+        found = await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
+        if not found:
+            return Totals(0, 0, 0, None)
+        return Totals(found[0]["groups"], found[0]["rows"], found[0]["bytes"], found[0]["oldest"])
+
+    def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
+        """Yield the contexts of the groups, in the order of the key."""
+        return list_contexts(self.slot, where)
+
+    # In transactions
+
+    async def replace(
+        self, context: Key, groups: Sequence[Document], rests: Sequence[tuple[Document, ColumnArrays]], session: Any
+    ) -> bool:
+        """Delete groups in a transaction, and insert what is left of some; return whether all were still there."""
+        ids = [group["_id"] for group in groups]
+        if ids:
+            query = {"_id": {"$in": ids}, **match_context(self._spec, context)}
+            deleted = await self._groups.delete_many(query, session=session)
+            if deleted.deleted_count != len(ids):
+                return False
+        left = [self._make_document(context, rows, {**group, "_id": ObjectId()}) for group, rows in rests if len(rows)]
+        if left:
+            await self._groups.insert_many(left, session=session)
+        return True
+
+    async def drop_all(self, context: Key) -> int:
+        """Delete groups without a transaction, within a request; return how many."""
+        query = match_context(self._spec, context)
+        deleted = await self.slot.attempt(WRITING, lambda _: self._groups.delete_many(query))
+        return deleted.deleted_count
+
+
+def make_keys(rows: ColumnArrays) -> list[Any]:
+    """Return what stands for the keys of rows in the index: times or, with a sequence, bytes that sort like it."""
+    if rows.sequence is None:
+        times: list[Any] = rows.time.tolist()
+        return times
+    import numpy as np
+
+    if rows.sequence.dtype.kind != "i":
+        return [
+            (time + _SIGN).to_bytes(8, "big") + text.encode()
+            for time, text in zip(rows.time.tolist(), rows.sequence.tolist(), strict=True)
+        ]
+    pairs = np.empty((len(rows), 2), ">u8")
+    pairs[:, 0] = rows.time.view(np.uint64) ^ np.uint64(_SIGN)
+    pairs[:, 1] = np.ascontiguousarray(rows.sequence).view(np.uint64) ^ np.uint64(_SIGN)
+    keys: list[bytes] = pairs.view("V16")[:, 0].tolist()
+    return keys
+
+
+def make_projection(spec: SlotSpec, names: Collection[str] | None) -> Document:
+    """Return the projection to the header and the columns of these names, or to all."""
+    header = dict.fromkeys((*spec.key[: len(spec.context)], "format", "rows", "first", "last", "head"), 1)
+    header |= {"at": 1, "written": 1, "start": 1}
+    if names is None:
+        return {**header, "columns": 1}
+    wanted = ["timestamp", *([spec.key[-1]] if spec.sequence else []), *names]
+    return {**header, **{f"columns.{name}": 1 for name in wanted}}
+
+
+def _is_own(error: Document) -> bool:
+    """Return whether an insertion was refused because the document itself is there."""
+    return error.get("code") == DUPLICATE_KEY and "_id" in (error.get("keyPattern") or {})
