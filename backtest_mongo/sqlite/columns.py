@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.columns import MOST_NEGATIVE
@@ -195,6 +196,33 @@ class SQLiteColumns(SQLiteRows):
         found = await self._read_in_thread("listing", self._measure_parts, context)
         (groups, rows, size, oldest), (blocks, block_rows, block_size, _) = found or ((0, 0, 0, None), (0, 0, 0, None))
         return SeriesSize(blocks, block_rows or 0, block_size or 0, groups, rows or 0, size or 0, oldest)
+
+    async def copy_rows(
+        self, context: Key, end: int, target: SQLiteColumns, copied: Key
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        """Insert the rows before a time into another database, for forks, about a block at a time.
+
+        Args:
+            context: the series.
+            end: the first time that is left out, in the slot's unit.
+            target: where they go; what is stored there stays or is replaced, as the slot says.
+            copied: the context that they get.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        starts = await self._read_in_thread("reading", self._list_starts, context) or []
+        bounds = [_FIRST, *(start for start in starts[1:] if start < end), end]
+        for first, last in pairwise(bounds):
+            try:
+                rows = await self.read_rows(context, first, last)
+            except StoreUnavailableError:
+                raise
+            except StoreError as error:
+                yield 0, error
+            else:
+                if len(rows):
+                    yield await target.insert(copied, rows), None
 
     async def verify_rows(self, context: Key) -> AsyncIterator[tuple[Coverage, str | None]]:
         """Read each block and each group of the tail; yield what it covers, and what is wrong with it."""
@@ -481,6 +509,10 @@ class SQLiteColumns(SQLiteRows):
             numbers = connection.execute(self._table.numbers[is_block], context).fetchall()
             found += [(is_block, number) for (number,) in numbers]
         return found
+
+    def _list_starts(self, connection: Connection, context: Key) -> list[int]:
+        blocks = self._reader.list_blocks(connection, context, _FIRST, _LAST)
+        return [part.start for part in blocks if part.start is not None]
 
     def _verify(
         self, connection: Connection, context: Key, is_block: bool, number: int

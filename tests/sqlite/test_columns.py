@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -26,6 +28,7 @@ from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import close_databases, get_database
 from backtest_mongo.sqlite.lease_rows import acquire
 from backtest_mongo.sqlite.row_codec import now
+from backtest_mongo.sqlite.whole_layout import count_rows, has_rows, list_filled
 from backtest_mongo.types import Coverage
 from tests.sqlite.support import ROOT, change, list_names, query
 from tests.support.column_rows import list_rows, make_spec, make_uniform
@@ -154,7 +157,12 @@ async def test_range_of_times_is_read_from_its_blocks_alone(path: Path, monkeypa
     store, fetched = open_store(path), []
     await fill(store, 20)
     fetch = PartReader.fetch
-    monkeypatch.setattr(PartReader, "fetch", lambda self, *given: fetched.append(given[1]) or fetch(self, *given))
+
+    def note(self: PartReader, connection: Any, part: Any) -> bytes | None:
+        fetched.append(part)
+        return fetch(self, connection, part)
+
+    monkeypatch.setattr(PartReader, "fetch", note)
     assert len(await store.read_rows(CONTEXT, 1_010, 1_020)) == 10
     assert len(fetched) == 1
     assert (await store.read_last(CONTEXT, 3, 1_000)).time.tolist() == [997, 998, 999]
@@ -174,7 +182,7 @@ async def test_what_is_written_while_blocks_are_merged_is_not_lost(
     store, other = open_store(path), open_store(path)
     await fill(store, 2)
     await store.insert(CONTEXT, make_uniform(LAST, 50, 60, price=2.0))
-    prepare, expected = SQLiteColumns._prepare_step, expect(LAST, 0, 200)
+    expected = expect(LAST, 0, 200)
     expected[50:60] = expect(LAST, 50, 60, price=2.0)
     attempts = 0
 
@@ -198,7 +206,6 @@ async def test_what_is_written_while_blocks_are_merged_is_not_lost(
 
     original = SQLiteColumns._read_in_thread
     monkeypatch.setattr(SQLiteColumns, "_read_in_thread", read_in_thread)
-    assert prepare is SQLiteColumns._prepare_step
     async with asyncio.timeout(SECONDS):
         await seal(store)
     assert attempts > 0
@@ -217,7 +224,7 @@ async def test_sealing_that_ends_in_between_leaves_each_row_once(path: Path, own
     await seal(store)
     store._put_off[CONTEXT] = 1_000  # so that the write itself merges nothing
     await store.insert(CONTEXT, make_uniform(spec, 0, 299))
-    sealing = store.seal_rows(CONTEXT)
+    sealing: Any = store.seal_rows(CONTEXT)
     await anext(sealing)
     await sealing.aclose()
     assert (await store.size(CONTEXT)).tail_groups > 0
@@ -306,6 +313,35 @@ async def test_backup_has_tail_and_blocks(path: Path, tmp_path: Path) -> None:
     await store.insert(CONTEXT, make_uniform(LAST, 90, 120, price=3.0))
     await asyncio.to_thread(back_up, str(path), str(tmp_path / "copy.db"))
     assert await read(open_store(tmp_path / "copy.db")) == [*expect(LAST, 0, 90), *expect(LAST, 90, 120, price=3.0)]
+
+
+@pytest.mark.usefixtures("few_rows")
+async def test_rows_before_a_time_are_copied_into_another_database(path: Path, tmp_path: Path) -> None:
+    store, target, copied = open_store(path), open_store(tmp_path / "fork.db"), (False, "trend", "BTCUSDT")
+    await fill(store, 3)
+    await store.insert(CONTEXT, make_uniform(LAST, 90, 110, price=3.0))
+    steps = [step async for step in store.copy_rows(CONTEXT, 250, target, copied)]
+    assert steps == [(100, None), (100, None), (50, None)]
+    expected = [*expect(LAST, 0, 90), *expect(LAST, 90, 110, price=3.0), *expect(LAST, 110, 250)]
+    assert await read(target, copied) == expected
+    change(path, "UPDATE [own-int64-last-blocks] SET document=zeroblob(10) WHERE start=200")
+    steps = [step async for step in store.copy_rows(CONTEXT, 250, target, copied)]
+    assert [rows for rows, _ in steps] == [100, 100, 0]
+    assert "100 rows from 200 to 299" in str(steps[-1][1])
+
+
+@pytest.mark.usefixtures("few_rows")
+async def test_whole_file_has_the_rows_of_tail_and_blocks(path: Path) -> None:
+    store = open_store(path)
+    await fill(store, 2)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert query(path, "SELECT count(*) FROM [own-int64-last-items]") == [(0,)]
+        assert has_rows(connection)
+        assert list_filled(connection) == ["own-int64-last-blocks"]
+        await store.insert(CONTEXT, make_uniform(LAST, 200, 203))
+        assert count_rows(connection, "own-int64-last-items") == 203
+        await store.delete_rows(CONTEXT, *ALL)
+        assert not has_rows(connection)
 
 
 async def test_table_with_other_columns_is_refused(path: Path) -> None:

@@ -119,7 +119,8 @@ class ColumnsMachine(RuleBasedStateMachine):
 
         async def seal_some() -> None:
             left = steps
-            async with contextlib.aclosing(self.stores[database].seal_rows(CONTEXT, is_all=is_all)) as sealing:
+            steps_made: Any = self.stores[database].seal_rows(CONTEXT, is_all=is_all)
+            async with contextlib.aclosing(steps_made) as sealing:
                 async for blocks, rows in sealing:
                     assert blocks > 0
                     assert rows > 0
