@@ -17,6 +17,7 @@ import pytest
 
 from backtest_mongo import Change
 from backtest_mongo.core.commits import make_claim
+from backtest_mongo.core.runs import RunRows, Selection
 from backtest_mongo.core.slots import SERIES
 from backtest_mongo.core.strategy_names import NewName
 from backtest_mongo.errors import ConflictError, IndexConflictError, LeaseHeldError, StoreError
@@ -28,6 +29,7 @@ from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import close_databases, get_database
 from backtest_mongo.sqlite.lease_rows import acquire
 from backtest_mongo.sqlite.row_codec import now
+from backtest_mongo.sqlite.run_columns import SQLiteRunColumns
 from backtest_mongo.sqlite.whole_layout import count_rows, has_rows, list_filled
 from backtest_mongo.types import Coverage
 from tests.sqlite.support import ROOT, change, list_names, query
@@ -351,6 +353,29 @@ async def test_table_with_other_columns_is_refused(path: Path) -> None:
     await close_databases()  # the next connection looks at the tables again
     with pytest.raises(IndexConflictError, match="own-int64-last-blocks has other columns"):
         await store.ready()
+
+
+async def test_rows_are_counted_and_stay_where_a_run_is_reset(path: Path) -> None:
+    rows: RunRows = SQLiteRunColumns(get_database(str(path)), LAST)
+    assert await rows.count(Selection(run="r", owner="none")) == 0
+    store = open_store(path)
+    await store.insert(CONTEXT, make_uniform(LAST, 0, 5))
+    await seal(store)
+    await store.insert(CONTEXT, make_uniform(LAST, 5, 8))
+    await store.insert((False, "trend", "x"), make_uniform(LAST, 0, 1))
+    selections = [
+        Selection(run="r", owner="run"),
+        Selection(run="r", owner="other"),
+        Selection(run="r", owner="none"),
+        Selection(run="r", owner="all"),
+    ]
+    assert [await rows.count(selection) for selection in selections] == [0, 0, 9, 9]
+    assert await rows.count(Selection(run="r", owner="none", is_live=False)) == 8
+    assert await rows.count(Selection(run="r", owner="none", context={"strategyName": "trend", "symbol": "x"})) == 1
+    assert await rows.count(Selection(run="r", owner="none", signals=["s"])) == 0
+    assert await rows.list_signals(Selection(run="r")) == []
+    assert [step async for step in rows.delete(Selection(run="r", owner="all"))] == []
+    assert len(await read(store)) == 8
 
 
 # Watches
