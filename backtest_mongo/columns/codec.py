@@ -239,7 +239,7 @@ def _encode_numbers(data: NDArray[Any], is_compressed: bool) -> tuple[int, bytes
         return _RAW, (data if sys.byteorder == "little" else data.byteswap()).tobytes()
     from pcodec import ChunkConfig, standalone
 
-    wide = data.astype(np.int16) if data.itemsize == 1 else np.ascontiguousarray(data)
+    wide = data.astype(np.int16) if data.itemsize == 1 else np.require(data, requirements=("C", "ALIGNED"))
     return _PCODEC, standalone.simple_compress(wide, ChunkConfig(compression_level=_COMPRESSION_LEVEL))
 
 
@@ -305,7 +305,8 @@ def _decode_data(kind: ColumnType, codec: int, content: memoryview, count: int) 
 
 def _decode_numbers(kind: np.dtype[Any], codec: int, content: memoryview) -> NDArray[Any]:
     if codec == _RAW:
-        return np.frombuffer(content, kind.newbyteorder("<")).astype(kind, copy=False)
+        # It begins anywhere in the document; Pcodec, for one, takes no array that is not aligned.
+        return np.require(np.frombuffer(content, kind.newbyteorder("<")), kind, ("ALIGNED",))
     from pcodec import standalone
 
     data: NDArray[Any] = standalone.simple_decompress(bytes(content))
