@@ -35,7 +35,7 @@ NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages")
 HEAVY = ("-m", "heavy and not other_driver and not packages")
 #: The same tests, each on the driver that these leave out.
 OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages")
-#: Leaves out all tests that hardly depend on the Python version.
+#: Leaves out all tests that hardly depend on the Python version, or only runs them on the other driver.
 MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages")
 #: What a worker takes of the machine's memory, with its servers and their data.
 WORKER_BYTES = 5 << 29
@@ -68,6 +68,9 @@ def _heavy_files(session: nox.Session) -> list[str]:
 
 def _run_tests(session: nox.Session, *arguments: str) -> None:
     session.install(WHOLE, *_groups("test"))
+    # What the tests import is compiled once: workers that start at the same time would each compile all of it.
+    collecting = ("--collect-only", "-qq", *arguments, *session.posargs)
+    session.run("python", "-m", "pytest", *collecting, env=COMPILED, silent=True, success_codes=[0, 5])
     session.run("python", "-m", "pytest", *_workers(), *arguments, *session.posargs, env=COMPILED)
 
 

@@ -552,7 +552,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is left to another run, where either driver would do.
 
     Of two Pythons in a row each takes one driver. One Python runs what is heavy: there each driver takes about half of
-    the tests, drawn by their names, so that both of them meet every kind of test.
+    the tests, drawn by their names, so that both of them meet every kind of test. What hardly depends on the Python
+    version, but may depend on the driver, is left to the first Python where it doesn't run on PyMongo's asyncio client.
 
     Of the runs without a server those are left out that would only seal candles in another way.
     """
@@ -561,6 +562,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     found = set(drivers)
     for item, (name, driver) in zip(items, drivers, strict=True):
         marked = item.get_closest_marker
+        if marked("two_pythons") and driver != DRIVERS[1]:
+            item.add_marker(pytest.mark.one_python)
         if not driver or not marked("either_driver") or marked("both_drivers"):
             continue
         spared = DRIVERS[(zlib.crc32(name.encode()) if marked("heavy") else sys.version_info.minor) % 2]

@@ -22,6 +22,8 @@ from tests.sqlite.support import database_of, query, worker
 from tests.support.changes import take_change
 from tests.support.uniform import candles
 
+pytestmark = pytest.mark.one_python
+
 KILLS: Final = int(os.environ.get("BACKTEST_KILLS", "8"))
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 NAMES: Final = "abc"

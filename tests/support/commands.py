@@ -66,4 +66,3 @@ def invoke(*arguments: object) -> Done:
     code = ended.value.code
     assert isinstance(code, int)  # a text would be a message that nothing has formatted
     return Done(code, *shown)
-
