@@ -176,7 +176,8 @@ def soak(session: nox.Session) -> None:
 def model(session: nox.Session) -> None:
     """Compare every slot with a model in a thousand long runs, cancel ten thousand calls, and kill in 200 rounds.
 
-    And compare series whose grid moves with a model, 50 of each kind, and kill owners of leases in 50 rounds.
+    And compare series whose grid moves with a model, 50 of each kind, and kill owners of leases in 50 rounds and those
+    who seal a series in 25.
     """
     session.install(".[demo]", *_groups("test"))
     long = {
@@ -186,10 +187,12 @@ def model(session: nox.Session) -> None:
         "BACKTEST_KILLS": "200",
         "BACKTEST_LEASE_KILLS": "50",
         "BACKTEST_GRIDS": "50",
+        "BACKTEST_SEALING_KILLS": "25",
     }
     files = (
         *("tests/contract/test_model.py", "tests/mongo/test_cancellation.py", "tests/sqlite/test_kills.py"),
         *("tests/commit/test_lease_processes.py", "tests/series/test_moving_grids.py"),
+        "tests/series/test_sealing_kills.py",
     )
     session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 
