@@ -101,8 +101,8 @@ async def test_writers_that_are_killed_while_they_fill_a_series_leave_no_block_t
                 await asyncio.to_thread(writer.wait)
                 writer.stdout.close()
         # The server still carries out what a killed process has sent.
-        while any(is_writing(operation) for operation in (await current_operations())["inprog"]):
-            await asyncio.sleep(0.02)  # nothing signals when it has
+        while any(is_writing(operation) for operation in (await current_operations())["inprog"]):  # noqa: ASYNC110  # the server sets no event
+            await asyncio.sleep(0.02)
         for number in range(begun + 1):
             series = CandleAdapter("BTCUSDT", "1m", f"{exchange}-{number}")
             await series.write_candles_data(candles(FILLED, price=5.0)[FILLED // 2 :])
