@@ -28,7 +28,7 @@ from tests.support import uniform
 
 pytestmark = [pytest.mark.either_driver, pytest.mark.files, pytest.mark.two_pythons]
 
-SERIES_OF_A_KIND: Final = int(os.environ.get("BACKTEST_GRIDS", "1"))
+SERIES_OF_A_KIND: Final = int(os.environ.get("BACKTEST_GRIDS", "2"))
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 NEW_YORK, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("Asia/Tokyo")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
