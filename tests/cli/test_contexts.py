@@ -20,6 +20,8 @@ from tests.support.leases import take_leases
 from tests.support.stored import Stored
 from tests.support.uniform import WHEN, candles
 
+pytestmark = pytest.mark.one_python
+
 #: Those that have versions, leases and transactions.
 DATABASES = pytest.mark.parametrize("stored", ["mongodb", "sqlite"], indirect=True)
 
