@@ -17,6 +17,7 @@ from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.history.store import HistoryStore
 from backtest_mongo.sqlite.change_feed import ChangeFeed
+from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
 from backtest_mongo.sqlite.run_rows import SQLiteRunRows
@@ -137,12 +138,13 @@ def bind_to_sqlite(
     database = get_database(resolve_path(path, "persist.use_sqlite"))
 
     def derive(adapter: type[Adapter]) -> type[Adapter]:
-        store = SQLiteSeries if adapter.spec.is_candles else SQLiteStore
+        spec = adapter.spec
+        store = SQLiteColumns if spec.columns else SQLiteSeries if spec.is_candles else SQLiteStore
         members = {
             "__module__": __name__,
             "__doc__": adapter.__doc__,
             "_database": database,
-            "_sqlite_store": store(database, adapter.spec),
+            "_sqlite_store": store(database, spec),
             "_is_explicit": is_explicit,
         }
         return type(f"SQLite{adapter.__name__}", (_SQLiteAdapter, adapter), members)

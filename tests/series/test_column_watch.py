@@ -29,7 +29,7 @@ def trade(deployment: Deployment, unique: str) -> TradeAdapter:
 async def take_last(changes: Watch, trade: TradeAdapter) -> list[Any]:
     """Return the payloads of the changes until now, and the one of a row that is written to know where they end."""
     await trade.append(trades(999))
-    payloads = []
+    payloads: list[Any] = []
     while not payloads or payloads[-1] != trades(999):
         payloads.append((await take_change(changes)).payload)
     return payloads[:-1]
