@@ -1,4 +1,4 @@
-"""What the adapter of a series with columns needs of a store: what MongoDB, SQLite and the dummy implement."""
+"""What the adapter of a series with columns needs of a store: the protocol of MongoDB, SQLite and the dummy."""
 
 from __future__ import annotations
 

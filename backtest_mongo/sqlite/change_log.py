@@ -303,18 +303,6 @@ def decode_row(spec: SlotSpec, row: Row, skipped: int) -> Iterator[Change]:
     if FLAG in fields:
         key[fields.index(FLAG)] = bool(key[fields.index(FLAG)])
     context = name_context(spec, tuple(key))
-    if not spec.is_candles:
-        yield Change(
-            kind=kind,
-            slot=spec.name,
-            context=context,
-            key=key[-1] if spec.item else None,
-            payload=from_json(payload.decode()) if payload is not None else None,
-            when=when,
-            time=time,
-            token=Place(number, time).token,
-        )
-        return
     if spec.columns:
         first, content = _decode_group(spec, kind, payload or b"")
         yield Change(
@@ -324,6 +312,18 @@ def decode_row(spec: SlotSpec, row: Row, skipped: int) -> Iterator[Change]:
             key=first,
             payload=content,
             when=None,
+            time=time,
+            token=Place(number, time).token,
+        )
+        return
+    if not spec.is_candles:
+        yield Change(
+            kind=kind,
+            slot=spec.name,
+            context=context,
+            key=key[-1] if spec.item else None,
+            payload=from_json(payload.decode()) if payload is not None else None,
+            when=when,
             time=time,
             token=Place(number, time).token,
         )

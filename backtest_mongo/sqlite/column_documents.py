@@ -14,7 +14,7 @@ import bson
 import numpy as np
 from bson.errors import BSONError
 
-from backtest_mongo.columns.arrays import ColumnArrays, find_last_of_each, join_columns
+from backtest_mongo.columns.arrays import ColumnArrays, join_columns, sort_rows
 from backtest_mongo.columns.codec import FORMAT, HEADER, DamagedRowsError, decode, encode, parse_header
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.types import Document
@@ -110,10 +110,7 @@ def merge(parts: Sequence[ColumnArrays]) -> ColumnArrays:
 
 
 def _merge_overlapping(parts: Sequence[ColumnArrays]) -> ColumnArrays:
-    if len(parts) == 1:
-        return parts[0]
-    joined = join_columns(parts)
-    return find_last_of_each(joined.take(joined.order()))
+    return parts[0] if len(parts) == 1 else sort_rows(join_columns(parts), keeps_first=False)
 
 
 def cluster(spans: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.columns import MOST_NEGATIVE
@@ -46,6 +47,9 @@ _FIRST: Final = MOST_NEGATIVE
 _LAST: Final = 2**63 - 1
 #: So many small groups at the end of a tail are merged into one.
 _GROUPS: Final = 32
+#: A process looks how many there are after so many that have fewer than :data:`_LARGE` rows, and after each other one.
+_UNSEEN: Final = 8
+_LARGE: Final = 512
 #: From so many rows on a write tries to make blocks of them at once, and encodes them in a thread.
 _BULK: Final = 32_768
 #: More rows than these are encoded in a thread.
@@ -64,8 +68,11 @@ class SQLiteColumns(SQLiteRows):
         super().__init__(database, spec, table)
         #: The series whose tail this process merges.
         self._sealing: set[Key] = set()
-        #: How many rows a tail must have before it is merged again, where that has failed.
+        #: How many rows a tail must have before it is merged again, where that has failed, and how many small groups.
         self._put_off: dict[Key, int] = {}
+        self._groups_put_off: dict[Key, int] = {}
+        #: How many small groups this process writes before it looks how many there are.
+        self._unseen: dict[Key, int] = {}
         self._tools: tuple[PartReader, ColumnSealer] | None = None
 
     @property
@@ -190,6 +197,33 @@ class SQLiteColumns(SQLiteRows):
         (groups, rows, size, oldest), (blocks, block_rows, block_size, _) = found or ((0, 0, 0, None), (0, 0, 0, None))
         return SeriesSize(blocks, block_rows or 0, block_size or 0, groups, rows or 0, size or 0, oldest)
 
+    async def copy_rows(
+        self, context: Key, end: int, target: SQLiteColumns, copied: Key
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        """Insert the rows before a time into another database, for forks, about a block at a time.
+
+        Args:
+            context: the series.
+            end: the first time that is left out, in the slot's unit.
+            target: where they go; what is stored there stays or is replaced, as the slot says.
+            copied: the context that they get.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        starts = await self._read_in_thread("reading", self._list_starts, context) or []
+        bounds = [_FIRST, *(start for start in starts[1:] if start < end), end]
+        for first, last in pairwise(bounds):
+            try:
+                rows = await self.read_rows(context, first, last)
+            except StoreUnavailableError:
+                raise
+            except StoreError as error:
+                yield 0, error
+            else:
+                if len(rows):
+                    yield await target.insert(copied, rows), None
+
     async def verify_rows(self, context: Key) -> AsyncIterator[tuple[Coverage, str | None]]:
         """Read each block and each group of the tail; yield what it covers, and what is wrong with it."""
         numbers = await self._read_in_thread("reading", self._list_numbers, context) or ()
@@ -307,6 +341,11 @@ class SQLiteColumns(SQLiteRows):
         for encoded in groups:
             connection.execute(self._table.insert_group, encoded.make_parameters(context, at, at))
             self._record(connection, context, encoded, at)
+        unseen = self._unseen.get(context, 0)
+        if unseen and count < _LARGE:
+            self._unseen[context] = unseen - 1
+            return count, None, None
+        self._unseen[context] = _UNSEEN - 1
         return count, self._merge_small(connection, context), None
 
     def _drop_known(self, connection: Connection, context: Key, rows: ColumnArrays) -> ColumnArrays:
@@ -329,15 +368,15 @@ class SQLiteColumns(SQLiteRows):
         sizes: list[tuple[int, int]] = connection.execute(self._table.group_sizes, context).fetchall()
         large = count_large([rows for _, rows in sizes])
         small = sizes[large:]
-        # Where they could not be merged before, as one is damaged, it is tried again only now and then.
-        if len(small) >= _GROUPS and len(small) % _GROUPS == 0:
+        if len(small) >= max(_GROUPS, self._groups_put_off.get(context, 0)):
             groups = {part.number: part for part in self._reader.list_groups(connection, context)}
             some = [groups[number] for number, _ in small]
             try:
                 rows = merge([self._reader.load(connection, context, part) for part in some])
-            except StoreError:
-                pass  # which who reads it is told
+            except StoreError:  # those who read it are told
+                self._groups_put_off[context] = 2 * len(small)
             else:
+                self._groups_put_off.pop(context, None)
                 _, first, last, count, head, document = encode_group(self._spec, rows)
                 (created,) = connection.execute(self._table.created_from, (*context, some[0].number)).fetchone()
                 parameters = (first, last, count, head, created, document, some[-1].number)
@@ -470,6 +509,10 @@ class SQLiteColumns(SQLiteRows):
             numbers = connection.execute(self._table.numbers[is_block], context).fetchall()
             found += [(is_block, number) for (number,) in numbers]
         return found
+
+    def _list_starts(self, connection: Connection, context: Key) -> list[int]:
+        blocks = self._reader.list_blocks(connection, context, _FIRST, _LAST)
+        return [part.start for part in blocks if part.start is not None]
 
     def _verify(
         self, connection: Connection, context: Key, is_block: bool, number: int

@@ -9,7 +9,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import EquityAdapter, TradeAdapter, persist
 from backtest_mongo.columns import chunks
-from tests.support.columns import equity, trades
+from tests.support.built_in_series import equity, trades
 from tests.support.forks import Forks
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]

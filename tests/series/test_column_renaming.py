@@ -11,8 +11,8 @@ from backtest_mongo import Column, ConflictError, EquityAdapter, SlotSpec, Store
 from backtest_mongo.mongo.committer import MongoCommitter
 from backtest_mongo.series.columns import renaming
 from tests.conftest import Deployment
+from tests.support.built_in_series import equity, shrink_blocks
 from tests.support.changes import take_change
-from tests.support.columns import equity, shrink_blocks
 
 pytestmark = pytest.mark.either_driver
 

@@ -10,8 +10,8 @@ from backtest_mongo import EquityAdapter, TradeAdapter
 from backtest_mongo.core.watch import Watch
 from backtest_mongo.series.columns.tail import SeriesTail
 from tests.conftest import Deployment
+from tests.support.built_in_series import equity, shrink_blocks, trades
 from tests.support.changes import take_change, take_changes
-from tests.support.columns import equity, shrink_blocks, trades
 
 pytestmark = pytest.mark.either_driver
 
@@ -29,7 +29,7 @@ def trade(deployment: Deployment, unique: str) -> TradeAdapter:
 async def take_last(changes: Watch, trade: TradeAdapter) -> list[Any]:
     """Return the payloads of the changes until now, and the one of a row that is written to know where they end."""
     await trade.append(trades(999))
-    payloads = []
+    payloads: list[Any] = []
     while not payloads or payloads[-1] != trades(999):
         payloads.append((await take_change(changes)).payload)
     return payloads[:-1]

@@ -43,6 +43,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(column_sealing, "_RUN_ROWS", 16)
     monkeypatch.setattr(column_sealing, "SMALL_ROWS", 4)
     monkeypatch.setattr(columns, "_GROUPS", 3)
+    monkeypatch.setattr(columns, "_UNSEEN", 2)
+    monkeypatch.setattr(columns, "_LARGE", 4)
     monkeypatch.setattr(columns, "_BULK", 9)
     monkeypatch.setattr(columns, "_FEW", 5)
     monkeypatch.setattr(columns, "_DELETED", 2)
@@ -117,7 +119,8 @@ class ColumnsMachine(RuleBasedStateMachine):
 
         async def seal_some() -> None:
             left = steps
-            async with contextlib.aclosing(self.stores[database].seal_rows(CONTEXT, is_all=is_all)) as sealing:
+            steps_made: Any = self.stores[database].seal_rows(CONTEXT, is_all=is_all)
+            async with contextlib.aclosing(steps_made) as sealing:
                 async for blocks, rows in sealing:
                     assert blocks > 0
                     assert rows > 0

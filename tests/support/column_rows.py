@@ -13,7 +13,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.columns.arrays import STORED_TYPES, TIME, ColumnArrays, Values
 from backtest_mongo.core.columns import Column
 
-__all__ = ["COLUMNS", "Rows", "SeriesModel", "list_rows", "make_arrays", "make_spec", "values"]
+__all__ = ["COLUMNS", "Rows", "SeriesModel", "list_rows", "make_arrays", "make_spec", "make_uniform", "values"]
 
 COLUMNS: Final = (
     Column("price", "float64"),
@@ -65,6 +65,16 @@ def make_arrays(spec: SlotSpec, rows: Mapping[tuple[int, Any], Sequence[Any]]) -
         column.name: _make_values(column, [rows[key][at] for key in keys]) for at, column in enumerate(spec.columns)
     }
     return ColumnArrays(time, sequence, columns)
+
+
+def make_uniform(spec: SlotSpec, first: int, end: int, price: float = 1.0) -> ColumnArrays:
+    """Return a row at each time of a half-open range, whose other values follow from it."""
+    places: dict[str, Any] = {"": None, "int64": 7, "str": "a"}
+    rows = {
+        (time, places[spec.sequence]): (price, None, time, 2 * time, time % 100, time % 2 == 0, "buy", f"row {time}")
+        for time in range(first, end)
+    }
+    return make_arrays(spec, rows)
 
 
 def _make_values(column: Column, given: Sequence[Any]) -> Values:

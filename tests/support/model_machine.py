@@ -82,7 +82,7 @@ __all__ = [
     "strip_candle",
 ]
 
-EXAMPLES: Final = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "10"))
+EXAMPLES: Final = int(os.environ.get("BACKTEST_MODEL_EXAMPLES", "5"))
 STEPS: Final = int(os.environ.get("BACKTEST_MODEL_STEPS", "40"))
 
 #: Without shrinking, which takes minutes, a failure is there at once and its steps are many: BACKTEST_MODEL_SHRINK=0.

@@ -34,11 +34,11 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
 
-__all__ = ["LATEST", "BlockHead", "Partition", "SeriesBlocks", "name_blocks"]
+__all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks", "name_blocks"]
 
 _READING: Final = "reading rows"
-#: Blocks that are read at a time: some ten megabytes.
-_PAGE: Final = 32
+#: Blocks that are read at a time: few megabytes, so that the next ones come while these are decompressed.
+PAGE: Final = 8
 _HEADER: Final = dict.fromkeys(("start", "format", "rows", "first", "last", "head", "bytes"), 1)
 #: After all times.
 LATEST: Final = 2**63 - 1
@@ -110,7 +110,7 @@ class SeriesBlocks:
             self.slot.counts.blocks += len(page)
             if page:
                 yield page
-            position = page[-1]["start"] + 1 if len(page) == _PAGE else None
+            position = page[-1]["start"] + 1 if len(page) == PAGE else None
 
     async def _find_start(self, context: Key, time: int) -> int | None:
         query = {**match_context(self._spec, context), "start": {"$lte": time}}
@@ -120,7 +120,7 @@ class SeriesBlocks:
 
     async def _fetch(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[Document]:
         query = {**match_context(self._spec, context), "start": {"$gte": first, "$lt": end}}
-        cursor = self._documents.find(query, make_projection(self._spec, names)).sort("start", 1).limit(_PAGE)
+        cursor = self._documents.find(query, make_projection(self._spec, names)).sort("start", 1).limit(PAGE)
         return await cursor.to_list(None)
 
     async def read_heads(self, context: Key, end: int, limit: int = 0) -> list[BlockHead]:

@@ -368,8 +368,8 @@ class Merger:
             if len(rest) == len(rows):
                 continue
             made = [await asyncio.to_thread(self._blocks.make, context, part.start, rest)] if len(rest) else []
-            note = _note("deleted", [rows.between(first, end)])
-            if await self._commit(_DELETING, context, _Change(head.edition, [block], made, note=note)):
+            change = _Change(head.edition, [block], made, note=_note("deleted", [rows.between(first, end)]))
+            if await self._commit(_DELETING, context, change):
                 return len(rows) - len(rest), first
             return 0, first
         return 0, partitions[-1].end if len(partitions) == _DELETED_BLOCKS else None

@@ -23,7 +23,7 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import FIELD, Moved, NewName
-from backtest_mongo.errors import ConflictError, StoreError
+from backtest_mongo.errors import ConflictError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import match_context
 from backtest_mongo.series.columns.blocks import SeriesBlocks
@@ -210,7 +210,7 @@ class ColumnRenamer:
             if await where.slot.documents.find_one(query, {"_id": 1}, session=session) is not None:
                 raise self._make_conflict(target)
 
-    def _make_conflict(self, target: Key) -> StoreError:
+    def _make_conflict(self, target: Key) -> ConflictError:
         return ConflictError(
             "renaming a strategy failed: something is already stored under its new name",
             slot=self._spec.name,

@@ -24,7 +24,7 @@ from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
-from backtest_mongo.series.columns.blocks import LATEST, SeriesBlocks
+from backtest_mongo.series.columns.blocks import LATEST, PAGE, SeriesBlocks
 from backtest_mongo.series.columns.heads import Head, SeriesHeads
 from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
 from backtest_mongo.series.columns.tail import Group, SeriesTail
@@ -40,6 +40,8 @@ __all__ = ["MongoColumns"]
 _MANY: Final = 16_384
 #: Rows of a group at most, where they can't.
 _MOST_ROWS: Final = 20_000
+#: Fewer rows are put together in place: another thread would take longer.
+_FEW: Final = 1_000
 #: Pages of blocks that are decompressed at once.
 _JOBS: Final = 2
 #: Blocks whose headers are read at a time, from the end.
@@ -101,8 +103,8 @@ class MongoColumns:
         first = int(rows.time[0])
         if self._spec.immutable and not head.is_fresh:
             head = await self._heads.look(context)
-        group = self._tail.make_group(context, rows, is_checked=not self._spec.immutable or first > head.bound)
-        await self._tail.insert(group)
+        is_checked = not self._spec.immutable or first > head.bound
+        group = await self._tail.insert(context, rows, is_checked=is_checked)
         if group.document is None:
             return 0
         if self._spec.immutable and not head.holds_beyond(first):
@@ -241,7 +243,11 @@ class MongoColumns:
     async def read_rows(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the rows of a half-open range of times, with all columns or those of these names."""
         tail = await self._read_tail(context, first, end, names)
-        return await self._join(tail, await self._read_blocks(context, first, end, names))
+        found = await self._read_blocks(context, first, end, names)
+        if tail:
+            found = await self._join([found, *tail])
+        self._tail.counts.lists.add(len(found))
+        return found
 
     async def _read_tail(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[ColumnArrays]:
         groups = await self._tail.find(context, first, end, names)
@@ -253,32 +259,63 @@ class MongoColumns:
 
         return await asyncio.to_thread(decode) if len(groups) > 4 else decode()  # a thread takes longer for few
 
-    async def _join(self, tail: list[ColumnArrays], blocks: ColumnArrays) -> ColumnArrays:
+    async def _join(self, parts: list[ColumnArrays]) -> ColumnArrays:
+        """Return rows of which some may be in several parts; where the slot says so, the last part wins."""
         from backtest_mongo.columns.merging import merge_rows
 
-        if not tail:
-            return blocks
-        merge = partial(merge_rows, [blocks, *tail], keeps_first=self._spec.immutable)
-        found = await asyncio.to_thread(merge) if len(tail) + len(blocks) > 1_000 else merge()
-        self._tail.counts.lists.add(len(found))
-        return found
+        merge = partial(merge_rows, parts, keeps_first=self._spec.immutable)
+        return await asyncio.to_thread(merge) if sum(map(len, parts)) > _FEW else merge()
 
     async def _read_blocks(self, context: Key, first: int, end: int, names: Collection[str] | None) -> ColumnArrays:
         from backtest_mongo.columns.arrays import ColumnArrays, join_columns
+        from backtest_mongo.columns.buffer import ColumnBuffer
 
-        async def decode(page: list[Document]) -> list[ColumnArrays]:
-            return await asyncio.to_thread(
-                lambda: [self._blocks.decode(context, block, names).between(first, end) for block in page]
-            )
-
-        parts: list[ColumnArrays] = []
+        cut = partial(self._cut_block, context, first, end, names)
         pages = self._blocks.read(context, first, end, names)
-        async with aclosing(work_ahead(pages, decode, _JOBS)) as decoded:
-            async for some in decoded:
-                parts += [part for part in some if len(part)]
-        if not parts:
-            return ColumnArrays.empty(self._spec, names)
-        return await asyncio.to_thread(join_columns, parts)
+        async with aclosing(pages):
+            page: list[Document] = await anext(pages, [])
+            if len(page) < PAGE:
+                parts = [cut(page[0])] if len(page) == 1 else await asyncio.to_thread(lambda: [*map(cut, page)])
+                parts = [part for part in parts if len(part)]
+                return join_columns(parts) if parts else ColumnArrays.empty(self._spec, names)
+            # There are more, so it is worth asking how many rows these are, and making room for them.
+            heads = await self._blocks.read_heads(context, end)
+            buffer = ColumnBuffer(self._spec, sum(head.rows for head in heads if head.start >= page[0]["start"]), names)
+            rest: list[ColumnArrays] = []
+
+            async def place() -> AsyncGenerator[list[tuple[Document, int | None]], None]:
+                """Yield the blocks of each page with their places in the buffer, but those that the range cuts."""
+                some = page
+                while some:
+                    jobs: list[tuple[Document, int | None]] = []
+                    for block in some:
+                        if first <= block["first"] and block["last"] < end:
+                            jobs.append((block, buffer.reserve(block["rows"])))
+                            continue
+                        rows = await asyncio.to_thread(cut, block)
+                        at = buffer.reserve(len(rows))
+                        rest.append(rows) if at is None else buffer.put(at, rows)
+                    yield jobs
+                    some = await anext(pages, [])
+
+            def decode_page(jobs: list[tuple[Document, int | None]]) -> None:
+                for block, at in jobs:
+                    rows = self._blocks.decode(context, block, names)
+                    rest.append(rows) if at is None else buffer.put(at, rows)
+
+            async def decode(jobs: list[tuple[Document, int | None]]) -> None:
+                await asyncio.to_thread(decode_page, jobs)
+
+            async with aclosing(work_ahead(place(), decode, _JOBS)) as decoded:
+                async for _ in decoded:
+                    pass
+        found = buffer.finish()
+        return await self._join([found, *rest]) if rest else found  # more were sealed meanwhile
+
+    def _cut_block(
+        self, context: Key, first: int, end: int, names: Collection[str] | None, block: Document
+    ) -> ColumnArrays:
+        return self._blocks.decode(context, block, names).between(first, end)
 
     async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the last rows of those before a time: so many, or all if there are fewer."""

@@ -21,10 +21,11 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bson import ObjectId, Timestamp
-from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
 
 from backtest_mongo.connection.batching import Call, Queue
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
@@ -47,6 +48,7 @@ _READING: Final = "reading rows"
 #: The server puts its own time in the place of an empty one.
 _SERVER_TIME: Final = Timestamp(0, 0)
 _SIGN: Final = 1 << 63
+_KEY: Final = Struct(">QQ")
 
 
 @dataclass(slots=True)
@@ -104,32 +106,32 @@ class SeriesTail:
 
     # Writing
 
-    def make_group(self, context: Key, rows: ColumnArrays, *, is_checked: bool = True) -> Group:
-        """Return the group of some rows, which are in order, each key once.
+    async def insert(self, context: Key, rows: ColumnArrays, *, is_checked: bool = True) -> Group:
+        """Insert rows, which are in order, each key once, without those whose keys the tail has; return the others.
 
         Args:
             context: of the series.
             rows: the rows.
-            is_checked: whether no block can have one of them; otherwise it must be settled by :meth:`confirm` or
+            is_checked: whether no block can have one of them; otherwise the group must be settled by :meth:`confirm` or
                 :meth:`take_back`.
         """
-        return Group(context, rows, self._make_document(context, rows), is_checked)
+        keys = make_keys(rows)
+        group = Group(context, rows, self._make_document(context, rows, keys), is_checked)
+        lines = [(*context, key) for key in keys]
+        await self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
+        return group
 
-    def _make_document(self, context: Key, rows: ColumnArrays, base: Document | None = None) -> Document:
-        """Return the document of some rows; ``base`` is the one of more rows whose place it takes."""
+    def _make_document(
+        self, context: Key, rows: ColumnArrays, keys: list[Any] | None = None, base: Document | None = None
+    ) -> Document:
+        """Return the document of some rows with these keys; ``base`` is the one of more rows whose place it takes."""
         from backtest_mongo.columns.codec import encode
 
         document = encode(self._spec, match_context(self._spec, context), rows, is_compressed=False)
         if self._spec.immutable:
-            document["keys"] = make_keys(rows)
+            document["keys"] = make_keys(rows) if keys is None else keys
         base = base or {"_id": ObjectId(), "at": _SERVER_TIME, "written": datetime.now(UTC)}
         return {"_id": base["_id"], **document, "at": base["at"], "written": base["written"]}
-
-    async def insert(self, group: Group) -> None:
-        """Insert a group, without those of its rows whose keys the tail has; the others are left in it."""
-        keys = [(*group.context, key) for key in make_keys(group.rows)]
-        size = group.rows.count_bytes() + 64 * len(keys)
-        await self.writes.call(group, WRITING, None, keys, size)
 
     async def _write_batch(self, calls: list[Call[Group, None]], _: Attempts) -> None:
         self.counts.writes.add(sum(len(call.item.rows) for call in calls) - len(calls), trips=0)
@@ -155,6 +157,12 @@ class SeriesTail:
     async def _insert_all(self, groups: Sequence[Group]) -> dict[int, Document]:
         """Insert groups, and return the errors of those that were refused, by their places."""
         documents = [group.get_inserted() for group in groups]
+        if len(documents) == 1:  # in half of the time
+            try:
+                await self._groups.insert_one(documents[0])
+            except DuplicateKeyError as error:
+                return {0: dict(error.details or {})}
+            return {}
         try:
             await self._groups.insert_many(documents, ordered=False)
         except BulkWriteError as error:
@@ -198,7 +206,7 @@ class SeriesTail:
         query = {"_id": document["_id"], **match_context(self._spec, group.context)}
         group.rows = group.rows.take(~gone)
         if len(group.rows):
-            rest = group.document = self._make_document(group.context, group.rows, document)
+            rest = group.document = self._make_document(group.context, group.rows, base=document)
             if group.is_checked:  # the rows have been reported
                 rest["moved"] = True
             await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
@@ -322,7 +330,7 @@ class SeriesTail:
                 if deleted.deleted_count != len(ids):
                     return False
         left = [
-            {**self._make_document(context, rows, {**group, "_id": ObjectId()}), "moved": True}
+            {**self._make_document(context, rows, base={**group, "_id": ObjectId()}), "moved": True}
             for group, rows in rests
             if len(rows)
         ]
@@ -344,6 +352,8 @@ def make_keys(rows: ColumnArrays) -> list[Any]:
         return times
     import numpy as np
 
+    if len(rows) == 1 and rows.sequence.dtype.kind == "i":  # in a fraction of the time that the arrays below take
+        return [_KEY.pack(int(rows.time[0]) + _SIGN, int(rows.sequence[0]) + _SIGN)]
     if rows.sequence.dtype.kind != "i":
         return [
             (time + _SIGN).to_bytes(8, "big") + text.encode()
