@@ -11,6 +11,7 @@ from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.fork_marks import ForkMark
 from backtest_mongo.core.past_rows import FoundRow, LostRow, PastRow
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.errors import StoreError
 
 __all__ = ["Backend", "Copied", "RowReader", "Writer"]
 
@@ -49,8 +50,14 @@ class Writer(Protocol):
         """Copy all candles of a slot, and yield what was done after each step."""
         ...
 
-    def open_columns(self, spec: SlotSpec) -> ColumnStore:
-        """Return the series with columns of a slot in the fork."""
+    def copy_series(
+        self, spec: SlotSpec, context: Key, copied: Key, end: int
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        """Copy the rows of a series with columns before a time, in the slot's unit, under a context.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
         ...
 
 

@@ -11,10 +11,8 @@ from typing import Any, Final, TypeAlias, cast
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.adapters.sqlite import find_database, resolve_path
-from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.commit.scope import current_scope
 from backtest_mongo.connection.hub_registry import current_hub
-from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.database_names import find_name_problem
 from backtest_mongo.core.fork_marks import ForkMark
 from backtest_mongo.core.past_rows import LostRow, PastRow
@@ -309,19 +307,23 @@ class _Fork:
         """Copy the rows of series with columns that were known."""
         for spec in (spec for spec in specs if spec.columns):
             source = self.backend.open_columns(spec)
-            target = None if writer is None else writer.open_columns(spec)
             count = 0
             async with aclosing(cast("Any", source.list_contexts())) as contexts:
                 async for context in contexts:
                     if not choice.takes_series(spec, context):
                         continue
                     end = find_known_end(spec, context, self.request.at)
-                    if target is None:
+                    if writer is None:
                         count += (await source.cover(context, end)).rows
                         continue
-                    async for copied in _copy_series(source, target, context, self._change_context(spec, context), end):
-                        count += copied
-                        self._show(spec, count)
+                    copied = self._change_context(spec, context)
+                    async with aclosing(cast("Any", writer.copy_series(spec, context, copied, end))) as steps:
+                        async for rows, error in steps:
+                            count += rows
+                            if error is not None:
+                                fields = dict(zip(spec.key, context, strict=False))
+                                self.unknown.append(UnknownRow(spec.name, fields, error.message))
+                            self._show(spec, count)
             if count:
                 self.rows[spec.name] = count
 
@@ -385,18 +387,6 @@ class _Fork:
                 names = [", ".join(str(part) for part in one if part is not False) for one in clashes[:_NAMED]]
                 count = format_count(len(clashes), "live series", "live series")
                 raise _make_clash_error(spec, count, "series", names, len(clashes) > len(names))
-
-
-async def _copy_series(
-    source: ColumnStore, target: ColumnStore, context: Key, changed: Key, end: int
-) -> AsyncIterator[int]:
-    """Copy the rows of a series before a time, and yield how many after each step."""
-    from backtest_mongo.columns.chunks import read_chunks
-
-    async with aclosing(read_chunks(source, context, MOST_NEGATIVE, end)) as parts:
-        async for rows in parts:
-            await target.insert(changed, rows)
-            yield len(rows)
 
 
 def _make_clash_error(spec: SlotSpec, count: str, what: str, names: Sequence[str], is_cut: bool) -> InputError:

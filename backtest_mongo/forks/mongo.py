@@ -25,7 +25,7 @@ from backtest_mongo.core.past_rows import LostRow, PastRow
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.dumps.documents import IncompleteDocumentError, WholeDocuments
-from backtest_mongo.errors import BacktestMongoError, InputError, StoreUnavailableError
+from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, StoreUnavailableError
 from backtest_mongo.forks.backend import Copied, Writer
 from backtest_mongo.forks.mongo_rows import MongoRowReader, make_version
 from backtest_mongo.mongo.collection import SlotCollection
@@ -183,8 +183,10 @@ class _MongoWriter:
     def _change(self, spec: SlotSpec, document: Document) -> Document:
         return {**document, FLAG: True} if self._as_backtest and FLAG in spec.key else document
 
-    def open_columns(self, spec: SlotSpec) -> ColumnStore:
-        return cast("ColumnStore", MongoColumns(self._target, spec))
+    def copy_series(
+        self, spec: SlotSpec, context: Key, copied: Key, end: int
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        return MongoColumns(self._source, spec).copy_rows(context, end, MongoColumns(self._target, spec), copied)
 
     async def copy_candles(self, spec: SlotSpec) -> AsyncIterator[Copied]:
         source, target = WholeDocuments(self._source, spec), WholeDocuments(self._target, spec)

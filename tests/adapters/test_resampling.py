@@ -159,18 +159,17 @@ async def test_candles_off_the_grid_are_refused(candle: Any) -> None:
 
 async def test_series_with_a_grid_takes_candles(trade: Any, unique: str) -> None:
     names = ("open", "high", "low", "close", "volume")
-    adapter: Any = persist.register(
-        SlotSpec(
-            name=f"bar_{unique[-8:].lower()}",
-            shape="series",
-            context=("symbol", "interval"),
-            key=("symbol", "interval", "timestamp"),
-            grid="interval",
-            columns=tuple(Column(name, "float64") for name in names),
-        )
+    spec = SlotSpec(
+        name=f"bar_{unique[-8:].lower()}",
+        shape="series",
+        context=("symbol", "interval"),
+        key=("symbol", "interval", "timestamp"),
+        grid="interval",
+        columns=tuple(Column(name, "float64") for name in names),
     )
+    persist.register(spec)
     await trade.append(make_trades(0, 60, 200, 300))
-    bars = adapter("BTCUSDT", "1m")
+    bars = getattr(persist, spec.name)("BTCUSDT", "1m")
     assert (await trade.resample_into(bars)).new == 3
     rows = await bars.read_last(9)
     assert [row["open"] for row in rows] == [1.0, 61.0, 201.0]

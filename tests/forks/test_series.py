@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import Any
 
 import pytest
 
 import backtest_mongo
 from backtest_mongo import EquityAdapter, TradeAdapter, persist
-from backtest_mongo.columns import chunks
-from tests.support.built_in_series import equity, trades
+from tests.support.built_in_series import equity, shrink_blocks, trades
 from tests.support.forks import Forks
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
@@ -65,24 +66,6 @@ async def test_dry_run_counts_what_would_be_copied(forks: Forks) -> None:
     assert report.rows == {"trade": 3, "equity": 4}
 
 
-async def test_long_series_are_copied_in_parts(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_chunks = chunks.read_chunks
-    sizes = []
-
-    async def read_few(*arguments: Any) -> Any:
-        async for rows in read_chunks(*arguments, rows=3):
-            sizes.append(len(rows))
-            yield rows
-
-    monkeypatch.setattr(chunks, "read_chunks", read_few)
-    times = [1, 2, 3, 4, 5, 6, 500, 1_000_000, 1_000_001, *range(2_000_000, 2_000_007)]
-    await equity_of("trend").append(equity(*times))
-    report = await forks.make(at=3_000_000)
-    assert (sum(sizes), max(sizes)) == (len(times), 3)
-    async with forks.on(report):
-        assert await equity_of("trend").read_last(99) == equity(*times)
-
-
 async def test_live_series_become_those_of_a_backtest(forks: Forks) -> None:
     await write_all(backtest=False)
     report = await forks.make(at=9, as_backtest=True)
@@ -96,3 +79,28 @@ async def test_live_series_that_would_take_the_place_of_a_backtest_s_are_refused
     await equity_of("trend").append(equity(1))
     with pytest.raises(backtest_mongo.InputError, match=r"1 live series would get the key of a backtest series: trend"):
         await forks.make(at=9, as_backtest=True)
+
+
+async def test_what_is_damaged_is_left_out_and_listed(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    if forks.is_file:
+        monkeypatch.setattr("backtest_mongo.sqlite.columns._BULK", 4)
+        monkeypatch.setattr("backtest_mongo.sqlite.column_documents.BLOCK_ROWS", 4)
+    else:
+        shrink_blocks(monkeypatch)
+    rows = equity(*range(1, 13))
+    await equity_of("trend").write_frame(rows)
+    await damage(forks, start=5)
+    report = await forks.make(at=99)
+    assert report.rows == {"equity": 8}
+    assert [(one.slot, one.key["strategyName"]) for one in report.unknown] == [("equity", "trend")]
+    async with forks.on(report):
+        assert await equity_of("trend").read_last(99) == [*rows[:4], *rows[8:]]
+
+
+async def damage(forks: Forks, start: int) -> None:
+    if forks.is_file:
+        with contextlib.closing(sqlite3.connect(forks.source)) as connection, connection:
+            connection.execute("UPDATE \"equity-blocks\" SET document = x'00' WHERE start = ?", (start,))
+    else:
+        blocks = (await backtest_mongo.get_mongo())[forks.source]["equity-blocks"]
+        await blocks.update_one({"start": start}, {"$set": {"columns": {}}})

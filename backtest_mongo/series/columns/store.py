@@ -384,6 +384,39 @@ class MongoColumns:
             rows + len(times),
         )
 
+    async def copy_rows(
+        self, context: Key, end: int, target: MongoColumns, copied: Key
+    ) -> AsyncGenerator[tuple[int, StoreError | None], None]:
+        """Insert the rows before a time into another database, for forks, about a block at a time.
+
+        Args:
+            context: the series.
+            end: the first time that is left out, in the slot's unit.
+            target: where they go.
+            copied: the context that they get.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        first, is_done = MOST_NEGATIVE, False
+        while not is_done:
+            parts = await self._blocks.list_partitions(context, first, end, _HEADS)
+            is_done = len(parts) < _HEADS
+            stops = [min(part.end, end) for part in parts] if parts else [end]
+            if is_done:
+                stops[-1] = end
+            for stop in stops:
+                try:
+                    rows = await self.read_rows(context, first, stop)
+                except StoreUnavailableError:
+                    raise
+                except StoreError as error:
+                    yield 0, error
+                else:
+                    if len(rows):
+                        yield await target.insert(copied, rows), None
+                first = stop
+
     # What is stored, and how
 
     async def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncGenerator[Counts, None]:
