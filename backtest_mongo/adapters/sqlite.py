@@ -20,6 +20,7 @@ from backtest_mongo.sqlite.change_feed import ChangeFeed
 from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
+from backtest_mongo.sqlite.run_columns import SQLiteRunColumns
 from backtest_mongo.sqlite.run_rows import SQLiteRunRows
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
@@ -152,12 +153,12 @@ def bind_to_sqlite(
     return derive
 
 
-def get_run_rows(adapter: type[Adapter]) -> SQLiteRunRows | None:
+def get_run_rows(adapter: type[Adapter]) -> SQLiteRunRows | SQLiteRunColumns | None:
     """Return the rows of a slot as a reset needs them; ``None`` for an adapter class that stores elsewhere."""
     if not issubclass(adapter, _SQLiteAdapter):
         return None
     adapter._base_store()  # which refuses the default database in tests
-    return SQLiteRunRows(adapter._database, adapter.spec)
+    return (SQLiteRunColumns if adapter.spec.columns else SQLiteRunRows)(adapter._database, adapter.spec)
 
 
 def resolve_path(path: object, call: str) -> str:
