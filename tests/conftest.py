@@ -267,6 +267,10 @@ class Deployment:
         """The configuration as environment variables, for a process of its own."""
         return MaskedDict({name: str(value) for name, value in self.config.items()})
 
+    async def configure(self, **settings: Any) -> None:
+        """Set fields of the configuration, in addition to those set before, on the same database."""
+        await backtest_mongo.setup(**settings)
+
     async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
         return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
 
@@ -315,8 +319,21 @@ class Deployment:
         await backtest_mongo.close()
 
 
+class ServerlessDeployment(Deployment):
+    """A place without a server, which the registry points at."""
+
+    async def configure(self, **settings: Any) -> None:
+        backtest_mongo.set_config(**settings)
+
+    async def collection(self, spec: SlotSpec) -> Any:
+        raise NotImplementedError
+
+    async def cached(self, redis_key: str) -> str | None:
+        raise NotImplementedError
+
+
 @dataclass
-class FileDeployment(Deployment):
+class FileDeployment(ServerlessDeployment):
     """A directory of files, in the same place. It has no ``_id``, ``createDate`` and ``updatedDate``, and no cache."""
 
     root: Path
@@ -334,12 +351,6 @@ class FileDeployment(Deployment):
             rows.append(row | ({"when": known[-1][0]} if spec.when else {}))
         return rows
 
-    async def collection(self, spec: SlotSpec) -> Any:
-        raise NotImplementedError
-
-    async def cached(self, redis_key: str) -> str | None:
-        raise NotImplementedError
-
     async def replace_payload(self, spec: SlotSpec, payload: Any) -> None:
         (path,) = self.root.rglob("*.json")
         status = path.stat()
@@ -356,7 +367,7 @@ class FileDeployment(Deployment):
 
 
 @dataclass
-class SQLiteDeployment(Deployment):
+class SQLiteDeployment(ServerlessDeployment):
     """An SQLite database, in the same place. It has no ``_id``, its dates have other names, and there is no cache."""
 
     path: Path
@@ -379,12 +390,6 @@ class SQLiteDeployment(Deployment):
         flags = {"removed": bool} | dict.fromkeys({"backtest"} & {*spec.key}, bool)
         kinds: dict[str, Any] = {spec.field: from_json, **flags}
         return [{name: kinds.get(name, lambda held: held)(value) for name, value in row.items()} for row in rows]
-
-    async def collection(self, spec: SlotSpec) -> Any:
-        raise NotImplementedError
-
-    async def cached(self, redis_key: str) -> str | None:
-        raise NotImplementedError
 
     async def delete_rows(self, spec: SlotSpec, **query: Any) -> None:
         where = " AND ".join(f"{name}=?" for name in query) or "1"

@@ -12,7 +12,8 @@
 A binary value begins with a CRC-32 over ``head``, the column's name and the rest, so a column is checked when it is
 read, whichever others are, and one of another document is never taken for it. Then come a byte for its type, one for
 its codec, and its content. Where there are nulls, a bit for each row says which values are not, and the content has
-these alone.
+these alone. Before the times, which every reader reads, are the names of all columns, so that one that is gone is not
+taken for one that the slot did not have yet.
 
 Numbers are compressed by Pcodec; ``nox -s bench`` compares it with other codecs. Text of few values is the list of
 these and their codes, other text is compressed by Zstandard. Small groups of rows are stored as they are, which is
@@ -49,6 +50,7 @@ _FEW: Final = 64
 _RAW, _PCODEC, _ZSTD = 0, 1, 2
 _HAS_NULLS: Final = 0x80
 _CHECKSUM_BYTES: Final = 4
+_NAMES_BYTES: Final = 4
 _LENGTHS: Final = np.dtype("<u4")
 
 
@@ -72,6 +74,9 @@ def encode(spec: SlotSpec, key: Document, rows: ColumnArrays, *, is_compressed: 
     head, columns = document["head"], {}
     for column, values in _list_columns(spec, rows):
         content = _encode_values(column, values, is_compressed)
+        if column.name == TIME:
+            names = " ".join([column.name for column in spec.columns]).encode()
+            content = len(names).to_bytes(_NAMES_BYTES, "little") + names + content
         columns[column.name] = pack_column(head, column.name, content)
     document["columns"] = columns
     return document
@@ -86,8 +91,7 @@ def seal_header(key: Document, rows: int, first: int, last: int) -> Document:
 
 def pack_column(head: int, name: str, content: bytes) -> Binary:
     """Return the binary value of a column, with its checksum."""
-    checksum = zlib.crc32(content, zlib.crc32(b"%d %s " % (head, name.encode())))
-    return Binary(checksum.to_bytes(_CHECKSUM_BYTES, "little") + content)
+    return Binary(_checksum_column(head, name, content) + content)
 
 
 def parse_header(document: Document, key: Document) -> tuple[int, int, int]:
@@ -121,15 +125,20 @@ def decode(spec: SlotSpec, key: Document, document: Document, names: Collection[
     columns, head = document.get("columns"), document["head"]
     if not isinstance(columns, Mapping):
         raise DamagedRowsError("its columns are missing")
-    time = _decode_column(Column(TIME, "int64"), columns, head, rows).data
+    stored_names, content = _split_names(_check_column(columns, TIME, head))
+    time = _decode_column(Column(TIME, "int64"), content, rows).data
     sequence = None
     if spec.sequence:
-        sequence = _decode_column(Column(spec.key[-1], spec.sequence), columns, head, rows).data
-    values = {
-        column.name: _decode_column(column, columns, head, rows)
-        for column in spec.columns
-        if names is None or column.name in names
-    }
+        column = Column(spec.key[-1], spec.sequence)
+        sequence = _decode_column(column, _check_column(columns, column.name, head), rows).data
+    values = {}
+    for column in spec.columns:
+        if names is not None and column.name not in names:
+            continue
+        if column.nullable and column.name not in columns and column.name not in stored_names:
+            values[column.name] = make_nulls(column, rows)  # the column was added to the slot later
+        else:
+            values[column.name] = _decode_column(column, _check_column(columns, column.name, head), rows)
     return ColumnArrays(time, sequence, values)
 
 
@@ -138,6 +147,10 @@ def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> list[tuple[Column, Valu
     if spec.sequence and rows.sequence is not None:
         listed.append((Column(spec.key[-1], spec.sequence), Values(rows.sequence)))
     return listed + [(column, rows.values[column.name]) for column in spec.columns]
+
+
+def _checksum_column(head: int, name: str, content: bytes | memoryview) -> bytes:
+    return zlib.crc32(content, zlib.crc32(b"%d %s " % (head, name.encode()))).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def _checksum_header(header: Document) -> int:
@@ -162,9 +175,13 @@ def _encode_data(
     kind: ColumnType, data: NDArray[Any], categories: tuple[str, ...], is_compressed: bool
 ) -> tuple[int, bytes]:
     if kind == "category":
-        used, codes = np.unique(data, return_inverse=True)
-        names = json.dumps([categories[code] for code in used.tolist()], ensure_ascii=False).encode()
-        codec, content = _encode_numbers(codes.astype(np.int32), is_compressed)
+        used = np.flatnonzero(np.bincount(data, minlength=len(categories)))
+        if len(used) < len(categories):
+            table = np.zeros(len(categories), np.int32)
+            table[used] = np.arange(len(used))
+            data, categories = table[data], tuple([categories[code] for code in used.tolist()])
+        names = json.dumps(categories, ensure_ascii=False).encode()
+        codec, content = _encode_numbers(data, is_compressed)
         return codec, len(names).to_bytes(4, "little") + names + content
     if kind == "str":
         texts = data.tolist()
@@ -185,22 +202,31 @@ def _encode_numbers(data: NDArray[Any], is_compressed: bool) -> tuple[int, bytes
     return _PCODEC, standalone.simple_compress(wide, ChunkConfig(compression_level=_COMPRESSION_LEVEL))
 
 
-def _decode_column(column: Column, columns: Mapping[str, Any], head: int, rows: int) -> Values:
-    stored = columns.get(column.name)
+def _check_column(columns: Mapping[str, Any], name: str, head: int) -> memoryview:
+    """Return the content of a column."""
+    stored = columns.get(name)
     if stored is None:
-        if column.name in columns or not column.nullable:
-            raise DamagedRowsError(f"its column {column.name} is missing")
-        return make_nulls(column, rows)  # the column was added to the slot later
+        raise DamagedRowsError(f"its column {name} is missing")
     if not isinstance(stored, bytes) or len(stored) < _CHECKSUM_BYTES + 2:
-        raise DamagedRowsError(f"its column {column.name} holds something else")
-    content = stored[_CHECKSUM_BYTES:]
-    if pack_column(head, column.name, content)[:_CHECKSUM_BYTES] != stored[:_CHECKSUM_BYTES]:
-        raise DamagedRowsError(f"the checksum of its column {column.name} differs")
+        raise DamagedRowsError(f"its column {name} holds something else")
+    content = memoryview(stored)[_CHECKSUM_BYTES:]
+    if _checksum_column(head, name, content) != stored[:_CHECKSUM_BYTES]:
+        raise DamagedRowsError(f"the checksum of its column {name} differs")
+    return content
+
+
+def _split_names(content: memoryview) -> tuple[list[str], memoryview]:
+    """Return the names of all columns that were stored, and the content of the times."""
+    end = _NAMES_BYTES + int.from_bytes(content[:_NAMES_BYTES], "little")
+    return bytes(content[_NAMES_BYTES:end]).decode().split(" "), content[end:]
+
+
+def _decode_column(column: Column, content: memoryview, rows: int) -> Values:
     if content[0] != COLUMN_TYPES.index(column.type):
         known = COLUMN_TYPES[content[0]] if content[0] < len(COLUMN_TYPES) else "of an unknown type"
         raise DamagedRowsError(f"its column {column.name} is {known}, and that of the slot {column.type}")
     try:
-        return _decode_values(column, content[1], memoryview(content)[2:], rows)
+        return _decode_values(column, content[1], content[2:], rows)
     except DamagedRowsError:
         raise
     except Exception as error:  # each codec raises kinds of its own

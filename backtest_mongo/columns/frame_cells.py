@@ -152,7 +152,8 @@ def _of_arrow(column: Any, kind: ColumnType) -> Cells:
     arrow: Any = pyarrow
     types, name = arrow.types, str(column.type)
     if isinstance(column, arrow.ChunkedArray):
-        column = column.unify_dictionaries().combine_chunks()
+        is_whole = column.num_chunks == 1
+        column = column.chunk(0) if is_whole else column.unify_dictionaries().combine_chunks()
     if isinstance(column, arrow.ChunkedArray):  # of more text than one array can have
         column = column.cast(arrow.large_string()).combine_chunks()
     dtype = column.type

@@ -127,7 +127,7 @@ class ChangeStream:
         await asyncio.wait([work, self.ended], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     async def _stored(self) -> list[Document | None]:
-        """Return what is to be remembered of each stored row; ``None`` for a row whose key can't be decoded."""
+        """Return the fields to remember of each stored row; ``None`` for a row whose key can't be decoded."""
         projection: Document = {**dict.fromkeys(self._spec.key, 1), "when": 1, "removed": 1}
         if not self._spec.is_candles:
             # Of rows with an origin, whose changes are told by the parts of their payloads.

@@ -101,7 +101,7 @@ class SQLiteContexts:
     # Measuring
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
-        """Return what is stored of each context, in the order of the key, or of all together."""
+        """Measure the rows of each context, in the order of the key, or of all contexts together."""
         return await self._read("listing", self._measure, where, by_context) or []
 
     def _measure(self, connection: Connection, where: Mapping[str, Any], by_context: bool) -> list[Measure]:

@@ -37,11 +37,11 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
 
-__all__ = ["LATEST", "BlockHead", "Partition", "SeriesBlocks"]
+__all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks"]
 
 _READING: Final = "reading rows"
-#: Blocks that are read at a time: some ten megabytes.
-_PAGE: Final = 32
+#: Blocks that are read at a time: few megabytes, so that the next ones come while these are decompressed.
+PAGE: Final = 8
 _HEADER: Final = dict.fromkeys(("start", "end", "format", "rows", "first", "last", "head", "tie", "bytes"), 1)
 #: Blocks among which that of a time is looked for, if the starts of some are damaged.
 _CANDIDATES: Final = 16
@@ -175,7 +175,7 @@ class SeriesBlocks:
     async def _fetch(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[Document]:
         query = {**match_context(self._spec, context), "start": {"$gte": first, "$lt": end}}
         projection = {**make_projection(self._spec, names), **_HEADER}
-        cursor = self._documents.find(query, projection).sort("start", 1).limit(_PAGE)
+        cursor = self._documents.find(query, projection).sort("start", 1).limit(PAGE)
         return await cursor.to_list(None)
 
     async def read_heads(self, context: Key, end: int, limit: int = 0) -> list[BlockHead]:

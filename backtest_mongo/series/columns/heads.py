@@ -184,9 +184,7 @@ class SeriesHeads:
         query = match_context(self._spec, context)
         await self.slot.write("writing a series", lambda _: self._documents.update_one(query, update))
 
-    async def advance(
-        self, context: Key, basis: Basis, following: ObjectId, session: Any, *, has_blocks: bool
-    ) -> bool:
+    async def advance(self, context: Key, basis: Basis, following: ObjectId, session: Any, *, has_blocks: bool) -> bool:
         """Replace the edition in a transaction; return whether the series still was what a change was made for."""
         query = {**match_context(self._spec, context), "edition": basis.edition}
         if basis.bound is not None:

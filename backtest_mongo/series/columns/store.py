@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.connection.hub import Hub
@@ -36,6 +37,8 @@ __all__ = ["MongoColumns"]
 _MANY: Final = 16_384
 #: Rows of a group at most, where they can't.
 _MOST_ROWS: Final = 20_000
+#: Fewer rows are put together in place: another thread would take longer.
+_FEW: Final = 1_000
 #: Pages of blocks that are decompressed at once.
 _JOBS: Final = 2
 #: Blocks whose headers are read at a time, from the end.
@@ -172,7 +175,11 @@ class MongoColumns:
         tail = await self._read_tail(context, first, end, names)
         if self._spec.immutable and any(map(len, tail)):
             await self._keep(context, min(int(part.time[0]) for part in tail if len(part)))
-        return await self._join(tail, await self._read_blocks(context, first, end, names))
+        found = await self._read_blocks(context, first, end, names)
+        if tail:
+            found = await self._join([found, *tail])
+        self._tail.counts.lists.add(len(found))
+        return found
 
     async def _keep(self, context: Key, first: int) -> None:
         """Let rows of the tail that were read stay what they are: no row that is merged now takes their places."""
@@ -196,32 +203,65 @@ class MongoColumns:
 
         return await asyncio.to_thread(decode) if len(groups) > 4 else decode()  # a thread takes longer for few
 
-    async def _join(self, tail: list[ColumnArrays], blocks: ColumnArrays) -> ColumnArrays:
+    async def _join(self, parts: list[ColumnArrays]) -> ColumnArrays:
+        """Return rows of which some may be in several parts; where the slot says so, the last part wins."""
         from backtest_mongo.columns.merging import merge_rows
 
-        if not tail:
-            return blocks
-        merge = partial(merge_rows, [blocks, *tail], keeps_first=self._spec.immutable)
-        found = await asyncio.to_thread(merge) if len(tail) + len(blocks) > 1_000 else merge()
-        self._tail.counts.lists.add(len(found))
-        return found
+        merge = partial(merge_rows, parts, keeps_first=self._spec.immutable)
+        return await asyncio.to_thread(merge) if sum(map(len, parts)) > _FEW else merge()
 
     async def _read_blocks(self, context: Key, first: int, end: int, names: Collection[str] | None) -> ColumnArrays:
         from backtest_mongo.columns.arrays import ColumnArrays, join_columns
+        from backtest_mongo.columns.buffer import ColumnBuffer
 
-        async def decode(page: list[tuple[Document, int]]) -> list[ColumnArrays]:
-            return await asyncio.to_thread(
-                lambda: [self._blocks.decode(context, block, names).between(start, end) for block, start in page]
-            )
-
-        parts: list[ColumnArrays] = []
+        cut = partial(self._cut_block, context, end, names)
         pages = self._blocks.read(context, first, end, names, has_blocks=partial(self._heads.has_blocks, context))
-        async with aclosing(work_ahead(pages, decode, _JOBS)) as decoded:
-            async for some in decoded:
-                parts += [part for part in some if len(part)]
-        if not parts:
-            return ColumnArrays.empty(self._spec, names)
-        return await asyncio.to_thread(join_columns, parts)
+        async with aclosing(pages):
+            page: list[tuple[Document, int]] = await anext(pages, [])
+            following: list[tuple[Document, int]] = await anext(pages, [])
+            if not following:
+                parts = [cut(*page[0])] if len(page) == 1 else await asyncio.to_thread(lambda: [*starmap(cut, page)])
+                parts = [part for part in parts if len(part)]
+                return join_columns(parts) if parts else ColumnArrays.empty(self._spec, names)
+            # There are more, so it is worth asking how many rows these are, and making room for them.
+            heads = await self._blocks.read_heads(context, end)
+            buffer = ColumnBuffer(self._spec, sum(head.rows for head in heads if head.end > first), names)
+            rest: list[ColumnArrays] = []
+
+            async def place() -> AsyncGenerator[list[tuple[Document, int | None]], None]:
+                """Yield the blocks of each page with their places in the buffer, but those that the range cuts."""
+                waiting = [page, following]
+                while some := waiting.pop(0):
+                    jobs: list[tuple[Document, int | None]] = []
+                    for block, start in some:
+                        if start <= block["first"] and block["last"] < end:
+                            jobs.append((block, buffer.reserve(block["rows"])))
+                            continue
+                        rows = await asyncio.to_thread(cut, block, start)
+                        at = buffer.reserve(len(rows))
+                        rest.append(rows) if at is None else buffer.put(at, rows)
+                    yield jobs
+                    if not waiting:
+                        waiting.append(await anext(pages, []))
+
+            def decode_page(jobs: list[tuple[Document, int | None]]) -> None:
+                for block, at in jobs:
+                    rows = self._blocks.decode(context, block, names)
+                    rest.append(rows) if at is None else buffer.put(at, rows)
+
+            async def decode(jobs: list[tuple[Document, int | None]]) -> None:
+                await asyncio.to_thread(decode_page, jobs)
+
+            async with aclosing(work_ahead(place(), decode, _JOBS)) as decoded:
+                async for _ in decoded:
+                    pass
+        found = buffer.finish()
+        return await self._join([found, *rest]) if rest else found  # more were sealed meanwhile
+
+    def _cut_block(
+        self, context: Key, end: int, names: Collection[str] | None, block: Document, start: int
+    ) -> ColumnArrays:
+        return self._blocks.decode(context, block, names).between(start, end)
 
     async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the last rows of those before a time: so many, or all if there are fewer."""
@@ -398,9 +438,7 @@ async def _merge(*lists: AsyncIterator[Key]) -> AsyncIterator[Key]:
     while known := [item for item in items if item is not None]:
         least = min(known)
         yield least
-        items = [
-            await anext(one, None) if item == least else item for one, item in zip(lists, items, strict=True)
-        ]
+        items = [await anext(one, None) if item == least else item for one, item in zip(lists, items, strict=True)]
 
 
 def _cover_part(part: Partition) -> Coverage:
