@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from backtest_mongo.core.candle_headers import plain_symbol
 from backtest_mongo.core.candle_rules import explain_problem, find_impossible_rows
 from backtest_mongo.errors import InputError
+from backtest_mongo.market_data.importing import BadLine
 from backtest_mongo.types import PRICES
 
 __all__ = [
@@ -115,13 +116,6 @@ _TOLERANCE: Final = 1e-9
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 Lines: TypeAlias = npt.NDArray[np.int64]
-
-
-class BadLine(NamedTuple):
-    """A line that is not a candle: its number in the file, from 1, and the reason."""
-
-    line: int
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def export(
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal, print_line
     from backtest_mongo.market_data import export_candles
-    from backtest_mongo.market_data.exporter import FILE_ENDINGS
+    from backtest_mongo.market_data.file_output import FILE_ENDINGS
 
     _check_output(output, output.name.endswith(FILE_ENDINGS), ", ".join(FILE_ENDINGS))
     if output.exists() and not force:
