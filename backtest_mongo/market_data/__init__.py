@@ -1,4 +1,4 @@
-"""Market data: import candles from files, export them to files, and plot them."""
+"""Market data: import candles and other series from files, export them to files, and plot them."""
 
 from backtest_mongo.market_data.candle_chunks import ReadOptions
 from backtest_mongo.market_data.exporter import export_candles
@@ -6,6 +6,9 @@ from backtest_mongo.market_data.file_output import ExportProgress
 from backtest_mongo.market_data.importer import CandleImportReport, import_candles
 from backtest_mongo.market_data.importing import ImportProgress
 from backtest_mongo.market_data.plot import PlotReport, plot_candles
+from backtest_mongo.market_data.series_chunks import SeriesOptions
+from backtest_mongo.market_data.series_exporter import export_series
+from backtest_mongo.market_data.series_importer import SeriesImportReport, import_series
 
 __all__ = [
     "CandleImportReport",
@@ -13,7 +16,11 @@ __all__ = [
     "ImportProgress",
     "PlotReport",
     "ReadOptions",
+    "SeriesImportReport",
+    "SeriesOptions",
     "export_candles",
+    "export_series",
     "import_candles",
+    "import_series",
     "plot_candles",
 ]

@@ -66,10 +66,17 @@ DEFAULT: Final = ReadOptions()
 
 
 class SymbolSelection:
-    """Selects the symbols of a file that are read. Spellings that differ in case and punctuation are one symbol."""
+    """Selects the symbols of a file that are read. Spellings that differ in case and punctuation are one symbol.
 
-    def __init__(self, where: str, options: ReadOptions) -> None:
+    Args:
+        where: the file's name.
+        options: which symbol is wanted.
+        option: what names it on the command line.
+    """
+
+    def __init__(self, where: str, options: ReadOptions, option: str = "--symbol") -> None:
         self._where = where
+        self._option = option
         self._wanted = options.symbol
         self._force = options.force
         self._names: dict[str, str] = {}
@@ -103,7 +110,7 @@ class SymbolSelection:
         if self._names and not self._found:
             names = sorted(self._names.values())
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            advice = "--force stores it all the same" if len(names) == 1 else "--symbol takes one of them"
+            advice = "--force stores it all the same" if len(names) == 1 else f"{self._option} takes one of them"
             raise InputError(
                 f"{self._where}: is of {', '.join(names[:_LISTED])}{more}, not of {self._wanted}", hint=advice
             )
