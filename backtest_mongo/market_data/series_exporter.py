@@ -40,9 +40,9 @@ async def export_series(
     """Write the rows of a series to a Parquet or CSV file, in the order of time and sequence.
 
     The ending of ``path`` chooses the format: ``.parquet``, ``.csv`` or ``.csv.gz``. In CSV, times are integers in the
-    slot's unit since the epoch (UTC), which the name of their column says; in Parquet, timestamps in UTC. An empty field
-    is null, and two quotes are text without a character. Both formats can be imported again without losing a bit. The
-    file appears when it is complete, and replaces one of this name. Rows are read in bounded memory.
+    slot's unit since the epoch (UTC), which the name of their column says; in Parquet, timestamps in UTC. An empty
+    field is null, and two quotes are text without a character. Both formats can be imported again without losing a bit.
+    The file appears when it is complete, and replaces one of this name. Rows are read in bounded memory.
 
     Args:
         adapter: of the series.

@@ -183,10 +183,13 @@ class _SeriesStore:
 
     async def _write(self, held: Mapping[ColumnSeriesAdapter, list[ColumnArrays]]) -> None:
         for adapter, parts in held.items():
-            rows = await asyncio.to_thread(lambda: sort_rows(join_columns(parts), keeps_first=self.spec.immutable))
+            rows = await asyncio.to_thread(self._join, parts)
             new = await adapter._rows().insert(adapter._context, rows)
             self._report.new += new
             self._report.present += sum(map(len, parts)) - new
+
+    def _join(self, parts: list[ColumnArrays]) -> ColumnArrays:
+        return sort_rows(join_columns(parts), keeps_first=self.spec.immutable)
 
     async def _wait(self) -> None:
         if self._writing is not None:
