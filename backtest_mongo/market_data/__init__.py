@@ -6,6 +6,7 @@ from backtest_mongo.market_data.file_output import ExportProgress
 from backtest_mongo.market_data.importer import CandleImportReport, import_candles
 from backtest_mongo.market_data.importing import ImportProgress
 from backtest_mongo.market_data.plot import PlotReport, plot_candles
+from backtest_mongo.market_data.plot_series import SeriesPlotReport, plot_series
 from backtest_mongo.market_data.series_chunks import SeriesOptions
 from backtest_mongo.market_data.series_exporter import export_series
 from backtest_mongo.market_data.series_importer import SeriesImportReport, import_series
@@ -18,9 +19,11 @@ __all__ = [
     "ReadOptions",
     "SeriesImportReport",
     "SeriesOptions",
+    "SeriesPlotReport",
     "export_candles",
     "export_series",
     "import_candles",
     "import_series",
     "plot_candles",
+    "plot_series",
 ]

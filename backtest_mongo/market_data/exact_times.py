@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest_mongo.core.columns import UNITS_PER_MS, Unit
-from backtest_mongo.core.time_zones import NO_TIME, localize
-from backtest_mongo.core.unit_times import UNIT_NAMES, find_time_range
+from backtest_mongo.core.time_zones import FIRST, LAST, NO_TIME, localize
+from backtest_mongo.core.unit_times import UNIT_NAMES, find_time_range, to_units
 from backtest_mongo.market_data.csv_fields import Column
 from backtest_mongo.market_data.number_formats import scan_numbers
 from backtest_mongo.market_data.time_formats import (
@@ -21,11 +21,22 @@ from backtest_mongo.market_data.time_formats import (
     TimeFormat,
     compute_times,
     describe_time,
+    find_unit_of_one,
+    format_utc,
     parse_template,
+    parse_time,
     split_templates,
 )
 
-__all__ = ["ExactTimes", "convert_counts", "describe_exact_time", "localize_units", "read_exact_times"]
+__all__ = [
+    "ExactTimes",
+    "convert_counts",
+    "describe_exact_time",
+    "format_exact_time",
+    "localize_units",
+    "parse_exact_time",
+    "read_exact_times",
+]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -33,6 +44,7 @@ _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _POWERS: Final = 10 ** np.arange(19, dtype=np.int64)
 _MOST: Final = 2**63 - 1
 _DAY: Final = 86_400_000
+_NO_NUMBER: Final = "is not a time in s, ms, us or ns"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -150,3 +162,38 @@ def _read_text(column: Column, form: TimeFormat, unit: Unit) -> ExactTimes:
             times[at], cut[at] = compute_times(column.take(at).text, found, form.kind, unit)  # type: ignore[arg-type]  # NumPy takes a slice as well
     times[cut] = NO_TIME
     return ExactTimes(times, cut)
+
+
+# Times of people
+
+
+def parse_exact_time(text: str, unit: Unit) -> int:
+    """Return a time that a person wrote, as :func:`~backtest_mongo.market_data.time_formats.parse_time`, in a unit.
+
+    Raises:
+        ValueError: it is not a time, or has digits that the unit cuts off.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text) and not re.fullmatch(r"(19|20)\d{6}", text, re.ASCII):
+        source = find_unit_of_one(float(text))
+        found = (NO_TIME, False) if source is None else _parse_number(text, _find_power(source, unit), unit)
+        if found[0] == NO_TIME:
+            problem = f"has digits that are lost in {UNIT_NAMES[unit]}" if found[1] else _NO_NUMBER
+            raise ValueError(f"{text[:40]!r} {problem}")
+        return found[0]
+    try:
+        return to_units(text, unit)
+    except ValueError:
+        return parse_time(text) * UNITS_PER_MS[unit]  # in another order than that of ISO 8601
+
+
+def format_exact_time(time: int, unit: Unit) -> str:
+    """Format a time in UTC, such as ``2024-01-31 12:00:00.000001``, with no more digits than it needs."""
+    seconds, rest = divmod(time, 1_000 * UNITS_PER_MS[unit])
+    if not FIRST <= seconds * 1_000 <= LAST:
+        return f"{time} {unit}"
+    text = format_utc(seconds * 1_000)
+    if not rest:
+        return text
+    digits = f"{rest:0{len(str(UNITS_PER_MS[unit])) + 2}}".rstrip("0")
+    return f"{text if text.count(':') == 2 else f'{text}:00'}.{digits}"

@@ -43,6 +43,7 @@ __all__ = [
     "find_time_hints",
     "find_unit",
     "find_unit_by_size",
+    "find_unit_of_one",
     "find_usual_distance",
     "format_utc",
     "is_clock",
@@ -106,7 +107,7 @@ def parse_time(text: str) -> int:
     text = text.strip()
     if _NUMBER.fullmatch(text) and not re.fullmatch(r"(19|20)\d{6}", text, re.ASCII):
         number = np.array([int(text)]) if text.lstrip("+-").isdigit() and len(text) < 19 else np.array([float(text)])
-        unit = _find_unit_of_one(float(number[0]))
+        unit = find_unit_of_one(float(number[0]))
         millis = NO_TIME if unit is None else int(numbers_to_millis(number, unit)[0])
         if millis == NO_TIME:
             raise ValueError(f"{text[:40]!r} is not a time in s, ms, us or ns")
@@ -118,7 +119,8 @@ def parse_time(text: str) -> int:
     return to_millis(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
-def _find_unit_of_one(number: float) -> str | None:
+def find_unit_of_one(number: float) -> str | None:
+    """Return the unit of a number that a person typed, by its size; ``None`` if it is too small for a time."""
     # What a person types is a time since 1973; the unit of a file's times is found from all of them.
     return next((unit for unit, least in _FROM.items() if least / 10 <= abs(number) < least * 100), None)
 
