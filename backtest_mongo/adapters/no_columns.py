@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from backtest_mongo.adapters.empty_commits import EMPTY_COMMITTER, EmptyRenamer
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import StoreError
 from backtest_mongo.types import Coverage, SeriesSize
 
@@ -24,6 +27,14 @@ class EmptyColumns:
 
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+
+    @property
+    def committer(self) -> Committer:
+        return EMPTY_COMMITTER
+
+    @property
+    def renamer(self) -> Renamer:
+        return EmptyRenamer()
 
     async def ready(self) -> None:
         return None

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.commits import Commit, Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
@@ -17,7 +18,7 @@ from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import ColumnStore, Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, SeriesSize, Version

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from backtest_mongo.adapters.contracts import SlotFactories, make_factory
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import ColumnStore, SeriesStore, Store
+from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.history.past import PastColumns, PastSeries, PastStore, refuse_write
-from backtest_mongo.types import When, to_millis
+from backtest_mongo.types import When, now_ms, to_millis
 
 __all__ = ["Past", "as_of"]
 
@@ -41,6 +42,10 @@ class _PastAdapter(Adapter):
     @classmethod
     def _get_limit(cls, when: When | None, name: str = "when") -> int:
         return cls._until if when is None else min(cls._millis(when, name), cls._until)
+
+    @classmethod
+    def _get_now(cls) -> int:
+        return min(now_ms(), cls._until)
 
     @classmethod
     def _make_fields(cls, key: Key, value: object, when: When | None, path: str) -> Any:

@@ -96,7 +96,7 @@ def format_values(spec: SlotSpec, values: Mapping[str, Any]) -> str:
 
 
 def measure_to_json(spec: SlotSpec | None, measure: Measure) -> dict[str, Any]:
-    """Return what is stored, with the context if it is only one's; times are in milliseconds."""
+    """Return a measure for JSON, with its context, or the number of contexts; times are in milliseconds."""
     named: dict[str, Any] = {"contexts": measure.contexts} if spec is None else {"context": name_context(spec, measure)}
     return {
         **named,

@@ -41,7 +41,7 @@ def delete(
     values: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME=VALUE]...",
+            metavar="NAME=VALUE",
             help="Only contexts with these values, such as strategy_name=trend. The backtest flag is backtest or live.",
         ),
     ] = None,
@@ -54,6 +54,9 @@ def delete(
     ] = False,
 ) -> None:
     """Delete contexts for good: their rows, removed ones included, and their versions.
+
+    A context is what an adapter is made with, such as a symbol, a strategy and an exchange; `backtest-mongo ls SLOT`
+    lists those that are stored.
 
     Shows what it would delete, and asks. It stops with an error at a context whose lease somebody holds. The command
     can be interrupted, and run again to delete the rest.

@@ -32,12 +32,15 @@ def fork_database(
         str,
         typer.Argument(
             metavar="NAME",
-            help="The database to create, empty or missing; with --sqlite a path, or a bare name beside FILE.",
+            help="The database to create; it must be empty or missing. With --sqlite: a path, or a bare name for a "
+            "file next to FILE.",
         ),
     ],
     at: Annotated[
         str,
-        typer.Option("--at", metavar="TIME", help="The simulation time: ISO 8601, UTC without a zone, or ms."),
+        typer.Option(
+            "--at", metavar="TIME", help="The simulation time: ISO 8601, in UTC if it has no zone, or milliseconds."
+        ),
     ],
     strategy: Annotated[
         str | None, typer.Option("--strategy", metavar="NAME", help="Copy only the rows of this strategy.")
@@ -57,11 +60,12 @@ def fork_database(
     """Copy every slot, as it was at a simulation time, into another, empty database, to continue from there.
 
     Shows what it would copy, and asks. Rows are copied as they were then, from the versions that CC_HISTORY keeps.
-    Rows whose past is unknown are left out and listed, and so, with --strategy, are those that can't be attributed to a
+    Rows whose past is unknown are left out and listed. With --strategy, so are rows that can't be attributed to a
     strategy.
 
-    Candles stay where they are, and the fork reads them there (CC_CANDLE_DATABASE). Other processes may write
-    meanwhile. A fork in MongoDB that is killed stays unfinished; the same command starts it over.
+    Candles stay where they are, and the fork reads them there: CC_CANDLE_DATABASE of the program that continues names
+    the place. Other processes may go on writing to the source. If the command is killed, a fork in MongoDB stays
+    unfinished; run the same command again to start it over.
 
     Exits with status 0 if everything is copied, 1 if the answer is no or it fails, 2 for a mistake in the arguments,
     or if there is no terminal to ask on and --yes is not given.

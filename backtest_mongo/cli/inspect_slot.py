@@ -32,7 +32,7 @@ def inspect_slot(
     key: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY]...",
+            metavar="KEY",
             help="Parts of the key, in the order of the adapter's arguments, then the entry's key. "
             "A part that is left out or - matches anything. The backtest flag is backtest or live.",
         ),

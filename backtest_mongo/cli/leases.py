@@ -83,7 +83,7 @@ def release(
     values: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[VALUE]...",
+            metavar="VALUE",
             help="The values of the context, in the order of the adapter's arguments. The backtest flag is backtest or "
             "live.",
         ),

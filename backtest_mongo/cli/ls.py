@@ -75,7 +75,7 @@ def ls(
 
 
 async def _measure_slots() -> dict[str, Measure]:
-    """Return what is stored in each slot that holds anything."""
+    """Return the measure of each slot that holds anything."""
     found = {}
     for spec in SLOTS:
         for measure in await get_adapter(spec)._base_store().measure({}, by_context=False):

@@ -68,7 +68,7 @@ def prune(
     slots: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SLOT]...",
+            metavar="SLOT",
             help=f"The slots to prune: {', '.join(PRUNED)}, or one whose versions CC_HISTORY limits. By default all "
             "that CC_KEEP and CC_HISTORY limit.",
             autocompletion=complete_from(_SPECS),

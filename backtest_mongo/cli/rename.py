@@ -26,7 +26,7 @@ def rename(
         bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is renamed.")
     ] = False,
 ) -> None:
-    """Rename a strategy in everything that is stored, in all slots. Stop the strategy first.
+    """Rename a strategy wherever its name is stored, in all slots. Stop the strategy first.
 
     Shows what it would change, and asks. Each context is renamed in a transaction, with its versions and the payloads
     that name the strategy. The command can be interrupted, and run again to continue. It refuses to start if a context

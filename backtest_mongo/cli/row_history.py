@@ -60,7 +60,7 @@ def show_history(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME=VALUE]... [KEY]",
+            metavar="NAME=VALUE|KEY",
             help="The row: values of its context, such as signal_id=s-1, and the entry's key. Up to 20 matching rows "
             "are shown. The backtest flag is backtest or live. Give a key that contains = by name: memory_id=a=b.",
         ),
@@ -69,7 +69,9 @@ def show_history(
         str | None,
         typer.Option("--since", metavar="TIME", help="Show versions from this time on: ISO 8601, or milliseconds."),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Show versions up to this time.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Show versions up to this time, inclusive.")
+    ] = None,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="Show the latest version first.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many versions of each row.")] = 20,
     as_json: Annotated[
@@ -79,9 +81,11 @@ def show_history(
 ) -> None:
     """Show the versions of a row by simulation time: when each was written, and what changed.
 
-    CC_HISTORY names the slots whose versions are kept. Times are simulation times, from which on a version was true.
+    CC_HISTORY names the slots whose versions are kept. A version's time is the simulation time from which on it was
+    true; the newest version is the row as it is now.
 
-    Exits with status 1 if the slot has no versions, or no row matches.
+    Exits with status 0 if versions are shown, 1 if the slot has no versions or no row matches, 2 for a mistake in the
+    arguments.
     """
     spec = _SPECS.get(slot)
     if spec is None:

@@ -12,7 +12,8 @@
 A binary value begins with a CRC-32 over ``head``, the column's name and the rest, so a column is checked when it is
 read, whichever others are, and one of another document is never taken for it. Then come a byte for its type, one for
 its codec, and its content. Where there are nulls, a bit for each row says which values are not, and the content has
-these alone.
+these alone. Before the times, which every reader reads, are the names of all columns, so that one that is gone is not
+taken for one that the slot did not have yet.
 
 Numbers are compressed by Pcodec; ``nox -s bench`` compares it with other codecs. Text of few values is the list of
 these and their codes, other text is compressed by Zstandard. Small groups of rows are stored as they are, which is
@@ -22,12 +23,13 @@ faster to write and to read, and the database compresses its pages itself.
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
-from bson import Binary, Int64
+from bson import Int64
 from numpy.typing import NDArray
 
 from backtest_mongo.columns.arrays import STORED_TYPES, STRINGS, TIME, ColumnArrays, Values, make_nulls
@@ -35,7 +37,17 @@ from backtest_mongo.core.columns import COLUMN_TYPES, Column, ColumnType
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import Document
 
-__all__ = ["FORMAT", "HEADER", "DamagedRowsError", "decode", "encode", "pack_column", "parse_header", "seal_header"]
+__all__ = [
+    "FORMAT",
+    "HEADER",
+    "DamagedRowsError",
+    "decode",
+    "encode",
+    "pack_column",
+    "parse_header",
+    "rename_key",
+    "seal_header",
+]
 
 #: The version of the format that is written and read.
 FORMAT: Final = 1
@@ -49,7 +61,11 @@ _FEW: Final = 64
 _RAW, _PCODEC, _ZSTD = 0, 1, 2
 _HAS_NULLS: Final = 0x80
 _CHECKSUM_BYTES: Final = 4
+_NAMES_BYTES: Final = 4
 _LENGTHS: Final = np.dtype("<u4")
+_TYPE_NUMBERS: Final = {kind: number for number, kind in enumerate(COLUMN_TYPES)}
+_TIME_COLUMN: Final = Column(TIME, "int64")
+_dump_names: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class DamagedRowsError(Exception):
@@ -72,6 +88,9 @@ def encode(spec: SlotSpec, key: Document, rows: ColumnArrays, *, is_compressed: 
     head, columns = document["head"], {}
     for column, values in _list_columns(spec, rows):
         content = _encode_values(column, values, is_compressed)
+        if column.name == TIME:
+            names = " ".join([column.name for column in spec.columns]).encode()
+            content = len(names).to_bytes(_NAMES_BYTES, "little") + names + content
         columns[column.name] = pack_column(head, column.name, content)
     document["columns"] = columns
     return document
@@ -84,10 +103,9 @@ def seal_header(key: Document, rows: int, first: int, last: int) -> Document:
     return header
 
 
-def pack_column(head: int, name: str, content: bytes) -> Binary:
+def pack_column(head: int, name: str, content: bytes) -> bytes:
     """Return the binary value of a column, with its checksum."""
-    checksum = zlib.crc32(content, zlib.crc32(b"%d %s " % (head, name.encode())))
-    return Binary(checksum.to_bytes(_CHECKSUM_BYTES, "little") + content)
+    return _checksum_column(head, name, content) + content
 
 
 def parse_header(document: Document, key: Document) -> tuple[int, int, int]:
@@ -121,23 +139,59 @@ def decode(spec: SlotSpec, key: Document, document: Document, names: Collection[
     columns, head = document.get("columns"), document["head"]
     if not isinstance(columns, Mapping):
         raise DamagedRowsError("its columns are missing")
-    time = _decode_column(Column(TIME, "int64"), columns, head, rows).data
+    stored_names, content = _split_names(_check_column(columns, TIME, head))
+    time = _decode_column(_TIME_COLUMN, content, rows).data
     sequence = None
     if spec.sequence:
-        sequence = _decode_column(Column(spec.key[-1], spec.sequence), columns, head, rows).data
-    values = {
-        column.name: _decode_column(column, columns, head, rows)
-        for column in spec.columns
-        if names is None or column.name in names
-    }
+        column = Column(spec.key[-1], spec.sequence)
+        sequence = _decode_column(column, _check_column(columns, column.name, head), rows).data
+    values = {}
+    for column in spec.columns:
+        if names is not None and column.name not in names:
+            continue
+        if column.nullable and column.name not in columns and column.name not in stored_names:
+            values[column.name] = make_nulls(column, rows)  # the column was added to the slot later
+        else:
+            values[column.name] = _decode_column(column, _check_column(columns, column.name, head), rows)
     return ColumnArrays(time, sequence, values)
 
 
+def rename_key(document: Document, key: Document, other: Document) -> Document:
+    """Return a document with another key, without decoding its columns.
+
+    Args:
+        document: with all of its columns.
+        key: what :func:`encode` was given.
+        other: what it would have to be given.
+
+    Returns:
+        The fields that :func:`encode` makes.
+
+    Raises:
+        DamagedRowsError: it is not what was stored.
+    """
+    rows, first, last = parse_header(document, key)
+    columns = document.get("columns")
+    if not isinstance(columns, Mapping):
+        raise DamagedRowsError("its columns are missing")
+    renamed = seal_header(other, rows, first, last)
+    packed = {}
+    for name in columns:
+        content = _check_column(columns, name, document["head"])
+        packed[name] = pack_column(renamed["head"], name, bytes(content))
+    renamed["columns"] = packed
+    return renamed
+
+
 def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> list[tuple[Column, Values]]:
-    listed = [(Column(TIME, "int64"), Values(rows.time))]
+    listed = [(_TIME_COLUMN, Values(rows.time))]
     if spec.sequence and rows.sequence is not None:
         listed.append((Column(spec.key[-1], spec.sequence), Values(rows.sequence)))
     return listed + [(column, rows.values[column.name]) for column in spec.columns]
+
+
+def _checksum_column(head: int, name: str, content: bytes | memoryview) -> bytes:
+    return zlib.crc32(content, zlib.crc32(b"%d %s " % (head, name.encode()))).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def _checksum_header(header: Document) -> int:
@@ -149,7 +203,7 @@ def _checksum_header(header: Document) -> int:
 
 
 def _encode_values(column: Column, values: Values, is_compressed: bool) -> bytes:
-    kind = COLUMN_TYPES.index(column.type)
+    kind = _TYPE_NUMBERS[column.type]
     nulls = values.find_nulls(column)
     data, presence = values.data, b""
     if nulls is not None:
@@ -162,9 +216,13 @@ def _encode_data(
     kind: ColumnType, data: NDArray[Any], categories: tuple[str, ...], is_compressed: bool
 ) -> tuple[int, bytes]:
     if kind == "category":
-        used, codes = np.unique(data, return_inverse=True)
-        names = json.dumps([categories[code] for code in used.tolist()], ensure_ascii=False).encode()
-        codec, content = _encode_numbers(codes.astype(np.int32), is_compressed)
+        used = np.flatnonzero(np.bincount(data, minlength=len(categories))) if len(data) != 1 else data
+        if len(used) < len(categories):
+            table = np.zeros(len(categories), np.int32)
+            table[used] = np.arange(len(used))
+            data, categories = table[data], tuple([categories[code] for code in used.tolist()])
+        names = _dump_names(categories).encode()
+        codec, content = _encode_numbers(data, is_compressed)
         return codec, len(names).to_bytes(4, "little") + names + content
     if kind == "str":
         texts = data.tolist()
@@ -178,29 +236,38 @@ def _encode_data(
 
 def _encode_numbers(data: NDArray[Any], is_compressed: bool) -> tuple[int, bytes]:
     if not is_compressed or len(data) < _FEW:
-        return _RAW, data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
+        return _RAW, (data if sys.byteorder == "little" else data.byteswap()).tobytes()
     from pcodec import ChunkConfig, standalone
 
-    wide = data.astype(np.int16) if data.itemsize == 1 else np.ascontiguousarray(data)
+    wide = data.astype(np.int16) if data.itemsize == 1 else np.require(data, requirements=("C", "ALIGNED"))
     return _PCODEC, standalone.simple_compress(wide, ChunkConfig(compression_level=_COMPRESSION_LEVEL))
 
 
-def _decode_column(column: Column, columns: Mapping[str, Any], head: int, rows: int) -> Values:
-    stored = columns.get(column.name)
+def _check_column(columns: Mapping[str, Any], name: str, head: int) -> memoryview:
+    """Return the content of a column."""
+    stored = columns.get(name)
     if stored is None:
-        if column.name in columns or not column.nullable:
-            raise DamagedRowsError(f"its column {column.name} is missing")
-        return make_nulls(column, rows)  # the column was added to the slot later
+        raise DamagedRowsError(f"its column {name} is missing")
     if not isinstance(stored, bytes) or len(stored) < _CHECKSUM_BYTES + 2:
-        raise DamagedRowsError(f"its column {column.name} holds something else")
-    content = stored[_CHECKSUM_BYTES:]
-    if pack_column(head, column.name, content)[:_CHECKSUM_BYTES] != stored[:_CHECKSUM_BYTES]:
-        raise DamagedRowsError(f"the checksum of its column {column.name} differs")
-    if content[0] != COLUMN_TYPES.index(column.type):
+        raise DamagedRowsError(f"its column {name} holds something else")
+    content = memoryview(stored)[_CHECKSUM_BYTES:]
+    if _checksum_column(head, name, content) != stored[:_CHECKSUM_BYTES]:
+        raise DamagedRowsError(f"the checksum of its column {name} differs")
+    return content
+
+
+def _split_names(content: memoryview) -> tuple[list[str], memoryview]:
+    """Return the names of all columns that were stored, and the content of the times."""
+    end = _NAMES_BYTES + int.from_bytes(content[:_NAMES_BYTES], "little")
+    return bytes(content[_NAMES_BYTES:end]).decode().split(" "), content[end:]
+
+
+def _decode_column(column: Column, content: memoryview, rows: int) -> Values:
+    if content[0] != _TYPE_NUMBERS[column.type]:
         known = COLUMN_TYPES[content[0]] if content[0] < len(COLUMN_TYPES) else "of an unknown type"
         raise DamagedRowsError(f"its column {column.name} is {known}, and that of the slot {column.type}")
     try:
-        return _decode_values(column, content[1], memoryview(content)[2:], rows)
+        return _decode_values(column, content[1], content[2:], rows)
     except DamagedRowsError:
         raise
     except Exception as error:  # each codec raises kinds of its own
@@ -238,7 +305,8 @@ def _decode_data(kind: ColumnType, codec: int, content: memoryview, count: int) 
 
 def _decode_numbers(kind: np.dtype[Any], codec: int, content: memoryview) -> NDArray[Any]:
     if codec == _RAW:
-        return np.frombuffer(content, kind.newbyteorder("<")).astype(kind, copy=False)
+        # It begins anywhere in the document; Pcodec, for one, takes no array that is not aligned.
+        return np.require(np.frombuffer(content, kind.newbyteorder("<")), kind, ("ALIGNED",))
     from pcodec import standalone
 
     data: NDArray[Any] = standalone.simple_decompress(bytes(content))

@@ -48,7 +48,9 @@ def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> Iterator[tuple[Column, 
 
 def _take_text(values: Values) -> NDArray[Any]:
     """Return the text of a category as objects, ``None`` for what is null."""
-    return np.array([*values.categories, None], object)[values.data]  # -1 is the last one
+    names: NDArray[Any] = np.array([*values.categories, None], object)
+    text: NDArray[Any] = names[values.data]  # -1 is the last one
+    return text
 
 
 def _numpy(spec: SlotSpec, rows: ColumnArrays) -> dict[str, NDArray[Any]]:
@@ -91,7 +93,9 @@ def _number(values: Values) -> NDArray[Any]:
     if len({*values.categories}) == len(values.categories):
         return values.data
     codes = {name: code for code, name in enumerate(dict.fromkeys(values.categories))}
-    return np.array([*(codes[name] for name in values.categories), -1], np.int32)[values.data]
+    table: NDArray[Any] = np.array([*(codes[name] for name in values.categories), -1], np.int32)
+    numbers: NDArray[Any] = table[values.data]
+    return numbers
 
 
 def _arrow(spec: SlotSpec, rows: ColumnArrays) -> Any:

@@ -57,6 +57,8 @@ def read_values(column: Column, values: Sequence[Any], *, is_null_allowed: bool 
     has_nulls = type(None) in kinds
     if kinds <= (_PLAIN_OR_NULL if is_null_allowed else _PLAIN)[kind]:
         try:
+            if kind != "category" and not has_nulls:
+                return Values(np.array(values, STORED_TYPES[kind]))
             return _make_values(kind, values, has_nulls)
         except (OverflowError, UnicodeEncodeError):
             pass  # which value it is, is found below
@@ -127,16 +129,19 @@ def _to_float(kind: ColumnType, value: Any) -> float:
         return value
     if not _is_number(value):
         raise TypeError(f"must be a number, not {type(value).__name__}")
+    shown = value
+    if isinstance(value, Integral):
+        value = int(value)  # as those of NumPy are compared with floats as floats
     try:
         converted = float(value)
     except (OverflowError, ValueError):  # Decimal's signaling NaN is such a ValueError
-        raise ValueError(f"must fit in a float64, not {_show(value)}") from None
+        raise ValueError(f"must fit in a float64, not {_show(shown)}") from None
     if math.isnan(converted) or converted == value:
         return converted
     # A decimal fraction is kept if the float that stands for it is written with the same digits.
     if isinstance(value, Decimal) and math.isfinite(converted) and Decimal(repr(converted)) == value:
         return converted
-    raise ValueError(f"must not lose digits in a float64, unlike {_show(value)}")
+    raise ValueError(f"must not lose digits in a float64, unlike {_show(shown)}")
 
 
 def _to_int(kind: ColumnType, value: Any) -> int:

@@ -234,7 +234,10 @@ class Commit:
 
 
 class Committer(Protocol):
-    """A database on one event loop that can commit many rows as a whole, and has leases."""
+    """A database on one event loop that can commit many rows as a whole, and has leases.
+
+    An SQLite file that can't be opened makes each method raise ``ConfigError``.
+    """
 
     @property
     def name(self) -> str:
@@ -250,7 +253,8 @@ class Committer(Protocol):
         """Make sure that the database can do this at all.
 
         Raises:
-            StoreError: it can't, as a standalone MongoDB.
+            StoreError: it can't, as a standalone MongoDB, or it answers with an error.
+            StoreUnavailableError: it does not answer.
         """
         ...
 
@@ -259,6 +263,8 @@ class Committer(Protocol):
 
         Raises:
             CommitUnknownError: whether it was applied is unknown. Calling this again finds out, and applies it.
+            StoreUnavailableError: the database does not answer, or others write the same rows; nothing is stored.
+            StoreError: the database refuses a row; nothing is stored.
             LeaseLostError: one of the leases is no longer the owner's, or another writer has written a leased row.
             ConflictError: a compare-and-set has found something else.
         """
@@ -269,6 +275,8 @@ class Committer(Protocol):
 
         Raises:
             StoreUnavailableError: the database does not answer; ``may_be_applied`` says whether it may be stored.
+            StoreError: the database refuses the row, or has no transactions, as a standalone MongoDB; nothing is
+                stored.
             ConflictError: a compare-and-set has found something else.
         """
         ...
@@ -280,7 +288,7 @@ class Committer(Protocol):
 
         Raises:
             StoreUnavailableError: the database does not answer; ``may_be_applied`` says whether some may be stored.
-            StoreError: the database refuses one of them: none of its transaction is stored.
+            StoreError: the database refuses one of them, or has no transactions: none of its transaction is stored.
         """
         ...
 
@@ -293,7 +301,12 @@ class Committer(Protocol):
         ...
 
     async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:
-        """Return a stored row and its state."""
+        """Return a stored row and its state.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error, or what is stored can't be decoded.
+        """
         ...
 
     async def acquire(self, claim: Claim, ids: Sequence[str]) -> None:
@@ -301,21 +314,43 @@ class Committer(Protocol):
 
         Raises:
             LeaseHeldError: one of them is held by another owner.
+            StoreUnavailableError: the database does not answer, or another process keeps it locked; they may be taken.
+            StoreError: it answers with an error.
         """
         ...
 
     async def renew(self, claim: Claim) -> bool:
-        """Renew all leases of an owner, and return whether they are still its own."""
+        """Renew all leases of an owner, and return whether they are still its own.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Give back all leases of an owner."""
+        """Give back all leases of an owner.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def list_leases(self) -> list[Holder]:
-        """Return all leases that are held, by id."""
+        """Return all leases that are held, by id.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def release_by_force(self, name: str) -> bool:
-        """Take a lease from its owner, and return whether it was held."""
+        """Take a lease from its owner, and return whether it was held.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backtest_mongo.core import config
-from backtest_mongo.core.retention import Retention, parse_retention, parse_retentions
+from backtest_mongo.core.retention import Retention
+from backtest_mongo.core.slot_settings import SlotSetting
 from backtest_mongo.core.specs import Key, SlotSpec
 
 __all__ = ["NoPruner", "Prunable", "Pruner", "find_retention"]
@@ -17,8 +17,7 @@ __all__ = ["NoPruner", "Prunable", "Pruner", "find_retention"]
 #: whose end takes longer to find, it is a hundredth.
 _ROWS: Final = 100
 
-#: The settings by slot, of the configuration that they were read from.
-_settings: tuple[config.Config | None, Mapping[str, Retention]] = (None, {})
+_setting: Final = SlotSetting("CC_KEEP")
 
 
 def find_retention(spec: SlotSpec) -> Retention | None:
@@ -27,16 +26,7 @@ def find_retention(spec: SlotSpec) -> Retention | None:
     Raises:
         ConfigError: the configuration has a bad value.
     """
-    global _settings
-    current = config.current_config or config.get_config()
-    known, settings = _settings
-    if known is not current:
-        settings = parse_retentions(current.CC_KEEP)
-        _settings = (current, settings)
-    found = settings.get(spec.name)
-    if found is not None or not spec.keep:
-        return found
-    return parse_retention(spec.keep)
+    return _setting.find(spec, spec.keep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +50,7 @@ class Pruner(ABC):
     """Deletes the rows of a collection that need not be kept, in one database.
 
     Rows count as old by when they were last written. Where ``SlotSpec.ended`` names states, rows in any other state are
-    kept however old they are.
+    kept however old they are. An SQLite file that can't be opened makes each method raise ``ConfigError``.
     """
 
     #: Whether writes do it in the background; otherwise only the command does.
@@ -94,7 +84,12 @@ class Pruner(ABC):
 
     @abstractmethod
     async def survey(self, retention: Retention) -> Sequence[Prunable]:
-        """Return how many rows of each context need not be kept, in the order of the contexts. Nothing is changed."""
+        """Return how many rows of each context need not be kept, in the order of the contexts. Nothing is changed.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
 
     @abstractmethod
     async def prune(self, context: Key, retention: Retention, limit: int) -> tuple[int, list[Key]]:
@@ -107,6 +102,10 @@ class Pruner(ABC):
 
         Returns:
             How many were deleted, and the keys that caches must forget.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
         """
 
 

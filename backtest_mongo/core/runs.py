@@ -60,7 +60,10 @@ class Selection:
 
 
 class RunRows(Protocol):
-    """The rows of one slot in one database, of which a run is reset."""
+    """The rows of one slot in one database, of which a run is reset.
+
+    An SQLite file that can't be opened makes each method raise ``ConfigError``.
+    """
 
     @property
     def spec(self) -> SlotSpec: ...
@@ -71,11 +74,21 @@ class RunRows(Protocol):
         ...
 
     async def count(self, selection: Selection) -> int:
-        """Return how many rows there are."""
+        """Return how many rows there are.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def list_signals(self, selection: Selection) -> list[str]:
-        """Return the signals of rows, each once, in their order; of slots whose key names one."""
+        """Return the signals of rows, each once, in their order; of slots whose key names one.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     def delete(self, selection: Selection) -> AsyncIterator[Deleted]:
@@ -83,6 +96,8 @@ class RunRows(Protocol):
 
         Raises:
             LeaseHeldError: somebody holds the lease of a row's context; the rows of its step stay.
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
         """
         ...
 

@@ -386,11 +386,11 @@ def _check_item_is_last_in_the_key(row: SlotSpec) -> str | None:
 def _check_series_has_interval_and_timestamp(row: SlotSpec) -> str | None:
     if row.shape != "series":
         return None
-    if row.item != "timestamp":
+    if row.item == "timestamp" and (row.columns or "interval" in row.context):
+        return None
+    if row.columns:
         return "is a series, so it needs timestamp in its key, after the context's fields"
-    if not row.columns and "interval" not in row.context:
-        return "is a series of candles, so it needs an interval in its context"
-    return None
+    return "is a series without columns, so it needs an interval in its context and timestamp in its key"
 
 
 @_rule
@@ -493,10 +493,8 @@ def _check_soft_delete_is_a_bucket_s(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_immutable_is_a_series_s(row: SlotSpec) -> str | None:
-    if row.shape == "series" and not row.columns and not row.immutable:
-        return "must be immutable, as series of candles are"
-    if row.shape != "series" and row.immutable:
-        return "can't be immutable unless it is a series"
+    if row.immutable != (row.shape == "series") and not row.columns:
+        return "must be immutable if it is a series without columns, and only then"
     return None
 
 

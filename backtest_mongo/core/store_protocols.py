@@ -14,20 +14,25 @@ from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.strategy_names import Renamer
-from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, SeriesSize, Version
+from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
-    from backtest_mongo.columns.arrays import ColumnArrays
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["ColumnStore", "Counts", "SeriesStore", "Store"]
+__all__ = ["Counts", "SeriesStore", "Store"]
 
 #: A number of blocks and of the candles in them, or of candles and of the blocks that held them.
 Counts: TypeAlias = tuple[int, int]
 
 
 class Store(Protocol):
-    """The rows of one slot. Keys are in the order of ``SlotSpec.key``."""
+    """The rows of one slot. Keys are in the order of ``SlotSpec.key``.
+
+    Besides what a method says, each one that reads or writes raises ``StoreUnavailableError`` if the database does not
+    answer or another process keeps it locked, ``StoreError`` if the database or the disk answers with an error or a
+    stored row can't be decoded, and ``ConfigError`` if an SQLite file can't be opened. Of a write that raises
+    ``StoreUnavailableError``, ``may_be_applied`` says whether it may be stored.
+    """
 
     #: Whether versions of the rows are kept, by their time.
     @property
@@ -81,7 +86,7 @@ class Store(Protocol):
         ...
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
-        """Return what is stored of each context, in the order of the key, or of all together."""
+        """Measure the rows of each context, in the order of the key, or of all contexts together."""
         ...
 
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
@@ -106,7 +111,7 @@ class Store(Protocol):
 
 
 class SeriesStore(Store, Protocol):
-    """The rows of a series. Times are in milliseconds since the epoch."""
+    """The rows of a series. Times are in milliseconds since the epoch; errors are those of :class:`Store`."""
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int: ...
     async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None: ...
@@ -124,47 +129,3 @@ class SeriesStore(Store, Protocol):
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]: ...
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts: ...
     async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed: ...
-
-
-class ColumnStore(Store, Protocol):
-    """The rows of a series with columns. Times are in the slot's unit since the epoch; rows are in order of their keys.
-
-    All methods raise ``StoreUnavailableError`` if the database does not answer, and ``StoreError`` if it refuses, or if
-    what is stored is damaged: the message says which rows are lost.
-    """
-
-    async def insert(self, context: Key, rows: ColumnArrays) -> int:
-        """Store rows, each key once and in order, and return how many were new.
-
-        Where the slot is immutable a row whose key is stored stays as it is, and is not new; otherwise it is replaced,
-        and all rows count. The call may be repeated.
-        """
-        ...
-
-    async def read_rows(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
-        """Return the rows of a half-open range of times, with all columns or those of these names."""
-        ...
-
-    async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
-        """Return the last rows of those before a time: so many, or all if there are fewer."""
-        ...
-
-    async def cover(self, context: Key, end: int) -> Coverage:
-        """Return the first and the last time of the rows before ``end``, and their number."""
-        ...
-
-    async def delete_rows(self, context: Key, first: int, end: int) -> int:
-        """Delete the rows of a half-open range of times, and return how many were deleted."""
-        ...
-
-    def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncIterator[Counts]:
-        """Merge the tail into blocks, whole blocks alone unless ``is_all``; yield blocks and rows after each step."""
-        ...
-
-    def verify_rows(self, context: Key) -> AsyncIterator[tuple[Coverage, str | None]]:
-        """Read each block and each group of the tail; yield what it covers, and what is wrong with it."""
-        ...
-
-    async def size(self, context: Key) -> SeriesSize:
-        """Return how the series is stored."""
-        ...

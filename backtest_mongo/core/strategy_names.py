@@ -97,22 +97,36 @@ class Moved(NamedTuple):
 
 
 class Renamer(Protocol):
-    """What renames the rows of one slot in a database with transactions."""
+    """What renames the rows of one slot in a database with transactions.
+
+    An SQLite file that can't be opened makes each method raise ``ConfigError``.
+    """
 
     async def check(self) -> None:
         """Make sure that the database can do it.
 
         Raises:
-            StoreError: it has no transactions, as a standalone MongoDB.
+            StoreError: it has no transactions, as a standalone MongoDB, or answers with an error.
+            StoreUnavailableError: it does not answer.
         """
         ...
 
     async def count(self, context: Key) -> Moved:
-        """Return how many rows and versions a context has."""
+        """Return how many rows and versions a context has.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def is_moving(self, source: Key, target: Key) -> bool:
-        """Return whether the rows of one context are on their way to another one, which a killed process began."""
+        """Return whether the rows of one context are on their way to another one, which a killed process began.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def move(self, source: Key, target: Key, name: NewName) -> Moved:
@@ -124,11 +138,19 @@ class Renamer(Protocol):
         Raises:
             ConflictError: something is stored under the other name, and is not of a move that was killed.
             LeaseHeldError: somebody holds the lease of one of the contexts.
+            StoreUnavailableError: the database does not answer, or another process keeps it locked; a part may be
+                moved. Call it again.
+            StoreError: it answers with an error; a part may be moved.
         """
         ...
 
     async def count_mentions(self, name: NewName) -> dict[Key, int]:
-        """Return, by context, how many rows and versions name the strategy in their payloads."""
+        """Return, by context, how many rows and versions name the strategy in their payloads.
+
+        Raises:
+            StoreUnavailableError: the database does not answer, or another process keeps it locked.
+            StoreError: it answers with an error.
+        """
         ...
 
     async def rename_mentions(self, name: NewName) -> int:
@@ -136,5 +158,8 @@ class Renamer(Protocol):
 
         Raises:
             LeaseHeldError: somebody holds the lease of one of their contexts.
+            StoreUnavailableError: the database does not answer, or another process keeps it locked; a part may be
+                changed. Call it again.
+            StoreError: it answers with an error; a part may be changed.
         """
         ...

@@ -23,11 +23,19 @@ class ChangeSource(Protocol):
     ended: Future[None]
 
     async def begin(self) -> None:
-        """Begin, after which no change is missed; once it has begun, do nothing."""
+        """Begin, after which no change is missed; once it has begun, do nothing.
+
+        Raises:
+            BacktestMongoError: as :meth:`Watch.__anext__`. The next call tries again.
+        """
         ...
 
     async def next(self) -> Change | None:
-        """Wait for the next change; ``None`` once the source is closed. A caller that is cancelled loses nothing."""
+        """Wait for the next change; ``None`` once the source is closed. A caller that is cancelled loses nothing.
+
+        Raises:
+            BacktestMongoError: as :meth:`Watch.__anext__`.
+        """
         ...
 
     async def close(self) -> None:

@@ -77,13 +77,13 @@ class FileSeries(NoBlocks, FileStore):
     async def survey(
         self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
     ) -> tuple[Coverage, int]:
-        """Return what is stored of a half-open range, and that no blocks are."""
+        """Return the coverage of a half-open range, and 0, because files have no blocks."""
         stored = await self._run_in_thread("listing", partial(self._list_times, context))
         times = [time for time in stored if _is_within(time, first, end)]
         return (Coverage(times[0], times[-1], len(times)) if times else Coverage(None, None, 0)), 0
 
     async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
-        """Delete the rows of a half-open range; return how many were deleted, and that no blocks were."""
+        """Delete the rows of a half-open range; return how many, and 0, because files have no blocks."""
         found = await self._run_in_thread("listing", partial(self._list_names, context))
         some = [name for name, time in found.items() if (first is None and end is None) or _is_within(time, first, end)]
         rows = 0

@@ -6,21 +6,22 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.history import VersionStore, find_row_time
-from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import ColumnStore, Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
 from backtest_mongo.history.store import HistoryStore, StrictHistoryStore
-from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
+from backtest_mongo.types import EARLIEST, Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
@@ -248,7 +249,7 @@ class PastSeries(PastStore):
 
     def _end(self, interval: IntervalGrid, end: int | None = None) -> int:
         """Return the time from which on candles had not closed, or ``end`` if that is earlier."""
-        cut = interval.shift(self._until, -1) + 1  # wherever they open, off the grid too
+        cut = max(interval.shift(self._until, -1) + 1, EARLIEST)  # wherever they open, off the grid too
         return cut if end is None else min(end, cut)
 
     async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None:
@@ -268,25 +269,28 @@ class PastSeries(PastStore):
         return await self._candles.survey(context, interval, first, self._end(interval, end))
 
     async def find_bounds(self, context: Key) -> tuple[int, int] | None:
-        bounds = await self._candles.find_bounds(context)
-        if bounds is None or bounds[0] >= self._until:
+        bounds, end = await self._candles.find_bounds(context), self._end(_get_grid(self._spec, context))
+        if bounds is None or bounds[0] >= end:
             return None
-        if bounds[1] < self._until:
+        if bounds[1] < end:
             return bounds
-        before, _ = await self._candles.find_around(context, self._until, None)
-        return None if before is None else (bounds[0], before)
+        last, _ = await self._candles.find_around(context, end, None)
+        return None if last is None else (bounds[0], last)
 
     def gaps(self, context: Key, finder: GapFinder, bounds: tuple[int, int]) -> AsyncIterator[Gap]:
         end = self._end(finder.interval, finder.end)
-        now = min(finder.now, self._until)
-        return self._candles.gaps(context, GapFinder(finder.interval, finder.first, end, now), bounds)
+        return self._candles.gaps(context, GapFinder(finder.interval, finder.first, end, finder.now), bounds)
 
     async def find_around(self, context: Key, first: int | None, end: int | None) -> tuple[int | None, int | None]:
-        return await self._candles.find_around(context, first, end)
+        cut = self._end(_get_grid(self._spec, context))
+        before, after = await self._candles.find_around(context, None if first is None else min(first, cut), end)
+        return before, None if after is None or after >= cut else after
 
     async def _was_there(self, context: Key) -> bool:
+        if context[self._spec.key.index("interval")] not in GRIDS:
+            return False  # another program's: when its candles close is unknown, and no adapter can have it
         bounds = await self._candles.find_bounds(context)
-        return bounds is not None and bounds[0] < self._until
+        return bounds is not None and bounds[0] < self._end(_get_grid(self._spec, context))
 
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
         return self._candles.verify(context, interval)
@@ -308,3 +312,7 @@ class PastSeries(PastStore):
 
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         refuse_write(self._spec)
+
+
+def _get_grid(spec: SlotSpec, context: Key) -> IntervalGrid:
+    return GRIDS[context[spec.key.index("interval")]]

@@ -60,7 +60,7 @@ class ChangeDecoder:
         self._payloads.drop(oid)
 
     def row(self, document: Document) -> KnownRow:
-        """Return what is remembered of a stored document."""
+        """Return the fields that are remembered of a stored document."""
         return self._row(document, {}, None)
 
     def decode(self, event: Document) -> Change | None:

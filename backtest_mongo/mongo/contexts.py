@@ -103,7 +103,7 @@ class MongoContexts:
     # Measuring
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
-        """Return what is stored of each context, in the order of the key, or of all together.
+        """Measure the rows of each context, in the order of the key, or of all contexts together.
 
         It reads the whole collection, however long that takes.
         """

@@ -11,7 +11,6 @@ row by its key, and the latest version that is not later.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from pymongo.errors import PyMongoError
 from backtest_mongo.connection.batching import Call
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.background import start_background
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.history import find_history, find_row_time
 from backtest_mongo.core.log import log
@@ -66,7 +66,6 @@ class MongoVersions:
         self.slot.reads.send = self._read_batch
         self._undecodable = UndecodableRows(spec, "a list as of a time lacks a row that can't be decoded")
         self._writes = 0
-        self._pruning: set[asyncio.Task[None]] = set()
 
     async def _create_indexes(self) -> None:
         fields = [(name, ASCENDING) for name in (*self._spec.key, "when")]
@@ -288,9 +287,8 @@ class MongoVersions:
             return
         retention = find_history(self._spec)
         if retention is not None and retention.is_limited:
-            task = asyncio.get_running_loop().create_task(self._prune_behind(keys[due], retention))
-            self._pruning.add(task)
-            task.add_done_callback(self._pruning.discard)
+            work = partial(self._prune_behind, keys[due], retention)
+            start_background(work, "versions were not pruned", slot=self._spec.name)
 
     async def _prune_behind(self, key: Key, retention: Retention) -> None:
         try:

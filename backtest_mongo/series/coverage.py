@@ -53,7 +53,7 @@ class CoverageReader:
         return whole
 
     async def survey(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> tuple[Coverage, int]:
-        """Return what is stored of a half-open range, and how many blocks overlap it."""
+        """Return the coverage of a half-open range, and how many blocks overlap it."""
         blocks = await self._blocks.count_between(context, grid, first, end)
         lowest, highest = _EVER
         return await self._cover_rows(

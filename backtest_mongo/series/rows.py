@@ -82,7 +82,7 @@ class CandleRows:
         return list_contexts(self._slot, where)
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
-        """Return what is stored of each series, in the order of the key, or of all together."""
+        """Measure the rows of each series, in the order of the key, or of all series together."""
         return await MongoContexts(self._hub, self._slot).measure(where, by_context=by_context)
 
     async def fetch(self, context: Key, first: int, last: int) -> list[Document]:

@@ -128,7 +128,7 @@ class MongoSeriesStore:
     async def survey(
         self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
     ) -> tuple[Coverage, int]:
-        """Return what is stored of a half-open range, and how many blocks overlap it."""
+        """Return the coverage of a half-open range, and how many blocks overlap it."""
         return await self._coverage.survey(context, BlockGrid.of(interval), first, end)
 
     async def find_bounds(self, context: Key) -> tuple[int, int] | None:

@@ -88,7 +88,7 @@ class _SmallWrite:
     inserted: Sequence[Document] = ()
 
     def find_written(self) -> Written:
-        """Return what is stored of it."""
+        """Return its times, and which of them were inserted."""
         is_new = len(self.inserted) == len(self.times)
         inserted = self.times if is_new else [row["timestamp"] for row in self.inserted]
         return Written(self.context, self.grid, self.starts, self.times, inserted)
@@ -284,7 +284,7 @@ class CandleWriter:
             return sum([new async for new in counts])
 
     async def _prepare(self, context: Key, candles: CandleArrays, *, look_up: bool) -> _Part:
-        """Return what is to be inserted of candles; all of them, without ``look_up``."""
+        """Return the candles to insert: those that are not stored yet or, without ``look_up``, all of them."""
         from backtest_mongo.core.arrays import encode_rows
 
         times = candles.timestamp.tolist()

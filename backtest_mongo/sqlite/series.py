@@ -82,7 +82,7 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
         return await self._write("writing", prepare)
 
     async def delete(self, context: Key, interval: IntervalGrid, first: int | None, end: int | None) -> Counts:
-        """Delete the rows of a half-open range; return how many were deleted, and that no sealed blocks were."""
+        """Delete the rows of a half-open range; return how many, and 0, because no sealed blocks are stored here."""
         range_ = _clamp(first, end)
         try:
             return await self._write("deleting", lambda: partial(self._delete, context, interval, *range_)), 0
@@ -122,7 +122,7 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
     async def survey(
         self, context: Key, interval: IntervalGrid, first: int | None, end: int | None
     ) -> tuple[Coverage, int]:
-        """Return what is stored of a half-open range, and that no sealed blocks are."""
+        """Return the coverage of a half-open range, and 0, because no sealed blocks are stored here."""
         range_ = _clamp(first, end)
         found = await self._read_in_thread("listing", self._survey, context, interval, *range_)
         return Coverage(None, None, 0) if found is None else found, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -434,6 +434,28 @@ async def test_standalone_is_refused_at_the_beginning_of_the_block(
     assert await state.read_state_data() == {"n": 1}
     with standalone.client() as client:
         assert "leases" not in client[unique].list_collection_names()
+
+
+async def test_standalone_that_should_keep_versions_is_refused_by_the_first_write(
+    standalone: Mongod, servers: dict[str, Any], driver: str, unique: str, closing: None
+) -> None:
+    config = {**servers, "CC_MONGO_CONNECTION_STRING": standalone.uri(unique), "CC_MONGO_DRIVER": driver}
+    await backtest_mongo.setup(config, CC_HISTORY="state,memory")
+    state, memory, signal = persist.state(unique, "s"), persist.memory(unique, "m"), persist.signal("s", unique, "x")
+    writes: list[Callable[[], Awaitable[None]]] = [
+        lambda: state.write_state_data({"n": 1}, WHEN),
+        lambda: type(state).write_many([(state.context, {"n": 1})], when=WHEN),
+        lambda: memory.write_memory_data({"n": 1}, "a", WHEN),
+        lambda: memory.remove_memory_data("a"),
+    ]
+    for write in writes:
+        with pytest.raises(StoreError, match=r"standalone.*--replSet rs0.*rs\.initiate\(\)"):
+            await write()
+    await signal.write_signal_data({"n": 1})
+    assert await signal.read_signal_data() == {"n": 1}
+    with standalone.client() as client:
+        names = client[unique].list_collection_names()
+        assert [name for name in names if client[unique][name].count_documents({})] == [signal.spec.collection]
 
 
 # Takeovers.

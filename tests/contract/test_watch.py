@@ -94,6 +94,30 @@ async def test_each_write_of_a_run_is_reported_with_its_own_payload(deployment: 
     assert [change.kind for change in found] == [*["written"] * 6, "removed", *["written"] * 3] * 2
 
 
+@pytest.mark.shapes("document", "entry", "collection", "bucket")
+async def test_each_write_that_keeps_a_version_is_reported_once(
+    deployment: Deployment, unique: str, spec: SlotSpec
+) -> None:
+    """The row and its version are written in one transaction, and the version is no change of its own."""
+    await deployment.configure(CC_HISTORY=spec.name)
+    adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
+    async with adapter.watch() as changes:
+        for number in range(3):
+            await write(adapter, payload(spec, number), key, WHEN + number)
+        if spec.soft_delete:
+            await getattr(adapter, f"remove_{spec.noun}_data")(key)
+        await write(adapter, payload(spec, 3), key, WHEN + 3)
+        found = await take_changes(changes, 5 if spec.soft_delete else 4)
+    values = [payload(spec, number) for number in range(4)]
+    if spec.shape == "collection":
+        values = [{"id": key, **value} for value in values]
+    written = [change for change in found if change.kind == "written"]
+    assert [change.payload for change in written] == values
+    assert [change.when for change in written] == ([*range(WHEN, WHEN + 4)] if spec.when else [None] * 4)
+    assert [change.kind for change in found] == ["written"] * 3 + ["removed"] * spec.soft_delete + ["written"]
+    assert len([one async for one in adapter.history(*((key,) if spec.item else ()))]) >= 1
+
+
 async def test_watch_of_a_context_reports_no_changes_of_others(deployment: Deployment, unique: str) -> None:
     one, other = persist.state(unique, "one"), persist.state(unique, "other")
     await other.write_state_data({"n": 0}, WHEN)

@@ -8,7 +8,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import SLOTS, ConfigError, SlotError, SlotSpec
-from backtest_mongo.core.pruning import NoPruner, find_retention
+from backtest_mongo.core.pruning import NoPruner
 from backtest_mongo.core.retention import Retention
 
 SPECS = {spec.name: spec for spec in SLOTS}
@@ -19,19 +19,6 @@ AUDIT: dict[str, Any] = {
     "key": ("entryId",),
     "redis": ("entryId",),
 }
-
-
-def test_nothing_is_deleted_unless_a_setting_says_so() -> None:
-    assert [find_retention(spec) for spec in SLOTS] == [None] * len(SLOTS)
-
-
-def test_setting_names_slots_with_days_or_rows() -> None:
-    backtest_mongo.set_config(CC_KEEP="log=30d, notification=10000")
-    assert find_retention(SPECS["log"]) == Retention(days=30)
-    assert find_retention(SPECS["notification"]) == Retention(rows=10_000)
-    assert find_retention(SPECS["storage"]) is None
-    backtest_mongo.set_config(CC_KEEP="log=5")
-    assert find_retention(SPECS["log"]) == Retention(rows=5)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +37,6 @@ def test_setting_names_slots_with_days_or_rows() -> None:
 def test_setting_that_can_t_be_meant_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         backtest_mongo.set_config(CC_KEEP=text)
-
-
-def test_slot_says_itself_what_is_kept_of_it() -> None:
-    assert find_retention(SlotSpec(**AUDIT, keep="90d")) == Retention(days=90)
-    assert find_retention(SlotSpec(**AUDIT, keep="7")) == Retention(rows=7)
 
 
 @pytest.mark.parametrize(

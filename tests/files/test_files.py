@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,28 @@ async def test_registered_slot_stores_in_files_too(root: Path) -> None:
 
 
 # Node's files
+
+
+async def test_versions_that_files_can_t_keep_are_refused_before_anything_is_written(root: Path) -> None:
+    backtest_mongo.set_config(CC_HISTORY="state,memory,log")
+    state, memory, log = persist.state("s", "b"), persist.memory("s", "b"), persist.log()
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: state.write_state_data({"n": 1}, 1),
+        lambda: state.read_state_data(),
+        lambda: state.wait_for_init(),
+        lambda: type(state).read_many([state.context]),
+        lambda: memory.write_memory_data({"n": 1}, "a", 1),
+        lambda: memory.remove_memory_data("a"),
+        lambda: log.write_log_data([{"id": "a"}]),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError, match=r"JSON files keep no versions of rows.*leave the slot out of CC_HISTORY"):
+            await call()
+    assert everything(root) == []
+    await persist.signal("BTCUSDT", "s", "x").write_signal_data({"n": 1})
+    backtest_mongo.set_config(CC_HISTORY=None)
+    await state.write_state_data({"n": 1}, 1)
+    assert await state.read_state_data() == {"n": 1}
 
 
 async def test_node_s_files_are_read(root: Path) -> None:

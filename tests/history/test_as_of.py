@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import backtest_mongo
 from backtest_mongo import InputError, InputTypeError, SlotSpec, StoreError, as_of, lease, persist, transaction
 from tests.conftest import Deployment
-from tests.history.test_history import NAMES, value_of, write_at
+from tests.history.conftest import NAMES
+from tests.history.test_history import value_of, write_at
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, entry, payload
 
@@ -20,16 +20,6 @@ pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 #: Before anything was written by a test, by the clock, and after.
 EARLIER, LATER = WHEN - 1, 2**62
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
-
-
-@pytest.fixture
-async def kept(deployment: Deployment) -> Deployment:
-    """A database that keeps the versions of every slot."""
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=NAMES)
-    else:
-        backtest_mongo.set_config(CC_HISTORY=NAMES)
-    return deployment
 
 
 async def read_all(adapter: Any, key: str) -> list[Any]:
@@ -48,6 +38,11 @@ async def read_all(adapter: Any, key: str) -> list[Any]:
         assert (key in await uniform.listed(adapter)) is (found[0] is not None)
     assert all(value == found[0] for value in found)
     return found
+
+
+async def list_contexts(adapter: Any) -> list[Any]:
+    """Return the contexts that a slot of the past has."""
+    return [context async for context in type(adapter).list_contexts()]
 
 
 @ROWS
@@ -139,16 +134,50 @@ async def test_candles_are_those_that_had_closed(kept: Deployment, unique: str) 
         assert [int(time) for time in frame["timestamp"].astype("int64")] == [60_000 * n for n in range(5)]
         coverage = await then.coverage()
         assert (coverage.rows, coverage.last) == (5, 4 * 60_000)
+        assert await then.bounds() == (0, 4 * 60_000)
+        assert await then.gaps(end=20 * 60_000) == []
+        assert await list_contexts(then) == [series.context]
     await series.write_candles_data(candles(1, first=20 * 60_000 + 45_000))
     for until, rows in ((21 * 60_000 + 44_999, 10), (21 * 60_000 + 45_000, 11)):  # off the grid
         async with as_of(until) as past:
-            assert len((await past.candle(unique, "1m", "binance").read_frame(as_="numpy"))["timestamp"]) == rows
-    async with as_of(59_999) as past:
-        then = past.candle(unique, "1m", "binance")
-        assert (await then.coverage()).rows == 0
-        assert len((await then.read_frame(as_="numpy"))["timestamp"]) == 0
-        with pytest.raises(InputError, match="can't be written"):
-            await then.write_candles_data(candles(1))
+            then = past.candle(unique, "1m", "binance")
+            assert len((await then.read_frame(as_="numpy"))["timestamp"]) == rows
+            assert await then.bounds() == (0, 9 * 60_000 if rows == 10 else 20 * 60_000 + 45_000)
+    for until in (59_999, -(2**63)):
+        async with as_of(until) as past:
+            then = past.candle(unique, "1m", "binance")
+            assert (await then.coverage()).rows == 0
+            assert len((await then.read_frame(as_="numpy"))["timestamp"]) == 0
+            assert await then.bounds() is None
+            assert await then.gaps(0) == []
+            assert await list_contexts(then) == []
+            with pytest.raises(InputError, match="can't be written"):
+                await then.write_candles_data(candles(1))
+
+
+@pytest.mark.mongodb("nothing but this library writes to SQLite")
+async def test_series_of_an_unknown_interval_is_left_out(kept: Deployment, unique: str) -> None:
+    series: Any = uniform.ADAPTERS["candle"](unique, "1m", "binance")
+    await series.write_candles_data(candles(1))
+    collection = await kept.collection(series.spec)
+    await collection.insert_one({"exchangeName": "binance", "symbol": unique, "interval": "7m", "timestamp": 0})
+    async with as_of(WHEN) as past:
+        assert await list_contexts(past.candle(unique, "1m", "binance")) == [series.context]
+
+
+async def test_candles_of_the_future_fill_no_gap(kept: Deployment, unique: str) -> None:
+    """Of two that are less than 1.5 intervals apart none is missing between; the later one had not closed yet."""
+    series: Any = uniform.ADAPTERS["candle"](unique, "1m", "binance")
+    await series.write_candles_data([*candles(3), *candles(1, first=3 * 60_000 + 20_000)])
+    end = 3 * 60_000 + 10_000
+    for until, rows in ((4 * 60_000 + 19_999, 4), (4 * 60_000 + 20_000, 3)):
+        async with as_of(until) as past:
+            frame = await past.candle(unique, "1m", "binance").read_frame(0, end, as_="numpy", fill="null")
+            assert len(frame["timestamp"]) == rows
+    async with as_of(3 * 60_000) as past:
+        frame = await past.candle(unique, "1m", "binance").read_frame(4 * 60_000, 6 * 60_000, as_="numpy", fill="null")
+        # Counted on from the last one that had closed.
+        assert frame["timestamp"].astype("int64").tolist() == [4 * 60_000, 5 * 60_000]
 
 
 async def test_slot_without_versions_answers_for_what_was_not_written_since(
@@ -172,10 +201,7 @@ async def test_time_before_the_versions_that_are_kept_is_not_known(
     for time in (-50, 0):
         await write_at(adapter, 0, key, WHEN + time)
         await asyncio.sleep(0.002)  # two times of writing
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=NAMES)
-    else:
-        backtest_mongo.set_config(CC_HISTORY=NAMES)
+    await deployment.configure(CC_HISTORY=NAMES)
     await write_at(adapter, 1, key, WHEN + 10)
     for time in (-1, 9):
         async with as_of(WHEN + time) as past:

@@ -11,7 +11,6 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import (
-    SLOTS,
     InputError,
     InputTypeError,
     MemoryAdapter,
@@ -20,27 +19,21 @@ from backtest_mongo import (
     StateAdapter,
     StorageAdapter,
     StoreError,
+    as_of,
     lease,
+    persist,
     transaction,
 )
+from backtest_mongo.core.retention import find_due
+from backtest_mongo.history.pruning import prune_versions
 from tests.conftest import Deployment
+from tests.history.conftest import NAMES
 from tests.support import uniform
 from tests.support.uniform import WHEN, entry, payload, write
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
-NAMES = ",".join(spec.name for spec in SLOTS if not spec.immutable)
-
-
-@pytest.fixture
-async def kept(deployment: Deployment) -> Deployment:
-    """A database that keeps the versions of every slot."""
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=NAMES)
-    else:
-        backtest_mongo.set_config(CC_HISTORY=NAMES)
-    return deployment
 
 
 async def list_history(adapter: Any, key: str, **how: Any) -> list[tuple[int, Any]]:
@@ -113,14 +106,6 @@ async def test_write_at_the_same_time_replaces_the_version(kept: Deployment, uni
     assert await list_history(adapter, key) == [(WHEN, value_of(spec, key, 2))]
 
 
-async def keep_versions(deployment: Deployment, names: str) -> None:
-    """Name the slots whose versions are kept from now on."""
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=names)
-    else:
-        backtest_mongo.set_config(CC_HISTORY=names)
-
-
 @ROWS
 @pytest.mark.slots("when")
 @pytest.mark.parametrize("how", ["alone", "together"])
@@ -131,9 +116,9 @@ async def test_write_without_a_version_is_kept_by_the_next_one(
     adapter, key = uniform.adapter(spec, unique), entry(spec, unique)
     for number in (1, 2, 3):
         await write_at(adapter, number, key, WHEN + 1_000 * number)
-    await keep_versions(kept, "")
+    await kept.configure(CC_HISTORY="")
     await write(adapter, payload(spec, 15), key, WHEN + 1_500)
-    await keep_versions(kept, NAMES)
+    await kept.configure(CC_HISTORY=NAMES)
     seen = [payload(spec, 15)] * 3
     assert [await uniform.read(adapter, key, WHEN + time) for time in (1_500, 2_500, 3_500)] == seen
     if how == "alone":
@@ -387,46 +372,68 @@ async def test_without_the_setting_there_is_no_past(deployment: Deployment, uniq
         await list_history(memory, "a")
 
 
+@pytest.mark.parametrize(("history", "kept_versions"), [(True, 3), ("2", 2)])
+async def test_slot_of_one_s_own_keeps_versions_without_the_setting(
+    deployment: Deployment, unique: str, history: bool | str, kept_versions: int
+) -> None:
+    spec = SlotSpec(
+        name=f"order_{unique}",
+        shape="bucket",
+        context=("exchange_name",),
+        key=("exchangeName", "orderId"),
+        redis=("exchangeName", "orderId"),
+        when=True,
+        soft_delete=True,
+        history=history,
+    )
+    persist.register(spec)
+    order: Any = getattr(persist, spec.name)("binance")
+    state: Any = persist.state(unique, "s")
+    for number in range(3):
+        await write_at(order, number, "o-1", WHEN + 10 * number)
+        await write_at(state, number, "", WHEN + 10 * number)
+    versions = [(WHEN + 10 * number, payload(spec, number)) for number in range(3)]
+    assert await list_history(order, "o-1") == versions
+    assert await uniform.read(order, "o-1", WHEN + 15) == payload(spec, 1)
+    async with as_of(WHEN + 5) as past:
+        assert await uniform.read(getattr(past, spec.name)("binance"), "o-1") == payload(spec, 0)
+    assert await prune_versions(spec, order._base_store().versions) == 3 - kept_versions
+    assert await list_history(order, "o-1") == versions[-kept_versions:]
+    with pytest.raises(StoreError, match="state keeps no versions"):
+        await list_history(state, "")
+
+
 async def test_retention_by_number_keeps_the_last_versions(deployment: Deployment, unique: str) -> None:
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY="state=10")
-    else:
-        backtest_mongo.set_config(CC_HISTORY="state=10")
+    await deployment.configure(CC_HISTORY="state=10")
     state: Any = uniform.adapter(StateAdapter.spec, unique)
-    for number in range(200):
+    writes = max(count for count in range(200) if find_due(count - 1, 1) is not None)  # after which they are deleted
+    for number in range(writes):
         await state.write_state_data({"n": number}, WHEN + number)
-    await asyncio.sleep(0.1)
-    await state.write_state_data({"n": 200}, WHEN + 200)
-    found = await list_history(state, "")
-    assert found[-10:] == [(WHEN + number, {"n": number}) for number in range(191, 201)]
-    assert len(found) < 10 + 2 * 32
+    await backtest_mongo.close()  # which waits for what is done in the background
+    assert await list_history(state, "") == [(WHEN + number, {"n": number}) for number in range(writes - 10, writes)]
 
 
 async def test_versions_of_all_that_take_turns_are_deleted(deployment: Deployment, unique: str) -> None:
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY="memory=10")
-    else:
-        backtest_mongo.set_config(CC_HISTORY="memory=10")
+    await deployment.configure(CC_HISTORY="memory=10")
     memory: Any = uniform.adapter(MemoryAdapter.spec, unique)
     for number in range(45):
         async with transaction(when=WHEN + number):
             for key in ("a", "b"):
                 await memory.write_memory_data({"n": number}, key)
+    await backtest_mongo.close()
     found = [await list_history(memory, key) for key in ("a", "b")]
     assert [10 <= len(versions) < 45 for versions in found] == [True, True]
     assert [versions[-1] for versions in found] == [(WHEN + 44, {"n": 44})] * 2
 
 
 async def test_retention_keeps_up_with_a_lease_that_commits_later(deployment: Deployment, unique: str) -> None:
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY="state=10")
-    else:
-        backtest_mongo.set_config(CC_HISTORY="state=10")
+    await deployment.configure(CC_HISTORY="state=10")
     state: Any = uniform.adapter(StateAdapter.spec, unique)
     async with lease(state, commit_every=64):
         for number in range(256):
             async with transaction(when=WHEN + number):
                 await state.write_state_data({"n": number})
+    await backtest_mongo.close()
     assert 10 <= len(await list_history(state, "")) < 256
 
 
@@ -442,18 +449,12 @@ async def test_collections_keep_the_versions_of_their_rows(kept: Deployment, uni
 
 
 async def test_rows_that_need_not_be_kept_go_with_their_versions(deployment: Deployment, unique: str) -> None:
-    settings: Any = {"CC_HISTORY": "log", "CC_KEEP": "log=50"}
-    if deployment.config:
-        await backtest_mongo.setup(settings)
-    else:
-        backtest_mongo.set_config(settings)
+    await deployment.configure(CC_HISTORY="log", CC_KEEP="log=50")
     log: Any = uniform.ADAPTERS["log"]()
     for start in range(0, 400, 50):
         await log.write_log_data([{"id": f"{unique}-{number}"} for number in range(start, start + 50)])
     await log.write_log_data([{"id": f"{unique}-399"}])
     await backtest_mongo.close()  # which waits for what is done in the background
-    if deployment.config:
-        await backtest_mongo.setup(settings)
     stored = {row["entryId"] for row in await deployment.rows(log.spec)}
     assert 50 <= len(stored) < 400
     gone = next(name for name in (f"{unique}-{number}" for number in range(400)) if name not in stored)

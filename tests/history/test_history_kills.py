@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-import backtest_mongo
-from backtest_mongo import set_config, transaction
+from backtest_mongo import transaction
 from tests.conftest import Deployment, SQLiteDeployment
 from tests.support import uniform
 
@@ -42,10 +41,7 @@ def run_and_kill(deployment: Deployment, unique: str, first: int, rng: random.Ra
 async def test_killed_processes_leave_each_row_with_its_versions(deployment: Deployment, unique: str) -> None:
     print(f"seed {SEED}")
     rng = random.Random(SEED)
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=SLOTS)
-    else:
-        set_config(CC_HISTORY=SLOTS)
+    await deployment.configure(CC_HISTORY=SLOTS)
     state: Any = uniform.ADAPTERS["state"](unique, "alone")
     memory: Any = uniform.ADAPTERS["memory"](unique, "notes")
     signal: Any = uniform.ADAPTERS["signal"]("BTCUSDT", unique, "binance")

@@ -8,27 +8,18 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SlotSpec, set_config
+from backtest_mongo import SlotSpec
 from backtest_mongo.core.retention import FOREVER, Retention
 from backtest_mongo.history.pruning import prune_versions
 from backtest_mongo.sqlite.layout import make_version_table
 from tests.conftest import Deployment
-from tests.history.test_history import NAMES, list_history, write_at
+from tests.history.test_history import list_history, write_at
 from tests.support import uniform
 from tests.support.uniform import WHEN, entry
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
-
-
-@pytest.fixture
-async def kept(deployment: Deployment) -> Deployment:
-    if deployment.config:
-        await backtest_mongo.setup(CC_HISTORY=NAMES)
-    else:
-        set_config(CC_HISTORY=NAMES)
-    return deployment
 
 
 async def write_rows(spec: SlotSpec, unique: str, versions: int = 3) -> list[Any]:
@@ -68,10 +59,8 @@ async def test_last_versions_of_each_row_are_kept(kept: Deployment, unique: str,
     assert await versions.count_prunable(FOREVER) == (6, 0)
     assert await versions.count_prunable(Retention(rows=2)) == (6, 2)
     assert await prune_versions(spec, versions) == 0  # all are kept
-    set_config(CC_HISTORY=f"{spec.name}=2")
-    if kept.config:
-        await backtest_mongo.setup()
-        versions = adapters[0][0]._base_store().versions
+    await kept.configure(CC_HISTORY=f"{spec.name}=2")
+    versions = adapters[0][0]._base_store().versions
     assert await prune_versions(spec, versions) == 2
     assert await versions.count_prunable(Retention(rows=2)) == (4, 0)
     for adapter, key in adapters:
@@ -90,9 +79,7 @@ async def test_old_versions_go_but_for_the_last_of_them(kept: Deployment, unique
         table = make_version_table(spec).name
         statement = f'UPDATE "{table}" SET written={int(old.timestamp() * 1000)} WHERE "when"<{WHEN + 3}'
         await database.write(lambda: lambda connection: connection.execute(statement))
-    set_config(CC_HISTORY="state=3d")
-    if kept.config:
-        await backtest_mongo.setup()
+    await kept.configure(CC_HISTORY="state=3d")
     versions = adapters[0][0]._base_store().versions
     assert await versions.count_prunable(Retention(days=3)) == (8, 4)
     assert await prune_versions(spec, versions) == 4

@@ -50,10 +50,7 @@ class Forks:
 
     async def set(self, **config: Any) -> None:
         """Set fields of the configuration, on the same database."""
-        if self.is_file:
-            backtest_mongo.set_config(**config)
-        else:
-            await backtest_mongo.setup(self.deployment.config, **config)
+        await self.deployment.configure(**config)
 
     async def make(self, at: Any, **options: Any) -> ForkReport:
         return await fork(self.next_name(), at=at, **options)

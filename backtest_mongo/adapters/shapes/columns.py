@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.series_times import find_grid, find_known_end, to_units
 from backtest_mongo.core.specs import Key
-from backtest_mongo.core.store_protocols import ColumnStore, Store
+from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.suggestions import suggest
+from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.series.columns.changes import ColumnChangeStream
 from backtest_mongo.series.columns.store import MongoColumns
 from backtest_mongo.types import (
     Coverage,
@@ -60,6 +64,10 @@ class ColumnSeriesAdapter(Adapter):
     @classmethod
     def _open(cls, hub: Hub) -> Store:
         return cast("Store", MongoColumns(hub, cls.spec))
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> ChangeSource | None:
+        return ColumnChangeStream(current_hub(), cls.spec, context, after)
 
     @classmethod
     def _context_store(cls) -> Store:

@@ -77,6 +77,11 @@ class SeriesAdapter(Adapter):
             )
         return GRIDS[interval]
 
+    @classmethod
+    def _get_now(cls) -> int:
+        """Return the time by which a candle must have closed to be missing."""
+        return types.now_ms()
+
     def _rows(self) -> SeriesStore:
         return cast("SeriesStore", self._base_store())
 
@@ -320,7 +325,7 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error.
         """
-        finder = GapFinder(self._interval, *self._clamp_range(start, end), types.now_ms())
+        finder = GapFinder(self._interval, *self._clamp_range(start, end), self._get_now())
         bounds = await self._rows().find_bounds(self._context)
         if bounds is None:
             return list(finder.find_all(()))

@@ -131,7 +131,7 @@ class DeletableRange:
 
 
 async def survey_range(adapter: CandleAdapter, start: int | None, end: int | None) -> DeletableRange:
-    """Return what is stored in a half-open range."""
+    """Return the candles and blocks that deleting a half-open range would delete."""
     return DeletableRange(adapter, *await adapter._survey(start, end))
 
 

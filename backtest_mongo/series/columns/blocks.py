@@ -34,11 +34,11 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
 
-__all__ = ["LATEST", "BlockHead", "Partition", "SeriesBlocks"]
+__all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks", "name_blocks"]
 
 _READING: Final = "reading rows"
-#: Blocks that are read at a time: some ten megabytes.
-_PAGE: Final = 32
+#: Blocks that are read at a time: few megabytes, so that the next ones come while these are decompressed.
+PAGE: Final = 8
 _HEADER: Final = dict.fromkeys(("start", "format", "rows", "first", "last", "head", "bytes"), 1)
 #: After all times.
 LATEST: Final = 2**63 - 1
@@ -76,15 +76,18 @@ class Partition:
         return int(rows) if isinstance(rows, int) else 0
 
 
+def name_blocks(spec: SlotSpec) -> str:
+    """Return the name of the collection of a slot's blocks, which no slot has: those of slots end in ``-items``."""
+    return f"{spec.name.replace('_', '-')}-blocks"
+
+
 class SeriesBlocks:
     """The blocks of one slot's series."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
-        # No slot can have this name: those of slots end in -items.
-        name = f"{spec.name.replace('_', '-')}-blocks"
         self._spec = spec
         self._context = spec.key[: len(spec.context)]
-        self._documents = hub.get_database(spec)[name].with_options(read_concern=hub.durable_read_concern)
+        self._documents = hub.get_database(spec)[name_blocks(spec)].with_options(read_concern=hub.durable_read_concern)
         self.slot: SlotCollection = SlotCollection(hub, spec, self._documents, create_indexes=self._create_indexes)
 
     async def _create_indexes(self) -> None:
@@ -107,7 +110,7 @@ class SeriesBlocks:
             self.slot.counts.blocks += len(page)
             if page:
                 yield page
-            position = page[-1]["start"] + 1 if len(page) == _PAGE else None
+            position = page[-1]["start"] + 1 if len(page) == PAGE else None
 
     async def _find_start(self, context: Key, time: int) -> int | None:
         query = {**match_context(self._spec, context), "start": {"$lte": time}}
@@ -117,7 +120,7 @@ class SeriesBlocks:
 
     async def _fetch(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[Document]:
         query = {**match_context(self._spec, context), "start": {"$gte": first, "$lt": end}}
-        cursor = self._documents.find(query, make_projection(self._spec, names)).sort("start", 1).limit(_PAGE)
+        cursor = self._documents.find(query, make_projection(self._spec, names)).sort("start", 1).limit(PAGE)
         return await cursor.to_list(None)
 
     async def read_heads(self, context: Key, end: int, limit: int = 0) -> list[BlockHead]:
@@ -196,11 +199,11 @@ class SeriesBlocks:
         except DamagedRowsError as error:
             raise self.make_damage_error(context, document, str(error)) from None
 
-    def make_damage_error(self, context: Key, document: Document, problem: str) -> StoreError:
+    def make_damage_error(self, context: Key, document: Document, problem: str, doing: str = _READING) -> StoreError:
         """Return the error for a damaged block, which says what is lost."""
         rows, first, last = (document.get(name) for name in ("rows", "first", "last"))
         return StoreError(
-            f"reading rows failed: a block is damaged, {problem}; it had {rows} rows from {first} to {last} "
+            f"{doing} failed: a block is damaged, {problem}; it had {rows} rows from {first} to {last} "
             f"({self._spec.unit} since the epoch)",
             slot=self._spec.name,
             collection=self._documents.name,

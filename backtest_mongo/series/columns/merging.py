@@ -16,16 +16,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bson import ObjectId
 
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
-from backtest_mongo.series.columns.heads import SeriesHeads
+from backtest_mongo.series.columns.heads import RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
 
@@ -59,6 +60,7 @@ class _Change:
         made: blocks that come.
         groups: of the tail, which go.
         rests: what is left of some of these, in the places of which it comes.
+        note: the rows that it stores or deletes, unless it only moves some.
     """
 
     edition: ObjectId
@@ -66,6 +68,7 @@ class _Change:
     made: Sequence[Document] = ()
     groups: Sequence[Document] = ()
     rests: Sequence[tuple[Document, ColumnArrays]] = ()
+    note: RangeNote | None = None
     following: ObjectId = field(default_factory=ObjectId)
 
 
@@ -93,7 +96,7 @@ class Merger:
         return True
 
     async def _apply(self, context: Key, change: _Change, session: Any) -> None:
-        if not await self._heads.advance(context, change.edition, change.following, session):
+        if not await self._heads.advance(context, change.edition, change.following, change.note, session):
             if await self._heads.has_edition(context, change.following, session):
                 return  # it was committed, and the answer was lost
             raise _StaleError
@@ -123,6 +126,8 @@ class Merger:
         from backtest_mongo.columns.merging import BLOCK_ROWS, merge_rows
 
         head = await self._heads.look(context)
+        if head.is_moving:
+            return None
         listed = await self._tail.list_headers(context, _MOST_GROUPS)
         rows = sum(group["rows"] for group in listed)
         if not listed or not (is_all or rows >= BLOCK_ROWS or len(listed) >= SEALED_GROUPS):
@@ -146,7 +151,9 @@ class Merger:
             if int(part.time[-1]) >= partition.end or int(part.time[0]) < partition.start
         ]
         removed, made = await self._make_blocks(context, partition, inside)
-        change = _Change(head.edition, removed, made, groups, rests)
+        # Of rows whose writer was killed before it confirmed them nobody has heard.
+        unchecked = [part for group, part in zip(groups, parts, strict=True) if group.get("unchecked")]
+        change = _Change(head.edition, removed, made, groups, rests, _note("written", unchecked))
         if not await self._commit(_SEALING, context, change):
             return 0, 0
         return len(made), len(inside)
@@ -239,6 +246,12 @@ class Merger:
 
         while True:
             head = await self._heads.look(context)
+            if head.is_moving:
+                raise StoreError(
+                    "writing rows failed: the strategy of the series is being renamed",
+                    slot=self._spec.name,
+                    hint="wait until it is done; if rename_strategy() was interrupted, call it again",
+                )
             partition = await self._blocks.find_partition(context, int(rows.time[0]))
             inside = rows.between(partition.start, partition.end)
             first, end = int(inside.time[0]), int(inside.time[-1]) + 1
@@ -254,7 +267,8 @@ class Merger:
                 new = await self._count_new(context, partition, inside, groups)
             is_whole = not groups and len(inside) == len(rows)
             removed, made = await self._make_blocks(context, partition, merged, encoding.take if is_whole else None)
-            change = _Change(head.edition, removed, made, groups, rests)
+            note = RangeNote("written", first, end, new) if new else None
+            change = _Change(head.edition, removed, made, groups, rests, note)
             if await self._commit(_WRITING, context, change):
                 return new, rows.take(slice(len(inside), None)) if len(inside) < len(rows) else None
 
@@ -299,7 +313,8 @@ class Merger:
         deleted = sum(map(len, parts)) - sum(len(rest) for _, rest in rests)
         if not deleted:
             return None
-        if await self._commit(_DELETING, context, _Change(head.edition, groups=groups, rests=rests)):
+        note = _note("deleted", [part.between(first, end) for part in parts])
+        if await self._commit(_DELETING, context, _Change(head.edition, groups=groups, rests=rests, note=note)):
             return deleted
         return 0
 
@@ -311,10 +326,11 @@ class Merger:
             return 0, None
         whole = [part for part in partitions if _covers(part, first, end)]
         if whole:
-            if await self._commit(
-                _DELETING, context, _Change(head.edition, [part.block for part in whole if part.block])
-            ):
-                return sum(part.count_rows() for part in whole), first
+            count, bounds = sum(part.count_rows() for part in whole), [part.find_bounds() for part in whole]
+            note = RangeNote("deleted", bounds[0][0], bounds[-1][1] + 1, count)
+            blocks = [part.block for part in whole if part.block]
+            if await self._commit(_DELETING, context, _Change(head.edition, blocks, note=note)):
+                return count, first
             return 0, first
         for part in partitions:
             block = None if part.block is None else await self._blocks.fetch(context, part.block)
@@ -325,7 +341,8 @@ class Merger:
             if len(rest) == len(rows):
                 continue
             made = [await asyncio.to_thread(self._blocks.make, context, part.start, rest)] if len(rest) else []
-            if await self._commit(_DELETING, context, _Change(head.edition, [block], made)):
+            note = _note("deleted", [rows.between(first, end)])
+            if await self._commit(_DELETING, context, _Change(head.edition, [block], made, note=note)):
                 return len(rows) - len(rest), first
             return 0, first
         return 0, partitions[-1].end if len(partitions) == _DELETED_BLOCKS else None
@@ -374,6 +391,15 @@ def _choose(listed: Sequence[Document], most: int) -> list[Document]:
 def _leave_out(rows: ColumnArrays, first: int, end: int) -> ColumnArrays:
     """Return the rows outside of a half-open range of times."""
     return rows.take((rows.time < first) | (rows.time >= end))
+
+
+def _note(kind: Literal["written", "deleted"], parts: Sequence[ColumnArrays]) -> RangeNote | None:
+    """Return the note on all rows of some parts, ``None`` if there is none."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return None
+    start = min(int(part.time[0]) for part in filled)
+    return RangeNote(kind, start, max(int(part.time[-1]) for part in filled) + 1, sum(map(len, filled)))
 
 
 def _covers(partition: Partition, first: int, end: int) -> bool:

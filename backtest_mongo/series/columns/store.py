@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.committer import get_committer
-from backtest_mongo.series.columns.blocks import LATEST, SeriesBlocks
+from backtest_mongo.series.columns.blocks import LATEST, PAGE, SeriesBlocks
 from backtest_mongo.series.columns.heads import Head, SeriesHeads
 from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
 from backtest_mongo.series.columns.tail import Group, SeriesTail
@@ -36,6 +38,8 @@ __all__ = ["MongoColumns"]
 _MANY: Final = 16_384
 #: Rows of a group at most, where they can't.
 _MOST_ROWS: Final = 20_000
+#: Fewer rows are put together in place: another thread would take longer.
+_FEW: Final = 1_000
 #: Pages of blocks that are decompressed at once.
 _JOBS: Final = 2
 #: Blocks whose headers are read at a time, from the end.
@@ -92,11 +96,14 @@ class MongoColumns:
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
         head = self._heads.get(context) or await self._heads.open(context)
-        group = self._tail.make_group(context, rows)
-        await self._tail.insert(group)
+        first = int(rows.time[0])
+        if self._spec.immutable and not head.is_fresh:
+            head = await self._heads.look(context)
+        is_checked = not self._spec.immutable or first > head.bound
+        group = await self._tail.insert(context, rows, is_checked=is_checked)
         if group.document is None:
             return 0
-        if self._spec.immutable and not head.holds_beyond(int(group.rows.time[0])):
+        if self._spec.immutable and not head.holds_beyond(first):
             await self._check_blocks(context, group)
         await self._note(context, head, len(group.rows))
         return len(group.rows)
@@ -105,6 +112,8 @@ class MongoColumns:
         """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
         head = await self._heads.look(context)
         if int(group.rows.time[0]) > head.bound:
+            if not group.is_checked:
+                await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context)
@@ -112,6 +121,8 @@ class MongoColumns:
         present = stored.contains(group.rows)
         if present.any():
             await self._tail.take_back(group, present)
+        elif not group.is_checked:
+            await self._tail.confirm(group)
 
     async def _note(self, context: Key, head: Head, rows: int) -> None:
         """Seal the tail in the background when it has become long."""
@@ -169,7 +180,11 @@ class MongoColumns:
     async def read_rows(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the rows of a half-open range of times, with all columns or those of these names."""
         tail = await self._read_tail(context, first, end, names)
-        return await self._join(tail, await self._read_blocks(context, first, end, names))
+        found = await self._read_blocks(context, first, end, names)
+        if tail:
+            found = await self._join([found, *tail])
+        self._tail.counts.lists.add(len(found))
+        return found
 
     async def _read_tail(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[ColumnArrays]:
         groups = await self._tail.find(context, first, end, names)
@@ -181,32 +196,63 @@ class MongoColumns:
 
         return await asyncio.to_thread(decode) if len(groups) > 4 else decode()  # a thread takes longer for few
 
-    async def _join(self, tail: list[ColumnArrays], blocks: ColumnArrays) -> ColumnArrays:
+    async def _join(self, parts: list[ColumnArrays]) -> ColumnArrays:
+        """Return rows of which some may be in several parts; where the slot says so, the last part wins."""
         from backtest_mongo.columns.merging import merge_rows
 
-        if not tail:
-            return blocks
-        merge = partial(merge_rows, [blocks, *tail], keeps_first=self._spec.immutable)
-        found = await asyncio.to_thread(merge) if len(tail) + len(blocks) > 1_000 else merge()
-        self._tail.counts.lists.add(len(found))
-        return found
+        merge = partial(merge_rows, parts, keeps_first=self._spec.immutable)
+        return await asyncio.to_thread(merge) if sum(map(len, parts)) > _FEW else merge()
 
     async def _read_blocks(self, context: Key, first: int, end: int, names: Collection[str] | None) -> ColumnArrays:
         from backtest_mongo.columns.arrays import ColumnArrays, join_columns
+        from backtest_mongo.columns.buffer import ColumnBuffer
 
-        async def decode(page: list[Document]) -> list[ColumnArrays]:
-            return await asyncio.to_thread(
-                lambda: [self._blocks.decode(context, block, names).between(first, end) for block in page]
-            )
-
-        parts: list[ColumnArrays] = []
+        cut = partial(self._cut_block, context, first, end, names)
         pages = self._blocks.read(context, first, end, names)
-        async with aclosing(work_ahead(pages, decode, _JOBS)) as decoded:
-            async for some in decoded:
-                parts += [part for part in some if len(part)]
-        if not parts:
-            return ColumnArrays.empty(self._spec, names)
-        return await asyncio.to_thread(join_columns, parts)
+        async with aclosing(pages):
+            page: list[Document] = await anext(pages, [])
+            if len(page) < PAGE:
+                parts = [cut(page[0])] if len(page) == 1 else await asyncio.to_thread(lambda: [*map(cut, page)])
+                parts = [part for part in parts if len(part)]
+                return join_columns(parts) if parts else ColumnArrays.empty(self._spec, names)
+            # There are more, so it is worth asking how many rows these are, and making room for them.
+            heads = await self._blocks.read_heads(context, end)
+            buffer = ColumnBuffer(self._spec, sum(head.rows for head in heads if head.start >= page[0]["start"]), names)
+            rest: list[ColumnArrays] = []
+
+            async def place() -> AsyncGenerator[list[tuple[Document, int | None]], None]:
+                """Yield the blocks of each page with their places in the buffer, but those that the range cuts."""
+                some = page
+                while some:
+                    jobs: list[tuple[Document, int | None]] = []
+                    for block in some:
+                        if first <= block["first"] and block["last"] < end:
+                            jobs.append((block, buffer.reserve(block["rows"])))
+                            continue
+                        rows = await asyncio.to_thread(cut, block)
+                        at = buffer.reserve(len(rows))
+                        rest.append(rows) if at is None else buffer.put(at, rows)
+                    yield jobs
+                    some = await anext(pages, [])
+
+            def decode_page(jobs: list[tuple[Document, int | None]]) -> None:
+                for block, at in jobs:
+                    rows = self._blocks.decode(context, block, names)
+                    rest.append(rows) if at is None else buffer.put(at, rows)
+
+            async def decode(jobs: list[tuple[Document, int | None]]) -> None:
+                await asyncio.to_thread(decode_page, jobs)
+
+            async with aclosing(work_ahead(place(), decode, _JOBS)) as decoded:
+                async for _ in decoded:
+                    pass
+        found = buffer.finish()
+        return await self._join([found, *rest]) if rest else found  # more were sealed meanwhile
+
+    def _cut_block(
+        self, context: Key, first: int, end: int, names: Collection[str] | None, block: Document
+    ) -> ColumnArrays:
+        return self._blocks.decode(context, block, names).between(first, end)
 
     async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the last rows of those before a time: so many, or all if there are fewer."""
@@ -315,11 +361,24 @@ class MongoColumns:
 
     # Contexts
 
+    @property
+    def committer(self) -> Committer:
+        return get_committer(self._hub)
+
+    @property
+    def renamer(self) -> Renamer:
+        from backtest_mongo.series.columns.renaming import ColumnRenamer
+
+        return ColumnRenamer(self._hub, self._spec, self._heads, self._tail, self._blocks)
+
     async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         """Yield the context of each series that has rows, in the order of the key."""
-        async for context in self._heads.list_contexts(where):
-            if (await self.cover_some(context)) is not None:
-                yield context
+        # A series can have rows in its tail and no document, if it was deleted while others wrote them.
+        known, in_tail = self._heads.list_contexts(where), self._tail.list_contexts(where)
+        async with aclosing(_merge(known, in_tail)) as contexts:
+            async for context in contexts:
+                if (await self.cover_some(context)) is not None:
+                    yield context
 
     async def cover_some(self, context: Key) -> int | None:
         """Return the time of a row, ``None`` if there is none."""
@@ -331,11 +390,11 @@ class MongoColumns:
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
         """Return what is stored of each series, in the order of the key, or of all together."""
         found = []
-        async for context in self._heads.list_contexts(where):
+        async for context in self.list_contexts(where):
             size = await self.size(context)
             rows = size.block_rows + size.tail_rows
             if rows:
-                written = await self._heads.find_written(context)
+                written = await self._find_written(context)
                 total = size.block_bytes + size.tail_bytes
                 found.append(Measure(context=context, contexts=1, rows=rows, bytes=total, versions=0, written=written))
         if by_context or not found:
@@ -351,8 +410,24 @@ class MongoColumns:
             )
         ]
 
+    async def _find_written(self, context: Key) -> int | None:
+        """Return when rows were last written, or merged into blocks."""
+        newest = (await self._tail.count(context)).newest
+        found = [await self._heads.find_written(context), None if newest is None else to_millis(newest)]
+        return max((time for time in found if time is not None), default=None)
+
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
         """Delete all rows of a series; return how many, and that none is left."""
         deleted = await self.delete_rows(context, MOST_NEGATIVE, LATEST)
         await self._heads.slot.write("deleting rows", lambda _: self._heads.forget(context))
         return deleted, False
+
+
+async def _merge(first: AsyncIterator[Key], second: AsyncIterator[Key]) -> AsyncGenerator[Key, None]:
+    """Yield the keys of both, each of which are in order, once each and in order."""
+    ends = [await anext(first, None), await anext(second, None)]
+    while (key := min((one for one in ends if one is not None), default=None)) is not None:
+        yield key
+        for at, keys in enumerate((first, second)):
+            if ends[at] == key:
+                ends[at] = await anext(keys, None)
