@@ -254,15 +254,17 @@ def import_files(
 
     report = run_on_database(work, sqlite)
     words = ("new", "already there") if spec.immutable else ("written", "doubles")
-    name = f"{spec.name} {_name_series(spec, given, report.series)}"
+    name = " ".join([spec.name, *_name_series(spec, given, report.series)])
     print_import_report(Terminal(), report, name, "row", words=words)
     raise typer.Exit(0 if report.is_complete else 1)
 
 
-def _name_series(spec: SlotSpec, given: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> str:
+def _name_series(spec: SlotSpec, given: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(series) == 1:
-        return format_values(spec, series[0])
-    return format_count(len(series), "series", "series") if series else format_values(spec, given)
+        return [format_values(spec, series[0])]
+    if series:
+        return [format_count(len(series), "series", "series")]
+    return [format_values(spec, given)] if given else []
 
 
 def export(
