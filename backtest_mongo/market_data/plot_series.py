@@ -129,7 +129,7 @@ async def plot_series(
     points = steps.take()
     if points is None:
         raise InputError(f"no row with a finite {name} is stored in that range", slot=spec.name)
-    first, last = format_exact_time(int(points.time[0]), spec.unit), format_exact_time(int(points.time[-1]), spec.unit)
+    first, last = (format_exact_time(time, spec.unit) for time in (steps.first, int(points.time[-1])))
     heading = title or f"{spec.name}, {_name_context(adapter)}, {first} to {last} UTC"
     subtitle = _write_subtitle(spec, name, points, steps, step.name, left_out)
     if is_equity:

@@ -101,8 +101,8 @@ class Steps:
         self._most = most
         self._parts: list[Points] = []
         self._count = 0
-        #: How many rows there are.
-        self.rows = 0
+        #: How many rows there are, and the time of the first.
+        self.rows = self.first = 0
         self.is_merged = False
 
     def add(
@@ -122,6 +122,7 @@ class Steps:
             amount: of each row.
             second: a second value of each row.
         """
+        self.first = self.first if self.rows else int(time[0])
         self.rows += len(time)
         sums = np.zeros((len(time), self._kinds))
         if self._kinds:
