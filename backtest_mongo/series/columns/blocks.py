@@ -263,7 +263,7 @@ class SeriesBlocks:
             is_expected: whether there must be blocks.
         """
         known = await self._find_sound(context, first)
-        position = MOST_NEGATIVE if known is None else known.start
+        position = MOST_NEGATIVE if known is None else known.start if first < known.end else known.end
         headers = await self._find_headers(context, {"start": {"$gte": position, "$lt": end}}, 1, limit)
         has_all = len(headers) < limit
         if has_all:

@@ -25,7 +25,7 @@ from backtest_mongo.core.strategy_names import FIELD, Moved, NewName
 from backtest_mongo.errors import ConflictError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import match_context
-from backtest_mongo.series.columns.blocks import LATEST, SeriesBlocks
+from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import RENAMED_FROM, RENAMED_TO, RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
@@ -113,7 +113,8 @@ class ColumnRenamer:
         made: Document = {"edition": ObjectId(), "written": datetime.now(UTC)}
         if "retention" in found:
             made["retention"] = found["retention"]
-        update = {"$max": {"bound": Int64(found.get("bound", MOST_NEGATIVE))}, "$set": made}
+        bound = Int64(found.get("bound", MOST_NEGATIVE))
+        update: Document = {"$max": {"bound": bound}, "$set": made, "$unset": {"blocks": ""}}
         await documents.update_one(match_context(self._spec, target), update, upsert=True, session=session)
 
     async def _move_some(self, source: Key, target: Key, session: Any) -> tuple[int, bool]:
@@ -122,7 +123,7 @@ class ColumnRenamer:
         groups: list[Document] = []
         if not is_left:
             groups, _, is_left = await self._read_some(self._tail, source, "_id", _STEP_BYTES - size, session)
-        moved = [document for document in (*blocks, *groups) if document["rows"]]
+        moved = [document for document in (*blocks, *groups) if document.get("rows") != 0]
         if not await self._has_mark(source, target, session) and moved:  # none are left where an answer was lost
             await self._refuse_stored(target, session)
             await (self._mark if is_left else self._make_head)(source, target, session)
@@ -131,7 +132,7 @@ class ColumnRenamer:
         if groups:
             await self._move_groups(source, target, groups, session)
         if moved:
-            has_blocks = any(block["rows"] for block in blocks)
+            has_blocks = any(block in moved for block in blocks)
             await self._note(source, target, moved, has_blocks, session)
         if not is_left:
             await self._finish(source, target, session)
@@ -161,12 +162,13 @@ class ColumnRenamer:
     ) -> None:
         """Move the first blocks of a series; those of both series divide the time afterwards, as before."""
         documents = self._blocks.slot.documents
-        filled = [self._blocks.rename(source, target, block, _RENAMING) for block in blocks if block["rows"]]
+        renamed = [self._blocks.rename(source, target, block, _RENAMING) for block in blocks]
+        self._check_place(source, renamed)
+        filled = [block for block in renamed if block["rows"]]
         await documents.delete_many({"_id": {"$in": [block["_id"] for block in blocks]}}, session=session)
         if is_left:  # it has others, or groups
-            await documents.insert_one(
-                self._blocks.make_empty(source, MOST_NEGATIVE, blocks[-1]["end"]), session=session
-            )
+            rest = self._blocks.make_empty(source, MOST_NEGATIVE, blocks[-1]["end"])
+            await documents.insert_one(rest, session=session)
         if not filled:
             return
         query = match_context(self._spec, target)
@@ -183,6 +185,18 @@ class ColumnRenamer:
         if position < LATEST:
             made.append(self._blocks.make_empty(target, position, LATEST))
         await documents.insert_many(made, session=session)
+
+    def _check_place(self, source: Key, blocks: Sequence[Document]) -> None:
+        """Refuse blocks between which one is missing.
+
+        Raises:
+            StoreError: there are some.
+        """
+        position = MOST_NEGATIVE
+        for block in blocks:
+            if block["start"] != position:
+                raise self._blocks.make_part_error(source, Partition(position, int(block["start"]), None))
+            position = int(block["end"])
 
     async def _move_groups(self, source: Key, target: Key, groups: Sequence[Document], session: Any) -> None:
         documents = self._tail.slot.documents
@@ -219,11 +233,16 @@ class ColumnRenamer:
         await documents.update_one(named, {"$unset": {RENAMED_FROM: ""}}, session=session)
 
     async def _refuse_stored(self, target: Key, session: Any) -> None:
-        query = match_context(self._spec, target)
+        """Refuse a series that has rows, and delete the blocks of one that has none any more.
+
+        Raises:
+            ConflictError: it has rows.
+        """
+        filled = {**match_context(self._spec, target), "rows": {"$ne": 0}}
         for where in (self._tail, self._blocks):
-            filled = {**query, "rows": {"$ne": 0}}
             if await where.slot.documents.find_one(filled, {"_id": 1}, session=session) is not None:
                 raise self._make_conflict(target)
+        await self._blocks.drop_empty(target, session)
 
     def _make_conflict(self, target: Key) -> ConflictError:
         return ConflictError(
