@@ -76,7 +76,7 @@ async def test_frame_and_deleted_ranges_are_changes_with_their_bounds(trade: Tra
         assert [change.payload for change in found] == [
             tail_written,
             trades(6, 7),
-            {"start": 6_000, "end": 6_001, "rows": 1},
+            {"start": 6_000, "end": 7_000, "rows": 1},
             {"start": 2_000, "end": 4_001, "rows": 3},
         ]
         assert await trade.delete() == 2

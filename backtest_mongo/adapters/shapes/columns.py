@@ -178,7 +178,11 @@ class ColumnSeriesAdapter(Adapter):
         """
         first, last = self._range(start, end)
         if start is None and end is None:
-            return (await self._base_store().delete_some(self._context, ()))[0]
+            deleted, is_left = 0, True
+            while is_left:
+                count, is_left = await self._base_store().delete_some(self._context, ())
+                deleted += count
+            return deleted
         return await self._rows().delete_rows(self._context, first, last) if first < last else 0
 
     # Reading
