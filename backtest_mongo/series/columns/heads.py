@@ -3,6 +3,7 @@
 ::
 
     {…the context, bound, edition, announced, blocks, written, change,
+     retention,                 what is kept, as text; absent if everything is
      renamedFrom, renamedTo}    while a strategy is being renamed, the name that this series had, or will have
 
 ``bound`` is the latest time of a row that is in a block or may soon be. ``edition`` is replaced by whoever changes the
@@ -92,6 +93,7 @@ class Head:
         edition: of the blocks.
         announced: the tokens of those who are about to merge rows from outside into blocks.
         is_moving: whether its strategy is being renamed, so that no blocks can be made.
+        retention: what is kept, as text; ``None`` if everything is.
         seen: when that was read, by the clock of the event loop.
         raised: when the bound was first seen to be what it is.
         groups: how many groups the tail has, about.
@@ -103,6 +105,7 @@ class Head:
     edition: ObjectId
     announced: Sequence[ObjectId]
     is_moving: bool
+    retention: str | None
     seen: float
     raised: float
     groups: int = 0
@@ -165,7 +168,9 @@ class SeriesHeads:
         if found is None:
             await note_feature(self._hub, FEATURE)
             await self.slot.ensure_indexes()
-            first = {"bound": Int64(MOST_NEGATIVE), "edition": ObjectId(), "written": datetime.now(UTC)}
+            first: Document = {"bound": Int64(MOST_NEGATIVE), "edition": ObjectId(), "written": datetime.now(UTC)}
+            if self._spec.keep:
+                first["retention"] = self._spec.keep
             found = await self.slot.attempt(
                 "making a series",
                 lambda _: self._documents.find_one_and_update(
@@ -175,17 +180,17 @@ class SeriesHeads:
         return self._take(context, found or {}, seen)
 
     def _take(self, context: Key, found: Document, seen: float) -> Head:
-        is_moving = RENAMED_FROM in found or RENAMED_TO in found
+        is_moving, retention = RENAMED_FROM in found or RENAMED_TO in found, found.get("retention")
         bound, edition, announced = int(found["bound"]), found["edition"], found.get("announced") or ()
         head = self._heads.get(context)
         if head is None:
             now = asyncio.get_running_loop().time()
-            head = self._heads[context] = Head(bound, edition, announced, is_moving, seen, now)
+            head = self._heads[context] = Head(bound, edition, announced, is_moving, retention, seen, now)
             return head
         if head.bound != bound:
             head.raised = asyncio.get_running_loop().time()
         head.bound, head.edition, head.announced, head.seen = bound, edition, announced, seen
-        head.is_moving = is_moving
+        head.is_moving, head.retention = is_moving, retention
         return head
 
     def drop_cached(self, context: Key) -> None:
@@ -220,6 +225,19 @@ class SeriesHeads:
     async def withdraw(self, context: Key, tokens: Sequence[ObjectId]) -> None:
         """End announcements, by a request of its own."""
         await self._change(context, {"$pull": {"announced": {"$in": list(tokens)}}})
+
+    async def set_retention(self, context: Key, keep: str | None) -> None:
+        """Keep a part of the rows from now on, by requests of their own."""
+        head = await self.look(context)
+        update: Document = {"$unset": {"retention": ""}} if keep is None else {"$set": {"retention": keep}}
+        await self._change(context, update)
+        head.retention = keep
+
+    async def read_retention(self, context: Key) -> str | None:
+        """Return what is kept, by a request of its own."""
+        query = match_context(self._spec, context)
+        found = await self.slot.read("reading a series", lambda: self._documents.find_one(query, {"retention": 1}))
+        return (found or {}).get("retention")
 
     async def disturb(self, context: Key, head: Head) -> None:
         """Let those who have announced rows merge them again, by a request of its own."""

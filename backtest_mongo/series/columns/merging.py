@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from bson import ObjectId
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
@@ -346,6 +347,42 @@ class Merger:
                 deleted += some
             return deleted + await self._delete_from_blocks(context, first, end)
 
+    async def drop_before(self, context: Key, cut: int) -> int:
+        """Delete the blocks, and then the groups, all of whose rows are before a time; return how many rows.
+
+        Where the last row of a key wins, a group stays as long as a block may have rows that it has replaced.
+        """
+        async with self._turn(context):
+            deleted = 0
+            while True:
+                head = await self._heads.look(context)
+                is_expected = await self._heads.has_blocks(context)
+                parts = await self._blocks.list_partitions(
+                    context, MOST_NEGATIVE, cut, _DELETED_BLOCKS, is_expected=is_expected
+                )
+                whole = _find_whole(parts, MOST_NEGATIVE, cut)
+                if not whole:
+                    break
+                deleted += await self._drop_blocks(context, head.edition, whole) or 0
+            firsts = [part.head.first for part in parts if part.head is not None and part.rows]
+            end = min([cut, *firsts]) if not self._spec.immutable else cut
+            while groups := await self._tail.find_before(context, end, _MOST_GROUPS):
+                head = await self._heads.look(context)
+                rows = sum(group["rows"] for group in groups)
+                first, last = (min(one["first"] for one in groups), max(one["last"] for one in groups))
+                note = RangeNote("deleted", first, last + 1, rows)
+                if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, note=note)):
+                    deleted += rows
+            return deleted
+
+    async def _drop_blocks(self, context: Key, edition: ObjectId, whole: Sequence[Partition]) -> int | None:
+        """Delete blocks next to each other, and return how many rows they had; ``None`` if they have changed."""
+        made = [self._blocks.make_empty(context, whole[0].start, whole[-1].end)]
+        removed = [block for part in whole for block in part.blocks]
+        strays = any(part.head is None for part in whole)
+        change = _Change(Basis(edition), removed, made, drops_strays=strays, note=_note_parts(whole))
+        return sum(part.rows for part in whole) if await self._commit(_DELETING, context, change) else None
+
     async def _delete_groups(self, context: Key, first: int, end: int) -> int | None:
         head = await self._heads.look(context)
         groups = await self._tail.find_inside(context, first, end, _MOST_GROUPS)
@@ -384,12 +421,7 @@ class Merger:
             return 0, end
         whole = _find_whole(parts, first, end)
         if whole:
-            made = [self._blocks.make_empty(context, whole[0].start, whole[-1].end)]
-            removed = [block for part in whole for block in part.blocks]
-            strays = any(part.head is None for part in whole)
-            count = sum(part.rows for part in whole)
-            change = _Change(Basis(head.edition), removed, made, drops_strays=strays, note=_note_parts(whole))
-            return count if await self._commit(_DELETING, context, change) else 0, position
+            return await self._drop_blocks(context, head.edition, whole) or 0, position
         for part in parts:
             if part.head is None:
                 raise self._blocks.make_part_error(context, part)

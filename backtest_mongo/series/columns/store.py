@@ -18,17 +18,19 @@ from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
+from backtest_mongo.core.log import log
+from backtest_mongo.core.series_retention import Piece, find_cut, parse_series_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
-from backtest_mongo.errors import StoreError
+from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import Head, SeriesHeads
 from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
 from backtest_mongo.series.columns.tail import Group, SeriesTail
 from backtest_mongo.series.pipeline import work_ahead
-from backtest_mongo.types import Coverage, Document, SeriesSize, to_millis
+from backtest_mongo.types import Coverage, Document, SeriesSize, now_ms, to_millis
 
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
@@ -91,7 +93,9 @@ class MongoColumns:
         if len(rows) >= _MANY:
             if await self._can_seal():
                 await self._blocks.slot.prepare()
-                return await self._merger.write(context, rows, self._insert)
+                new = await self._merger.write(context, rows, self._insert)
+                await self._prune_behind(context)
+                return new
             parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
             return sum([await self._insert(context, part) for part in parts])
         return await self._insert(context, rows)
@@ -146,10 +150,69 @@ class MongoColumns:
         try:
             async for _ in self.seal_rows(context, is_all=False):
                 pass
+            await self._prune_behind(context)
             totals = await self._tail.count(context)
             head.groups, head.rows = totals.groups, totals.rows
         finally:
             self._sealing.discard(context)
+
+    # What need not be kept
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        """Keep a part of the rows from now on, or all."""
+        await self._heads.set_retention(context, keep)
+        await self._prune_behind(context)
+
+    async def _prune_behind(self, context: Key) -> None:
+        """Delete what need not be kept after a write; if that fails, a later one does it."""
+        head = await self._heads.open(context)
+        if head.retention is None:
+            return
+        try:
+            await self.prune_rows(context)
+        except (StoreError, StoreUnavailableError) as error:
+            log().warning("old rows of a series could not be deleted", slot=self._spec.name, problem=str(error))
+
+    async def prune_rows(self, context: Key) -> int:
+        """Delete what need not be kept, and return how many rows."""
+        cut = await self._find_cut(context)
+        if cut is None:
+            return 0
+        if await self._can_seal():
+            return await self._merger.drop_before(context, cut)
+        groups = await self._tail.find_before(context, cut)
+        return await self._tail.drop(context, groups) if groups else 0
+
+    async def count_prunable(self, context: Key) -> int:
+        """Return how many rows need not be kept, about."""
+        cut = await self._find_cut(context)
+        if cut is None:
+            return 0
+        heads = await self._blocks.read_heads(context, cut)
+        groups = await self._tail.find_before(context, cut)
+        return sum(head.rows for head in heads if head.last < cut) + sum(map(self._tail.count_rows, groups))
+
+    async def _find_cut(self, context: Key) -> int | None:
+        """Return the time before which rows need not be kept; ``None`` if all are."""
+        keep = await self._heads.read_retention(context)
+        if keep is None:
+            return None
+        try:
+            retention = parse_series_retention(keep)
+        except ValueError as error:
+            raise StoreError(
+                f"deleting old rows failed: the retention of a series {error}",
+                slot=self._spec.name,
+                collection=self._heads.slot.documents.name,
+                key=dict(zip(self._spec.key, context, strict=False)),
+                hint="retain() sets it",
+            ) from None
+        groups = await self._tail.find_before(context, LATEST)
+        pieces = [Piece(one["first"], one["last"], one["rows"], one["bytes"]) for one in groups]
+        pieces += [
+            Piece(one.first, one.last, one.rows, one.bytes) for one in await self._blocks.read_heads(context, LATEST)
+        ]
+        return find_cut(retention, pieces, self._spec.unit, now_ms())
 
     async def delete_rows(self, context: Key, first: int, end: int) -> int:
         """Delete the rows of a half-open range of times, and return how many were deleted."""
@@ -352,6 +415,40 @@ class MongoColumns:
             rows + len(times),
         )
 
+    async def copy_rows(
+        self, context: Key, end: int, target: MongoColumns, copied: Key
+    ) -> AsyncGenerator[tuple[int, StoreError | None], None]:
+        """Insert the rows before a time into another database, for forks, about a block at a time.
+
+        Args:
+            context: the series.
+            end: the first time that is left out, in the slot's unit.
+            target: where they go.
+            copied: the context that they get.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        first, is_done = MOST_NEGATIVE, False
+        while not is_done:
+            is_expected = await self._heads.has_blocks(context)
+            parts = await self._blocks.list_partitions(context, first, end, _HEADS, is_expected=is_expected)
+            is_done = len(parts) < _HEADS
+            stops = [min(part.end, end) for part in parts] if parts else [end]
+            if is_done:
+                stops[-1] = end
+            for stop in stops:
+                try:
+                    rows = await self.read_rows(context, first, stop)
+                except StoreUnavailableError:
+                    raise
+                except StoreError as error:
+                    yield 0, error
+                else:
+                    if len(rows):
+                        yield await target.insert(copied, rows), None
+                first = stop
+
     # What is stored, and how
 
     async def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncGenerator[Counts, None]:
@@ -394,7 +491,8 @@ class MongoColumns:
         tail = await self._tail.count(context)
         blocks = await self._blocks.count(context)
         oldest = None if tail.oldest is None else to_millis(tail.oldest)
-        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest)
+        keep = await self._heads.read_retention(context)
+        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest, keep)
 
     # Contexts
 

@@ -232,6 +232,20 @@ class SeriesTail:
             query = {}
         return await self._find(context, query, (), limit)
 
+    async def find_before(self, context: Key, end: int, limit: int = 0) -> list[Document]:
+        """Return the headers of so many of the groups all of whose rows are before a time, with their bytes."""
+        query = {**match_context(self._spec, context), "last": {"$lt": end}}
+        size = {"$bsonSize": "$$ROOT"}
+        pipeline: list[Document] = [{"$match": query}, *([{"$limit": limit}] if limit else ())]
+        pipeline.append({"$project": {"first": 1, "last": 1, "rows": 1, "unchecked": 1, "bytes": size}})
+        return await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
+
+    async def drop(self, context: Key, groups: Sequence[Document]) -> int:
+        """Delete groups without a transaction, by a request of its own; return how many rows they had."""
+        query = {"_id": {"$in": [group["_id"] for group in groups]}, **match_context(self._spec, context)}
+        await self.slot.write(WRITING, lambda _: self._groups.delete_many(query))
+        return sum(group["rows"] for group in groups)
+
     async def fetch(self, context: Key, ids: Sequence[Any]) -> list[Document]:
         """Return those of some groups that are still there."""
         return await self._find(context, {"_id": {"$in": ids}}, None)
