@@ -72,7 +72,7 @@ class Choice:
         """Return whether a series is the strategy's, or of a market, which any strategy may read."""
         if self._strategy is None or _STRATEGY not in spec.context_fields:
             return True
-        return context[spec.key.index(_STRATEGY)] == self._strategy
+        return bool(context[spec.key.index(_STRATEGY)] == self._strategy)
 
     def _take_unnamed(self, spec: SlotSpec, fields: Mapping[str, Any]) -> bool:
         if _SIGNAL not in spec.key:

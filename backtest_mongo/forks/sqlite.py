@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.cancellation import shield
@@ -92,7 +92,7 @@ class SQLiteBackend:
         return _SQLiteRowReader(PastRows(self._database, spec, is_kept=find_history(spec) is not None))
 
     def open_columns(self, spec: SlotSpec) -> ColumnStore:
-        return SQLiteColumns(self._database, spec)
+        return cast("ColumnStore", SQLiteColumns(self._database, spec))
 
     async def list_others(self, specs: Sequence[SlotSpec]) -> list[tuple[str, int]]:
         known = {spec.collection for spec in specs}

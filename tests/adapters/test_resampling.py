@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -66,17 +65,16 @@ async def test_interval_that_is_not_over_is_not_shown(trade: Any) -> None:
 
 async def test_range_has_whole_intervals_alone(trade: Any) -> None:
     await trade.append(make_trades(0, 60, 120, 180))
-    inside = {"start": (BEGIN + 1) * 1_000, "end": (BEGIN + 3 * MINUTE - 1) * 1_000}
+    inside: dict[str, Any] = {"start": (BEGIN + 1) * 1_000, "end": (BEGIN + 3 * MINUTE - 1) * 1_000}
     assert [row[0] for row in await resample(trade, **inside)] == [1]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of three rows, and calls of two candles."""
     read_chunks = chunks.read_chunks
-    monkeypatch.setattr(chunks, "read_chunks", lambda *arguments: read_chunks(*arguments, rows=3))
+    monkeypatch.setattr(chunks, "read_chunks", lambda *arguments: read_chunks(*arguments, rows=3))  # type: ignore[misc]
     monkeypatch.setattr(resampling, "_STEP", 2)
-    return None
 
 
 @pytest.mark.usefixtures("few")

@@ -7,7 +7,7 @@ interval or later must be there, or the last of its shorter candles.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -196,7 +196,7 @@ class CandleSource:
 
 async def read_candles(
     source: Source, grid: IntervalGrid, first: int | None, end: int | None, limit: int
-) -> AsyncIterator[CandleArrays]:
+) -> AsyncGenerator[CandleArrays, None]:
     """Yield the candles whose intervals lie within a half-open range and are over.
 
     Args:

@@ -374,7 +374,7 @@ class Merger:
                 end = min(cut, left.start if left.head is None else left.head.first)
             while groups := await self._tail.find_before(context, end, _MOST_GROUPS):
                 head = await self._heads.look(context)
-                rows = sum(group["rows"] for group in groups)
+                rows = sum(map(self._tail.count_rows, groups))
                 first, last = min(group["first"] for group in groups), max(group["last"] for group in groups)
                 note = RangeNote("deleted", first, last + 1, rows)
                 if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, note=note)):

@@ -190,7 +190,7 @@ class MongoColumns:
             return 0
         heads = await self._blocks.read_heads(context, cut)
         groups = await self._tail.find_before(context, cut)
-        return sum(head.rows for head in heads if head.last < cut) + sum(group["rows"] for group in groups)
+        return sum(head.rows for head in heads if head.last < cut) + sum(map(self._tail.count_rows, groups))
 
     async def _find_cut(self, context: Key) -> int | None:
         """Return the time before which rows need not be kept; ``None`` if all are."""
@@ -208,7 +208,7 @@ class MongoColumns:
                 hint="retain() sets it",
             ) from None
         groups = await self._tail.find_before(context, LATEST)
-        pieces = [Piece(one["first"], one["last"], one["rows"], one["bytes"]) for one in groups]
+        pieces = [Piece(one["first"], one["last"], self._tail.count_rows(one), one["bytes"]) for one in groups]
         heads = await self._blocks.read_heads(context, LATEST)
         pieces += [Piece(one.first, one.last, one.rows, one.bytes) for one in heads if one.rows]
         return find_cut(retention, pieces, self._spec.unit, now_ms())
