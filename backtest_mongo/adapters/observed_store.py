@@ -205,6 +205,12 @@ class _ObservedStore:
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self._iterate("seal", self._store.seal(context, interval))
 
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("seal", self._store.move_to_blocks(context, interval))
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("restore", self._store.move_to_rows(context, interval))
+
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
         return self._iterate("verify", self._store.verify(context, interval))
 

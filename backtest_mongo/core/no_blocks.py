@@ -1,4 +1,4 @@
-"""What a store without sealed blocks answers about them."""
+"""What a store without sealed blocks answers about them, and about rows that might become blocks."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ class NoBlocks:
 
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         return 0, 0
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self.seal(context, interval)
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self.seal(context, interval)
 
     async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
         return Sealed(0, 0, 0)

@@ -271,5 +271,11 @@ class PastSeries(PastStore):
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         refuse_write(self._spec)
 
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         refuse_write(self._spec)

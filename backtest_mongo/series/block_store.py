@@ -51,7 +51,7 @@ from backtest_mongo.series.blocks import (
 from backtest_mongo.series.queries import match_any, match_series
 from backtest_mongo.types import Document, Sealed
 
-__all__ = ["BlockStore", "Page", "Written", "find_start", "find_stretches"]
+__all__ = ["BlockStore", "Page", "Written", "clip", "find_start", "find_stretches"]
 
 #: Blocks read at a time: some megabytes.
 _PAGE: Final = 64
@@ -143,7 +143,7 @@ class BlockStore:
         """Return the headers of the blocks that are read and start in a half-open range, out of the index alone."""
         key = self.make_key(context)
         # Rows of others may lie so far out that a block there would not fit in 64 bits.
-        within = {"$gte": min(max(first, _FIRST), _LAST), "$lt": min(max(end, _FIRST), _LAST)}
+        within = {"$gte": clip(first), "$lt": clip(end)}
         query = {**key, "start": within, "format": FORMAT}
         projection = {"_id": 0, **dict.fromkeys(key, 1), **_HEADER}
         found = await self._slot.read("reading the index", lambda: self._find(query, projection))
@@ -327,6 +327,11 @@ class BlockStore:
     def make_key(self, context: Key) -> Document:
         """Return the fields that the documents of a series have in common."""
         return dict(zip(self._fields, context, strict=True))
+
+
+def clip(time: int) -> int:
+    """Return a time within those that the server can compare."""
+    return min(max(time, _FIRST), _LAST)
 
 
 def _find_following(documents: Sequence[Document]) -> int:

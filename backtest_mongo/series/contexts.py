@@ -12,7 +12,7 @@ from backtest_mongo.mongo.contexts import list_contexts
 from backtest_mongo.series.data_blocks import DataBlocks
 from backtest_mongo.series.layouts import Layouts
 from backtest_mongo.series.rows import CandleRows
-from backtest_mongo.types import Coverage, to_millis
+from backtest_mongo.types import Coverage
 
 __all__ = ["SeriesContexts"]
 
@@ -71,7 +71,7 @@ class SeriesContexts:
                 rows = (await self._coverage(context, GRIDS[str(interval)])).rows
             elif known is not None:
                 rows += known.rows
-            times = [to_millis(row["written"]), *([] if known is None or known.written is None else [known.written])]
+            times = [int(row["written"]), *([] if known is None or known.written is None else [known.written])]
             size = int(row["bytes"]) + (0 if known is None else known.bytes)
             measures[context] = Measure(context=context, contexts=1, rows=rows, bytes=size, written=max(times))
         ordered = [measures[context] for context in sorted(measures)]

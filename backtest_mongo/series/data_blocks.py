@@ -23,7 +23,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
 from backtest_mongo.mongo.contexts import match_fields
-from backtest_mongo.series.block_store import BlockStore, find_start
+from backtest_mongo.series.block_store import BlockStore, clip, find_start
 from backtest_mongo.series.blocks import (
     Block,
     BlockGrid,
@@ -143,10 +143,10 @@ class DataBlocks(BlockStore):
         """
         if before is not None:
             # The last block that begins before may have its candles after.
-            query, order = {"start": {"$lt": before}}, -1
+            query, order = {"start": {"$lt": clip(before)}}, -1
         else:
             assert since is not None
-            query, order = {"start": {"$gte": grid.start(since)}}, 1
+            query, order = {"start": {"$gte": clip(grid.start(since))}}, 1
         find = partial(self._find_ordered, {**self.make_key(context), **query}, order, 2)
         for document in await self._slot.read(_READING, find):
             times = self._parse_places(document, context, grid).get_times(grid)
@@ -169,7 +169,7 @@ class DataBlocks(BlockStore):
             StoreError: a block is damaged.
         """
         key = self.make_key(context)
-        query = {**key, "start": {"$gte": grid.start(first), "$lt": end}}
+        query = {**key, "start": {"$gte": clip(grid.start(first)), "$lt": clip(end)}}
         header = {"_id": 0, **dict.fromkeys(key, 1), **_HEADER}
         found = await self._slot.read(_READING, lambda: self._find(query, header))
         partial_starts = []
@@ -213,7 +213,11 @@ class DataBlocks(BlockStore):
             StoreError: one of them is damaged.
         """
         key = self.make_key(context)
-        query = {**key, "start": {"$gte": first, "$lt": end}, **({"_id": {"$nin": list(known)}} if known else {})}
+        query = {
+            **key,
+            "start": {"$gte": clip(first), "$lt": clip(end)},
+            **({"_id": {"$nin": list(known)}} if known else {}),
+        }
         found = await self._slot.read(_READING, lambda: self._find(query))
         self._slot.counts.blocks += len(found)
         return [self._parse(document, context, grid) for document in found]
@@ -226,7 +230,7 @@ class DataBlocks(BlockStore):
 
     async def find_outer_starts(self, context: Key, first: int, end: int) -> tuple[int, int] | None:
         """Return the starts of the first and the last block that start in a half-open range."""
-        query = {**self.make_key(context), "start": {"$gte": first, "$lt": end}}
+        query = {**self.make_key(context), "start": {"$gte": clip(first), "$lt": clip(end)}}
 
         async def find() -> list[Document]:
             projection = {"_id": 0, "start": 1}
