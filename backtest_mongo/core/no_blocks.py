@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.specs import Key
-from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.store_protocols import Counts, Truth
 from backtest_mongo.types import Document, Sealed
 
 __all__ = ["NoBlocks"]
@@ -25,6 +25,9 @@ class NoBlocks:
 
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:
         return 0, 0
+
+    async def find_truth(self, context: Key) -> Truth:
+        return "rows"
 
     def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self.seal(context, interval)

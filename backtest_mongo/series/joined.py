@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from backtest_mongo import types
 from backtest_mongo.core.specs import Key
+from backtest_mongo.core.store_protocols import Truth
 from backtest_mongo.series.assembly import FEW, Answer, Decoder, Job
 from backtest_mongo.series.blocks import Block, BlockGrid
 from backtest_mongo.series.data_blocks import BlockPlaces, DataBlocks
-from backtest_mongo.series.layouts import Layout, Layouts, Truth
+from backtest_mongo.series.layouts import Layout, Layouts
 from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.series.ranges import JOBS, WIDE
 from backtest_mongo.series.rows import CandleRows

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from bson import Int64
 from pymongo import WriteConcern
@@ -29,15 +29,15 @@ from pymongo.read_concern import ReadConcern
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.store_protocols import Truth
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import note_candle_blocks
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.types import Document
 
-__all__ = ["ROWS", "Layout", "LayoutChangedError", "Layouts", "Truth"]
+__all__ = ["ROWS", "Layout", "LayoutChangedError", "Layouts"]
 
-Truth: TypeAlias = Literal["rows", "blocks", "restoring"]
 #: A half-open range of times.
 Run: TypeAlias = tuple[int, int]
 

@@ -19,14 +19,14 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.store_protocols import Counts, Truth
 from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.series.contexts import SeriesContexts
 from backtest_mongo.series.coverage import CoverageReader
 from backtest_mongo.series.data_blocks import DataBlocks
 from backtest_mongo.series.joined import JoinedReader
-from backtest_mongo.series.layouts import Layout, Layouts
+from backtest_mongo.series.layouts import Layouts
 from backtest_mongo.series.moving import Mover
 from backtest_mongo.series.ranges import RangeReader
 from backtest_mongo.series.rows import CandleRows
@@ -331,7 +331,7 @@ class MongoSeriesStore:
 
         Blocks that are the truth are compared with their checksums; copies that are left of such series are left out.
         """
-        joined = {context for context, layout in (await self._layouts.list_all()).items() if layout.has_blocks}
+        joined = await self.list_in_blocks()
         async for block, problem in self._sealer.verify_sample(count):
             if tuple(block.get(name) for name in self._rows.spec.key[:-1]) not in joined:
                 yield block, problem
@@ -368,9 +368,21 @@ class MongoSeriesStore:
         """Make rows the truth of a series; yield after each stretch how many blocks went, and rows were written."""
         return self._mover.restore_all(context, BlockGrid.of(interval))
 
-    async def find_layout(self, context: Key) -> Layout:
-        """Return how a series is stored."""
-        return await self._layouts.look(context)
+    async def find_truth(self, context: Key) -> Truth:
+        """Return where the truth of a series is."""
+        return (await self._layouts.look(context)).truth
+
+    async def list_in_blocks(self) -> set[Key]:
+        """Return the contexts of all series that have candles in blocks alone."""
+        return {context for context, layout in (await self._layouts.list_all()).items() if layout.has_blocks}
+
+    async def begin_blocks(self, context: Key) -> None:
+        """Make blocks the truth of a series that is not stored yet."""
+        await self._mover.begin(context, if_absent=True)
+
+    async def find_lost(self, context: Key, interval: IntervalGrid) -> list[int]:
+        """Return the starts of blocks that are the only copy of their candles, and are gone."""
+        return await self._joined.list_lost(context, BlockGrid.of(interval))
 
 
 def _has_window(candles: CandleArrays, interval: IntervalGrid, first: int, limit: int) -> bool:

@@ -11,13 +11,13 @@ the server says which aren't. Each batch asks for blocks, as other processes may
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import pymongo
 from bson import ObjectId
@@ -63,6 +63,10 @@ _UNASKED: Final = 1
 _LATEST: Final = 2**63 - 1
 #: Rows deleted at a time.
 _DELETED: Final = 5_000
+
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _Part(NamedTuple):
@@ -222,11 +226,10 @@ class CandleWriter:
         Returns:
             The ids of the documents that blocks have had before, which are deleted.
         """
-        looking = asyncio.create_task(self._layouts.look_within({one.context for one, _ in written}))
-        try:
-            await self._blocks.drop_stale([one for one, _ in written], spared)
-        finally:
-            layouts = await looking
+        _, layouts = await _gather(
+            self._blocks.drop_stale([one for one, _ in written], spared),
+            self._layouts.look_within({one.context for one, _ in written}),
+        )
         # Blocks are looked at last: no announcement is left by which one could get in.
         entered = [(one.context, one.grid, documents) for one, documents in written if layouts[one.context].changes]
         return await self._doubles.drop([one for one in entered if one[2]])
@@ -511,6 +514,15 @@ def _copy_error(error: BacktestMongoError) -> BacktestMongoError:
     copied = copy(error)
     copied.__cause__ = error.__cause__
     return copied
+
+
+async def _gather(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Carry out both at once, to their end even if one of them fails."""
+    done = await asyncio.gather(one, other, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("tuple[T, U]", tuple(done))
 
 
 def _find_passed(grid: BlockGrid, starts: list[int], last: int) -> list[int]:

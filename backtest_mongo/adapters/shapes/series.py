@@ -397,8 +397,8 @@ class SeriesAdapter(Adapter):
         """Seal what can be sealed and isn't yet: complete blocks, and those with gaps whose time is over.
 
         Writes seal what they complete, so it is rarely needed. It may be killed at any time, and several may run at
-        once. With ``CC_CANDLE_BLOCKS=false`` nothing is sealed. In a series whose truth is in blocks, the rows that they
-        then hold are deleted.
+        once. With ``CC_CANDLE_BLOCKS=false`` nothing is sealed. In a series whose truth is in blocks, the rows that
+        blocks then hold are deleted.
 
         Args:
             progress: called after each stretch with what was sealed in it.
@@ -470,8 +470,8 @@ class SeriesAdapter(Adapter):
         """Compare every sealed block with its rows.
 
         A block is damaged if one of its fields is missing, changed or of another type, or if it differs from its rows.
-        In a series whose truth is in blocks there are no rows to compare with: each block is compared with its checksum,
-        and one that is lost is listed, too. Nothing can repair these.
+        In a series whose truth is in blocks there are no rows to compare with: each block is compared with its
+        checksum, and one that is lost is listed, too. Nothing can repair these.
 
         Args:
             repair: drop each damaged block, and seal its stretch again.

@@ -354,7 +354,7 @@ def rows(
         raise typer.BadParameter("--seal and --restore exclude each other", param_hint="'--restore'")
     console = Terminal()
     wanted = SeriesFilter(symbol, interval, exchange)
-    found = run_on_database(lambda: find_kept(wanted, seal), sqlite, files)
+    found = run_on_database(lambda: find_kept(wanted), sqlite, files)
     if sqlite is not None:
         print_line(console, "There is nothing to do: SQLite keeps candles in blocks anyway.")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from rich.console import Console
 
@@ -51,25 +51,18 @@ class MovedSeries:
     report: SealReport
 
 
-async def find_kept(wanted: SeriesFilter, seal: bool) -> list[KeptSeries]:
+async def find_kept(wanted: SeriesFilter) -> list[KeptSeries]:
     """Return how each matching series is kept.
 
     Raises:
         InputError: no such series is stored.
-        StoreError: ``seal`` is wanted, and the storage knows no blocks.
     """
-    adapter = get_adapter(CandleAdapter.spec)
-    if not issubclass(adapter, CandleAdapter) or not hasattr(adapter._base_store(), "find_layout"):
-        found = await select_series(wanted, cast("type[CandleAdapter]", adapter))
-        for series in found[:1]:
-            await series.move_to_blocks()  # which is nothing, or refused
-        return [KeptSeries(series, "blocks", 0, 0) for series in found]
-    return [await _find_kept(series) for series in await select_series(wanted)]
+    adapter = cast("type[CandleAdapter]", get_adapter(CandleAdapter.spec))
+    return [await _find_kept(series) for series in await select_series(wanted, adapter)]
 
 
 async def _find_kept(series: CandleAdapter) -> KeptSeries:
-    store: Any = series._base_store()
-    truth = (await store.find_layout(series._context)).truth
+    truth = await series._rows().find_truth(series._context)
     candles = (await series.coverage()).rows
     return KeptSeries(series, truth, candles, (await series.sealed()).rows if truth != "rows" else 0)
 
