@@ -43,6 +43,7 @@ __all__ = ["BlockChangedError", "BlockPlaces", "DataBlocks", "free_keys"]
 
 _READING: Final = "reading the blocks"
 _UNAUTHORIZED: Final = 13
+_FIRST, _LAST = -(2**63), 2**63 - 1
 _HEADER: Final = {"start": 1, "format": 1, "rows": 1, "head": 1}
 #: Blocks asked for by their starts at a time.
 _ASKED: Final = 1_000
@@ -141,16 +142,16 @@ class DataBlocks(BlockStore):
         Raises:
             StoreError: a block that may hold it is damaged.
         """
+        low, high = _FIRST if since is None else since, _LAST if before is None else before
         if before is not None:
             # The last block that begins before may have its candles after.
             query, order = {"start": {"$lt": clip(before)}}, -1
         else:
-            assert since is not None
-            query, order = {"start": {"$gte": clip(grid.start(since))}}, 1
+            query, order = {"start": {"$gte": clip(grid.start(low))}}, 1
         find = partial(self._find_ordered, {**self.make_key(context), **query}, order, 2)
         for document in await self._slot.read(_READING, find):
             times = self._parse_places(document, context, grid).get_times(grid)
-            times = times[times < before] if before is not None else times[times >= since]
+            times = times[(times >= low) & (times < high)]
             if len(times):
                 return int(times[-1] if before is not None else times[0])
         return None

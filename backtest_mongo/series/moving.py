@@ -371,7 +371,7 @@ class Mover:
             is_inside = start is not None and low <= start and grid.end(start) <= high
             if is_inside:
                 count = document.get("rows")
-                rows += count if type(count) in (int, Int64) and 0 < int(count or 0) <= grid.rows else 0
+                rows += int(count) if isinstance(count, int) and 0 < count <= grid.rows else 0
                 old.append(document)
                 removed.append(grid.start(start or 0))
                 continue

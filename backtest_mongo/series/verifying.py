@@ -46,15 +46,13 @@ class DataVerifier:
         for document in await self._data.sample(count):
             key = {name: document.get(name) for name in self._data.fields}
             if not all(isinstance(value, str) for value in key.values()) or key["interval"] not in GRIDS:
-                yield (
-                    {**key, "_id": document.get("_id"), "start": find_start(document), "rows": 0},
-                    "its key is damaged",
-                )
+                named = {**key, "_id": document.get("_id"), "start": find_start(document), "rows": 0}
+                yield {**named, "is_truth": True}, "its key is damaged"
                 continue
             grid = BlockGrid.of(GRIDS[str(key["interval"])])
             for block in self._data.examine([document], grid, key):
                 compared, problem = await self._compare(block, grid)
-                yield {**key, **compared}, problem
+                yield {**key, **compared, "is_truth": True}, problem
 
     async def _compare(self, block: Block | DamagedBlock, grid: BlockGrid) -> tuple[Document, str | None]:
         document = block.document

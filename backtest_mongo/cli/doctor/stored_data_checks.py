@@ -95,8 +95,8 @@ async def check_blocks(deployment: Deployment) -> AsyncIterator[Finding]:
             yield Finding("blocks", "problem", text, hint)
         for context in sorted(await store.list_in_blocks()):
             interval = context[adapter.spec.key.index("interval")]
-            for start in await store.find_lost(context, GRIDS[interval]) if interval in GRIDS else ():
-                text = f"a block of {' '.join(context)} from {format_iso_time(start)} is lost"
+            for lost in await store.find_lost(context, GRIDS[interval]) if interval in GRIDS else ():
+                text = f"a block of {' '.join(context)} from {format_iso_time(lost)} is lost"
                 hint = "it was the only copy of its candles: restore them from a backup, or delete and write them again"
                 yield Finding("blocks", "problem", text, hint)
         if checked and not damaged:
