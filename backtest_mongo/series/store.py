@@ -42,6 +42,8 @@ __all__ = ["MongoSeriesStore"]
 
 _LATEST: Final = 2**63 - 1
 _EVER: Final = (-(2**63), _LATEST)
+#: Candles of an answer that is not worth being looked into.
+_LONG: Final = 100_000
 
 T = TypeVar("T")
 
@@ -168,21 +170,30 @@ class MongoSeriesStore:
     async def read(self, context: Key, interval: IntervalGrid, first: int, end: int) -> CandleArrays:
         """Return the candles of a half-open range of times, by time, as columns."""
         grid = BlockGrid.of(interval)
+
+        def is_whole(candles: CandleArrays) -> bool:
+            return _is_whole(candles, interval, first, end)
+
         return await self._choose(
             context,
             lambda: self._joined.read(context, grid, first, end),
             lambda: self._ranges.read(context, grid, first, end),
+            is_whole,
         )
 
     async def _choose(
-        self, context: Key, join: Callable[[], Awaitable[T | None]], read_rows: Callable[[], Awaitable[T]]
+        self,
+        context: Key,
+        join: Callable[[], Awaitable[T | None]],
+        read_rows: Callable[[], Awaitable[T]],
+        is_whole: Callable[[T], bool] = lambda _: False,
     ) -> T:
         """Answer by the way in which a series is stored, whoever changes it meanwhile."""
         while True:
             if not self._layouts.has_blocks(context):
                 answer = await read_rows()
                 # What was moved to blocks meanwhile is missing in it.
-                if not await self._is_joined(context):
+                if is_whole(answer) or not await self._is_joined(context):
                     return answer
             joined = await join()
             if joined is not None:
@@ -383,6 +394,15 @@ class MongoSeriesStore:
     async def find_lost(self, context: Key, interval: IntervalGrid) -> list[int]:
         """Return the starts of blocks that are the only copy of their candles, and are gone."""
         return await self._joined.list_lost(context, BlockGrid.of(interval))
+
+
+def _is_whole(candles: CandleArrays, interval: IntervalGrid, first: int, end: int) -> bool:
+    """Return whether a half-open range is known to lack no candle; of a long one that is not looked into."""
+    if not len(candles) or len(candles) > _LONG:
+        return False
+    (low, late), (high, over) = interval.locate(first), interval.locate(end)
+    places = high + bool(over) - (low + bool(late))
+    return len(candles) == places and not interval.locate_all(candles.timestamp)[1].any()
 
 
 def _has_window(candles: CandleArrays, interval: IntervalGrid, first: int, limit: int) -> bool:
