@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from bson import Int64
 from pymongo import WriteConcern
@@ -35,6 +35,9 @@ from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import note_candle_blocks
 from backtest_mongo.series.blocks import BlockGrid
 from backtest_mongo.types import Document
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.collection import AsyncCollection
 
 __all__ = ["ROWS", "Layout", "LayoutChangedError", "Layouts"]
 
@@ -84,10 +87,11 @@ class Layouts:
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         self._hub = hub
         self._fields = spec.key[:-1]
-        # The latest on the primary: it is looked at after a write, or after a read of the majority.
+        # Writers look at the latest on the primary, and readers at what is as durable as what they read.
         self._collection = hub.get_database(spec)[f"{spec.name.replace('_', '-')}-series"].with_options(
             read_concern=ReadConcern("local"), write_concern=WriteConcern("majority")
         )
+        self._durable = self._collection.with_options(read_concern=hub.durable_read_concern)
         self._slot = SlotCollection(hub, spec, self._collection, create_indexes=self._create_indexes)
         self._known: dict[Key, Layout] = {}
 
@@ -111,32 +115,32 @@ class Layouts:
 
     async def look(self, context: Key) -> Layout:
         """Return how a series is stored now, by a request of its own."""
-        return (await self._slot.read(_LOOKING, lambda: self._fetch([context])))[context]
+        return (await self._slot.read(_LOOKING, lambda: self._fetch([context], self._durable)))[context]
 
     async def look_within(self, contexts: Collection[Key]) -> dict[Key, Layout]:
         """Return, within a request, how some series are stored now."""
-        return await self._slot.attempt(_LOOKING, lambda _: self._fetch(contexts))
+        return await self._slot.attempt(_LOOKING, lambda _: self._fetch(contexts, self._collection))
 
     async def list_all(self) -> dict[Key, Layout]:
         """Return how all series are stored that have a document, by a request of its own."""
         return await self._slot.read(_LOOKING, self._fetch_all)
 
     async def _fetch_all(self) -> dict[Key, Layout]:
-        found = await self._find({})
+        found = await self._find({}, self._durable)
         return {tuple(row.get(name) for name in self._fields): _parse(row) for row in found}
 
-    async def _fetch(self, contexts: Collection[Key]) -> dict[Key, Layout]:
+    async def _fetch(self, contexts: Collection[Key], collection: AsyncCollection[Document]) -> dict[Key, Layout]:
         keys = [self._make_key(context) for context in contexts]
-        found = await self._find(keys[0] if len(keys) == 1 else {"$or": keys})
+        found = await self._find(keys[0] if len(keys) == 1 else {"$or": keys}, collection)
         layouts = dict.fromkeys(contexts, ROWS)
         for row in found:
             layouts[tuple(row[name] for name in self._fields)] = _parse(row)
         self._known |= layouts
         return layouts
 
-    async def _find(self, query: Document) -> list[Document]:
+    async def _find(self, query: Document, collection: AsyncCollection[Document]) -> list[Document]:
         try:
-            return await self._collection.find(query).to_list(None)
+            return await collection.find(query).to_list(None)
         except OperationFailure as error:
             if error.code != _UNAUTHORIZED:
                 raise
