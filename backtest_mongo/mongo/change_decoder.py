@@ -66,7 +66,7 @@ class ChangeDecoder:
     def decode(self, event: Document) -> Change | None:
         """Return the change that an event reports; ``None`` if it does not concern what is watched."""
         kind = event["operationType"]
-        if self._spec.shape == "series" and "txnNumber" in event:
+        if self._spec.shape == "series" and "txnNumber" in event:  # no other transactions write candles
             return self._note_move(event)
         if kind in ("insert", "update", "replace"):
             return self._written(event)
@@ -80,7 +80,7 @@ class ChangeDecoder:
         return None if not were_any else self._change(event, "deleted", self._context, None, None, None)
 
     def _note_move(self, event: Document) -> None:
-        """Note that a candle was moved from rows to blocks, or back, which is no change: only moves are transactions."""
+        """Note that a candle was moved from rows to blocks, or back, which is no change."""
         oid = event["documentKey"]["_id"]
         document = event.get("fullDocument")
         if event["operationType"] == "insert" and document:
