@@ -67,7 +67,8 @@ class ChangeDecoder:
         """Return the change that an event reports; ``None`` if it does not concern what is watched."""
         kind = event["operationType"]
         if self._spec.shape == "series" and "txnNumber" in event:  # no other transactions write candles
-            return self._note_move(event)
+            self._note_move(event)
+            return None
         if kind in ("insert", "update", "replace"):
             return self._written(event)
         if kind == "delete":

@@ -206,9 +206,11 @@ class DataBlocks(BlockStore):
         return BlockPlaces(header.start, header.end, header.rows, times)
 
     async def read_blocks(
-        self, context: Key, grid: BlockGrid, first: int, end: int, known: Sequence[ObjectId] = ()
+        self, context: Key, grid: BlockGrid, first: int, end: int, known: Sequence[ObjectId] = (), limit: int = 0
     ) -> list[Block]:
         """Return the blocks that start in a half-open range, by time, but for those with ``known`` ids.
+
+        There are at most ``limit`` of them, if that is not 0.
 
         Raises:
             StoreError: one of them is damaged.
@@ -219,7 +221,7 @@ class DataBlocks(BlockStore):
             "start": {"$gte": clip(first), "$lt": clip(end)},
             **({"_id": {"$nin": list(known)}} if known else {}),
         }
-        found = await self._slot.read(_READING, lambda: self._find(query))
+        found = await self._slot.read(_READING, lambda: self._find(query, limit=limit))
         self._slot.counts.blocks += len(found)
         return [self._parse(document, context, grid) for document in found]
 

@@ -125,16 +125,17 @@ class JoinedReader:
             if outer is None:
                 return tail, set()
             low, high = outer[0], min(end, grid.end(outer[1]))
-            room = grid.interval.room(max(first, low), high) + len(tail)
+            blocks = await self._data.count_between(context, grid, low, high)
+            room = min(grid.interval.room(max(first, low), high), blocks * grid.rows) + len(tail)
         decoder, answer = Decoder(grid), Answer(room)
         starts: set[int] = set()
 
         async def place() -> AsyncGenerator[list[Job], None]:
             position, following = first, low
             while following < high:
-                until = min(grid.end(following, _PAGE), high)
                 jobs = []
-                for block in await self._data.read_blocks(context, grid, following, until):
+                blocks = await self._data.read_blocks(context, grid, following, high, limit=_PAGE)
+                for block in blocks:
                     starts.add(block.start)
                     answer.append(tail.between(position, max(position, block.start)))
                     inside = tail.between(block.start, block.end)
@@ -144,7 +145,7 @@ class JoinedReader:
                         answer.append(_join_block(decoder.decode_alone(block).between(first, end), inside))
                     position = max(position, block.end)
                 yield jobs
-                following = until
+                following = blocks[-1].end if len(blocks) == _PAGE else high
             answer.append(tail.between(position, max(position, end)))
 
         if room <= FEW * grid.rows:  # there is one page, which nothing comes ahead of

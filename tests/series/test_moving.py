@@ -16,12 +16,12 @@ from backtest_mongo import CandleAdapter, types
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.errors import ConfigError, StoreError
 from backtest_mongo.mongo import format as marker
-from backtest_mongo.mongo import sessions, transactions
+from backtest_mongo.mongo import transactions
 from backtest_mongo.series.block_store import BlockStore
 from backtest_mongo.series.data_blocks import DataBlocks
 from backtest_mongo.series.layouts import Layouts
 from backtest_mongo.series.rows import CandleRows
-from tests.conftest import Deployment
+from tests.conftest import Deployment, drop_database
 from tests.series.test_vacant_stretches import in_another_loop
 from tests.support.uniform import candles
 
@@ -406,5 +406,45 @@ async def test_setting_of_copies_has_no_effect(series: CandleAdapter, deployment
     assert await count_stored() == (0, 12)
 
 
-def test_steps_are_those_of_the_library() -> None:
-    assert transactions.begin is sessions.begin
+async def test_watch_reports_no_moves(series: CandleAdapter, deployment: Deployment, tiny: None) -> None:
+    rows = of([*range(4)])
+    async with series.watch() as changes:
+        await series.write_candles_data(rows)
+        await series.move_to_blocks()
+        await series.move_to_rows()
+        await series.delete(3 * MINUTE)
+        found = [await anext(changes) for _ in range(5)]
+    assert [(change.kind, change.key) for change in found] == [
+        *(("written", time * MINUTE) for time in range(4)),
+        ("deleted", 3 * MINUTE),
+    ]
+
+
+async def test_past_and_contexts_as_a_whole(series: CandleAdapter, deployment: Deployment, tiny: None) -> None:
+    await series.write_candles_data(of([*range(12)]))
+    await series.move_to_blocks()
+    async with backtest_mongo.as_of(6 * MINUTE) as past:
+        then: Any = past.candle("BTCUSDT", "1m", str(series.context["exchange_name"]))
+        assert (await then.coverage()).rows == 6
+        assert await then.bounds() == (0, 5 * MINUTE)
+        assert len((await then.read_frame(as_="numpy"))["close"]) == 6
+    assert [one async for one in CandleAdapter.list_contexts(symbol="BTCUSDT")] == [series.context]
+    assert (await series.delete()).rows == 12
+    assert [one async for one in CandleAdapter.list_contexts()] == []
+    assert await series.coverage() == types.Coverage(None, None, 0)
+    assert await truth_of(series) == "blocks"  # which it stays
+
+
+async def test_fork_that_copies_candles_keeps_them_as_they_were(
+    series: CandleAdapter, deployment: Deployment, unique: str
+) -> None:
+    await series.write_candles_data(of(TIMES))
+    await series.move_to_blocks()
+    report = await backtest_mongo.fork(f"{unique}-fork", at=100 * MINUTE, copy_candles=True)
+    assert report.candles == len(TIMES)
+    await backtest_mongo.setup(**report.config)
+    try:
+        assert await truth_of(series) == "blocks"
+        assert (await series.coverage()).rows == len(TIMES)
+    finally:
+        await drop_database(f"{unique}-fork")
