@@ -18,7 +18,7 @@ from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store, Truth
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, SeriesSize, Version
@@ -206,6 +206,15 @@ class _ObservedStore:
 
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self._iterate("seal", self._store.seal(context, interval))
+
+    async def find_truth(self, context: Key) -> Truth:
+        return await self._alone("truth", self._store.find_truth(context))
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("seal", self._store.move_to_blocks(context, interval))
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("restore", self._store.move_to_rows(context, interval))
 
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
         return self._iterate("verify", self._store.verify(context, interval))

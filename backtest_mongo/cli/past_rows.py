@@ -33,11 +33,20 @@ async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> Found
     database = find_database(wanted.spec)
     if at is not None:
         return await find_rows_at(wanted, limit, at)
-    if database is None:
+    if database is None and not await _has_blocks(wanted):
         return await find_rows(wanted, limit)
     if wanted.spec.is_candles:
         return await _find_candles(wanted, limit, now_ms())
+    assert database is not None  # MongoDB has blocks in series alone
     return FoundRows(*await StoredKeys(database, wanted.spec).list_rows(wanted.parts, limit))
+
+
+async def _has_blocks(wanted: RowFilter) -> bool:
+    """Return whether candles are stored that are not in rows."""
+    if not wanted.spec.is_candles:
+        return False
+    store: Any = get_adapter(wanted.spec)._base_store()
+    return bool(await store.list_in_blocks())
 
 
 async def find_rows_at(wanted: RowFilter, limit: int, at: int) -> FoundRows:

@@ -155,6 +155,11 @@ class _Export:
                     sidecar = stack.enter_context(open_sidecar(self._root, self._spec))
                 await asyncio.to_thread(self._write, [bytes(row.raw) for row in page], sidecar)
                 yield self.written + self.same
+            async for page in self._documents.read_block_pages():
+                if sidecar is None:
+                    sidecar = stack.enter_context(open_sidecar(self._root, self._spec))
+                await asyncio.to_thread(self._write, [bytes(row.raw) for row in page], sidecar)
+                yield self.written + self.same
 
     # What blocks runs in threads.
 

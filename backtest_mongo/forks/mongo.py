@@ -39,7 +39,7 @@ __all__ = ["MongoBackend"]
 
 _SYSTEM: Final = "system."
 _OF_SLOTS: Final = re.compile(r".+-items")
-_BLOCKS: Final = re.compile(r".+-(?:blocks|history|series)")
+_BLOCKS: Final = re.compile(r".+-(?:blocks|data|history|series)")
 #: How many collections an error names.
 _NAMED: Final = 5
 
@@ -196,6 +196,7 @@ class _MongoWriter:
                 yield Copied(lost=(_lose_series(spec, context, problem),))
                 continue
             interval = GRIDS[context[spec.key.index("interval")]]
+            await target.keep_as(source, context)
             try:
                 async for candles in source.read_candles(context, START, END):
                     yield Copied(await target.insert_candles(context, interval, candles))

@@ -16,7 +16,7 @@ from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store, Truth
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
@@ -318,6 +318,15 @@ class PastSeries(PastStore):
         refuse_write(self._spec)
 
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
+    async def find_truth(self, context: Key) -> Truth:
+        return await self._candles.find_truth(context)
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         refuse_write(self._spec)
 
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:

@@ -54,7 +54,7 @@ from backtest_mongo.errors import (
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
-from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
+from backtest_mongo.mongo.sessions import abort, begin, commit_again, is_conflict, is_uncertain, open_session
 from backtest_mongo.mongo.updates import (
     ORIGIN,
     ROW_TIME,
@@ -215,6 +215,18 @@ class MongoCommitter:
         """
         if not self._is_checked:
             await self._run("asking for transactions", self._check)
+
+    async def check_within(self) -> None:
+        """Make sure of the same within a request."""
+        await self._check_once()
+
+    async def note_session(self, session: Any) -> None:
+        """Note, within a request, a session that is to have transactions, so that others can end what it leaves."""
+        await self._leases.sessions.note(session)
+
+    async def end_abandoned_within(self) -> None:
+        """End, within a request, transactions that nobody goes on with."""
+        await self._leases.sessions.end_abandoned()
 
     async def _check_once(self) -> bool:
         if not self._is_checked:
@@ -852,7 +864,7 @@ class MongoCommitter:
                     try:
                         if await keep_free(session):
                             result = await work(session)
-                            await _commit_again(session)
+                            await commit_again(session)
                             return result
                     except BaseException:
                         await abort(session)
@@ -911,25 +923,6 @@ def get_committer(hub: Hub) -> MongoCommitter:
     if hub.committer is None:
         hub.committer = MongoCommitter(hub)
     return hub.committer  # type: ignore[no-any-return]
-
-
-async def _commit_again(session: Any) -> None:
-    """Commit a transaction, again until its outcome is known or the time is up.
-
-    Raises:
-        PyMongoError: it is not committed or, if :func:`is_uncertain` of it, that is unknown.
-    """
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            await session.commit_transaction()
-        except DRIVER_ERRORS as error:
-            if not is_uncertain(error) or pause >= seconds_left():
-                raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        else:
-            return
 
 
 async def _do_nothing() -> bool:

@@ -22,7 +22,7 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.candle_rules import END, START, check_spacing, explain_problem
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
-from backtest_mongo.core.store_protocols import SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import (
@@ -527,7 +527,8 @@ class SeriesAdapter(Adapter):
         """Seal what can be sealed and isn't yet: complete blocks, and those with gaps whose time is over.
 
         Writes seal what they complete, so it is rarely needed. It may be killed at any time, and several may run at
-        once. With ``CC_CANDLE_BLOCKS=false`` nothing is sealed.
+        once. With ``CC_CANDLE_BLOCKS=false`` nothing is sealed. In a series whose truth is in blocks, the rows that
+        blocks then hold are deleted.
 
         Args:
             progress: called after each stretch with what was sealed in it.
@@ -539,8 +540,55 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached; a part may be sealed.
             StoreError: MongoDB answers with an error; a part may be sealed.
         """
+        return await self._sum(self._rows().seal(self._context, self._interval), progress)
+
+    async def move_to_blocks(self, progress: Callable[[SealReport], None] | None = None) -> SealReport:
+        """Make blocks the truth of the series, and delete the rows that they hold.
+
+        A candle then takes ten bytes instead of two hundred, and no answer changes: the way in which a series is stored
+        is kept in the database. Older versions of this library refuse the database from then on, and the Node package
+        no longer sees these candles. :meth:`move_to_rows` is the way back.
+
+        Rows that a block can't hold stay: those off the grid of the interval, and the stretch that goes on now. What is
+        written later is moved as it was sealed before: by writes that complete a stretch, and by :meth:`seal`. It may
+        be killed at any time and be called again, several may run at once, and the series may be read, written and
+        deleted meanwhile. On SQLite there is nothing to do: candles are in blocks there anyway.
+
+        Args:
+            progress: called after each stretch with what was moved in it.
+
+        Returns:
+            How many blocks were written, and how many rows were deleted.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached; a part may be moved.
+            StoreError: MongoDB answers with an error, or is a standalone, which has no transactions; JSON files have no
+                blocks.
+        """
+        return await self._sum(self._rows().move_to_blocks(self._context, self._interval), progress)
+
+    async def move_to_rows(self, progress: Callable[[SealReport], None] | None = None) -> SealReport:
+        """Make rows the truth of the series again, as the Node package needs them: write the candles of its blocks.
+
+        The rows are dated when they are written, and may be sealed as ever. It may be killed at any time and be called
+        again, and the series may be read, written and deleted meanwhile.
+
+        Args:
+            progress: called after each block with what was moved.
+
+        Returns:
+            How many blocks are gone, and how many rows were written.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached; a part may be moved.
+            StoreError: a block is damaged or lost, MongoDB answers with an error, or another process makes blocks the
+                truth at the same time; JSON files have no blocks.
+        """
+        return await self._sum(self._rows().move_to_rows(self._context, self._interval), progress)
+
+    async def _sum(self, steps: AsyncIterator[Counts], progress: Callable[[SealReport], None] | None) -> SealReport:
         blocks = rows = 0
-        async for done, candles in self._rows().seal(self._context, self._interval):
+        async for done, candles in steps:
             blocks, rows = blocks + done, rows + candles
             if progress is not None:
                 progress(SealReport(done, candles))
@@ -552,6 +600,8 @@ class SeriesAdapter(Adapter):
         """Compare every sealed block with its rows.
 
         A block is damaged if one of its fields is missing, changed or of another type, or if it differs from its rows.
+        In a series whose truth is in blocks there are no rows to compare with: each block is compared with its
+        checksum, and one that is lost is listed, too. Nothing can repair these.
 
         Args:
             repair: drop each damaged block, and seal its stretch again.
@@ -562,7 +612,7 @@ class SeriesAdapter(Adapter):
 
         Raises:
             StoreUnavailableError: MongoDB can't be reached.
-            StoreError: MongoDB answers with an error.
+            StoreError: MongoDB answers with an error, or a block that is the truth can't be repaired.
         """
         blocks = rows = 0
         damaged: list[Document] = []

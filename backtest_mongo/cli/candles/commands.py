@@ -10,7 +10,7 @@ import typer
 
 from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
 from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
-from backtest_mongo.cli.databases import confirm
+from backtest_mongo.cli.databases import Files, SQLite, confirm, run_on_database
 from backtest_mongo.cli.file_options import (
     UNITS,
     Decimal,
@@ -46,7 +46,7 @@ def build_candles_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     add_command(app, import_files, "import")
-    for command in (export, coverage, seal, verify, delete, plot):
+    for command in (export, coverage, seal, verify, rows, delete, plot):
         add_command(app, command)
     return app
 
@@ -236,8 +236,8 @@ def coverage(
 ) -> None:
     """Show what is stored of each series, what is missing, and how much space it takes.
 
-    A gap lies between the first and the last stored candle. "sealed" is the share of candles that are also in
-    compressed blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
+    A gap lies between the first and the last stored candle. "sealed" is the share of candles that are in compressed
+    blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
     """
     from backtest_mongo.cli.candles.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
@@ -268,7 +268,7 @@ def verify(
     exchange: AnyExchange = None,
     repair: Annotated[bool, typer.Option("--repair", help="Drop damaged blocks and seal their candles again.")] = False,
 ) -> None:
-    """Compare every sealed block with its candles.
+    """Compare every sealed block with its candles; blocks that are the only copy, with their checksums.
 
     Exits with status 1 if a block is damaged; with --repair, only if one could not be repaired.
     """
@@ -279,6 +279,56 @@ def verify(
     done = run_command(lambda: verify_series(SeriesFilter(symbol, interval, exchange), repair))
     print_verified(Terminal(), done)
     raise typer.Exit(0 if all(one.is_sound for one in done) else 1)
+
+
+def rows(
+    seal: Annotated[
+        bool, typer.Option("--seal", help="Move candles into blocks, and delete the rows that blocks then hold.")
+    ] = False,
+    restore: Annotated[bool, typer.Option("--restore", help="Write the rows again, which is the way back.")] = False,
+    symbol: AnySymbol = None,
+    interval: AnyInterval = None,
+    exchange: AnyExchange = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+) -> None:
+    """Choose whether candles are kept in rows or in blocks alone.
+
+    Rows are what the Node package reads, and take some 200 bytes a candle. Blocks take ten, and no answer of this
+    library changes. Older versions of it refuse the database once a series is in blocks, and Node no longer sees the
+    candles of that series. It needs a replica set. Without --seal or --restore it shows how each series is kept.
+
+    Shows which series it would change, and asks. It can be interrupted, and run again to change the rest. Other
+    processes may read, write and delete candles meanwhile.
+
+    On SQLite there is nothing to do: candles are in blocks anyway. JSON files know no blocks.
+
+    Exits with status 0 if all is done, 1 if the answer is no or a series could not be changed, 2 for a mistake in the
+    arguments, and if there is no terminal to ask on and --yes is not given.
+    """
+    from backtest_mongo.cli.candles.rows import find_kept, move_series, print_kept, print_moved
+    from backtest_mongo.cli.candles.series_filter import SeriesFilter
+    from backtest_mongo.cli.terminal import Terminal, print_line
+
+    if seal and restore:
+        raise typer.BadParameter("--seal and --restore exclude each other", param_hint="'--restore'")
+    console = Terminal()
+    wanted = SeriesFilter(symbol, interval, exchange)
+    found = run_on_database(lambda: find_kept(wanted), sqlite, files)
+    if sqlite is not None:
+        print_line(console, "There is nothing to do: SQLite keeps candles in blocks anyway.")
+        return
+    print_kept(console, found)
+    if not seal and not restore:
+        return
+    chosen = [one.adapter for one in found if one.is_movable(seal)]
+    if not chosen:
+        print_line(console, f"There is nothing to do: all of it is in {'blocks' if seal else 'rows'}.")
+        return
+    what = "Move them into blocks, and delete their rows?" if seal else "Write their rows again?"
+    confirm(what, "nothing changed", yes)
+    print_moved(console, run_on_database(lambda: move_series(chosen, seal), sqlite, files), seal)
 
 
 def delete(

@@ -10,6 +10,7 @@ from pymongo.errors import OperationFailure
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.cli.doctor.findings import UNAUTHORIZED, Deployment, Finding, Size
 from backtest_mongo.cli.formatting import format_iso_time
+from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.wording import format_count
@@ -54,7 +55,8 @@ def _list_known_collections() -> list[str]:
 
 def _list_series_collections() -> list[str]:
     series = [spec for spec in SLOTS if spec.is_candles]
-    return [*(spec.collection for spec in series), *(f"{spec.name.replace('_', '-')}-blocks" for spec in series)]
+    own = [f"{spec.name.replace('_', '-')}-{kind}" for spec in series for kind in ("blocks", "data", "series")]
+    return [*(spec.collection for spec in series), *own]
 
 
 async def check_outdated_rows(deployment: Deployment) -> AsyncIterator[Finding]:
@@ -86,9 +88,17 @@ async def check_blocks(deployment: Deployment) -> AsyncIterator[Finding]:
             start = "no time" if block["start"] is None else format_iso_time(block["start"])
             text = f"a block of {series} from {start} is damaged: {problem}"
             hint = f"`backtest-mongo {name}s verify --repair` seals it again"
+            if block.get("is_truth"):
+                hint = "it is the only copy of its candles: restore them from a backup, or delete and write them again"
             if problem == NO_SERIES:
                 hint = f"no series reads it: delete the document with _id {block['_id']} from {name}-blocks"
             yield Finding("blocks", "problem", text, hint)
+        for context in sorted(await store.list_in_blocks()):
+            interval = context[adapter.spec.key.index("interval")]
+            for lost in await store.find_lost(context, GRIDS[interval]) if interval in GRIDS else ():
+                text = f"a block of {' '.join(context)} from {format_iso_time(lost)} is lost"
+                hint = "it was the only copy of its candles: restore them from a backup, or delete and write them again"
+                yield Finding("blocks", "problem", text, hint)
         if checked and not damaged:
             yield Finding("blocks", "ok", f"random sealed blocks: {checked} of {checked} match their candles")
 
