@@ -579,13 +579,21 @@ def _find_number_format(column: Column, where: str, hints: TimeHints) -> TimeFor
     unit = find_unit(values, hints.interval) if hints.has_interval else None
     if unit is None and is_compact:
         return compact
-    unit = unit or find_unit_by_size(values)
+    unit = unit or (find_unit_by_size(values) if hints.has_interval else _find_usual_unit(values))
     if unit is None:
         raise InputError(
             f"{where}: can't determine the unit of its times; the first is {column.at(0)!r}",
             hint="--time-unit sets it: s, ms, us or ns; --columns says which column is the time",
         )
     return TimeFormat("number", unit=unit)
+
+
+def _find_usual_unit(values: npt.NDArray[np.float64]) -> str | None:
+    """Return the unit in which nearly all of these numbers are times since September 2001, or ``None``."""
+    sizes = np.abs(values)
+    counts = {unit: int(np.count_nonzero((sizes >= least) & (sizes < least * 1000.0))) for unit, least in _FROM.items()}
+    unit = max(counts, key=counts.__getitem__)
+    return unit if counts[unit] > _WEIGHT * (len(sizes) - counts[unit]) else None
 
 
 _1900: Final = to_millis(datetime(1900, 1, 1, tzinfo=UTC))

@@ -94,10 +94,10 @@ async def test_difference_between_the_curves_is_found(servers: dict[str, Any]) -
         found = await compare(databases)
     assert found.equity == {"interrupted": {5: 1.0, 6: 2.0}, "uninterrupted": {5: 1.0, 6: 3.0, 7: 4.0}}
     assert found.documents["equity"] == 2
+    last = {"equity": 4.0, "cash": None, "unrealized_pnl": None, "position": None}
     assert [one for one in found.differences if one.startswith("equity")] == [
         "equity.6.equity is 2.0, and 3.0 without interruption",
-        "equity.7 is absent, and {'equity': 4.0, 'cash': None, 'unrealized_pnl': None, 'position': None} "
-        "without interruption",
+        f"equity.7 is absent, and {last} without interruption",
     ]
 
 

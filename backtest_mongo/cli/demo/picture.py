@@ -45,7 +45,7 @@ def draw(result: Result, path: Path) -> None:
     equity.set_ylabel("equity, USD")
     equity.yaxis.set_major_formatter("{x:,.0f}")
     equity.set_xlabel(f"{dates[0]:%d %B %Y} to {dates[-1]:%d %B %Y}, UTC")
-    equity.legend(loc="upper left")
+    equity.legend(loc="best")
     for axes in (price, equity):
         axes.grid(alpha=0.25)
         axes.margins(x=0.01)
