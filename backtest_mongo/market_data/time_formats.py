@@ -50,6 +50,7 @@ __all__ = [
     "is_interval",
     "join_clock",
     "numbers_to_millis",
+    "parse_datetime",
     "parse_template",
     "parse_time",
     "read_times",
@@ -112,11 +113,20 @@ def parse_time(text: str) -> int:
         if millis == NO_TIME:
             raise ValueError(f"{text[:40]!r} is not a time in s, ms, us or ns")
         return millis
+    return to_millis(parse_datetime(text))
+
+
+def parse_datetime(text: str) -> datetime:
+    """Return a time that a person wrote other than as a number, as :func:`parse_time`.
+
+    Raises:
+        ValueError: it is not a time.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = _parse_other_order(text)
-    return to_millis(time if time.tzinfo else time.replace(tzinfo=UTC))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def find_unit_of_one(number: float) -> str | None:

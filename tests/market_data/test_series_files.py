@@ -203,7 +203,7 @@ async def test_argument_of_the_context_comes_from_the_file_or_is_missing(
     with pytest.raises(InputError, match="trade has no 'exchange'"):
         await import_series(TradeAdapter, {"exchange": unique}, [tmp_path])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="has no row files"):
+    with pytest.raises(InputError, match="has no data files"):
         await import_series(TradeAdapter, {}, [tmp_path / "empty"])
 
 
