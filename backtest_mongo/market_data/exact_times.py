@@ -23,8 +23,8 @@ from backtest_mongo.market_data.time_formats import (
     describe_time,
     find_unit_of_one,
     format_utc,
+    parse_datetime,
     parse_template,
-    parse_time,
     split_templates,
 )
 
@@ -43,6 +43,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _POWERS: Final = 10 ** np.arange(19, dtype=np.int64)
 _MOST: Final = 2**63 - 1
+_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY: Final = 86_400_000
 _NO_NUMBER: Final = "is not a time in s, ms, us or ns"
 
@@ -168,7 +169,7 @@ def _read_text(column: Column, form: TimeFormat, unit: Unit) -> ExactTimes:
 
 
 def parse_exact_time(text: str, unit: Unit) -> int:
-    """Return a time that a person wrote, as :func:`~backtest_mongo.market_data.time_formats.parse_time`, in a unit.
+    """Return a time that a person wrote, as ``parse_time`` does, in a unit.
 
     Raises:
         ValueError: it is not a time, or has digits that the unit cuts off.
@@ -181,10 +182,8 @@ def parse_exact_time(text: str, unit: Unit) -> int:
             problem = f"has digits that are lost in {UNIT_NAMES[unit]}" if found[1] else _NO_NUMBER
             raise ValueError(f"{text[:40]!r} {problem}")
         return found[0]
-    try:
-        return to_units(text, unit)
-    except ValueError:
-        return parse_time(text) * UNITS_PER_MS[unit]  # in another order than that of ISO 8601
+    # Other notations than that of ISO 8601 have at most microseconds.
+    return to_units(text if _ISO.match(text) else parse_datetime(text), unit)
 
 
 def format_exact_time(time: int, unit: Unit) -> str:

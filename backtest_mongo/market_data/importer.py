@@ -116,7 +116,9 @@ async def import_candles(
     def open_writer(source: Source) -> _FileWriter:
         return _FileWriter(source, symbol, interval, exchange_name, check_spacing, check_names, adapters, report)
 
-    await import_sources(paths, "candle", report, lambda source: read_candles(source, options), open_writer, progress)
+    await import_sources(
+        paths, "candle", "candle", report, lambda source: read_candles(source, options), open_writer, progress
+    )
     # Writes leave the last block of a series open, as more of it might have come.
     for adapter in adapters.values():
         await adapter.seal()

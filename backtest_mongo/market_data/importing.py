@@ -142,6 +142,7 @@ class ImportReport:
 async def import_sources(
     paths: Iterable[str | Path],
     what: str,
+    kind: str,
     report: ImportReport,
     read: Callable[[Source], Iterator[_Chunk]],
     open_writer: Callable[[Source], RowWriter[_Chunk]],
@@ -152,6 +153,7 @@ async def import_sources(
     Args:
         paths: files, zip archives, or directories of both.
         what: what the files hold, in the singular.
+        kind: what such files are called.
         report: receives what becomes of every line.
         read: yields the chunks of a file, in a thread.
         open_writer: makes the writer of a file.
@@ -163,7 +165,7 @@ async def import_sources(
         StoreError: MongoDB answers with an error.
     """
     progress = progress or _NoProgress()
-    found = find_sources(map(Path, paths), what)
+    found = find_sources(map(Path, paths), kind)
     progress.start(found.size)
     _note_ignored(found.ignored, progress)
     before = 0

@@ -114,6 +114,7 @@ async def import_series(
         await import_sources(
             paths,
             "row",
+            "data",
             report,
             lambda source: read_series(spec, source, options, interval),
             lambda source: _FileWriter(source, store),

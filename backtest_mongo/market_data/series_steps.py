@@ -38,7 +38,7 @@ def find_step(span: int, most: int, unit: Unit) -> StepName:
     """Return the shortest step of which at most so many overlap a span of time."""
     nanoseconds = 1_000_000 // UNITS_PER_MS[unit]
     for step in _STEPS:
-        if step % nanoseconds == 0 and span // (step // nanoseconds) + 2 <= most:
+        if step % nanoseconds == 0 and (span - 1) // (step // nanoseconds) + 2 <= most:
             return StepName(step // nanoseconds, _name_step(step))
     return StepName(_STEPS[-1] // nanoseconds, _name_step(_STEPS[-1]))
 

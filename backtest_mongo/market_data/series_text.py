@@ -217,7 +217,7 @@ def _find_layout(spec: SlotSpec, block: bytes, where: str, options: SeriesOption
     names = options.names
     data = next((number for number, row in enumerate(rows) if number >= start and _is_data(row)), len(rows))
     if data == start:
-        width = Counter(len(row) for row in rows[start:] if len(row) > 1).most_common(1)[0][0]
+        width = _find_width(rows[start:])
         typical = next(row for row in rows[start:] if len(row) == width)
         known = name_vendor_columns(spec, typical) if names is None else tuple(names)
         if known is None:
@@ -227,9 +227,9 @@ def _find_layout(spec: SlotSpec, block: bytes, where: str, options: SeriesOption
             )
         return _Layout(delimiter, width, start, _find(spec, _fill(known, width, where), where, options), None)
     if names is not None:
-        header = rows[data - 1] if len(rows[data - 1]) > 1 else rows[start]
-        found = _find(spec, _fill(names, max(len(header), len(names)), where), where, options)
-        return _Layout(delimiter, max(len(header), len(names)), data, found, None)
+        # A header may lack names, such as that of the times.
+        width = _find_width(rows[data:]) if data < len(rows) else max(len(rows[start]), len(names))
+        return _Layout(delimiter, width, data, _find(spec, _fill(names, width, where), where, options), None)
     failed: InputError | None = None
     for number in range(start, data):
         if len(rows[number]) > 1:
@@ -256,6 +256,10 @@ def _fill(names: Sequence[str], width: int, where: str) -> list[str]:
         )
     # What is not used has no name that anything is found by.
     return [*("" if name == "-" else name for name in names), *[""] * (width - len(names))]
+
+
+def _find_width(rows: Sequence[Sequence[str]]) -> int:
+    return Counter(len(row) for row in rows if len(row) > 1).most_common(1)[0][0]
 
 
 def _is_data(row: Sequence[str]) -> bool:

@@ -50,6 +50,7 @@ __all__ = [
     "is_interval",
     "join_clock",
     "numbers_to_millis",
+    "parse_datetime",
     "parse_template",
     "parse_time",
     "read_times",
@@ -112,11 +113,20 @@ def parse_time(text: str) -> int:
         if millis == NO_TIME:
             raise ValueError(f"{text[:40]!r} is not a time in s, ms, us or ns")
         return millis
+    return to_millis(parse_datetime(text))
+
+
+def parse_datetime(text: str) -> datetime:
+    """Return a time that a person wrote other than as a number, as :func:`parse_time`.
+
+    Raises:
+        ValueError: it is not a time.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = _parse_other_order(text)
-    return to_millis(time if time.tzinfo else time.replace(tzinfo=UTC))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def find_unit_of_one(number: float) -> str | None:
@@ -579,13 +589,21 @@ def _find_number_format(column: Column, where: str, hints: TimeHints) -> TimeFor
     unit = find_unit(values, hints.interval) if hints.has_interval else None
     if unit is None and is_compact:
         return compact
-    unit = unit or find_unit_by_size(values)
+    unit = unit or (find_unit_by_size(values) if hints.has_interval else _find_usual_unit(values))
     if unit is None:
         raise InputError(
             f"{where}: can't determine the unit of its times; the first is {column.at(0)!r}",
             hint="--time-unit sets it: s, ms, us or ns; --columns says which column is the time",
         )
     return TimeFormat("number", unit=unit)
+
+
+def _find_usual_unit(values: npt.NDArray[np.float64]) -> str | None:
+    """Return the unit in which nearly all of these numbers are times since September 2001, or ``None``."""
+    sizes = np.abs(values)
+    counts = {unit: int(np.count_nonzero((sizes >= least) & (sizes < least * 1000.0))) for unit, least in _FROM.items()}
+    unit = max(counts, key=counts.__getitem__)
+    return unit if counts[unit] > _WEIGHT * (len(sizes) - counts[unit]) else None
 
 
 _1900: Final = to_millis(datetime(1900, 1, 1, tzinfo=UTC))
