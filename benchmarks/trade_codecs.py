@@ -23,43 +23,20 @@ from pcodec import ChunkConfig, standalone
 from rich.console import Console
 from rich.table import Table
 
-from backtest_mongo.columns.arrays import ColumnArrays, Values
+from backtest_mongo.columns.arrays import ColumnArrays
 from backtest_mongo.columns.codec import decode, encode
 from backtest_mongo.columns.frame_output import to_frame
-from backtest_mongo.core.slots import SERIES
+from benchmarks.trade_data import TRADE, make_trades
 
-__all__ = ["BLOCK", "make_trades", "measure_columns", "measure_documents"]
+__all__ = ["BLOCK", "measure_columns", "measure_documents"]
 
 Array: TypeAlias = NDArray[Any]
 Result = TypeVar("Result")
 
 #: Rows of a block of a series.
 BLOCK: Final = 65_536
-_TRADE: Final = next(spec for spec in SERIES if spec.name == "trade")
 _KEY: Final = {"exchangeName": "binance", "symbol": "BTCUSDT"}
-_START: Final = 1_733_011_200_000_000
 _MILLION: Final = 1_000_000
-
-
-def make_trades(rows: int) -> ColumnArrays:
-    """Return trades of a market: orders that are filled in several trades at one time, at prices of one decimal."""
-    generator = np.random.default_rng(20_241_201)
-    fills = generator.geometric(0.4, rows)
-    orders = np.repeat(np.arange(rows), fills)[:rows]
-    pauses = generator.exponential(generator.choice([2_000.0, 60_000.0, 400_000.0], rows)).astype(np.int64)
-    sells = np.repeat(generator.random(rows // 8 + 1) < 0.5, 8)[:rows] ^ (generator.random(rows) < 0.2)
-    middle = 60_000 + np.cumsum(generator.standard_t(4, rows)) * 0.4
-    within = np.arange(rows) - np.searchsorted(orders, orders)
-    ticks = np.round(middle[orders] * 10) + np.where(sells[orders], -1, 1) * (within // 2)
-    amounts = np.round(generator.lognormal(-4.5, 1.6, rows), 5) + 0.00001
-    is_round = generator.random(rows) < 0.2
-    amounts[is_round] = generator.choice([0.001, 0.002, 0.005, 0.01, 0.1], int(is_round.sum()))
-    values = {
-        "price": Values(ticks / 10),
-        "amount": Values(np.round(amounts, 5)),
-        "side": Values(sells[orders].astype(np.int32), None, ("buy", "sell")),
-    }
-    return ColumnArrays(_START + np.cumsum(pauses)[orders], 4_200_000_000 + np.arange(rows), values)
 
 
 @dataclass(frozen=True)
@@ -181,12 +158,12 @@ def measure_documents(trades: ColumnArrays, rounds: int) -> list[dict[str, Any]]
     """Return bytes per row and milliseconds per million rows of the documents of a series, and of Parquet."""
     rows = len(trades)
     pieces = [trades.take(slice(at, at + BLOCK)) for at in range(0, rows, BLOCK)]
-    frame = to_frame(_TRADE, trades, "polars")
+    frame = to_frame(TRADE, trades, "polars")
     tried: dict[str, tuple[Callable[[], list[bytes]], Callable[[list[bytes]], object]]] = {}
     for is_compressed, name in ((True, "blocks"), (False, "groups of the tail")):
         tried[name] = (
             partial(_map, partial(_encode_document, is_compressed), pieces),
-            partial(_map, lambda data: decode(_TRADE, _KEY, bson.decode(data))),
+            partial(_map, lambda data: decode(TRADE, _KEY, bson.decode(data))),
         )
     for level in (3, 9, 19):
         tried[f"Parquet, zstd, level {level}"] = (partial(_write_parquet, frame, level), partial(_map, _read_parquet))
@@ -200,7 +177,7 @@ def measure_documents(trades: ColumnArrays, rounds: int) -> list[dict[str, Any]]
 
 
 def _encode_document(is_compressed: bool, rows: ColumnArrays) -> bytes:
-    return bson.encode(encode(_TRADE, _KEY, rows, is_compressed=is_compressed))
+    return bson.encode(encode(TRADE, _KEY, rows, is_compressed=is_compressed))
 
 
 def _write_parquet(frame: pl.DataFrame, level: int) -> list[bytes]:
