@@ -117,18 +117,26 @@ class MongoColumns:
     async def _check_blocks(self, context: Key, group: Group) -> None:
         """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
         head = await self._heads.look(context)
-        if int(group.rows.time[0]) > head.bound:
+        first, last = int(group.rows.time[0]), int(group.rows.time[-1])
+        if first > head.bound:
             if not group.is_checked:
                 await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context, head)
-        stored = await self._read_blocks(context, int(group.rows.time[0]), int(group.rows.time[-1]) + 1, ())
+        stored = await self._read_blocks(context, first, last + 1, ())
         present = stored.contains(group.rows)
-        if present.any():
-            await self._tail.take_back(group, present)
-        elif not group.is_checked:
-            await self._tail.confirm(group)
+        if not present.any():
+            if not group.is_checked:
+                await self._tail.confirm(group)
+            return
+        rows = group.rows
+        if not await self._tail.take_back(group, present):
+            # The group itself has become a part of blocks, so these are its own rows unless they differ.
+            stored = await self._read_blocks(context, first, last + 1, None)
+            known = {repr(row) for row in stored.rows(self._spec)}
+            own = [at for at, row in enumerate(rows.rows(self._spec)) if not present[at] or repr(row) in known]
+            group.rows = rows.take(own)
 
     async def _note(self, context: Key, head: Head, rows: int) -> None:
         """Seal the tail in the background when it has become long."""

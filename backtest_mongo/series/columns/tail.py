@@ -216,21 +216,22 @@ class SeriesTail:
             query = {"_id": document["_id"], **match_context(self._spec, group.context)}
             await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, document))
 
-    async def take_back(self, group: Group, gone: Any) -> None:
-        """Remove rows of a group that was inserted, by a request of its own."""
+    async def take_back(self, group: Group, gone: Any) -> bool:
+        """Remove rows of a group that was inserted, by a request of its own; return whether it was still there."""
         document = group.document
         if document is None:
-            return
+            return False
         query = {"_id": document["_id"], **match_context(self._spec, group.context)}
         group.rows = group.rows.take(~gone)
         if len(group.rows):
             rest = group.document = self._make_document(group.context, group.rows, base=document)
             if group.is_checked:  # the rows have been reported
                 rest["moved"] = True
-            await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
-        else:
-            group.document = None
-            await self.slot.write(WRITING, lambda _: self._groups.delete_one(query))
+            replaced = await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
+            return replaced.matched_count == 1
+        group.document = None
+        deleted = await self.slot.write(WRITING, lambda _: self._groups.delete_one(query))
+        return deleted.deleted_count == 1
 
     # Reading, each method by a request of its own
 

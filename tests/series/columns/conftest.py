@@ -1,0 +1,17 @@
+"""Fixtures of the tests of how series with columns are stored in MongoDB."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import Deployment
+from tests.support.column_stores import shrink
+
+
+@pytest.fixture
+async def tiny(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Blocks of four rows, on a database of its own."""
+    shrink(monkeypatch)
+    yield
