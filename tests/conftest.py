@@ -95,7 +95,10 @@ SERVERLESS_TOO = {
     "tests.forks.test_interruptions": (SQLITE,),
     "tests.forks.test_going_on": (SQLITE,),
     "tests.forks.test_candle_database": (SQLITE,),
+    "tests.forks.test_series": (SQLITE,),
     "tests.commit.test_runs": (SQLITE,),
+    "tests.adapters.test_resampling": (SQLITE,),
+    "tests.adapters.test_series_retention": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
 }

@@ -64,6 +64,15 @@ class EmptyColumns:
         for covered in nothing:
             yield covered
 
+    async def retain(self, context: Key, keep: str | None) -> None:
+        return None
+
+    async def prune_rows(self, context: Key) -> int:
+        return 0
+
+    async def count_prunable(self, context: Key) -> int:
+        return 0
+
     async def size(self, context: Key) -> SeriesSize:
         return SeriesSize(0, 0, 0, 0, 0, 0, None)
 
@@ -86,6 +95,9 @@ class NoColumns(EmptyColumns):
         self._refuse()
 
     async def insert(self, context: Key, rows: ColumnArrays) -> int:
+        self._refuse()
+
+    async def retain(self, context: Key, keep: str | None) -> None:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

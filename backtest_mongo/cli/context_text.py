@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from backtest_mongo.cli.stored_rows import parse_part
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import InputError
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 #: The slots by name.
-SPECS: Final = {spec.name: spec for spec in SLOTS}
+SPECS: Final = {spec.name: spec for spec in (*SLOTS, *SERIES)}
 
 
 def find_spec(name: str) -> SlotSpec:

@@ -16,6 +16,7 @@ from backtest_mongo.errors import ConflictError
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.change_log import encode_deleted, fill_record
 from backtest_mongo.sqlite.column_layout import ColumnTable
+from backtest_mongo.sqlite.column_retention import move_retention
 from backtest_mongo.sqlite.database import Connection
 from backtest_mongo.sqlite.row_codec import now
 
@@ -85,6 +86,7 @@ class ColumnRenamer:
         moved = self._count(connection, source)
         if moved.rows:
             self._record(connection, source, target, moved.rows, at)
+        move_retention(connection, spec, source, target)
         for statement in table.rename:
             connection.execute(statement, (*target, *source))
         return moved

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import make_claim
 from backtest_mongo.core.log import log
+from backtest_mongo.core.series_retention import Piece, parse_series_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
@@ -29,6 +30,13 @@ from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.change_log import encode_deleted, fill_record
 from backtest_mongo.sqlite.column_layout import make_column_table
 from backtest_mongo.sqlite.column_renaming import ColumnRenamer
+from backtest_mongo.sqlite.column_retention import (
+    find_prunable,
+    is_retention_known,
+    move_retention,
+    read_retention,
+    write_retention,
+)
 from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.row_codec import now
 from backtest_mongo.sqlite.store import SQLiteRows
@@ -110,6 +118,7 @@ class SQLiteColumns(SQLiteRows):
         if len(rows) >= _BULK:
             count = await self._insert_blocks(context, rows)
             if count is not None:
+                await self._prune_behind(context)
                 return count
         groups = _split_groups(rows)
         encode = partial(self._encode_groups, groups)
@@ -130,6 +139,50 @@ class SQLiteColumns(SQLiteRows):
         encoded = await asyncio.to_thread(self._encode_blocks, rows)
         apply = partial(self._append_blocks, context, encoded)
         return len(rows) if await self._write("writing", lambda: apply) else None
+
+    # What need not be kept
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        """Keep the part of a series from now on that a text names, or all; what need not be kept is deleted."""
+        await self._write("writing", lambda: partial(self._retain, context, keep))
+        await self._prune_behind(context)
+
+    def _retain(self, context: Key, keep: str | None, connection: Connection) -> None:
+        write_retention(connection, self._spec, context, keep)
+
+    async def _prune_behind(self, context: Key) -> None:
+        """Delete what need not be kept after a write; if that fails, a later one does it."""
+        try:
+            await self.prune_rows(context)
+        except (StoreError, StoreUnavailableError) as error:
+            log().warning("old rows of a series could not be deleted", slot=self._spec.name, problem=str(error))
+
+    async def prune_rows(self, context: Key) -> int:
+        """Delete the blocks and groups that need not be kept, in one transaction; return how many rows."""
+        if not await self._read_in_thread("reading", self._find_prunable, context):
+            return 0
+        return await self._write("deleting", lambda: partial(self._prune, context))
+
+    async def count_prunable(self, context: Key) -> int:
+        """Return how many rows need not be kept."""
+        found = await self._read_in_thread("reading", self._find_prunable, context) or ()
+        return sum(piece.rows for _, _, piece in found)
+
+    def _find_prunable(self, connection: Connection, context: Key) -> list[tuple[bool, int, Piece]]:
+        keep = read_retention(connection, self._spec, context)
+        if keep is None:
+            return []
+        return find_prunable(connection, self._spec, self._table, context, parse_series_retention(keep))
+
+    def _prune(self, context: Key, connection: Connection) -> int:
+        found = self._find_prunable(connection, context)
+        for is_block, number, _ in found:
+            connection.execute(self._table.delete[is_block], (number,))
+        if found:
+            pieces = [piece for _, _, piece in found]
+            bounds = min(piece.first for piece in pieces), max(piece.last for piece in pieces)
+            self._record_deleted(connection, context, *bounds, sum(piece.rows for piece in pieces), now())
+        return sum(piece.rows for _, _, piece in found)
 
     async def delete_rows(self, context: Key, first: int, end: int) -> int:
         """Delete the rows of a half-open range of times, and return how many were deleted.
@@ -195,7 +248,9 @@ class SQLiteColumns(SQLiteRows):
         """Return how the series is stored; rows that were replaced and not merged yet count."""
         found = await self._read_in_thread("listing", self._measure_parts, context)
         (groups, rows, size, oldest), (blocks, block_rows, block_size, _) = found or ((0, 0, 0, None), (0, 0, 0, None))
-        return SeriesSize(blocks, block_rows or 0, block_size or 0, groups, rows or 0, size or 0, oldest)
+        keep = await self._read_in_thread("reading", read_retention, self._spec, context)
+        counts = (blocks, block_rows or 0, block_size or 0, groups, rows or 0, size or 0)
+        return SeriesSize(*counts, oldest, keep)
 
     async def copy_rows(
         self, context: Key, end: int, target: SQLiteColumns, copied: Key
@@ -279,6 +334,7 @@ class SQLiteColumns(SQLiteRows):
         try:
             async for _ in self.seal_rows(context, is_all=False):
                 pass
+            await self.prune_rows(context)
             self._put_off.pop(context, None)
         except (StoreError, StoreUnavailableError) as error:
             self._put_off[context] = 2 * tail_rows
@@ -314,6 +370,7 @@ class SQLiteColumns(SQLiteRows):
         if not self._is_behind(connection, context, blocks[0].first):
             return False
         at = now()
+        self._begin(connection, context)
         for encoded in blocks:
             connection.execute(self._table.insert_block, encoded.make_parameters(context, at, at))
             self._record(connection, context, encoded, at)
@@ -338,6 +395,7 @@ class SQLiteColumns(SQLiteRows):
                 count = len(new)
                 groups = self._encode_groups(_split_groups(new)) if count else ()
         at = now()
+        self._begin(connection, context)
         for encoded in groups:
             connection.execute(self._table.insert_group, encoded.make_parameters(context, at, at))
             self._record(connection, context, encoded, at)
@@ -347,6 +405,12 @@ class SQLiteColumns(SQLiteRows):
             return count, None, None
         self._unseen[context] = _UNSEEN - 1
         return count, self._merge_small(connection, context), None
+
+    def _begin(self, connection: Connection, context: Key) -> None:
+        """Give a series that is written for the first time what the slot keeps of each."""
+        if self._spec.keep and not is_retention_known(connection, self._spec, context):
+            is_stored = self._exists(connection, context)
+            write_retention(connection, self._spec, context, None if is_stored else self._spec.keep)
 
     def _drop_known(self, connection: Connection, context: Key, rows: ColumnArrays) -> ColumnArrays:
         """Return the rows whose keys are not stored."""
@@ -443,6 +507,8 @@ class SQLiteColumns(SQLiteRows):
         # Groups last, as they have the rows that have replaced some of the blocks.
         parts = reader.list_blocks(connection, context, _FIRST, _LAST) + reader.list_groups(connection, context)
         some = parts[:_DELETED]
+        if len(some) == len(parts):
+            move_retention(connection, self._spec, context, None)
         if not some:
             return 0, False
         connection.executemany(self._table.delete[True], [(part.number,) for part in some if part.is_block])

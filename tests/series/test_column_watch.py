@@ -29,7 +29,7 @@ def trade(deployment: Deployment, unique: str) -> TradeAdapter:
 async def take_last(changes: Watch, trade: TradeAdapter) -> list[Any]:
     """Return the payloads of the changes until now, and the one of a row that is written to know where they end."""
     await trade.append(trades(999))
-    payloads = []
+    payloads: list[Any] = []
     while not payloads or payloads[-1] != trades(999):
         payloads.append((await take_change(changes)).payload)
     return payloads[:-1]
@@ -76,7 +76,7 @@ async def test_frame_and_deleted_ranges_are_changes_with_their_bounds(trade: Tra
         assert [change.payload for change in found] == [
             tail_written,
             trades(6, 7),
-            {"start": 6_000, "end": 6_001, "rows": 1},
+            {"start": 6_000, "end": 7_000, "rows": 1},
             {"start": 2_000, "end": 4_001, "rows": 3},
         ]
         assert await trade.delete() == 2

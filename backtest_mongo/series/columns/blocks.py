@@ -3,18 +3,21 @@
 ::
 
     {…the context, start, format, rows, first, last, head, columns,   see :mod:`backtest_mongo.columns.codec`
+     end, tie,                                                        where the next one starts; CRC-32 of head and end
      bytes,                                                           of the columns
      written}
 
-The starts of a series' blocks divide the time: a row belongs to the block with the latest start that is not after it,
-and the start of the first block is before all times. Blocks are replaced and divided, and deleted when all of their
-rows are, but never joined: so a reader who has found the block of a time finds all later rows from its start on,
-whatever happens in between.
+The blocks of a series divide the time: each has the rows from its start to its end, where the next one starts. The
+first one starts before all times, the last one ends after all, and those whose rows were deleted stay, without columns.
+So a reader finds out if a block is missing. Blocks are replaced and divided, and empty ones are joined; a reader who
+meets parts of what has been divided meanwhile takes what is after the rows that it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -39,16 +42,25 @@ __all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks", "name_blo
 _READING: Final = "reading rows"
 #: Blocks that are read at a time: few megabytes, so that the next ones come while these are decompressed.
 PAGE: Final = 8
-_HEADER: Final = dict.fromkeys(("start", "format", "rows", "first", "last", "head", "bytes"), 1)
+_HEADER: Final = dict.fromkeys(("start", "end", "format", "rows", "first", "last", "head", "tie", "bytes"), 1)
+#: Blocks among which that of a time is looked for, if the starts of some are damaged.
+_CANDIDATES: Final = 16
+#: How often a block is looked for: while blocks are replaced, a query may see some as before and some as afterwards.
+_LOOKS: Final = 4
+_PAUSE: Final = 0.01
 #: After all times.
 LATEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class BlockHead:
-    """What the index says of a block. Times are in the slot's unit; ``first`` and ``last`` are those of its rows."""
+    """What the index says of a block. Times are in the slot's unit; ``first`` and ``last`` are those of its rows.
+
+    A block without rows has its start as both.
+    """
 
     start: int
+    end: int
     first: int
     last: int
     rows: int
@@ -57,23 +69,23 @@ class BlockHead:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A part of the time, from ``start`` to the start of the next block, and its block without columns, if any."""
+    """A part of the time, the half-open range from ``start`` to ``end``.
+
+    Attributes:
+        start: where it starts.
+        end: where it ends.
+        head: what its block says of itself, ``None`` if that is missing or damaged.
+        blocks: its block without columns, or what there is of it.
+    """
 
     start: int
     end: int
-    block: Document | None
+    head: BlockHead | None
+    blocks: tuple[Document, ...] = ()
 
-    def find_bounds(self) -> tuple[int, int]:
-        """Return the times of the first and the last row of the block; if they are damaged, those of the part."""
-        block = self.block or {}
-        first, last = block.get("first"), block.get("last")
-        if isinstance(first, int) and isinstance(last, int) and self.start <= first <= last < self.end:
-            return int(first), int(last)
-        return self.start, self.end - 1
-
-    def count_rows(self) -> int:
-        rows = (self.block or {}).get("rows")
-        return int(rows) if isinstance(rows, int) else 0
+    @property
+    def rows(self) -> int:
+        return 0 if self.head is None else self.head.rows
 
 
 def name_blocks(spec: SlotSpec) -> str:
@@ -99,18 +111,63 @@ class SeriesBlocks:
     # Reading
 
     async def read(
-        self, context: Key, first: int, end: int, names: Collection[str] | None = None
-    ) -> AsyncGenerator[list[Document], None]:
-        """Yield the blocks, by time, that may have rows in a half-open range; each page is a request of its own."""
-        found = await self.slot.read(_READING, partial(self._find_start, context, first))
-        position: int | None = first if found is None else found
-        while position is not None and position < end:
-            fetch = partial(self._fetch, context, position, end, names)
+        self,
+        context: Key,
+        first: int,
+        end: int,
+        names: Collection[str] | None = None,
+        *,
+        has_blocks: Callable[[], Awaitable[bool]],
+    ) -> AsyncGenerator[list[tuple[Document, int]], None]:
+        """Yield the blocks, by time, that have rows in a half-open range; each page is a request of its own.
+
+        Args:
+            context: of the series.
+            first: the beginning of the range.
+            end: of the range.
+            names: of the columns that are read.
+            has_blocks: returns whether there must be some; asked if there are none.
+
+        Yields:
+            Blocks, each with the time from which on its rows are meant.
+
+        Raises:
+            StoreError: a block is missing.
+        """
+        position = first
+        start: int | None = await self.slot.read(_READING, partial(self._find_start, context, first))
+        looks = 0
+        while position < end:
+            fetch = partial(self._fetch, context, position if start is None else start, end, names)
             page = await self.slot.read(_READING, fetch)
-            self.slot.counts.blocks += len(page)
-            if page:
-                yield page
-            position = page[-1]["start"] + 1 if len(page) == PAGE else None
+            whole, damaged = [], None
+            for block in page:
+                try:
+                    head = self._parse(context, block)
+                except StoreError as error:
+                    damaged = damaged or error
+                    continue
+                if head.start > position:
+                    break
+                if head.end > position:
+                    whole.append((block, position))
+                    position = head.end
+            if whole:
+                looks = 0
+                if filled := [part for part in whole if part[0]["rows"]]:
+                    self.slot.counts.blocks += len(filled)
+                    yield filled
+                start = position
+                continue
+            if start is None and not page and not await has_blocks():
+                return
+            looks += 1
+            if looks == _LOOKS:
+                (part, *_) = await self.list_partitions(context, position, position + 1, 1, is_expected=True)
+                raise damaged or self.make_part_error(context, part)
+            await asyncio.sleep(_PAUSE)
+            sound = await self._find_sound(context, position)
+            start = None if sound is None else sound.start
 
     async def _find_start(self, context: Key, time: int) -> int | None:
         query = {**match_context(self._spec, context), "start": {"$lte": time}}
@@ -120,7 +177,8 @@ class SeriesBlocks:
 
     async def _fetch(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[Document]:
         query = {**match_context(self._spec, context), "start": {"$gte": first, "$lt": end}}
-        cursor = self._documents.find(query, make_projection(self._spec, names)).sort("start", 1).limit(PAGE)
+        projection = {**make_projection(self._spec, names), **_HEADER}
+        cursor = self._documents.find(query, projection).sort("start", 1).limit(PAGE)
         return await cursor.to_list(None)
 
     async def read_heads(self, context: Key, end: int, limit: int = 0) -> list[BlockHead]:
@@ -129,60 +187,108 @@ class SeriesBlocks:
         Raises:
             StoreError: a header is damaged.
         """
-        query = {**match_context(self._spec, context), "start": {"$lt": end}}
-        projection = {"_id": 0, **dict.fromkeys(self._context, 1), **_HEADER}
+        found = await self._find_headers(context, {"start": {"$lt": end}}, -1, limit)
+        return [self._parse(context, header) for header in found]
+
+    async def has_rows(self, context: Key) -> int | None:
+        """Return the time of a row, ``None`` if no block has one."""
+        found = await self._find_headers(context, {"rows": {"$gt": 0}}, -1, 1)
+        return self._parse(context, found[0]).first if found else None
+
+    async def _find_headers(self, context: Key, query: Document, direction: int, limit: int) -> list[Document]:
+        query = {**match_context(self._spec, context), **query}
+        projection = {**dict.fromkeys(self._context, 1), **_HEADER}
 
         async def fetch() -> list[Document]:
-            return await self._documents.find(query, projection).sort("start", -1).limit(limit).to_list(None)
+            return await self._documents.find(query, projection).sort("start", direction).limit(limit).to_list(None)
 
-        return [self._parse(context, found) for found in await self.slot.read("reading the index", fetch)]
+        return await self.slot.read("reading the index", fetch)
 
     def _parse(self, context: Key, found: Document) -> BlockHead:
         from backtest_mongo.columns.codec import DamagedRowsError, parse_header
 
         try:
             rows, first, last = parse_header(found, self._make_key(context, found.get("start")))
+            if not isinstance(found["start"], int):
+                raise DamagedRowsError("its start has changed")
+            if not isinstance(found.get("end"), int) or found.get("tie") != _tie(found["head"], found["end"]):
+                raise DamagedRowsError("its end has changed")
         except DamagedRowsError as error:
             raise self.make_damage_error(context, found, str(error)) from None
-        return BlockHead(int(found["start"]), first, last, rows, int(found.get("bytes", 0)))
+        size = found.get("bytes")
+        size = size if isinstance(size, int) else 0
+        return BlockHead(int(found["start"]), int(found["end"]), first, last, rows, size)
 
-    async def find_partition(self, context: Key, time: int) -> Partition:
-        """Return the part of the time in which a row belongs, by a request of its own."""
-        key = match_context(self._spec, context)
-        header = dict.fromkeys(_HEADER, 1)
+    def _try_parse(self, context: Key, header: Document) -> BlockHead | None:
+        try:
+            return self._parse(context, header)
+        except StoreError:
+            return None
 
-        async def fetch() -> tuple[list[Document], list[Document]]:
-            before = self._documents.find({**key, "start": {"$lte": time}}, header).sort("start", -1).limit(1)
-            after = self._documents.find({**key, "start": {"$gt": time}}, {"start": 1}).sort("start", 1).limit(1)
-            return await before.to_list(None), await after.to_list(None)
+    async def _find_sound(self, context: Key, time: int) -> Partition | None:
+        """Return the part that starts last of those that start until a time and whose block is not damaged."""
+        for header in await self._find_headers(context, {"start": {"$lte": time}}, -1, _CANDIDATES):
+            head = self._try_parse(context, header)
+            if head is not None:
+                return Partition(head.start, head.end, head, (header,))
+        return None
 
-        before, after = await self.slot.read(_READING, fetch)
-        end = int(after[0]["start"]) if after else LATEST
-        if not before:
-            return Partition(MOST_NEGATIVE, end, None)
-        return Partition(int(before[0]["start"]), end, before[0])
+    async def find_partition(self, context: Key, time: int, has_blocks: Callable[[], Awaitable[bool]]) -> Partition:
+        """Return the part of the time in which a row belongs, by a request or a few; all if there is no block.
 
-    async def list_partitions(self, context: Key, first: int, end: int, limit: int) -> list[Partition]:
-        """Return so many parts of the time whose blocks may have rows in a half-open range, by time."""
-        start = await self.slot.read(_READING, partial(self._find_start, context, first))
-        query = {
-            **match_context(self._spec, context),
-            "start": {"$gte": first if start is None else start, "$lt": end},
-        }
+        Raises:
+            StoreError: its block is damaged or missing.
+        """
+        for look in range(_LOOKS):
+            if look:
+                await asyncio.sleep(_PAUSE)
+            found = await self._find_sound(context, time)
+            if found is not None and time < found.end:
+                return found
+            if found is None and not await self._find_headers(context, {}, 1, 1) and not await has_blocks():
+                return Partition(MOST_NEGATIVE, LATEST, None)
+        (part, *_) = await self.list_partitions(context, time, time + 1, 1, is_expected=True)
+        raise self.make_part_error(context, part)
 
-        async def fetch() -> list[Document]:
-            cursor = self._documents.find(query, dict.fromkeys(_HEADER, 1)).sort("start", 1).limit(limit + 1)
-            return await cursor.to_list(None)
+    async def list_partitions(
+        self, context: Key, first: int, end: int, limit: int, *, is_expected: bool
+    ) -> list[Partition]:
+        """Return so many parts of the time that a half-open range touches, by time, also where blocks are missing.
 
-        found = await self.slot.read(_READING, fetch)
-        ends = [int(block["start"]) for block in found[1:]]
-        if len(found) <= limit and found:
-            ends.append((await self.find_partition(context, int(found[-1]["start"]))).end)
-        return [Partition(int(block["start"]), end, block) for block, end in zip(found, ends, strict=False)]
+        Args:
+            context: of the series.
+            first: the beginning of the range.
+            end: of the range.
+            limit: how many blocks are looked at, about.
+            is_expected: whether there must be blocks.
+        """
+        known = await self._find_sound(context, first)
+        position = MOST_NEGATIVE if known is None else known.start if first < known.end else known.end
+        headers = await self._find_headers(context, {"start": {"$gte": position, "$lt": end}}, 1, limit)
+        has_all = len(headers) < limit
+        if has_all:
+            headers += await self._find_headers(context, {"start": {"$gte": end}}, 1, _CANDIDATES)
+        if not headers and not is_expected:
+            return []
+        parts: list[Partition] = []
+        strays: list[Document] = []
+        for header in headers:
+            head = self._try_parse(context, header)
+            if head is None:
+                strays.append(header)
+                continue
+            if head.start > position:
+                parts.append(Partition(position, head.start, None, _pick(strays, position, head.start)))
+            if head.end > position:
+                parts.append(Partition(head.start, head.end, head, (header,)))
+                position = head.end
+        if position < LATEST and (has_all or not parts):
+            parts.append(Partition(position, LATEST, None, _pick(strays, position, LATEST)))
+        return [part for part in parts if part.end > first and part.start < end]
 
-    async def fetch(self, context: Key, header: Document) -> Document | None:
-        """Return the whole block of a header, by a request of its own; ``None`` if it has been replaced."""
-        query = {"_id": header["_id"], **match_context(self._spec, context)}
+    async def fetch(self, context: Key, partition: Partition) -> Document | None:
+        """Return the whole block of a part, by a request of its own; ``None`` if it has been replaced."""
+        query = {"_id": partition.blocks[0]["_id"], **match_context(self._spec, context)}
         found: Document | None = await self.slot.read(_READING, lambda: self._documents.find_one(query))
         return found
 
@@ -192,10 +298,14 @@ class SeriesBlocks:
         Raises:
             StoreError: it is damaged.
         """
-        from backtest_mongo.columns.codec import DamagedRowsError, decode
+        from backtest_mongo.columns.arrays import ColumnArrays
+        from backtest_mongo.columns.codec import DamagedRowsError, decode, parse_header
 
+        key = self._make_key(context, document.get("start"))
         try:
-            return decode(self._spec, self._make_key(context, document.get("start")), document, names)
+            if not parse_header(document, key)[0]:
+                return ColumnArrays.empty(self._spec, names)
+            return decode(self._spec, key, document, names)
         except DamagedRowsError as error:
             raise self.make_damage_error(context, document, str(error)) from None
 
@@ -211,10 +321,29 @@ class SeriesBlocks:
             hint="restore the block from a backup, or delete this range and write it again",
         )
 
+    def make_part_error(self, context: Key, part: Partition) -> StoreError:
+        """Return the error for a part of the time whose block is damaged or missing."""
+        for block in part.blocks:
+            try:
+                self._parse(context, block)
+            except StoreError as error:
+                return error
+        start, end = part.start, part.end
+        return StoreError(
+            f"reading rows failed: a block is missing or its start has changed; it had the rows from "
+            f"{'the first one' if start == MOST_NEGATIVE else start} to "
+            f"{'the last one' if end == LATEST else f'before {end}'} ({self._spec.unit} since the epoch)",
+            slot=self._spec.name,
+            collection=self._documents.name,
+            key=dict(zip(self._context, context, strict=True)),
+            hint="restore the block from a backup, or delete this range and write it again",
+        )
+
     async def count(self, context: Key) -> tuple[int, int, int]:
         """Return how many blocks there are, their rows and their bytes, out of the index."""
         sums = {"_id": None, "blocks": {"$sum": 1}, "rows": {"$sum": "$rows"}, "bytes": {"$sum": "$bytes"}}
-        pipeline: list[Document] = [{"$match": match_context(self._spec, context)}, {"$group": sums}]
+        query = {**match_context(self._spec, context), "rows": {"$ne": 0}}
+        pipeline: list[Document] = [{"$match": query}, {"$group": sums}]
         found = await self.slot.read("reading the index", partial(aggregate, self._documents, pipeline))
         return (found[0]["blocks"], found[0]["rows"], found[0]["bytes"]) if found else (0, 0, 0)
 
@@ -224,25 +353,101 @@ class SeriesBlocks:
         return {**match_context(self._spec, context), "start": start}
 
     def make(self, context: Key, start: int, rows: ColumnArrays) -> Document:
-        """Return the block of some rows."""
+        """Return the block of some rows; :meth:`link` says where it ends."""
         from backtest_mongo.columns.codec import encode
 
         document = encode(self._spec, self._make_key(context, Int64(start)), rows, is_compressed=True)
         size = sum(map(len, document["columns"].values()))
         return {"_id": ObjectId(), **document, "bytes": size, "written": datetime.now(UTC)}
 
-    async def replace(self, removed: Sequence[Document], made: Sequence[Document], session: Any) -> bool:
-        """Put blocks in the place of others in a transaction; return whether these were still there."""
+    def make_empty(self, context: Key, start: int, end: int) -> Document:
+        """Return a block without rows."""
+        from backtest_mongo.columns.codec import seal_header
+
+        document = seal_header(self._make_key(context, Int64(start)), 0, start, start)
+        block = {"_id": ObjectId(), **document, "columns": {}, "bytes": 0, "written": datetime.now(UTC)}
+        return {**block, **_link(block, end)}
+
+    def rename(self, source: Key, target: Key, block: Document, doing: str) -> Document:
+        """Return a block of another series with the same content.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from backtest_mongo.columns.codec import DamagedRowsError, rename_key
+
+        start, end = block.get("start"), block.get("end")
+        try:
+            renamed = rename_key(block, self._make_key(source, start), self._make_key(target, start))
+            if not isinstance(end, int) or block.get("tie") != _tie(block["head"], end):
+                raise DamagedRowsError("its end has changed")
+        except DamagedRowsError as error:
+            raise self.make_damage_error(source, block, str(error), doing) from None
+        return {**block, **renamed, **_link(renamed, end)}
+
+    @staticmethod
+    def link(blocks: Sequence[Document], end: int) -> None:
+        """Let each block end where the next one starts, and the last one at a time."""
+        ends = [*(block["start"] for block in blocks[1:]), end]
+        for block, following in zip(blocks, ends, strict=True):
+            block.update(_link(block, following))
+
+    async def replace(
+        self,
+        context: Key,
+        removed: Sequence[Document],
+        made: Sequence[Document],
+        shortened: tuple[Document, int] | None,
+        session: Any,
+    ) -> bool:
+        """Put blocks in the place of others in a transaction; return whether these were still there.
+
+        Args:
+            context: of the series.
+            removed: the blocks that go.
+            made: those that come.
+            shortened: a block that stays, and where it ends from now on.
+            session: of the transaction.
+        """
         if removed:
             ids = [block["_id"] for block in removed]
             deleted = await self._documents.delete_many({"_id": {"$in": ids}}, session=session)
             if deleted.deleted_count != len(ids):
                 return False
+        if shortened is not None:
+            block, end = shortened
+            query = {"_id": block["_id"], **match_context(self._spec, context)}
+            changed = await self._documents.update_one(query, {"$set": _link(block, end)}, session=session)
+            if changed.matched_count != 1:
+                return False
         if made:
             await self._documents.insert_many(made, session=session)
         return True
 
-    async def drop_all(self, context: Key) -> None:
-        """Delete all blocks without a transaction, within a request."""
+    async def drop_strays(self, context: Key, session: Any) -> None:
+        """Delete, in a transaction, blocks whose start is no time any more."""
+        query = {**match_context(self._spec, context), "start": {"$not": {"$type": "number"}}}
+        await self._documents.delete_many(query, session=session)
+
+    async def has_any(self, context: Key, session: Any) -> bool:
+        """Return, in a transaction, whether a series has blocks."""
         query = match_context(self._spec, context)
-        await self.slot.attempt("deleting rows", lambda _: self._documents.delete_many(query))
+        return await self._documents.find_one(query, {"_id": 1}, session=session) is not None
+
+    async def drop_empty(self, context: Key, session: Any) -> None:
+        """Delete, in a transaction, the blocks of a series without rows."""
+        query = {**match_context(self._spec, context), "rows": 0}
+        await self._documents.delete_many(query, session=session)
+
+
+def _tie(head: int, end: int) -> int:
+    return zlib.crc32(b"%d %d" % (head, end))
+
+
+def _link(block: Document, end: int) -> Document:
+    return {"end": Int64(end), "tie": _tie(block["head"], end)}
+
+
+def _pick(strays: Iterable[Document], start: int, end: int) -> tuple[Document, ...]:
+    """Return the damaged blocks that start in a part of the time."""
+    return tuple(block for block in strays if start <= block["start"] < end)

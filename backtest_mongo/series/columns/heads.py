@@ -2,27 +2,38 @@
 
 ::
 
-    {…the context, bound, edition, announced, written, change,
+    {…the context, bound, edition, announced, blocks, written, change,
+     retention,                 what is kept, as text; absent if everything is
      renamedFrom, renamedTo}    while a strategy is being renamed, the name that this series had, or will have
 
 ``bound`` is the latest time of a row that is in a block or may soon be. ``edition`` is replaced by whoever changes the
-blocks, within the transaction that does: a change that was prepared from another edition is not committed. While rows
-from outside are about to be merged into blocks, ``announced`` is set, and whoever stores a row that these may contain,
-too, replaces the edition as well, so that they are merged again.
+blocks, within the transaction that does: a change that was prepared from another edition is not committed. Whoever is
+about to merge rows from outside into blocks adds a token to ``announced``. As long as there is one, a writer who has
+stored a row that these may contain, too, replaces the edition, and so does a reader before it returns such a row: they
+are merged again, with that row.
 
 ``change`` says which rows the last change of blocks, or of a range of the tail, has stored or deleted, with the context
 that they have. It is for :meth:`watch`, whose change stream has each version of it; other changes leave it as it is.
 
-A writer need not look at the document for each row. What it saw a moment ago holds for rows beyond the bound, as
-whoever raises the bound waits for longer than that before it goes on.
+Nobody need look at the document for each row. What a process saw a moment ago holds for rows beyond the bound, and so
+does that nothing was announced, as whoever raises the bound or announces rows waits for longer than that before it goes
+on. Only lengths of time of one process are compared, and no clocks of two. A process that stood still in between may go
+on after the wait of another: so the transaction that changes the blocks also compares the bound and the announcement,
+and anyone may withdraw an announcement at any time, as whoever made it makes another one then.
+
+``blocks`` is set once blocks were made, so a reader who finds none knows that they are lost.
+
+A process that is killed leaves its announcement. Until it is withdrawn, each writer of late rows and each reader of
+rows of the tail costs an update of the document. Whoever meets an announcement that is older than
+:data:`_ANNOUNCED_SECONDS` by its own clock withdraws it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from bson import Int64, ObjectId
@@ -37,16 +48,18 @@ from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.format import note_feature
 from backtest_mongo.types import Document, to_millis
 
-__all__ = ["FEATURE", "RENAMED_FROM", "RENAMED_TO", "Head", "RangeNote", "SeriesHeads", "name_heads"]
+__all__ = ["FEATURE", "RENAMED_FROM", "RENAMED_TO", "Basis", "Head", "RangeNote", "SeriesHeads", "name_heads"]
 
 #: The fields of two series whose strategy is being renamed.
 RENAMED_FROM: Final = "renamedFrom"
 RENAMED_TO: Final = "renamedTo"
 #: What a program must know to write to a database with such series.
 FEATURE: Final = "series"
-#: For how long a look at the document holds for rows beyond the bound, in seconds; and how long raising it takes.
+#: For how long a look at the document holds, in seconds; and how long raising the bound, or announcing rows, takes.
 _FRESH_SECONDS: Final = 0.25
 _RAISING_SECONDS: Final = 2 * _FRESH_SECONDS
+#: After how long an announcement is taken for one that was left. Whoever made it loses nothing but a wait.
+_ANNOUNCED_SECONDS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +91,11 @@ class Head:
     Attributes:
         bound: no row beyond it is in a block.
         edition: of the blocks.
-        announced: whether rows from outside are about to be merged into blocks.
+        announced: the tokens of those who are about to merge rows from outside into blocks.
         is_moving: whether its strategy is being renamed, so that no blocks can be made.
+        retention: what is kept, as text; ``None`` if everything is.
         seen: when that was read, by the clock of the event loop.
+        raised: when the bound was first seen to be what it is.
         groups: how many groups the tail has, about.
         rows: how many rows it has, about; both are counted once, and what this process adds.
         is_counted: whether they are.
@@ -88,9 +103,11 @@ class Head:
 
     bound: int
     edition: ObjectId
-    announced: bool
+    announced: Sequence[ObjectId]
     is_moving: bool
+    retention: str | None
     seen: float
+    raised: float
     groups: int = 0
     rows: int = 0
     is_counted: bool = False
@@ -103,6 +120,21 @@ class Head:
     def holds_beyond(self, time: int) -> bool:
         """Return whether a row of this time that is stored by now is in no block, and in none that is being made."""
         return time > self.bound and self.is_fresh
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a change of blocks relies on.
+
+    Attributes:
+        edition: of the blocks from which it was made.
+        bound: the latest time of the rows that it puts there, ``None`` if writers need not know.
+        token: its announcement, if it has one.
+    """
+
+    edition: ObjectId
+    bound: int | None = None
+    token: ObjectId | None = None
 
 
 def name_heads(spec: SlotSpec) -> str:
@@ -136,7 +168,9 @@ class SeriesHeads:
         if found is None:
             await note_feature(self._hub, FEATURE)
             await self.slot.ensure_indexes()
-            first = {"bound": Int64(MOST_NEGATIVE), "edition": ObjectId(), "written": datetime.now(UTC)}
+            first: Document = {"bound": Int64(MOST_NEGATIVE), "edition": ObjectId(), "written": datetime.now(UTC)}
+            if self._spec.keep:
+                first["retention"] = self._spec.keep
             found = await self.slot.attempt(
                 "making a series",
                 lambda _: self._documents.find_one_and_update(
@@ -146,14 +180,17 @@ class SeriesHeads:
         return self._take(context, found or {}, seen)
 
     def _take(self, context: Key, found: Document, seen: float) -> Head:
-        is_moving = RENAMED_FROM in found or RENAMED_TO in found
-        bound, edition, announced = int(found["bound"]), found["edition"], found.get("announced") is not None
+        is_moving, retention = RENAMED_FROM in found or RENAMED_TO in found, found.get("retention")
+        bound, edition, announced = int(found["bound"]), found["edition"], found.get("announced") or ()
         head = self._heads.get(context)
         if head is None:
-            head = self._heads[context] = Head(bound, edition, announced, is_moving, seen)
-        else:
-            head.bound, head.edition, head.announced, head.seen = bound, edition, announced, seen
-            head.is_moving = is_moving
+            now = asyncio.get_running_loop().time()
+            head = self._heads[context] = Head(bound, edition, announced, is_moving, retention, seen, now)
+            return head
+        if head.bound != bound:
+            head.raised = asyncio.get_running_loop().time()
+        head.bound, head.edition, head.announced, head.seen = bound, edition, announced, seen
+        head.is_moving, head.retention = is_moving, retention
         return head
 
     def drop_cached(self, context: Key) -> None:
@@ -168,50 +205,89 @@ class SeriesHeads:
         """Read the document by a request of its own."""
         return await self.slot.read("reading a series", lambda: self.refresh(context))
 
-    async def raise_bound(self, context: Key, bound: int) -> None:
-        """Raise the bound within a request; :meth:`wait_for_writers` before anything relies on it."""
-        await self._update(context, {"$max": {"bound": Int64(bound)}})
+    async def settle(self, context: Key, head: Head, bound: int) -> None:
+        """Raise the bound to a time, unless it is beyond it, and wait until no writer relies on a lower one."""
+        clock = asyncio.get_running_loop().time
+        if bound > head.bound:
+            await self._change(context, {"$max": {"bound": Int64(bound)}})
+            head.bound, head.raised = bound, clock()
+        await asyncio.sleep(max(0.0, head.raised + _RAISING_SECONDS - clock()))
 
     @staticmethod
     async def wait_for_writers() -> None:
-        """Wait until no writer relies on a bound that it saw before."""
+        """Wait until nobody relies on a bound, or on a lack of announcements, that was seen before."""
         await asyncio.sleep(_RAISING_SECONDS)
 
-    async def announce(self, context: Key, bound: int) -> ObjectId:
-        """Say, within a request, that rows from outside up to a time are about to be merged; return the token."""
-        token = ObjectId()
-        await self._update(context, {"$max": {"bound": Int64(bound)}, "$set": {"announced": token}})
-        return token
+    async def announce(self, context: Key, bound: int, token: ObjectId) -> None:
+        """Say, by a request of its own, that rows from outside up to a time are about to be merged."""
+        await self._change(context, {"$max": {"bound": Int64(bound)}, "$addToSet": {"announced": token}})
 
-    async def withdraw_own(self, context: Key, token: ObjectId) -> None:
-        """End an announcement of one's own, within a request."""
-        await self._update(context, {"$unset": {"announced": ""}}, {"announced": token})
+    async def withdraw(self, context: Key, tokens: Sequence[ObjectId]) -> None:
+        """End announcements, by a request of its own."""
+        await self._change(context, {"$pull": {"announced": {"$in": list(tokens)}}})
 
-    async def disturb(self, context: Key) -> None:
+    async def set_retention(self, context: Key, keep: str | None) -> None:
+        """Keep a part of the rows from now on, by requests of their own."""
+        head = await self.look(context)
+        await self._change(context, {"$unset": {"retention": ""}} if keep is None else {"$set": {"retention": keep}})
+        head.retention = keep
+
+    async def read_retention(self, context: Key) -> str | None:
+        """Return what is kept, by a request of its own."""
+        query = match_context(self._spec, context)
+        found = await self.slot.read("reading a series", lambda: self._documents.find_one(query, {"retention": 1}))
+        return (found or {}).get("retention")
+
+    async def disturb(self, context: Key, head: Head) -> None:
         """Let those who have announced rows merge them again, by a request of its own."""
-        await self.slot.write("writing", lambda _: self._change(context, {"$set": {"edition": ObjectId()}}, {}))
+        await self._change(context, {"$set": {"edition": ObjectId()}})
+        oldest = datetime.now(UTC) - timedelta(seconds=_ANNOUNCED_SECONDS)
+        if left := [token for token in head.announced if token.generation_time < oldest]:
+            await self.withdraw(context, left)
 
-    async def _update(self, context: Key, update: Document, more: Mapping[str, Any] | None = None) -> None:
-        await self.slot.attempt("writing a series", lambda _: self._change(context, update, more or {}))
-
-    async def _change(self, context: Key, update: Document, more: Mapping[str, Any]) -> None:
-        await self._documents.update_one({**match_context(self._spec, context), **more}, update)
+    async def _change(self, context: Key, update: Document) -> None:
+        query = match_context(self._spec, context)
+        await self.slot.write("writing a series", lambda _: self._documents.update_one(query, update))
 
     async def advance(
-        self, context: Key, edition: ObjectId, following: ObjectId, note: RangeNote | None, session: Any
+        self,
+        context: Key,
+        basis: Basis,
+        following: ObjectId,
+        session: Any,
+        *,
+        has_blocks: bool,
+        note: RangeNote | None = None,
     ) -> bool:
-        """Replace the edition in a transaction, and note what it changes; return whether it was still this one."""
+        """Replace the edition in a transaction, and note what was changed.
+
+        Returns:
+            Whether the series still was what the change was made for.
+        """
         key = match_context(self._spec, context)
+        query = {**key, "edition": basis.edition}
+        if basis.bound is not None:
+            query["bound"] = {"$gte": Int64(basis.bound)}
+        if basis.token is not None:
+            query["announced"] = basis.token
         update: Document = {"edition": following, "written": datetime.now(UTC)}
+        if has_blocks:
+            update["blocks"] = True
         if note is not None:
             update["change"] = note.encode(key, following)
-        changed = await self._documents.update_one({**key, "edition": edition}, {"$set": update}, session=session)
+        changed = await self._documents.update_one(query, {"$set": update}, session=session)
         return changed.matched_count == 1
 
     async def has_edition(self, context: Key, edition: ObjectId, session: Any) -> bool:
         """Return, within a transaction, whether the edition is this one."""
         query = {**match_context(self._spec, context), "edition": edition}
         return await self._documents.find_one(query, session=session) is not None
+
+    async def has_blocks(self, context: Key) -> bool:
+        """Return, by a request of its own, whether blocks were made of the series."""
+        query = {**match_context(self._spec, context), "blocks": True}
+        found = await self.slot.read("reading a series", lambda: self._documents.find_one(query, {"_id": 1}))
+        return found is not None
 
     def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
         """Yield the contexts of the series, in the order of the key."""
@@ -229,15 +305,12 @@ class SeriesHeads:
         found = await self.slot.read("reading a series", lambda: self._documents.find_one(query, {"written": 1}))
         return None if found is None or found.get("written") is None else to_millis(found["written"])
 
-    async def forget(self, context: Key) -> None:
-        """Delete the document of a series without rows, within a request."""
-        await self.slot.attempt("deleting a series", lambda _: self._forget(context))
-        self.drop_cached(context)
-
-    async def _forget(self, context: Key) -> None:
+    async def forget(self, context: Key, session: Any) -> None:
+        """Delete the document of a series without rows, in a transaction."""
         key = match_context(self._spec, context)
-        found = await self._documents.find_one(key, {RENAMED_FROM: 1, RENAMED_TO: 1}) or {}
+        found = await self._documents.find_one(key, {RENAMED_FROM: 1, RENAMED_TO: 1}, session=session) or {}
         for mark, others in ((RENAMED_FROM, RENAMED_TO), (RENAMED_TO, RENAMED_FROM)):
             if mark in found:  # there is nothing any more that the other one could be renamed to, or from
-                await self._documents.update_one({**key, FIELD: found[mark]}, {"$unset": {others: ""}})
-        await self._documents.delete_one(key)
+                await self._documents.update_one({**key, FIELD: found[mark]}, {"$unset": {others: ""}}, session=session)
+        await self._documents.delete_one(key, session=session)
+        self.drop_cached(context)

@@ -7,7 +7,11 @@ and the change is prepared again.
 
 Where the first row of a key wins, a block wins over the tail. Rows from outside could thus take the place of a row that
 was stored just before: so they are announced. Whoever stores a row in the tail looks at the announcement afterwards,
-and replaces the edition if there is one; and what is stored before the announcement is read by who made it.
+and replaces the edition if there is one, and so does who reads such a row; and what is stored before the announcement
+is read by who made it. If others keep replacing the edition, rows from outside are appended to the tail, as theirs are.
+
+Where the last row of a key wins, the tail may have rows that win over those of blocks. Deleting begins with the blocks
+there, or an older row would come back in between, and otherwise with the tail, for the same reason.
 """
 
 from __future__ import annotations
@@ -16,17 +20,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from bson import ObjectId
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.columns import MOST_NEGATIVE
+from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
-from backtest_mongo.series.columns.heads import RangeNote, SeriesHeads
+from backtest_mongo.series.columns.heads import Basis, Head, RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
 
@@ -41,6 +48,9 @@ SEALED_GROUPS: Final = 1_024
 _MOST_GROUPS: Final = 2 * SEALED_GROUPS
 #: Blocks that are deleted together.
 _DELETED_BLOCKS: Final = 64
+#: How often rows from outside are merged in vain before they are appended, and in groups of how many rows.
+_MERGES: Final = 5
+_APPENDED_ROWS: Final = 2_048
 _SEALING: Final = "sealing rows"
 _WRITING: Final = "writing rows"
 _DELETING: Final = "deleting rows"
@@ -55,21 +65,29 @@ class _Change:
     """What a transaction does to a series.
 
     Attributes:
-        edition: that of the series when the preparation began.
+        basis: what it relies on.
         removed: blocks that go.
         made: blocks that come.
+        shortened: a block that stays, and where it ends from now on.
         groups: of the tail, which go.
         rests: what is left of some of these, in the places of which it comes.
+        drops_strays: whether blocks go that have lost their place.
         note: the rows that it stores or deletes, unless it only moves some.
     """
 
-    edition: ObjectId
+    basis: Basis
     removed: Sequence[Document] = ()
     made: Sequence[Document] = ()
+    shortened: tuple[Document, int] | None = None
     groups: Sequence[Document] = ()
     rests: Sequence[tuple[Document, ColumnArrays]] = ()
+    drops_strays: bool = False
     note: RangeNote | None = None
     following: ObjectId = field(default_factory=ObjectId)
+
+
+#: Appends rows of a series, and returns how many were new.
+Append: TypeAlias = Callable[[Key, "ColumnArrays"], Awaitable[int]]
 
 
 class Merger:
@@ -96,14 +114,19 @@ class Merger:
         return True
 
     async def _apply(self, context: Key, change: _Change, session: Any) -> None:
-        if not await self._heads.advance(context, change.edition, change.following, change.note, session):
+        has_blocks, note = bool(change.made), change.note
+        if not await self._heads.advance(
+            context, change.basis, change.following, session, has_blocks=has_blocks, note=note
+        ):
             if await self._heads.has_edition(context, change.following, session):
                 return  # it was committed, and the answer was lost
             raise _StaleError
         if not await self._tail.replace(context, change.groups, change.rests, session):
             raise _StaleError
-        if not await self._blocks.replace(change.removed, change.made, session):
+        if not await self._blocks.replace(context, change.removed, change.made, change.shortened, session):
             raise _StaleError
+        if change.drops_strays:
+            await self._blocks.drop_strays(context, session)
 
     # Sealing
 
@@ -133,12 +156,11 @@ class Merger:
         if not listed or not (is_all or rows >= BLOCK_ROWS or len(listed) >= SEALED_GROUPS):
             return None
         chosen = _choose(listed, BLOCK_ROWS)
-        partition = await self._blocks.find_partition(context, min(group["first"] for group in chosen))
+        partition = await self._find_partition(context, min(group["first"] for group in chosen))
         chosen = [group for group in chosen if group["first"] < partition.end]
         last = max(group["last"] for group in chosen)
-        if self._spec.immutable and last > head.bound:
-            await self._heads.raise_bound(context, last)
-            await self._heads.wait_for_writers()
+        if self._spec.immutable:
+            await self._heads.settle(context, head, last)
         groups = await self._tail.fetch(context, [group["_id"] for group in chosen])
         if len(groups) < len(chosen):
             return 0, 0  # another process has sealed some: look again
@@ -150,13 +172,17 @@ class Merger:
             for group, part in zip(groups, parts, strict=True)
             if int(part.time[-1]) >= partition.end or int(part.time[0]) < partition.start
         ]
-        removed, made = await self._make_blocks(context, partition, inside)
+        removed, made, shortened = await self._make_blocks(context, partition, inside)
+        basis = Basis(head.edition, last if self._spec.immutable else None)
         # Of rows whose writer was killed before it confirmed them nobody has heard.
         unchecked = [part for group, part in zip(groups, parts, strict=True) if group.get("unchecked")]
-        change = _Change(head.edition, removed, made, groups, rests, _note("written", unchecked))
+        change = _Change(basis, removed, made, shortened, groups, rests, note=_note("written", unchecked))
         if not await self._commit(_SEALING, context, change):
             return 0, 0
         return len(made), len(inside)
+
+    async def _find_partition(self, context: Key, time: int) -> Partition:
+        return await self._blocks.find_partition(context, time, partial(self._heads.has_blocks, context))
 
     async def _make_blocks(
         self,
@@ -164,8 +190,8 @@ class Merger:
         partition: Partition,
         rows: ColumnArrays,
         ahead: Callable[[int], Awaitable[Document]] | None = None,
-    ) -> tuple[list[Document], list[Document]]:
-        """Return the blocks that go and those that come if rows are merged into a part of the time.
+    ) -> tuple[list[Document], list[Document], tuple[Document, int] | None]:
+        """Return what goes, comes and is shortened if rows are merged into a part of the time, as of a change.
 
         Args:
             context: of the series.
@@ -175,19 +201,23 @@ class Merger:
         """
         from backtest_mongo.columns.merging import BLOCK_ROWS, merge_rows, split_rows
 
-        start, old = partition.start, []
-        if partition.block is not None:
-            count, last = partition.block["rows"], partition.block["last"]
-            fits = count + len(rows) <= BLOCK_ROWS or count < BLOCK_ROWS // 2
-            if int(rows.time[0]) > last and not fits:
+        start, old, shortened = partition.start, [], None
+        head = partition.head
+        if head is not None:
+            fits = head.rows + len(rows) <= BLOCK_ROWS or head.rows < BLOCK_ROWS // 2
+            if head.rows and int(rows.time[0]) > head.last and not fits:
                 start = int(rows.time[0])
-            else:
-                block = await self._blocks.fetch(context, partition.block)
+                shortened = (partition.blocks[0], start)
+            elif head.rows:
+                block = await self._blocks.fetch(context, partition)
                 if block is None:
-                    return [partition.block], []  # which is gone, so the change is stale
+                    return [partition.blocks[0]], [], None  # which is gone, so the change is stale
                 old = [block]
+        removed = [] if shortened is not None else list(partition.blocks)
         if ahead is not None and not old:
-            return [], [await ahead(start)]
+            made = [await ahead(start)]
+            self._blocks.link(made, partition.end)
+            return removed, made, shortened
 
         def make() -> list[Document]:
             parts = [self._blocks.decode(context, block) for block in old]
@@ -198,53 +228,61 @@ class Merger:
             made = []
             for at, part in enumerate(split_rows(merged, most)):
                 made.append(self._blocks.make(context, int(part.time[0]) if at else start, part))
+            self._blocks.link(made, partition.end)
             return made
 
-        return old, await asyncio.to_thread(make)
+        return removed, await asyncio.to_thread(make), shortened
 
     # Large frames
 
-    async def write(self, context: Key, rows: ColumnArrays) -> int:
+    async def write(self, context: Key, rows: ColumnArrays, append: Append) -> int:
         """Merge rows from outside into blocks, and return how many were new.
 
         Where the last row of a key wins, all are.
+
+        Args:
+            context: of the series.
+            rows: in order, each key once.
+            append: for rows that others keep from being merged.
         """
         async with self._turn(context):
             if not self._spec.immutable:
-                return await self._write_announced(context, rows, asyncio.sleep(0))
-            await self._heads.open(context)
-            announce = partial(self._heads.announce, context, int(rows.time[-1]))
-            token = await self._heads.slot.write(_WRITING, lambda _: announce())
-            waiting = asyncio.ensure_future(self._heads.wait_for_writers())
+                return await self._write_parts(context, rows, None, append)
+            announcement = _Announcement(self._heads, context, int(rows.time[-1]))
             try:
-                return await self._write_announced(context, rows, waiting)
+                return await self._write_parts(context, rows, announcement, append)
             finally:
-                waiting.cancel()
-                await self._heads.slot.write(_WRITING, lambda _: self._heads.withdraw_own(context, token))
+                await announcement.end()
 
-    async def _write_announced(self, context: Key, rows: ColumnArrays, waiting: Awaitable[object]) -> int:
+    async def _write_parts(
+        self, context: Key, rows: ColumnArrays, announcement: _Announcement | None, append: Append
+    ) -> int:
         from backtest_mongo.columns.merging import split_rows
 
         parts = split_rows(rows)
         new, part, following = 0, next(parts, None), next(parts, None)
-        encoding = _Encoding(self._blocks, context, part)
-        await waiting
+        encoding: _Encoding | None = _Encoding(self._blocks, context, part) if part is not None else None
         while part is not None:
-            ahead = _Encoding(self._blocks, context, following)
+            ahead = None if following is None else _Encoding(self._blocks, context, following)
             while part is not None:
-                added, part = await self._write_part(context, part, encoding)
+                added, part = await self._write_part(context, part, encoding, announcement, append)
                 new += added
-                encoding = _Encoding(self._blocks, context, None)
+                encoding = None  # what is left has other rows
             encoding, part, following = ahead, following, next(parts, None)
         return new
 
     async def _write_part(
-        self, context: Key, rows: ColumnArrays, encoding: _Encoding
+        self,
+        context: Key,
+        rows: ColumnArrays,
+        encoding: _Encoding | None,
+        announcement: _Announcement | None,
+        append: Append,
     ) -> tuple[int, ColumnArrays | None]:
         """Merge the first of some rows into one part of the time; return how many were new, and the other rows."""
         from backtest_mongo.columns.merging import merge_rows
 
-        while True:
+        for _ in range(_MERGES):
             head = await self._heads.look(context)
             if head.is_moving:
                 raise StoreError(
@@ -252,7 +290,10 @@ class Merger:
                     slot=self._spec.name,
                     hint="wait until it is done; if rename_strategy() was interrupted, call it again",
                 )
-            partition = await self._blocks.find_partition(context, int(rows.time[0]))
+            if announcement is not None and not announcement.is_made(head):
+                await announcement.make()
+                head = await self._heads.look(context)
+            partition = await self._find_partition(context, int(rows.time[0]))
             inside = rows.between(partition.start, partition.end)
             first, end = int(inside.time[0]), int(inside.time[-1]) + 1
             groups = await self._tail.find(context, first, end)
@@ -266,11 +307,16 @@ class Merger:
             if self._spec.immutable:
                 new = await self._count_new(context, partition, inside, groups)
             is_whole = not groups and len(inside) == len(rows)
-            removed, made = await self._make_blocks(context, partition, merged, encoding.take if is_whole else None)
+            ahead = encoding.take if encoding is not None and is_whole else None
+            removed, made, shortened = await self._make_blocks(context, partition, merged, ahead)
+            basis = Basis(head.edition) if announcement is None else announcement.make_basis(head)
             note = RangeNote("written", first, end, new) if new else None
-            change = _Change(head.edition, removed, made, groups, rests, note)
-            if await self._commit(_WRITING, context, change):
+            if await self._commit(
+                _WRITING, context, _Change(basis, removed, made, shortened, groups, rests, note=note)
+            ):
                 return new, rows.take(slice(len(inside), None)) if len(inside) < len(rows) else None
+        some = rows.take(slice(0, _APPENDED_ROWS))
+        return await append(context, some), rows.take(slice(len(some), None)) if len(some) < len(rows) else None
 
     async def _count_new(
         self, context: Key, partition: Partition, rows: ColumnArrays, groups: Sequence[Document]
@@ -280,8 +326,9 @@ class Merger:
         present = np.zeros(len(rows), bool)
         for group in groups:
             present |= self._tail.decode(context, group, ()).contains(rows)
-        if partition.block is not None and int(rows.time[0]) <= partition.block["last"]:
-            block = await self._blocks.fetch(context, partition.block)
+        head = partition.head
+        if head is not None and head.rows and int(rows.time[0]) <= head.last:
+            block = await self._blocks.fetch(context, partition)
             if block is not None:
                 present |= self._blocks.decode(context, block, ()).contains(rows)
         return len(rows) - int(present.sum())
@@ -291,84 +338,185 @@ class Merger:
     async def delete(self, context: Key, first: int, end: int) -> int:
         """Delete the rows of a half-open range of times, and return how many were deleted.
 
-        The tail comes first: rows move from there to blocks, and never back.
+        Rows move from the tail to blocks meanwhile, and never back, so blocks come last in any case.
         """
         async with self._turn(context):
             deleted = 0
+            if not self._spec.immutable:
+                deleted += await self._delete_from_blocks(context, first, end)
             while (some := await self._delete_groups(context, first, end)) is not None:
                 deleted += some
-            position: int | None = first
-            while position is not None:
-                some, position = await self._delete_blocks(context, position, end)
-                deleted += some
+            return deleted + await self._delete_from_blocks(context, first, end)
+
+    async def drop_before(self, context: Key, cut: int) -> int:
+        """Delete the blocks, and then the groups, all of whose rows are before a time; return how many rows.
+
+        Where the last row of a key wins, a group stays as long as a block may have rows that it has replaced.
+        """
+        async with self._turn(context):
+            deleted, position = 0, MOST_NEGATIVE
+            while True:
+                head = await self._heads.look(context)
+                is_expected = await self._heads.has_blocks(context)
+                parts = await self._blocks.list_partitions(
+                    context, position, cut, _DELETED_BLOCKS, is_expected=is_expected
+                )
+                whole = [*takewhile(lambda part: _covers(part, MOST_NEGATIVE, cut), parts)]
+                if any(part.rows or part.head is None for part in whole):
+                    deleted += await self._drop_blocks(context, head, whole) or 0
+                elif whole and whole[-1].end < cut and len(whole) == len(parts):
+                    position = whole[-1].end  # all of them are empty
+                else:
+                    break
+            end = cut
+            if len(parts) > len(whole) and not self._spec.immutable:
+                left = parts[len(whole)]
+                end = min(cut, left.start if left.head is None else left.head.first)
+            while groups := await self._tail.find_before(context, end, _MOST_GROUPS):
+                head = await self._heads.look(context)
+                rows = sum(map(self._tail.count_rows, groups))
+                first, last = min(group["first"] for group in groups), max(group["last"] for group in groups)
+                note = RangeNote("deleted", first, last + 1, rows)
+                if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, note=note)):
+                    deleted += rows
             return deleted
+
+    async def _drop_blocks(self, context: Key, head: Head, whole: Sequence[Partition]) -> int | None:
+        """Delete the rows of blocks next to each other; return how many, ``None`` if the blocks have changed."""
+        made = [self._blocks.make_empty(context, whole[0].start, whole[-1].end)]
+        removed = [block for part in whole for block in part.blocks]
+        strays = any(part.head is None for part in whole)
+        change = _Change(Basis(head.edition), removed, made, drops_strays=strays, note=_note_parts(whole))
+        return sum(part.rows for part in whole) if await self._commit(_DELETING, context, change) else None
 
     async def _delete_groups(self, context: Key, first: int, end: int) -> int | None:
         head = await self._heads.look(context)
         groups = await self._tail.find_inside(context, first, end, _MOST_GROUPS)
+        rests: list[tuple[Document, ColumnArrays]] = []
+        deleted = sum(self._tail.count_rows(group) for group in groups)
         if not groups:  # those that are left have rows on both sides, if any
-            groups = await self._tail.find(context, first, end)
-        parts = [self._tail.decode(context, group) for group in groups]
-        rests = [(group, _leave_out(part, first, end)) for group, part in zip(groups, parts, strict=True)]
-        deleted = sum(map(len, parts)) - sum(len(rest) for _, rest in rests)
-        if not deleted:
+            for group in await self._tail.find(context, first, end):
+                rows = self._tail.decode(context, group)
+                rest = _leave_out(rows, first, end)
+                if len(rest) < len(rows):
+                    groups.append(group)
+                    rests.append((group, rest))
+                    deleted += len(rows) - len(rest)
+        if not groups:
             return None
-        note = _note("deleted", [part.between(first, end) for part in parts])
-        if await self._commit(_DELETING, context, _Change(head.edition, groups=groups, rests=rests, note=note)):
+        bounds = [(group["first"], group["last"]) for group in groups]
+        start, last = max(first, min(low for low, _ in bounds)), min(end - 1, max(high for _, high in bounds))
+        note = RangeNote("deleted", start, last + 1, deleted) if deleted else None
+        if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, rests=rests, note=note)):
             return deleted
         return 0
 
-    async def _delete_blocks(self, context: Key, first: int, end: int) -> tuple[int, int | None]:
+    async def _delete_from_blocks(self, context: Key, first: int, end: int) -> int:
+        deleted, position = 0, first
+        while position < end:
+            some, position = await self._delete_blocks(context, first, end, position)
+            deleted += some
+        return deleted
+
+    async def _delete_blocks(self, context: Key, first: int, end: int, position: int) -> tuple[int, int]:
         """Delete the rows of some blocks; return how many, and the time from which on there may be more."""
         head = await self._heads.look(context)
-        partitions = await self._blocks.list_partitions(context, first, end, _DELETED_BLOCKS)
-        if not partitions:
-            return 0, None
-        whole = [part for part in partitions if _covers(part, first, end)]
+        is_expected = await self._heads.has_blocks(context)
+        parts = await self._blocks.list_partitions(context, position, end, _DELETED_BLOCKS, is_expected=is_expected)
+        if not parts:
+            return 0, end
+        whole = _find_whole(parts, first, end)
         if whole:
-            count, bounds = sum(part.count_rows() for part in whole), [part.find_bounds() for part in whole]
-            note = RangeNote("deleted", bounds[0][0], bounds[-1][1] + 1, count)
-            blocks = [part.block for part in whole if part.block]
-            if await self._commit(_DELETING, context, _Change(head.edition, blocks, note=note)):
-                return count, first
-            return 0, first
-        for part in partitions:
-            block = None if part.block is None else await self._blocks.fetch(context, part.block)
+            return await self._drop_blocks(context, head, whole) or 0, position
+        for part in parts:
+            if part.head is None:
+                raise self._blocks.make_part_error(context, part)
+            if not part.rows or part.head.last < first or part.head.first >= end:
+                continue
+            block = await self._blocks.fetch(context, part)
             if block is None:
-                return 0, first
+                return 0, position
             rows = await asyncio.to_thread(self._blocks.decode, context, block)
             rest = _leave_out(rows, first, end)
             if len(rest) == len(rows):
                 continue
-            made = [await asyncio.to_thread(self._blocks.make, context, part.start, rest)] if len(rest) else []
-            note = _note("deleted", [rows.between(first, end)])
-            if await self._commit(_DELETING, context, _Change(head.edition, [block], made, note=note)):
-                return len(rows) - len(rest), first
-            return 0, first
-        return 0, partitions[-1].end if len(partitions) == _DELETED_BLOCKS else None
+            made = [await asyncio.to_thread(self._blocks.make, context, part.start, rest)]
+            self._blocks.link(made, part.end)
+            change = _Change(Basis(head.edition), [block], made, note=_note("deleted", [rows.between(first, end)]))
+            if await self._commit(_DELETING, context, change):
+                return len(rows) - len(rest), position
+            return 0, position
+        return 0, parts[-1].end
+
+    async def forget(self, context: Key) -> None:
+        """Delete the document and the empty blocks of a series, unless it has rows."""
+        async with self._turn(context):
+            head = self._heads.get(context) or await self._heads.look(context)
+            await get_committer(self._hub).run_plain(_DELETING, self._spec, partial(self._forget, context, head))
+
+    async def _forget(self, context: Key, head: Head, session: Any) -> None:
+        if await self._tail.has_any(context, session):
+            return
+        await self._blocks.drop_empty(context, session)
+        if not await self._blocks.has_any(context, session):
+            await self._heads.forget(context, session)
+
+
+class _Announcement:
+    """That rows from outside are about to be merged into blocks."""
+
+    def __init__(self, heads: SeriesHeads, context: Key, last: int) -> None:
+        self._heads = heads
+        self._context = context
+        self._last = last
+        self._token: ObjectId | None = None
+
+    def is_made(self, head: Head) -> bool:
+        """Return whether the document of the series has it: others may withdraw it."""
+        return self._token is not None and self._token in head.announced and head.bound >= self._last
+
+    async def make(self) -> None:
+        """Announce the rows, and wait until everybody knows."""
+        self._token = ObjectId()
+        await self._heads.announce(self._context, self._last, self._token)
+        await self._heads.wait_for_writers()
+
+    def make_basis(self, head: Head) -> Basis:
+        return Basis(head.edition, self._last, self._token)
+
+    async def end(self) -> None:
+        """Withdraw it. If that fails, others do so some time later."""
+        if self._token is not None:
+            try:
+                await self._heads.withdraw(self._context, [self._token])
+            except StoreError as error:
+                log().debug("an announcement was left", slot=self._heads.slot.spec.name, error=type(error).__name__)
 
 
 class _Encoding:
     """Rows that are compressed in a thread before their turn comes."""
 
-    def __init__(self, blocks: SeriesBlocks, context: Key, rows: ColumnArrays | None) -> None:
+    def __init__(self, blocks: SeriesBlocks, context: Key, rows: ColumnArrays) -> None:
         self._blocks = blocks
         self._context = context
         self._rows = rows
-        self._task: asyncio.Task[Document] | None = None
-        self._start = 0
-        if rows is not None:
-            self._start = int(rows.time[0])
-            self._task = asyncio.ensure_future(asyncio.to_thread(blocks.make, context, self._start, rows))
-            self._task.add_done_callback(_ignore)
+        self._start = int(rows.time[0])
+        self._task = asyncio.ensure_future(asyncio.to_thread(blocks.make, context, self._start, rows))
+        self._task.add_done_callback(_ignore)
 
     async def take(self, start: int) -> Document:
         """Return the block of the rows with this start."""
-        if self._task is None or self._rows is None:
-            raise AssertionError("there are no rows")
         if start == self._start:
             return await asyncio.shield(self._task)
         return await asyncio.to_thread(self._blocks.make, self._context, start, self._rows)
+
+
+def _note_parts(parts: Sequence[Partition]) -> RangeNote | None:
+    """Return what is noted if the rows of whole blocks are deleted."""
+    heads = [part.head for part in parts if part.head is not None and part.head.rows]
+    if not heads:
+        return None
+    return RangeNote("deleted", heads[0].first, heads[-1].last + 1, sum(head.rows for head in heads))
 
 
 def _ignore(task: asyncio.Task[Document]) -> None:
@@ -402,7 +550,21 @@ def _note(kind: Literal["written", "deleted"], parts: Sequence[ColumnArrays]) ->
     return RangeNote(kind, start, max(int(part.time[-1]) for part in filled) + 1, sum(map(len, filled)))
 
 
-def _covers(partition: Partition, first: int, end: int) -> bool:
-    """Return whether all rows of a block are in a half-open range of times."""
-    bounds = partition.find_bounds()
-    return first <= bounds[0] and bounds[1] < end
+def _find_whole(parts: Sequence[Partition], first: int, end: int) -> list[Partition]:
+    """Return parts next to each other all of whose rows are in a half-open range of times, if some have rows."""
+    found: list[Partition] = []
+    for part in parts:
+        if _covers(part, first, end):
+            found.append(part)
+        elif any(part.rows or part.head is None for part in found):
+            return found
+        else:
+            found = []
+    return found if any(part.rows or part.head is None for part in found) else []
+
+
+def _covers(part: Partition, first: int, end: int) -> bool:
+    """Return whether all rows of a block are in a half-open range of times, as far as is known."""
+    if part.head is None:
+        return first <= part.start and part.end <= end
+    return not part.rows or (first <= part.head.first and part.head.last < end)

@@ -17,16 +17,15 @@ from typing import Any, Final
 from bson import Int64, ObjectId
 from pymongo.errors import BulkWriteError
 
-from backtest_mongo.columns.codec import DamagedRowsError, rename_key
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import FIELD, Moved, NewName
-from backtest_mongo.errors import ConflictError, StoreError
+from backtest_mongo.errors import ConflictError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import match_context
-from backtest_mongo.series.columns.blocks import SeriesBlocks
+from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import RENAMED_FROM, RENAMED_TO, RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
@@ -37,10 +36,6 @@ __all__ = ["ColumnRenamer"]
 _STEP_BYTES: Final = 12 << 20
 _RENAMING: Final = "renaming a strategy"
 _LISTING: Final = "listing"
-#: The fields of a document that its codec makes.
-_CODED: Final = ("format", "rows", "first", "last", "head", "columns")
-#: The mark of a group that nobody who watches has heard of, as he does of what is renamed.
-_UNCHECKED: Final = "unchecked"
 
 
 class ColumnRenamer:
@@ -118,7 +113,8 @@ class ColumnRenamer:
         made: Document = {"edition": ObjectId(), "written": datetime.now(UTC)}
         if "retention" in found:
             made["retention"] = found["retention"]
-        update = {"$max": {"bound": Int64(found.get("bound", MOST_NEGATIVE))}, "$set": made}
+        bound = Int64(found.get("bound", MOST_NEGATIVE))
+        update: Document = {"$max": {"bound": bound}, "$set": made, "$unset": {"blocks": ""}}
         await documents.update_one(match_context(self._spec, target), update, upsert=True, session=session)
 
     async def _move_some(self, source: Key, target: Key, session: Any) -> tuple[int, bool]:
@@ -127,16 +123,17 @@ class ColumnRenamer:
         groups: list[Document] = []
         if not is_left:
             groups, _, is_left = await self._read_some(self._tail, source, "_id", _STEP_BYTES - size, session)
-        is_marked = await self._has_mark(source, target, session)
-        if not is_marked and (blocks or groups):  # none are left where an answer was lost
+        moved = [document for document in (*blocks, *groups) if document.get("rows") != 0]
+        if not await self._has_mark(source, target, session) and moved:  # none are left where an answer was lost
             await self._refuse_stored(target, session)
             await (self._mark if is_left else self._make_head)(source, target, session)
-        for where, documents in ((self._blocks, blocks), (self._tail, groups)):
-            if documents:
-                await self._replace(where, documents, source, target, session)
-        moved = [*blocks, *groups]
+        if blocks:
+            await self._move_blocks(source, target, blocks, is_left, session)
+        if groups:
+            await self._move_groups(source, target, groups, session)
         if moved:
-            await self._note(source, target, moved, session)
+            has_blocks = any(block in moved for block in blocks)
+            await self._note(source, target, moved, has_blocks, session)
         if not is_left:
             await self._finish(source, target, session)
         return sum(document["rows"] for document in moved), is_left
@@ -152,7 +149,7 @@ class ColumnRenamer:
         try:
             async for document in cursor:
                 length = sum(map(len, (document.get("columns") or {}).values()))
-                if total + length > size and (found or size < _STEP_BYTES):
+                if total + length > size and (total or size < _STEP_BYTES):
                     return found, total, True
                 found.append(document)
                 total += length
@@ -160,33 +157,61 @@ class ColumnRenamer:
             await cursor.close()
         return found, total, False
 
-    async def _replace(
-        self, where: SeriesBlocks | SeriesTail, documents: Sequence[Document], source: Key, target: Key, session: Any
+    async def _move_blocks(
+        self, source: Key, target: Key, blocks: Sequence[Document], is_left: bool, session: Any
     ) -> None:
-        made = [self._rename(where, document, source, target) for document in documents]
-        ids = [document["_id"] for document in documents]
-        query = {"_id": {"$in": ids}, **match_context(self._spec, source)}
-        await where.slot.documents.delete_many(query, session=session)
+        """Move the first blocks of a series; those of both series divide the time afterwards, as before."""
+        documents = self._blocks.slot.documents
+        renamed = [self._blocks.rename(source, target, block, _RENAMING) for block in blocks]
+        self._check_place(source, renamed)
+        filled = [block for block in renamed if block["rows"]]
+        await documents.delete_many({"_id": {"$in": [block["_id"] for block in blocks]}}, session=session)
+        if is_left:  # it has others, or groups
+            rest = self._blocks.make_empty(source, MOST_NEGATIVE, blocks[-1]["end"])
+            await documents.insert_one(rest, session=session)
+        if not filled:
+            return
+        query = match_context(self._spec, target)
+        position, made = MOST_NEGATIVE, list[Document]()
+        last = await documents.find_one(query, {"start": 1, "rows": 1}, sort=[("start", -1)], session=session)
+        if last is not None:  # the empty one that stands for all that is yet to come
+            position = int(last["start"])
+            await documents.delete_one({"_id": last["_id"], **query}, session=session)
+        for block in filled:
+            if block["start"] > position:
+                made.append(self._blocks.make_empty(target, position, block["start"]))
+            made.append(block)
+            position = block["end"]
+        if position < LATEST:
+            made.append(self._blocks.make_empty(target, position, LATEST))
+        await documents.insert_many(made, session=session)
+
+    def _check_place(self, source: Key, blocks: Sequence[Document]) -> None:
+        """Refuse blocks between which one is missing.
+
+        Raises:
+            StoreError: there are some.
+        """
+        position = MOST_NEGATIVE
+        for block in blocks:
+            if block["start"] != position:
+                raise self._blocks.make_part_error(source, Partition(position, int(block["start"]), None))
+            position = int(block["end"])
+
+    async def _move_groups(self, source: Key, target: Key, groups: Sequence[Document], session: Any) -> None:
+        documents = self._tail.slot.documents
+        made = [self._tail.rename(source, target, group, _RENAMING) for group in groups]
+        query = {"_id": {"$in": [group["_id"] for group in groups]}, **match_context(self._spec, source)}
+        await documents.delete_many(query, session=session)
         try:
-            await where.slot.documents.insert_many(made, session=session)
+            await documents.insert_many(made, session=session)
         except BulkWriteError as error:
             details: Any = error.details
             if all(row["code"] != DUPLICATE_KEY for row in details.get("writeErrors", [])):
                 raise
             raise self._make_conflict(target) from error
 
-    def _rename(self, where: SeriesBlocks | SeriesTail, document: Document, source: Key, target: Key) -> Document:
-        others = {name: value for name, value in document.items() if name not in (*_CODED, _UNCHECKED)}
-        old, new = match_context(self._spec, source), match_context(self._spec, target)
-        if isinstance(where, SeriesBlocks):
-            old["start"] = new["start"] = document.get("start")
-        try:
-            renamed = rename_key(document, old, new)
-        except DamagedRowsError as error:
-            raise where.make_damage_error(source, document, str(error), _RENAMING) from None
-        return {**others, **renamed, **({} if isinstance(where, SeriesBlocks) else {"moved": True})}
-
-    async def _note(self, source: Key, target: Key, moved: Sequence[Document], session: Any) -> None:
+    async def _note(self, source: Key, target: Key, moved: Sequence[Document], has_blocks: bool, session: Any) -> None:
         """Note what has moved, for those who watch one of the two."""
         range_ = (
             min(document["first"] for document in moved),
@@ -195,22 +220,31 @@ class ColumnRenamer:
         )
         for context, note in ((source, RangeNote("deleted", *range_)), (target, RangeNote("written", *range_))):
             key, edition = match_context(self._spec, context), ObjectId()
-            update = {"$set": {"edition": edition, "change": note.encode(key, edition)}}
-            await self._heads.slot.documents.update_one(key, update, session=session)
+            changed: Document = {"edition": edition, "change": note.encode(key, edition)}
+            if has_blocks:
+                changed["blocks"] = True
+            await self._heads.slot.documents.update_one(key, {"$set": changed}, session=session)
 
     async def _finish(self, source: Key, target: Key, session: Any) -> None:
         documents = self._heads.slot.documents
         await documents.delete_one(match_context(self._spec, source), session=session)
+        await self._blocks.drop_empty(source, session)
         named = {**match_context(self._spec, target), RENAMED_FROM: self._get_name(source)}
         await documents.update_one(named, {"$unset": {RENAMED_FROM: ""}}, session=session)
 
     async def _refuse_stored(self, target: Key, session: Any) -> None:
-        query = match_context(self._spec, target)
-        for where in (self._tail, self._blocks):
-            if await where.slot.documents.find_one(query, {"_id": 1}, session=session) is not None:
-                raise self._make_conflict(target)
+        """Refuse a series that has rows, and delete the blocks of one that has none any more.
 
-    def _make_conflict(self, target: Key) -> StoreError:
+        Raises:
+            ConflictError: it has rows.
+        """
+        filled = {**match_context(self._spec, target), "rows": {"$ne": 0}}
+        for where in (self._tail, self._blocks):
+            if await where.slot.documents.find_one(filled, {"_id": 1}, session=session) is not None:
+                raise self._make_conflict(target)
+        await self._blocks.drop_empty(target, session)
+
+    def _make_conflict(self, target: Key) -> ConflictError:
         return ConflictError(
             "renaming a strategy failed: something is already stored under its new name",
             slot=self._spec.name,

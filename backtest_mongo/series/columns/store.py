@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.connection.hub import Hub
@@ -17,17 +18,19 @@ from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
+from backtest_mongo.core.log import log
+from backtest_mongo.core.series_retention import Piece, find_cut, parse_series_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
-from backtest_mongo.errors import StoreError
+from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
-from backtest_mongo.series.columns.blocks import LATEST, PAGE, SeriesBlocks
+from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import Head, SeriesHeads
 from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
 from backtest_mongo.series.columns.tail import Group, SeriesTail
 from backtest_mongo.series.pipeline import work_ahead
-from backtest_mongo.types import Coverage, Document, SeriesSize, to_millis
+from backtest_mongo.types import Coverage, Document, SeriesSize, now_ms, to_millis
 
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
@@ -44,6 +47,7 @@ _FEW: Final = 1_000
 _JOBS: Final = 2
 #: Blocks whose headers are read at a time, from the end.
 _HEADS: Final = 64
+_UNAUTHORIZED: Final = 13
 
 
 class MongoColumns:
@@ -89,7 +93,9 @@ class MongoColumns:
         if len(rows) >= _MANY:
             if await self._can_seal():
                 await self._blocks.slot.prepare()
-                return await self._merger.write(context, rows)
+                new = await self._merger.write(context, rows, self._insert)
+                await self._prune_behind(context)
+                return new
             parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
             return sum([await self._insert(context, part) for part in parts])
         return await self._insert(context, rows)
@@ -116,7 +122,7 @@ class MongoColumns:
                 await self._tail.confirm(group)
             return
         if head.announced:
-            await self._heads.disturb(context)
+            await self._heads.disturb(context, head)
         stored = await self._read_blocks(context, int(group.rows.time[0]), int(group.rows.time[-1]) + 1, ())
         present = stored.contains(group.rows)
         if present.any():
@@ -144,10 +150,68 @@ class MongoColumns:
         try:
             async for _ in self.seal_rows(context, is_all=False):
                 pass
+            await self._prune_behind(context)
             totals = await self._tail.count(context)
             head.groups, head.rows = totals.groups, totals.rows
         finally:
             self._sealing.discard(context)
+
+    # What need not be kept
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        """Keep a part of the rows from now on, or all."""
+        await self._heads.set_retention(context, keep)
+        await self._prune_behind(context)
+
+    async def _prune_behind(self, context: Key) -> None:
+        """Delete what need not be kept after a write; if that fails, a later one does it."""
+        head = await self._heads.open(context)
+        if head.retention is None:
+            return
+        try:
+            await self.prune_rows(context)
+        except (StoreError, StoreUnavailableError) as error:
+            log().warning("old rows of a series could not be deleted", slot=self._spec.name, problem=str(error))
+
+    async def prune_rows(self, context: Key) -> int:
+        """Delete what need not be kept, and return how many rows."""
+        cut = await self._find_cut(context)
+        if cut is None:
+            return 0
+        if await self._can_seal():
+            return await self._merger.drop_before(context, cut)
+        groups = await self._tail.find_before(context, cut)
+        return await self._tail.drop(context, groups) if groups else 0
+
+    async def count_prunable(self, context: Key) -> int:
+        """Return how many rows need not be kept, about."""
+        cut = await self._find_cut(context)
+        if cut is None:
+            return 0
+        heads = await self._blocks.read_heads(context, cut)
+        groups = await self._tail.find_before(context, cut)
+        return sum(head.rows for head in heads if head.last < cut) + sum(map(self._tail.count_rows, groups))
+
+    async def _find_cut(self, context: Key) -> int | None:
+        """Return the time before which rows need not be kept; ``None`` if all are."""
+        keep = await self._heads.read_retention(context)
+        if keep is None:
+            return None
+        try:
+            retention = parse_series_retention(keep)
+        except ValueError as error:
+            raise StoreError(
+                f"deleting old rows failed: the retention of a series {error}",
+                slot=self._spec.name,
+                collection=self._heads.slot.documents.name,
+                key=dict(zip(self._spec.key, context, strict=False)),
+                hint="retain() sets it",
+            ) from None
+        groups = await self._tail.find_before(context, LATEST)
+        pieces = [Piece(one["first"], one["last"], self._tail.count_rows(one), one["bytes"]) for one in groups]
+        heads = await self._blocks.read_heads(context, LATEST)
+        pieces += [Piece(one.first, one.last, one.rows, one.bytes) for one in heads if one.rows]
+        return find_cut(retention, pieces, self._spec.unit, now_ms())
 
     async def delete_rows(self, context: Key, first: int, end: int) -> int:
         """Delete the rows of a half-open range of times, and return how many were deleted."""
@@ -180,11 +244,25 @@ class MongoColumns:
     async def read_rows(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the rows of a half-open range of times, with all columns or those of these names."""
         tail = await self._read_tail(context, first, end, names)
+        if self._spec.immutable and any(map(len, tail)):
+            await self._keep(context, min(int(part.time[0]) for part in tail if len(part)))
         found = await self._read_blocks(context, first, end, names)
         if tail:
             found = await self._join([found, *tail])
         self._tail.counts.lists.add(len(found))
         return found
+
+    async def _keep(self, context: Key, first: int) -> None:
+        """Let rows of the tail that were read stay what they are: no row that is merged now takes their places."""
+        head = self._heads.get(context)
+        if head is None or not head.is_fresh:
+            head = await self._heads.look(context)
+        if head.announced and first <= head.bound:
+            try:
+                await self._heads.disturb(context, head)
+            except StoreError as error:
+                if error.code != _UNAUTHORIZED:  # a user who only reads
+                    raise
 
     async def _read_tail(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[ColumnArrays]:
         groups = await self._tail.find(context, first, end, names)
@@ -207,33 +285,35 @@ class MongoColumns:
         from backtest_mongo.columns.arrays import ColumnArrays, join_columns
         from backtest_mongo.columns.buffer import ColumnBuffer
 
-        cut = partial(self._cut_block, context, first, end, names)
-        pages = self._blocks.read(context, first, end, names)
+        cut = partial(self._cut_block, context, end, names)
+        pages = self._blocks.read(context, first, end, names, has_blocks=partial(self._heads.has_blocks, context))
         async with aclosing(pages):
-            page: list[Document] = await anext(pages, [])
-            if len(page) < PAGE:
-                parts = [cut(page[0])] if len(page) == 1 else await asyncio.to_thread(lambda: [*map(cut, page)])
+            page: list[tuple[Document, int]] = await anext(pages, [])
+            following: list[tuple[Document, int]] = await anext(pages, [])
+            if not following:
+                parts = [cut(*page[0])] if len(page) == 1 else await asyncio.to_thread(lambda: [*starmap(cut, page)])
                 parts = [part for part in parts if len(part)]
                 return join_columns(parts) if parts else ColumnArrays.empty(self._spec, names)
             # There are more, so it is worth asking how many rows these are, and making room for them.
             heads = await self._blocks.read_heads(context, end)
-            buffer = ColumnBuffer(self._spec, sum(head.rows for head in heads if head.start >= page[0]["start"]), names)
+            buffer = ColumnBuffer(self._spec, sum(head.rows for head in heads if head.end > first), names)
             rest: list[ColumnArrays] = []
 
             async def place() -> AsyncGenerator[list[tuple[Document, int | None]], None]:
                 """Yield the blocks of each page with their places in the buffer, but those that the range cuts."""
-                some = page
-                while some:
+                waiting = [page, following]
+                while some := waiting.pop(0):
                     jobs: list[tuple[Document, int | None]] = []
-                    for block in some:
-                        if first <= block["first"] and block["last"] < end:
+                    for block, start in some:
+                        if start <= block["first"] and block["last"] < end:
                             jobs.append((block, buffer.reserve(block["rows"])))
                             continue
-                        rows = await asyncio.to_thread(cut, block)
+                        rows = await asyncio.to_thread(cut, block, start)
                         at = buffer.reserve(len(rows))
                         rest.append(rows) if at is None else buffer.put(at, rows)
                     yield jobs
-                    some = await anext(pages, [])
+                    if not waiting:
+                        waiting.append(await anext(pages, []))
 
             def decode_page(jobs: list[tuple[Document, int | None]]) -> None:
                 for block, at in jobs:
@@ -250,28 +330,40 @@ class MongoColumns:
         return await self._join([found, *rest]) if rest else found  # more were sealed meanwhile
 
     def _cut_block(
-        self, context: Key, first: int, end: int, names: Collection[str] | None, block: Document
+        self, context: Key, end: int, names: Collection[str] | None, block: Document, start: int
     ) -> ColumnArrays:
-        return self._blocks.decode(context, block, names).between(first, end)
+        return self._blocks.decode(context, block, names).between(start, end)
 
     async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the last rows of those before a time: so many, or all if there are fewer."""
-        first: int | None = None
-        rows, position = 0, end
-        while rows < count:
+        position = end
+        while True:
+            first = await self._find_first(context, count, position, end)
+            found = await self.read_rows(context, MOST_NEGATIVE if first is None else first, end, names)
+            if len(found) >= count or first is None:
+                return found.take(slice(max(0, len(found) - count), None))
+            position = first  # rows were deleted meanwhile
+
+    async def _find_first(self, context: Key, count: int, position: int, end: int) -> int | None:
+        """Return the start of a block from which on there are so many rows, ``None`` if it has to be the first one.
+
+        Args:
+            context: of the series.
+            count: how many rows.
+            position: before it, blocks are counted.
+            end: the end of the range that is read.
+        """
+        rows = 0
+        while True:
             heads = await self._blocks.read_heads(context, position, _HEADS)
             for head in heads:
                 # Of the block in which the range ends it is not known how many rows are before the end.
                 rows += head.rows if head.last < end else 0
-                first = position = head.start
+                position = head.start
                 if rows >= count:
-                    break
+                    return position
             if len(heads) < _HEADS:
-                break
-        if rows < count:
-            first = None  # all that there is before
-        found = await self.read_rows(context, MOST_NEGATIVE if first is None else first, end, names)
-        return found if len(found) <= count else found.take(slice(len(found) - count, None))
+                return None
 
     async def cover(self, context: Key, end: int) -> Coverage:
         """Return the first and the last time of the rows before ``end``, and their number.
@@ -294,14 +386,15 @@ class MongoColumns:
             heads = await self._blocks.read_heads(context, position, 100 * _HEADS)
             for head in heads:
                 position = head.start
-                if head.first >= end:
+                if not head.rows or head.first >= end:
                     continue
                 if head.last < end:
                     rows, first = rows + head.rows, head.first
                     last = head.last if last is None else last
                     continue
                 part = await self._read_blocks(context, head.first, end, ())
-                rows, first, last = rows + len(part), int(part.time[0]), int(part.time[-1])
+                if len(part):  # or they were deleted just now
+                    rows, first, last = rows + len(part), int(part.time[0]), int(part.time[-1])
             if len(heads) < 100 * _HEADS:
                 break
         if not tail:
@@ -321,6 +414,36 @@ class MongoColumns:
             rows + len(times),
         )
 
+    async def copy_rows(
+        self, context: Key, end: int, target: MongoColumns, copied: Key
+    ) -> AsyncGenerator[tuple[int, StoreError | None], None]:
+        """Insert the rows before a time into another database, for forks, about a block at a time.
+
+        Args:
+            context: the series.
+            end: the first time that is left out, in the slot's unit.
+            target: where they go.
+            copied: the context that they get.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        first = MOST_NEGATIVE
+        while first < end:
+            is_expected = await self._heads.has_blocks(context)
+            parts = await self._blocks.list_partitions(context, first, end, _HEADS, is_expected=is_expected)
+            for stop in [min(part.end, end) for part in parts] or [end]:
+                try:
+                    rows = await self.read_rows(context, first, stop)
+                except StoreUnavailableError:
+                    raise
+                except StoreError as error:
+                    yield 0, error
+                else:
+                    if len(rows):
+                        yield await target.insert(copied, rows), None
+                first = stop
+
     # What is stored, and how
 
     async def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncGenerator[Counts, None]:
@@ -336,10 +459,16 @@ class MongoColumns:
         """Read each group of the tail and each block; yield what it covers, and what is wrong with it."""
         for group in await self._tail.find(context, MOST_NEGATIVE, LATEST):
             yield self._verify(context, group, self._tail)
-        async with aclosing(self._blocks.read(context, MOST_NEGATIVE, LATEST)) as pages:
-            async for page in pages:
-                for block in page:
+        position = MOST_NEGATIVE
+        while position < LATEST:
+            is_expected = await self._heads.has_blocks(context)
+            parts = await self._blocks.list_partitions(context, position, LATEST, _HEADS, is_expected=is_expected)
+            for part in parts:
+                if part.head is None:
+                    yield _cover_part(part), self._blocks.make_part_error(context, part).args[0]
+                elif part.rows and (block := await self._blocks.fetch(context, part)) is not None:
                     yield await asyncio.to_thread(self._verify, context, block, self._blocks)
+            position = parts[-1].end if parts else LATEST
 
     def _verify(
         self, context: Key, document: Document, where: SeriesTail | SeriesBlocks
@@ -357,7 +486,8 @@ class MongoColumns:
         tail = await self._tail.count(context)
         blocks = await self._blocks.count(context)
         oldest = None if tail.oldest is None else to_millis(tail.oldest)
-        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest)
+        keep = await self._heads.read_retention(context)
+        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest, keep)
 
     # Contexts
 
@@ -384,8 +514,7 @@ class MongoColumns:
         """Return the time of a row, ``None`` if there is none."""
         if headers := await self._tail.list_headers(context, 1):
             return int(headers[0]["first"])
-        heads = await self._blocks.read_heads(context, LATEST, 1)
-        return heads[0].first if heads else None
+        return await self._blocks.has_rows(context)
 
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
         """Return what is stored of each series, in the order of the key, or of all together."""
@@ -419,7 +548,8 @@ class MongoColumns:
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
         """Delete all rows of a series; return how many, and that none is left."""
         deleted = await self.delete_rows(context, MOST_NEGATIVE, LATEST)
-        await self._heads.slot.write("deleting rows", lambda _: self._heads.forget(context))
+        if await self._can_seal():
+            await self._merger.forget(context)
         return deleted, False
 
 
@@ -431,3 +561,8 @@ async def _merge(first: AsyncIterator[Key], second: AsyncIterator[Key]) -> Async
         for at, keys in enumerate((first, second)):
             if ends[at] == key:
                 ends[at] = await anext(keys, None)
+
+
+def _cover_part(part: Partition) -> Coverage:
+    first = None if part.start == MOST_NEGATIVE else part.start
+    return Coverage(first, None if part.end == LATEST else part.end - 1, 0)

@@ -31,6 +31,7 @@ from backtest_mongo.connection.batching import Call, Queue
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
+from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
@@ -183,10 +184,27 @@ class SeriesTail:
         found = await self.slot.attempt(
             WRITING, lambda _: self._groups.find(query, {"_id": 0, "keys": 1}).to_list(None)
         )
-        present = {key for row in found for key in row["keys"]}
+        present: set[Any] = set()
+        for row in found:
+            present.update(row["keys"] if isinstance(row["keys"], list) else [row["keys"]])
         gone = np.array([key in present for key in keys], bool)
         group.rows = group.rows.take(~gone)
         group.document = self._make_document(group.context, group.rows) if len(group.rows) else None
+
+    def rename(self, source: Key, target: Key, group: Document, doing: str) -> Document:
+        """Return a group of another series with the same content; watches don't report its insertion.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from backtest_mongo.columns.codec import DamagedRowsError, rename_key
+
+        others = {name: value for name, value in group.items() if name != "unchecked"}
+        try:
+            renamed = rename_key(group, match_context(self._spec, source), match_context(self._spec, target))
+        except DamagedRowsError as error:
+            raise self.make_damage_error(source, group, str(error), doing) from None
+        return {**others, **renamed, "moved": True}
 
     async def confirm(self, group: Group) -> None:
         """Let watches report a group that was inserted unchecked, by a request of its own.
@@ -218,11 +236,30 @@ class SeriesTail:
 
     async def find(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> list[Document]:
         """Return the groups that may have rows in a half-open range of times, in the order of their insertion."""
-        return await self._find(context, {"first": {"$lt": end}, "last": {"$gte": first}}, names)
+        # A group whose times are damaged may have such rows: not those that are known to be outside.
+        query = {"first": {"$not": {"$gte": end}}, "last": {"$not": {"$lt": first}}}
+        return await self._find(context, query, names)
 
     async def find_inside(self, context: Key, first: int, end: int, limit: int) -> list[Document]:
-        """Return so many of the groups all of whose rows are in a half-open range of times."""
-        return await self._find(context, {"first": {"$gte": first, "$lt": end}, "last": {"$lt": end}}, None, limit)
+        """Return so many of the groups all of whose rows are in a half-open range of times, without columns."""
+        query: Document = {"first": {"$gte": first, "$lt": end}, "last": {"$lt": end}}
+        if (first, end) == (MOST_NEGATIVE, 2**63 - 1):
+            query = {}
+        return await self._find(context, query, (), limit)
+
+    async def find_before(self, context: Key, end: int, limit: int = 0) -> list[Document]:
+        """Return the headers of so many of the groups all of whose rows are before a time, with their bytes."""
+        query = {**match_context(self._spec, context), "last": {"$lt": end}}
+        size = {"$bsonSize": "$$ROOT"}
+        pipeline: list[Document] = [{"$match": query}, *([{"$limit": limit}] if limit else ())]
+        pipeline.append({"$project": {"first": 1, "last": 1, "rows": 1, "unchecked": 1, "bytes": size}})
+        return await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
+
+    async def drop(self, context: Key, groups: Sequence[Document]) -> int:
+        """Delete groups without a transaction, by a request of its own; return how many rows they had."""
+        query = {"_id": {"$in": [group["_id"] for group in groups]}, **match_context(self._spec, context)}
+        await self.slot.write(WRITING, lambda _: self._groups.delete_many(query))
+        return sum(group["rows"] for group in groups)
 
     async def fetch(self, context: Key, ids: Sequence[Any]) -> list[Document]:
         """Return those of some groups that are still there."""
@@ -238,11 +275,11 @@ class SeriesTail:
             return await self._groups.find(query, projection, limit=limit).to_list(None)
 
         found = await self.slot.read(_READING, fetch)
-        found.sort(key=lambda group: (group["at"], group["_id"]))
+        found.sort(key=lambda group: (_get_at(group) or _SERVER_TIME, group["_id"]))
         return found
 
     async def list_headers(self, context: Key, limit: int) -> list[Document]:
-        """Return ``first``, ``last`` and ``rows`` of so many groups.
+        """Return ``first``, ``last`` and ``rows`` of so many groups, without those in which these are damaged.
 
         They are those with the earliest rows or, where the last row of a key wins, those that were written first: what
         is left must then win over them.
@@ -250,11 +287,27 @@ class SeriesTail:
         query = match_context(self._spec, context)
         order = [("first", 1)] if self._spec.immutable else [("at", 1), ("_id", 1)]
         options: Document = {"sort": order, "limit": limit, "allow_disk_use": True}
+        projection = make_projection(self._spec, ())
+        del projection["columns.timestamp"]
 
         async def fetch() -> list[Document]:
-            return await self._groups.find(query, {"first": 1, "last": 1, "rows": 1}, **options).to_list(None)
+            return await self._groups.find(query, projection, **options).to_list(None)
 
-        return await self.slot.read(_READING, fetch)
+        return [group for group in await self.slot.read(_READING, fetch) if self._is_sound(context, group)]
+
+    def _is_sound(self, context: Key, document: Document) -> bool:
+        from backtest_mongo.columns.codec import DamagedRowsError, parse_header
+
+        try:
+            parse_header(document, match_context(self._spec, context))
+        except DamagedRowsError:
+            return False
+        return self._spec.immutable or _get_at(document) is not None
+
+    def count_rows(self, document: Document) -> int:
+        """Return how many rows a group has, 0 if it is damaged."""
+        rows = document.get("rows")
+        return rows if isinstance(rows, int) else 0
 
     def decode(self, context: Key, document: Document, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the rows of a group.
@@ -265,6 +318,8 @@ class SeriesTail:
         from backtest_mongo.columns.codec import DamagedRowsError, decode
 
         try:
+            if not self._spec.immutable and _get_at(document) is None:
+                raise DamagedRowsError("its time of insertion has changed")
             return decode(self._spec, match_context(self._spec, context), document, names)
         except DamagedRowsError as error:
             raise self.make_damage_error(context, document, str(error)) from None
@@ -295,7 +350,8 @@ class SeriesTail:
         found = await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
         if not found:
             return Totals(0, 0, 0, None, None)
-        return Totals(*(found[0][name] for name in ("groups", "rows", "bytes", "oldest", "newest")))
+        groups, rows, size, *times = (found[0][name] for name in ("groups", "rows", "bytes", "oldest", "newest"))
+        return Totals(groups, rows, size, *(time if isinstance(time, datetime) else None for time in times))
 
     def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
         """Yield the contexts of the groups, in the order of the key."""
@@ -324,11 +380,10 @@ class SeriesTail:
             await self._groups.insert_many(left, session=session)
         return True
 
-    async def drop_all(self, context: Key) -> int:
-        """Delete groups without a transaction, within a request; return how many."""
+    async def has_any(self, context: Key, session: Any) -> bool:
+        """Return, in a transaction, whether a series has groups."""
         query = match_context(self._spec, context)
-        deleted = await self.slot.attempt(WRITING, lambda _: self._groups.delete_many(query))
-        return deleted.deleted_count
+        return await self._groups.find_one(query, {"_id": 1}, session=session) is not None
 
 
 def make_keys(rows: ColumnArrays) -> list[Any]:
@@ -365,3 +420,8 @@ def make_projection(spec: SlotSpec, names: Collection[str] | None) -> Document:
 def _is_own(error: Document) -> bool:
     """Return whether an insertion was refused because the document itself is there."""
     return error.get("code") == DUPLICATE_KEY and "_id" in (error.get("keyPattern") or {})
+
+
+def _get_at(document: Document) -> Timestamp | None:
+    at = document.get("at")
+    return at if isinstance(at, Timestamp) else None
