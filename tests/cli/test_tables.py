@@ -191,8 +191,10 @@ def test_names_are_shown_to_the_last_letter() -> None:
         for width in WIDTHS:
             output = io.StringIO()
             table(Terminal(file=output, width=width), LONG)
-            letters = re.sub(r"[^A-Z-]", "", output.getvalue())
-            assert LONG in letters or table is demonstrated, (table, width)
+            # A name is folded beside the other cells of its row, or over whole lines.
+            names = "".join(line.split()[0] for line in output.getvalue().splitlines() if line.strip())
+            letters = [re.sub(r"[^A-Z-]", "", text) for text in (output.getvalue(), names)]
+            assert any(LONG in one for one in letters) or table is demonstrated, (table, width)
 
 
 def test_tables_are_drawn_where_their_width_is_looked_at() -> None:
