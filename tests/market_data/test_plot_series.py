@@ -75,7 +75,7 @@ def test_few_rows_are_points_of_their_own() -> None:
         (5, "us", "1 us"),
         (5, "ns", "1 ns"),
         (98_000, "us", "1 ms"),
-        (99_000, "us", "2 ms"),
+        (99_001, "us", "2 ms"),
         (60 * SECOND, "us", "1 s"),
         (3_600 * SECOND, "us", "1 min"),
         (86_400_000, "ms", "15 min"),

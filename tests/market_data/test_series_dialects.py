@@ -241,7 +241,7 @@ def test_file_without_a_known_header_is_refused(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_times_of_every_form_are_read_to_the_last_digit(tmp_path: Path, text: str, stored: int, ending: str) -> None:
-    columns = {"timestamp": [text], "trade_id": [3], "price": [1.5], "amount": [2.5]}
+    columns: dict[str, Any] = {"timestamp": [text], "trade_id": [3], "price": [1.5], "amount": [2.5]}
     path = tmp_path / f"a.{ending}"
     if ending == "csv":
         write(path, "timestamp,trade_id,price,amount\n" + f"{text},3,1.5,2.5\n")
@@ -372,7 +372,7 @@ def test_decimal_commas_and_semicolons_are_understood(tmp_path: Path) -> None:
 
 
 def test_table_with_a_value_that_would_change_has_a_bad_row(tmp_path: Path) -> None:
-    columns = {
+    columns: dict[str, Any] = {
         "timestamp": pa.array([BEFORE, BEFORE + 1, BEFORE + 2, BEFORE + 3], pa.int64()),
         "number": pa.array([2**53, 2**53 + 1, None, 3], pa.int64()),
         "whole": pa.array([1.0, 1.0, 1.0, 1.5]),
