@@ -31,6 +31,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
 from backtest_mongo.mongo.contexts import match_context
+from backtest_mongo.mongo.indexes import Fields
 from backtest_mongo.series.columns.tail import make_projection
 from backtest_mongo.types import Document
 
@@ -102,11 +103,20 @@ class SeriesBlocks:
         self._documents = hub.get_database(spec)[name_blocks(spec)].with_options(read_concern=hub.durable_read_concern)
         self.slot: SlotCollection = SlotCollection(hub, spec, self._documents, create_indexes=self._create_indexes)
 
+    def list_indexes(self) -> list[tuple[Fields, bool]]:
+        """Return the fields of each index that is needed, and whether it is unique."""
+        key: Fields = (*((name, 1) for name in self._context), ("start", 1))
+        # What there is of blocks is read out of the second one, without the blocks.
+        return [(key, True), ((*key, *((name, 1) for name in _HEADER if name != "start")), False)]
+
     async def _create_indexes(self) -> None:
-        key = [*((name, 1) for name in self._context), ("start", 1)]
-        await self._documents.create_index(key, unique=True)
-        # What there is of blocks is read out of this one, without the blocks.
-        await self._documents.create_index([*key, *((name, 1) for name in _HEADER if name != "start")])
+        for fields, is_unique in self.list_indexes():
+            await self._documents.create_index(list(fields), unique=is_unique)
+
+    async def sample(self, count: int) -> list[Document]:
+        """Return so many blocks of any series, by chance."""
+        pipeline: list[Document] = [{"$sample": {"size": count}}]
+        return await self.slot.read(_READING, partial(aggregate, self._documents, pipeline))
 
     # Reading
 

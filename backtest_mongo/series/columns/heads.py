@@ -46,6 +46,7 @@ from backtest_mongo.core.strategy_names import FIELD
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.format import note_feature
+from backtest_mongo.mongo.indexes import Fields
 from backtest_mongo.types import Document, to_millis
 
 __all__ = ["FEATURE", "RENAMED_FROM", "RENAMED_TO", "Basis", "Head", "RangeNote", "SeriesHeads", "name_heads"]
@@ -152,9 +153,13 @@ class SeriesHeads:
         self.slot: SlotCollection = SlotCollection(hub, spec, self._documents, create_indexes=self._create_indexes)
         self._heads: dict[Key, Head] = {}
 
+    def list_indexes(self) -> list[tuple[Fields, bool]]:
+        """Return the fields of each index that is needed, and whether it is unique."""
+        return [(tuple((name, 1) for name in self._spec.context_key), True)]
+
     async def _create_indexes(self) -> None:
-        context = self._spec.key[: len(self._spec.context)]
-        await self._documents.create_index([(name, 1) for name in context], unique=True)
+        for fields, is_unique in self.list_indexes():
+            await self._documents.create_index(list(fields), unique=is_unique)
 
     def get(self, context: Key) -> Head | None:
         """Return what is known, if anything is."""

@@ -18,6 +18,7 @@ from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
+from backtest_mongo.core.counters import SeriesCounts
 from backtest_mongo.core.log import log
 from backtest_mongo.core.series_retention import Piece, find_cut, parse_series_retention
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -142,11 +143,13 @@ class MongoColumns:
         """Seal the tail in the background when it has become long."""
         if not head.is_counted:
             head.is_counted = True
-            totals = await self._tail.count(context)
-            head.groups, head.rows = totals.groups, totals.rows
+            await self._count(context, head)
         else:
             head.groups += 1
             head.rows += rows
+            if (counts := self._tail.counts.series.get(context)) is not None:
+                counts.tail_groups, counts.tail_rows = head.groups, head.rows
+                counts.oldest = now_ms() if counts.oldest is None else counts.oldest
         from backtest_mongo.columns.merging import BLOCK_ROWS
 
         if (head.groups >= SEALED_GROUPS or head.rows >= BLOCK_ROWS) and context not in self._sealing:
@@ -159,10 +162,13 @@ class MongoColumns:
             async for _ in self.seal_rows(context, is_all=False):
                 pass
             await self._prune_behind(context)
-            totals = await self._tail.count(context)
-            head.groups, head.rows = totals.groups, totals.rows
+            await self._count(context, head)
         finally:
             self._sealing.discard(context)
+
+    async def _count(self, context: Key, head: Head) -> None:
+        size = await self.size(context)
+        head.groups, head.rows = size.tail_groups, size.tail_rows
 
     # What need not be kept
 
@@ -489,13 +495,55 @@ class MongoColumns:
             return covered, error.args[0]
         return covered, None if rows.is_ordered() else "its rows are not in order"
 
+    def skip_indexes(self) -> None:
+        """Let reads go on without the indexes, and make none."""
+        for part in (self._tail, self._blocks, self._heads):
+            part.slot.is_indexed = True
+
+    async def verify_sample(self, count: int) -> list[str | None]:
+        """Read so many blocks of any series, by chance; return what is wrong with each."""
+        problems = []
+        for block in await self._blocks.sample(count):
+            context = tuple(block.get(name) for name in self._spec.context_key)
+            problems.append((await asyncio.to_thread(self._verify, context, block, self._blocks))[1])
+        return problems
+
+    async def find_lost(self, context: Key) -> list[tuple[int, int]]:
+        """Return the half-open ranges of times whose blocks are missing, or have damaged headers."""
+        if not await self._heads.has_blocks(context):
+            return []
+        found: list[tuple[int, int]] = []
+        position = MOST_NEGATIVE
+        while position < LATEST:
+            parts = await self._blocks.list_partitions(context, position, LATEST, 16 * _HEADS, is_expected=True)
+            found += [(part.start, part.end) for part in parts if part.head is None]
+            position = parts[-1].end
+        return found
+
+    async def find_missing_indexes(self) -> list[tuple[str, tuple[str, ...], bool]]:
+        """Return the collections of the slot that lack an index, its fields, and whether it should be unique."""
+        missing = []
+        for part in (self._tail, self._blocks, self._heads):
+            documents = part.slot.documents
+            found = await documents.index_information()
+            present = {(tuple(index["key"]), bool(index.get("unique"))) for index in found.values()}
+            if found:  # otherwise there is no such collection yet
+                missing += [
+                    (documents.name, tuple(name for name, _ in fields), is_unique)
+                    for fields, is_unique in part.list_indexes()
+                    if (tuple(fields), is_unique) not in present
+                ]
+        return missing
+
     async def size(self, context: Key) -> SeriesSize:
         """Return how the series is stored."""
         tail = await self._tail.count(context)
         blocks = await self._blocks.count(context)
         oldest = None if tail.oldest is None else to_millis(tail.oldest)
         keep = await self._heads.read_retention(context)
-        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest, keep)
+        counts = (*blocks, tail.groups, tail.rows, tail.bytes, oldest)
+        self._tail.counts.series[context] = SeriesCounts(*counts)
+        return SeriesSize(*counts, keep)
 
     # Contexts
 

@@ -37,6 +37,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
 from backtest_mongo.mongo.contexts import list_contexts, match_context
+from backtest_mongo.mongo.indexes import Fields
 from backtest_mongo.types import Document
 
 if TYPE_CHECKING:
@@ -99,11 +100,15 @@ class SeriesTail:
         self.writes: Queue[Group, None] = cast("Queue[Any, None]", self.slot.writes)
         self.writes.send = self._write_batch
 
+    def list_indexes(self) -> list[tuple[Fields, bool]]:
+        """Return the fields of each index that is needed, and whether it is unique."""
+        context = tuple((name, 1) for name in self._spec.context_key)
+        needed: list[tuple[Fields, bool]] = [((*context, ("first", 1), ("last", 1)), False)]
+        return [*needed, ((*context, ("keys", 1)), True)] if self._spec.immutable else needed
+
     async def _create_indexes(self) -> None:
-        context = [(name, 1) for name in self._spec.key[: len(self._spec.context)]]
-        await self._groups.create_index([*context, ("first", 1), ("last", 1)])
-        if self._spec.immutable:
-            await self._groups.create_index([*context, ("keys", 1)], unique=True)
+        for fields, is_unique in self.list_indexes():
+            await self._groups.create_index(list(fields), unique=is_unique)
 
     # Writing
 
