@@ -9,6 +9,7 @@ from backtest_mongo.adapters.past import as_of
 from backtest_mongo.cli.databases import get_adapter
 from backtest_mongo.cli.stored_past import PastRow, StoredPast, find_database, list_keys, read_last_candles
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter, find_rows
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.specs import Key, camel
 from backtest_mongo.sqlite.stored_keys import StoredKeys
 from backtest_mongo.types import Document, now_ms
@@ -42,7 +43,7 @@ async def _has_blocks(wanted: RowFilter) -> bool:
     """Return whether candles are stored that are not in rows."""
     if wanted.spec.shape != "series":
         return False
-    store: Any = get_adapter(wanted.spec)._base_store()
+    store: Any = get_adapter(wanted.spec)._open(current_hub())
     return bool(await store.list_in_blocks())
 
 

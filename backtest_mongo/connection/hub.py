@@ -94,8 +94,6 @@ class Hub:
         #: Whether the database needs nothing that this version does not know, and whether leases are noted in it.
         self.is_format_checked: bool = False
         self.has_noted_leases: bool = False
-        #: Whether the database of candles is noted to have series whose candles are in blocks alone.
-        self.has_noted_candle_blocks: bool = False
         #: What was done, by slot, since these connections were made.
         self.counts: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
         #: The change streams that are open.

@@ -106,7 +106,5 @@ async def note_leases(hub: Hub) -> None:
 
 async def note_candle_blocks(hub: Hub) -> None:
     """Note in the marker of the database of candles that there may be series whose candles are in blocks alone."""
-    if not hub.has_noted_candle_blocks:
-        markers = hub.candle_database[MARKERS].with_options(write_concern=WriteConcern("majority"))
-        await markers.update_one({"_id": _ID}, {"$addToSet": {"needs": "candle-blocks"}}, upsert=True)
-        hub.has_noted_candle_blocks = True
+    markers = hub.candle_database[MARKERS].with_options(write_concern=WriteConcern("majority"))
+    await markers.update_one({"_id": _ID}, {"$addToSet": {"needs": "candle-blocks"}}, upsert=True)
