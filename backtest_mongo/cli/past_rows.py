@@ -9,6 +9,7 @@ from backtest_mongo.adapters.past import as_of
 from backtest_mongo.cli.databases import get_adapter
 from backtest_mongo.cli.stored_past import PastRow, StoredPast, find_database, list_keys, read_last_candles
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter, find_rows
+from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, camel
 from backtest_mongo.sqlite.stored_keys import StoredKeys
@@ -45,7 +46,7 @@ async def _has_blocks(wanted: RowFilter) -> bool:
     """Return whether candles are stored that are not in rows."""
     if not wanted.spec.is_candles:
         return False
-    store: Any = get_adapter(wanted.spec)._base_store()
+    store: Any = get_adapter(wanted.spec)._open(current_hub())
     return bool(await store.list_in_blocks())
 
 

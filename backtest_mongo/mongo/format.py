@@ -111,7 +111,5 @@ async def note_feature(hub: Hub, feature: str) -> None:
 
 async def note_candle_blocks(hub: Hub) -> None:
     """Note in the marker of the database of candles that there may be series whose candles are in blocks alone."""
-    if _CANDLE_BLOCKS not in hub.noted_features:
-        markers = hub.candle_database[MARKERS].with_options(write_concern=WriteConcern("majority"))
-        await markers.update_one({"_id": _ID}, {"$addToSet": {"needs": _CANDLE_BLOCKS}}, upsert=True)
-        hub.noted_features.add(_CANDLE_BLOCKS)
+    markers = hub.candle_database[MARKERS].with_options(write_concern=WriteConcern("majority"))
+    await markers.update_one({"_id": _ID}, {"$addToSet": {"needs": _CANDLE_BLOCKS}}, upsert=True)

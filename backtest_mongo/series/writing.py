@@ -249,6 +249,8 @@ class CandleWriter:
         if not documents:
             return 0
         times = sorted(document["timestamp"] for document in documents)
+        if self._starts_in_blocks:
+            await self._find_layout(context)
         insert = partial(self._insert_and_drop, context, grid, times, list(documents))
         keys = _make_keys(context, grid, times)
         new = await self._rows.writes.run_steps(insert, WRITING, None, keys, is_long=True)
