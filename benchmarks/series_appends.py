@@ -33,6 +33,7 @@ class Appends:
         per_call: rows of a call.
         turn: calls of a side before it is the other one's turn.
         share: how many of the run's rows are appended, one in so many.
+        small_share: the same of a run of fewer than a million rows.
         goal: the most that ours may take, in multiples of the plain client's time.
     """
 
@@ -40,11 +41,12 @@ class Appends:
     per_call: int
     turn: int
     share: int
+    small_share: int
     goal: float
 
 
-APPENDS: Final = (Appends("one row", 1, 2_500, 10, 1.3), Appends("1,000 rows", 1_000, 50, 1, 1.0))
-#: Rows that are appended in all.
+APPENDS: Final = (Appends("one row", 1, 2_500, 10, 40, 1.3), Appends("1,000 rows", 1_000, 50, 1, 1, 1.0))
+#: Rows that are appended at most.
 _MOST: Final = 1_000_000
 
 
@@ -55,7 +57,8 @@ async def measure_appends(config: Mapping[str, Any], driver: str, appends: Appen
     of it is in our time and none in that of the plain client.
     """
     in_turn = appends.per_call * appends.turn
-    turns = max(1, min(_MOST, rows // appends.share) // in_turn)
+    share = appends.share if rows >= _MOST else appends.small_share
+    turns = max(1, min(_MOST, rows // share) // in_turn)
     trades = make_trades((turns + 1) * in_turn)  # a turn of each does not count
     own = configured(config, "bench-appends", driver)
     uri = f"{config['CC_MONGO_CONNECTION_STRING']}&w=majority"
