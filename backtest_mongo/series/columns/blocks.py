@@ -160,7 +160,7 @@ class SeriesBlocks:
                 return
             looks += 1
             if looks == _LOOKS:
-                (part, *_) = await self.list_partitions(context, position, position + 1, 1, is_expected=True)
+                (part, *_) = await self.list_partitions(context, position, position + 1, _CANDIDATES, is_expected=True)
                 raise damaged or self.make_part_error(context, part)
             await asyncio.sleep(_PAUSE)
             sound = await self._find_sound(context, position)
@@ -244,7 +244,7 @@ class SeriesBlocks:
                 return found
             if found is None and not await self._find_headers(context, {}, 1, 1) and not await has_blocks():
                 return Partition(MOST_NEGATIVE, LATEST, None)
-        (part, *_) = await self.list_partitions(context, time, time + 1, 1, is_expected=True)
+        (part, *_) = await self.list_partitions(context, time, time + 1, _CANDIDATES, is_expected=True)
         raise self.make_part_error(context, part)
 
     async def list_partitions(
