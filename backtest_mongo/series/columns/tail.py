@@ -222,7 +222,7 @@ class SeriesTail:
         order = [("first", 1)] if self._spec.immutable else [("at", 1), ("_id", 1)]
         options: Document = {"sort": order, "limit": limit, "allow_disk_use": True}
         projection = make_projection(self._spec, ())
-        del projection["columns.timestamp"]
+        projection = {name: 1 for name in projection if not name.startswith("columns.")}
 
         async def fetch() -> list[Document]:
             return await self._groups.find(query, projection, **options).to_list(None)
@@ -338,7 +338,7 @@ def make_projection(spec: SlotSpec, names: Collection[str] | None) -> Document:
     header |= {"at": 1, "written": 1, "start": 1}
     if names is None:
         return {**header, "columns": 1}
-    wanted = ["timestamp", *([spec.key[-1]] if spec.sequence else []), *names]
+    wanted = ["timestamp", "_schema", *([spec.key[-1]] if spec.sequence else []), *names]
     return {**header, **{f"columns.{name}": 1 for name in wanted}}
 
 
