@@ -35,7 +35,7 @@ NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages")
 HEAVY = ("-m", "heavy and not other_driver and not packages")
 #: The same tests, each on the driver that these leave out.
 OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages")
-#: Leaves out all tests that hardly depend on the Python version.
+#: Leaves out all tests that hardly depend on the Python version, or only runs them on the other driver.
 MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages")
 #: What a worker takes of the machine's memory, with its servers and their data.
 WORKER_BYTES = 5 << 29
@@ -68,6 +68,9 @@ def _heavy_files(session: nox.Session) -> list[str]:
 
 def _run_tests(session: nox.Session, *arguments: str) -> None:
     session.install(WHOLE, *_groups("test"))
+    # What the tests import is compiled once: workers that start at the same time would each compile all of it.
+    collecting = ("--collect-only", "-qq", *arguments, *session.posargs)
+    session.run("python", "-m", "pytest", *collecting, env=COMPILED, silent=True, success_codes=[0, 5])
     session.run("python", "-m", "pytest", *_workers(), *arguments, *session.posargs, env=COMPILED)
 
 
@@ -173,7 +176,8 @@ def soak(session: nox.Session) -> None:
 def model(session: nox.Session) -> None:
     """Compare every slot with a model in a thousand long runs, cancel ten thousand calls, and kill in 200 rounds.
 
-    And compare series whose grid moves with a model, 50 of each kind, and kill owners of leases in 50 rounds.
+    And compare series whose grid moves with a model, 50 of each kind, and kill owners of leases in 50 rounds and those
+    who seal a series in 25.
     """
     session.install(".[demo]", *_groups("test"))
     long = {
@@ -183,10 +187,12 @@ def model(session: nox.Session) -> None:
         "BACKTEST_KILLS": "200",
         "BACKTEST_LEASE_KILLS": "50",
         "BACKTEST_GRIDS": "50",
+        "BACKTEST_SEALING_KILLS": "25",
     }
     files = (
         *("tests/contract/test_model.py", "tests/mongo/test_cancellation.py", "tests/sqlite/test_kills.py"),
         *("tests/commit/test_lease_processes.py", "tests/series/test_moving_grids.py"),
+        "tests/series/test_sealing_kills.py",
     )
     session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 

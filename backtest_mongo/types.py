@@ -251,6 +251,7 @@ class SeriesSize:
         tail_bytes: their bytes.
         oldest: when the oldest of these groups was written, in milliseconds since the epoch, UTC; ``None`` if there is
             none.
+        keep: what is kept, as ``retain()`` has set it; ``None`` for all rows.
     """
 
     blocks: int
@@ -260,6 +261,7 @@ class SeriesSize:
     tail_rows: int
     tail_bytes: int
     oldest: int | None
+    keep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

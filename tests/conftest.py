@@ -20,7 +20,7 @@ import time
 import uuid
 import warnings
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -95,7 +95,10 @@ SERVERLESS_TOO = {
     "tests.forks.test_interruptions": (SQLITE,),
     "tests.forks.test_going_on": (SQLITE,),
     "tests.forks.test_candle_database": (SQLITE,),
+    "tests.forks.test_series": (SQLITE,),
     "tests.commit.test_runs": (SQLITE,),
+    "tests.adapters.test_resampling": (SQLITE,),
+    "tests.adapters.test_series_retention": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
 }
@@ -221,8 +224,9 @@ def _long_wait_budget(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         monkeypatch.setattr(guard, "COMMAND_SECONDS", 2 * SECONDS)
 
 
-@pytest.fixture(params=(*DRIVERS, *SERVERLESS))
+@pytest.fixture
 def driver(request: pytest.FixtureRequest) -> str:
+    """One of :data:`DRIVERS`, or one of :data:`SERVERLESS` where a test also holds for it."""
     return str(request.param)
 
 
@@ -537,20 +541,37 @@ async def operations() -> Counts:
     return Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the collector of cycles away from tests, of which there are tens of thousands, all of them in use.
+
+    While they are made it would take longer than to make them, and later it would go through them again and again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is left to another run, where either driver would do.
 
     Of two Pythons in a row each takes one driver. One Python runs what is heavy: there each driver takes about half of
-    the tests, drawn by their names, so that both of them meet every kind of test.
+    the tests, drawn by their names, so that both of them meet every kind of test. What hardly depends on the Python
+    version, but may depend on the driver, is left to the first Python where it doesn't run on PyMongo's asyncio client.
 
-    Of the runs without a server those are left that there are.
+    Of the runs without a server those are left out that would only seal candles in another way.
     """
     items[:] = [item for item in items if _is_there(item)]
     drivers = [_split_driver(item) for item in items]
     found = set(drivers)
     for item, (name, driver) in zip(items, drivers, strict=True):
         marked = item.get_closest_marker
+        if marked("two_pythons") and driver != DRIVERS[1]:
+            item.add_marker(pytest.mark.one_python)
         if not driver or not marked("either_driver") or marked("both_drivers"):
             continue
         spared = DRIVERS[(zlib.crc32(name.encode()) if marked("heavy") else sys.version_info.minor) % 2]
@@ -570,10 +591,14 @@ def _split_driver(item: pytest.Item) -> tuple[str, str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test one run per slot: of all, or of the shapes that ``@pytest.mark.shapes`` names.
+    """Give a test one run per driver and storage, and per slot: of all, or of the shapes that ``shapes`` names.
 
     What goes over candles runs once for each way of sealing them.
     """
+    marks = metafunc.definition.iter_markers("parametrize")
+    is_given = hasattr(metafunc.module, "driver") or any("driver" in mark.args[0] for mark in marks)
+    if "driver" in metafunc.fixturenames and not is_given:
+        metafunc.parametrize("driver", (*DRIVERS, *_serverless(metafunc)), indirect=True)
     stores = "candle_blocks" in metafunc.fixturenames
     if "spec" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("shapes")
@@ -591,12 +616,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)
 
 
+def _serverless(metafunc: pytest.Metafunc) -> tuple[str, ...]:
+    """Return the storages without a server that a test also runs on."""
+    marked = metafunc.definition.get_closest_marker
+    if "deployment" not in metafunc.fixturenames or marked("mongodb"):
+        return ()
+    return SERVERLESS if marked("files") else SERVERLESS_TOO.get(metafunc.module.__name__, ())
+
+
 def _is_there(item: pytest.Item) -> bool:
-    assert isinstance(item, pytest.Function)
+    """Tell whether a run is one that there is: without a server, candles are sealed in one way."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    if params.get("driver") not in SERVERLESS:
-        return True
-    marked = item.get_closest_marker
-    also = params["driver"] in SERVERLESS_TOO.get(item.module.__name__, ()) or marked("files")
-    asks = "deployment" in item.fixturenames and params.get("candle_blocks", BLOCKS[0]) == BLOCKS[0]
-    return bool(asks and also and not marked("mongodb"))
+    return params.get("driver") not in SERVERLESS or params.get("candle_blocks", BLOCKS[0]) == BLOCKS[0]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from backtest_mongo.adapters.empty_commits import EMPTY_COMMITTER, EmptyRenamer
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import StoreError
 from backtest_mongo.types import Coverage, SeriesSize
 
@@ -24,6 +27,14 @@ class EmptyColumns:
 
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
+
+    @property
+    def committer(self) -> Committer:
+        return EMPTY_COMMITTER
+
+    @property
+    def renamer(self) -> Renamer:
+        return EmptyRenamer()
 
     async def ready(self) -> None:
         return None
@@ -53,6 +64,15 @@ class EmptyColumns:
         for covered in nothing:
             yield covered
 
+    async def retain(self, context: Key, keep: str | None) -> None:
+        return None
+
+    async def prune_rows(self, context: Key) -> int:
+        return 0
+
+    async def count_prunable(self, context: Key) -> int:
+        return 0
+
     async def size(self, context: Key) -> SeriesSize:
         return SeriesSize(0, 0, 0, 0, 0, 0, None)
 
@@ -75,6 +95,9 @@ class NoColumns(EmptyColumns):
         self._refuse()
 
     async def insert(self, context: Key, rows: ColumnArrays) -> int:
+        self._refuse()
+
+    async def retain(self, context: Key, keep: str | None) -> None:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -242,6 +242,15 @@ class _ObservedStore:
     async def size(self, context: Key) -> SeriesSize:
         return await self._alone("sealed", self._columns.size(context))
 
+    async def retain(self, context: Key, keep: str | None) -> None:
+        await self._alone("retain", self._columns.retain(context, keep))
+
+    async def prune_rows(self, context: Key) -> int:
+        return await self._alone("prune", self._columns.prune_rows(context), int)
+
+    async def count_prunable(self, context: Key) -> int:
+        return await self._alone("prune", self._columns.count_prunable(context))
+
     @property
     def _columns(self) -> ColumnStore:
         return cast("ColumnStore", self._store)

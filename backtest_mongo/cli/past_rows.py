@@ -9,6 +9,7 @@ from backtest_mongo.adapters.past import as_of
 from backtest_mongo.cli.databases import get_adapter
 from backtest_mongo.cli.stored_past import PastRow, StoredPast, find_database, list_keys, read_last_candles
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter, find_rows
+from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, camel
 from backtest_mongo.sqlite.stored_keys import StoredKeys
 from backtest_mongo.types import Document, now_ms
@@ -27,6 +28,8 @@ async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> Found
         limit: how many to return at most.
         at: the simulation time as of which they are; ``None`` for what is stored now.
     """
+    if wanted.spec.columns:
+        return await _find_columns(wanted, limit, at)
     database = find_database(wanted.spec)
     if at is not None:
         return await find_rows_at(wanted, limit, at)
@@ -96,6 +99,27 @@ async def _find_candles(wanted: RowFilter, limit: int, at: int) -> FoundRows:
             documents += [{**context, **candle} for candle in reversed(candles)]
             if len(documents) > limit:
                 return FoundRows(documents[:limit], None)
+    return FoundRows(documents, len(documents))
+
+
+async def _find_columns(wanted: RowFilter, limit: int, at: int | None) -> FoundRows:
+    """Return the last rows of series with columns, or those at one time, newest first."""
+    spec, parts = wanted.spec, dict(wanted.parts)
+    time = parts.pop(str(spec.item), None)
+    adapter: Any = get_adapter(spec)
+    contexts = [one async for one in adapter._base_store().list_contexts(parts)]
+    documents: list[Document] = []
+    for context in reversed(contexts):
+        left = limit - len(documents) + 1
+        end = 2**63 - 1 if at is None else find_known_end(spec, context, at)
+        if time is None:
+            rows = await adapter._base_store().read_last(context, left, end)
+        else:
+            rows = await adapter._base_store().read_rows(context, time, min(time + 1, end))
+        fields = dict(zip(spec.key, context, strict=False))
+        documents += [{**fields, **row} for row in reversed(rows.rows(spec))]
+        if len(documents) > limit:
+            return FoundRows(documents[:limit], None)
     return FoundRows(documents, len(documents))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
+from backtest_mongo.core.unit_times import UNIT_NAMES
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import Document
 
@@ -70,11 +71,12 @@ def parse_part(spec: SlotSpec, name: str, word: str) -> Any:
         if word.lower() not in _FLAGS:
             raise InputError(f"backtest must be backtest or live, not {word!r}", slot=spec.name)
         return _FLAGS[word.lower()]
-    if spec.is_candles and name == spec.argument:
+    if spec.shape == "series" and name == spec.argument:
         try:
             return int(word)
         except ValueError:
-            raise InputError(f"timestamp must be milliseconds, not {word!r}", slot=spec.name) from None
+            unit = UNIT_NAMES[spec.unit]
+            raise InputError(f"timestamp must be {unit}, not {word!r}", slot=spec.name) from None
     return spec.check_key(name, word)
 
 

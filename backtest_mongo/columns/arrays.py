@@ -70,8 +70,7 @@ class Values:
     def find_nulls(self, column: Column) -> Mask | None:
         """Return which values are null, or ``None`` if none is."""
         if column.type == "category":
-            nulls: Mask = self.data < 0
-            return nulls if nulls.any() else None
+            return self.data < 0 if len(self.data) and self.data.min() < 0 else None
         return None if self.valid is None or self.valid.all() else ~self.valid
 
     def to_list(self, column: Column) -> list[Any]:

@@ -26,12 +26,13 @@ faster to write and to read, and the database compresses its pages itself.
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
-from bson import Binary, Int64
+from bson import Int64
 from numpy.typing import NDArray
 
 from backtest_mongo.columns.arrays import STORED_TYPES, STRINGS, TIME, ColumnArrays, Values, make_nulls
@@ -48,6 +49,7 @@ __all__ = [
     "encode",
     "pack_column",
     "parse_header",
+    "rename_key",
     "seal_header",
 ]
 
@@ -67,6 +69,9 @@ _HAS_NULLS: Final = 0x80
 _CHECKSUM_BYTES: Final = 4
 _NAMES_BYTES: Final = 4
 _LENGTHS: Final = np.dtype("<u4")
+_TYPE_NUMBERS: Final = {kind: number for number, kind in enumerate(COLUMN_TYPES)}
+_TIME_COLUMN: Final = Column(TIME, "int64")
+_dump_names: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class DamagedRowsError(Exception):
@@ -104,9 +109,9 @@ def seal_header(key: Document, rows: int, first: int, last: int) -> Document:
     return header
 
 
-def pack_column(head: int, name: str, content: bytes) -> Binary:
+def pack_column(head: int, name: str, content: bytes) -> bytes:
     """Return the binary value of a column, with its checksum."""
-    return Binary(_checksum_column(head, name, content) + content)
+    return _checksum_column(head, name, content) + content
 
 
 def parse_header(document: Document, key: Document) -> tuple[int, int, int]:
@@ -141,7 +146,7 @@ def decode(spec: SlotSpec, key: Document, document: Document, names: Collection[
     if not isinstance(columns, Mapping):
         raise DamagedRowsError("its columns are missing")
     stored_names, content = _split_names(_check_column(columns, TIME, head))
-    time = _decode_column(Column(TIME, "int64"), content, rows).data
+    time = _decode_column(_TIME_COLUMN, content, rows).data
     sequence = None
     if spec.sequence:
         column = Column(spec.key[-1], spec.sequence)
@@ -157,8 +162,35 @@ def decode(spec: SlotSpec, key: Document, document: Document, names: Collection[
     return ColumnArrays(time, sequence, values)
 
 
+def rename_key(document: Document, key: Document, other: Document) -> Document:
+    """Return a document with another key, without decoding its columns.
+
+    Args:
+        document: with all of its columns.
+        key: what :func:`encode` was given.
+        other: what it would have to be given.
+
+    Returns:
+        The fields that :func:`encode` makes.
+
+    Raises:
+        DamagedRowsError: it is not what was stored.
+    """
+    rows, first, last = parse_header(document, key)
+    columns = document.get("columns")
+    if not isinstance(columns, Mapping):
+        raise DamagedRowsError("its columns are missing")
+    renamed = seal_header(other, rows, first, last)
+    packed = {}
+    for name in columns:
+        content = _check_column(columns, name, document["head"])
+        packed[name] = pack_column(renamed["head"], name, bytes(content))
+    renamed["columns"] = packed
+    return renamed
+
+
 def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> list[tuple[Column, Values]]:
-    listed = [(Column(TIME, "int64"), Values(rows.time))]
+    listed = [(_TIME_COLUMN, Values(rows.time))]
     if spec.sequence and rows.sequence is not None:
         listed.append((Column(spec.key[-1], spec.sequence), Values(rows.sequence)))
     return listed + [(column, rows.values[column.name]) for column in spec.columns]
@@ -189,7 +221,7 @@ def _checksum_header(header: Document) -> int:
 
 
 def _encode_values(column: Column, values: Values, is_compressed: bool) -> bytes:
-    kind = COLUMN_TYPES.index(column.type)
+    kind = _TYPE_NUMBERS[column.type]
     nulls = values.find_nulls(column)
     data, presence = values.data, b""
     if nulls is not None:
@@ -202,12 +234,12 @@ def _encode_data(
     kind: ColumnType, data: NDArray[Any], categories: tuple[str, ...], is_compressed: bool
 ) -> tuple[int, bytes]:
     if kind == "category":
-        used = np.flatnonzero(np.bincount(data, minlength=len(categories)))
+        used = np.flatnonzero(np.bincount(data, minlength=len(categories))) if len(data) != 1 else data
         if len(used) < len(categories):
             table = np.zeros(len(categories), np.int32)
             table[used] = np.arange(len(used))
             data, categories = table[data], tuple([categories[code] for code in used.tolist()])
-        names = json.dumps(categories, ensure_ascii=False).encode()
+        names = _dump_names(categories).encode()
         codec, content = _encode_numbers(data, is_compressed)
         return codec, len(names).to_bytes(4, "little") + names + content
     if kind == "str":
@@ -222,10 +254,10 @@ def _encode_data(
 
 def _encode_numbers(data: NDArray[Any], is_compressed: bool) -> tuple[int, bytes]:
     if not is_compressed or len(data) < _FEW:
-        return _RAW, data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
+        return _RAW, (data if sys.byteorder == "little" else data.byteswap()).tobytes()
     from pcodec import ChunkConfig, standalone
 
-    wide = data.astype(np.int16) if data.itemsize == 1 else np.ascontiguousarray(data)
+    wide = data.astype(np.int16) if data.itemsize == 1 else np.require(data, requirements=("C", "ALIGNED"))
     return _PCODEC, standalone.simple_compress(wide, ChunkConfig(compression_level=_COMPRESSION_LEVEL))
 
 
@@ -249,7 +281,7 @@ def _split_names(content: memoryview) -> tuple[list[str], memoryview]:
 
 
 def _decode_column(column: Column, content: memoryview, rows: int) -> Values:
-    if content[0] != COLUMN_TYPES.index(column.type):
+    if content[0] != _TYPE_NUMBERS[column.type]:
         known = COLUMN_TYPES[content[0]] if content[0] < len(COLUMN_TYPES) else "of an unknown type"
         raise DamagedRowsError(f"its column {column.name} is {known}, and that of the slot {column.type}")
     try:
@@ -291,7 +323,8 @@ def _decode_data(kind: ColumnType, codec: int, content: memoryview, count: int) 
 
 def _decode_numbers(kind: np.dtype[Any], codec: int, content: memoryview) -> NDArray[Any]:
     if codec == _RAW:
-        return np.frombuffer(content, kind.newbyteorder("<")).astype(kind, copy=False)
+        # It begins anywhere in the document; Pcodec, for one, takes no array that is not aligned.
+        return np.require(np.frombuffer(content, kind.newbyteorder("<")), kind, ("ALIGNED",))
     from pcodec import standalone
 
     data: NDArray[Any] = standalone.simple_decompress(bytes(content))

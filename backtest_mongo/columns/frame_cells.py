@@ -75,15 +75,23 @@ def is_object_column(column: Any) -> bool:
     return str(getattr(column, "dtype", "")).lower().startswith("object")
 
 
-def take_objects(column: Any) -> list[Any]:
-    """Return the objects of a column, ``None`` for what is missing or masked."""
+def take_objects(column: Any, *, is_nan_null: bool = True) -> list[Any]:
+    """Return the objects of a column, ``None`` for what is missing or masked.
+
+    Args:
+        column: of any library, or a list.
+        is_nan_null: whether a NaN of pandas stands for null.
+    """
     if isinstance(column, list | tuple):
         masks: Any = sys.modules.get("numpy.ma")  # if it isn't imported, nothing is masked
         masked = object() if masks is None else masks.masked
         return [None if value is masked else value for value in column]
     if find_library(column) == "pandas":
         values = column.to_numpy(object)
-        nulls = np.asarray(column.isna())
+        nulls = np.array(column.isna())
+        if not is_nan_null:
+            for at in np.flatnonzero(nulls).tolist():
+                nulls[at] = not isinstance(values[at], float)
         return _put_none(values, nulls if nulls.any() else None)
     if find_library(column) == "polars":
         return list(column.to_list())
@@ -111,7 +119,7 @@ def _of_polars(series: Any, kind: ColumnType) -> Cells:
         codes = series.to_physical() if nulls is None else series.to_physical().fill_null(0)
         return _shorten(name, codes.to_numpy(), nulls, known.to_physical().to_numpy(), known.cast(polars.String))
     if dtype == polars.Boolean or (dtype.is_numeric() and not dtype.is_decimal() and "128" not in name):
-        filled = series if nulls is None else series.fill_null(value=dtype == polars.Boolean and False)
+        filled = series if nulls is None else series.fill_null(False if dtype == polars.Boolean else 0)
         return Cells(name, filled.to_numpy(), nulls)
     return Cells(name, series.to_list())
 
@@ -139,7 +147,7 @@ def _of_pandas(column: Any, kind: ColumnType, *, is_nan_null: bool) -> Cells:
     if kind == "category" and (dtype.kind in "OT" or isinstance(dtype, pandas.StringDtype)):
         codes, values = pandas.factorize(column)
         return Cells(name, codes, _any(codes < 0), values.tolist())
-    return Cells(name, take_objects(column))
+    return Cells(name, take_objects(column, is_nan_null=is_nan_null))
 
 
 def _any(nulls: Mask) -> Mask | None:

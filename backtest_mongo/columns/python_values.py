@@ -57,6 +57,8 @@ def read_values(column: Column, values: Sequence[Any], *, is_null_allowed: bool 
     has_nulls = type(None) in kinds
     if kinds <= (_PLAIN_OR_NULL if is_null_allowed else _PLAIN)[kind]:
         try:
+            if kind != "category" and not has_nulls:
+                return Values(np.array(values, STORED_TYPES[kind]))
             return _make_values(kind, values, has_nulls)
         except (OverflowError, UnicodeEncodeError):
             pass  # which value it is, is found below

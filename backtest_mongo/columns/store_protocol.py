@@ -57,3 +57,15 @@ class ColumnStore(Store, Protocol):
     async def size(self, context: Key) -> SeriesSize:
         """Return how the series is stored."""
         ...
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        """Keep the part of a series from now on that a text names, or all; what need not be kept is deleted."""
+        ...
+
+    async def prune_rows(self, context: Key) -> int:
+        """Delete the blocks and groups that need not be kept; return how many rows."""
+        ...
+
+    async def count_prunable(self, context: Key) -> int:
+        """Return how many rows need not be kept."""
+        ...

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from backtest_mongo.core.columns import COLUMN_TYPES, Column, Unit, is_column_name
 from backtest_mongo.core.retention import parse_retention
+from backtest_mongo.core.series_retention import parse_series_retention
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError, InputTypeError, SlotError
 from backtest_mongo.types import INTERVALS
@@ -98,7 +99,8 @@ class SlotSpec:
             in milliseconds since the epoch. Without it the list has neither.
         keep: how much of a collection is kept: ``"30d"``, the rows that were written in the last 30 days, or
             ``"1000"``, the thousand rows of each context that were written last. Older ones are deleted, a few at a
-            time, after later writes. ``CC_KEEP`` applies to slots without it.
+            time, after later writes. ``CC_KEEP`` applies to slots without it. Of a series with columns, what each
+            series is given when it is first written; its ``retain()`` changes it, and says what it means.
         ended: the path in the payload of a row's state, and the values that mean that it is finished:
             ``("status", "closed", "cancelled")``. ``keep`` deletes only finished rows; if empty, it may delete any.
         about: what the slot is for, as ``help()`` shows it: ``"the bids and asks of a symbol"``.
@@ -386,11 +388,11 @@ def _check_item_is_last_in_the_key(row: SlotSpec) -> str | None:
 def _check_series_has_interval_and_timestamp(row: SlotSpec) -> str | None:
     if row.shape != "series":
         return None
-    if row.item != "timestamp":
+    if row.item == "timestamp" and (row.columns or "interval" in row.context):
+        return None
+    if row.columns:
         return "is a series, so it needs timestamp in its key, after the context's fields"
-    if not row.columns and "interval" not in row.context:
-        return "is a series of candles, so it needs an interval in its context"
-    return None
+    return "is a series without columns, so it needs an interval in its context and timestamp in its key"
 
 
 @_rule
@@ -493,10 +495,8 @@ def _check_soft_delete_is_a_bucket_s(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_immutable_is_a_series_s(row: SlotSpec) -> str | None:
-    if row.shape == "series" and not row.columns and not row.immutable:
-        return "must be immutable, as series of candles are"
-    if row.shape != "series" and row.immutable:
-        return "can't be immutable unless it is a series"
+    if row.immutable != (row.shape == "series") and not row.columns:
+        return "must be immutable if it is a series without columns, and only then"
     return None
 
 
@@ -589,9 +589,9 @@ def _check_paths_can_be_followed(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_keep_is_a_collection_s(row: SlotSpec) -> str | None:
-    if row.shape == "collection" or not (row.keep or row.ended):
+    if row.shape == "collection" or (row.columns and not row.ended) or not (row.keep or row.ended):
         return None
-    return "can't limit its rows with keep unless it is a collection"
+    return "can't limit its rows with keep or ended unless it is a collection, or with keep unless it has columns"
 
 
 @_rule
@@ -600,7 +600,7 @@ def _check_keep_can_be_read(row: SlotSpec) -> str | None:
         return "must give keep as a string such as '30d'"
     try:
         if row.keep:
-            parse_retention(row.keep)
+            (parse_series_retention if row.columns else parse_retention)(row.keep)
     except ValueError as error:
         return f"has a keep that {error}"
     return None

@@ -36,8 +36,13 @@ class TimeRangeError(ValueError):
 
 def find_time_range(unit: Unit) -> tuple[int, int]:
     """Return the first and the last time that a row can have: of the years 1 to 9999, and within 64 bits."""
-    factor = UNITS_PER_MS[unit]
-    return max(START * factor, MOST_NEGATIVE + 1), min(END * factor - 1, 2**63 - 1)
+    return _RANGES[unit]
+
+
+_RANGES: Final[Mapping[Unit, tuple[int, int]]] = {
+    unit: (max(START * factor, MOST_NEGATIVE + 1), min(END * factor - 1, 2**63 - 1))
+    for unit, factor in UNITS_PER_MS.items()
+}
 
 
 def to_units(value: object, unit: Unit) -> int:

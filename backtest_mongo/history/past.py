@@ -229,6 +229,16 @@ class PastColumns:
     def seal_rows(self, context: Key, *, is_all: bool = True) -> NoReturn:
         refuse_write(self._spec)
 
+    async def retain(self, context: Key, keep: str | None) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def prune_rows(self, context: Key) -> NoReturn:
+        refuse_write(self._spec)
+
+    @property
+    def renamer(self) -> NoReturn:
+        refuse_write(self._spec)
+
     async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         async for context in self._base.list_contexts(where):
             covered = await self._base.cover(context, find_known_end(self._spec, context, self._until))

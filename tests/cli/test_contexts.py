@@ -20,6 +20,8 @@ from tests.support.leases import take_leases
 from tests.support.stored import Stored
 from tests.support.uniform import WHEN, candles
 
+pytestmark = pytest.mark.one_python
+
 #: Those that have versions, leases and transactions.
 DATABASES = pytest.mark.parametrize("stored", ["mongodb", "sqlite"], indirect=True)
 
@@ -242,8 +244,8 @@ def test_rename_that_would_merge_contexts_is_refused(stored: Stored) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["ls", "signals"], "'signals' is no slot: did you mean signal"),
-        (["delete", "x", "--all"], "'x' is no slot: known are candle"),
+        (["ls", "signals"], "'signals' is not a slot: did you mean signal"),
+        (["delete", "x", "--all"], "'x' is not a slot: known are candle"),
         (["ls", "--context", "symbol=x"], "it needs a slot"),
         (["ls", "signal", "--context", "symbol"], "'symbol' is not of the form NAME=VALUE"),
         (["ls", "signal", "--context", "symbl=x"], "signal has no 'symbl': did you mean symbol"),

@@ -14,7 +14,7 @@ from tests.conftest import Deployment
 from tests.sqlite.test_backup import damage
 from tests.support.dumps import write_file
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 async def test_commands_show_what_they_would_do_and_do_it_with_apply(

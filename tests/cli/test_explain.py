@@ -17,6 +17,8 @@ from tests.support.stored import Stored
 from tests.support.trades import CLOSED, MINUTE, OPENED, SCHEDULED, SLOTS_KEPT, TRADE, write_trade
 from tests.support.uniform import candles
 
+pytestmark = pytest.mark.one_python
+
 GOLDEN = Path(__file__).parent.parent / "golden" / "engine-19.5.0"
 
 

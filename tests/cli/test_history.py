@@ -14,6 +14,8 @@ from tests.support.stored import Stored
 from tests.support.trades import CLOSED, MINUTE, OPENED, SCHEDULED, SLOTS_KEPT, TRADE, write_trade
 from tests.support.uniform import WHEN
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def trade(kept: Stored) -> Stored:

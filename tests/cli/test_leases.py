@@ -28,6 +28,8 @@ from tests.support.commands import invoke
 from tests.support.deadlines import SECONDS
 from tests.support.leases import LONG_AGO, LeasesInFile, LeasesOnServer, StoredLeases, take_leases
 
+pytestmark = pytest.mark.one_python
+
 SIGNAL = 'signal["BTCUSDT", "s", "binance"]'
 SESSION = 'session["s", "binance", "", "BTCUSDT", false]'
 

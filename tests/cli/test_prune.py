@@ -20,6 +20,8 @@ from tests.support.candle_commands import Database
 from tests.support.commands import Done, invoke
 from tests.support.leases import take_leases
 
+pytestmark = pytest.mark.one_python
+
 OLD = datetime.now(UTC) - timedelta(days=31)
 
 

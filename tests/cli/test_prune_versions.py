@@ -13,6 +13,8 @@ from tests.support.commands import invoke
 from tests.support.stored import Stored
 from tests.support.uniform import WHEN
 
+pytestmark = pytest.mark.one_python
+
 
 async def write_versions() -> None:
     for bucket in ("a", "b"):

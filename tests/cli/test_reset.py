@@ -22,6 +22,8 @@ from tests.support.commands import Done, invoke
 from tests.support.leases import take_leases
 from tests.support.uniform import WHEN
 
+pytestmark = pytest.mark.one_python
+
 RUN = "trend 2024"
 
 

@@ -16,13 +16,13 @@ import backtest_mongo
 from backtest_mongo import CandleAdapter
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.cli.candles.coverage import SeriesCoverage, print_coverage
-from backtest_mongo.cli.candles.import_report import print_import_report
 from backtest_mongo.cli.candles.maintenance import SealedSeries, VerifiedSeries, print_sealed, print_verified
 from backtest_mongo.cli.demo.report import print_result
 from backtest_mongo.cli.demo.results import Comparison, Result, Tally
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding, Size, Step
 from backtest_mongo.cli.doctor.output import print_diagnosis
 from backtest_mongo.cli.dump_output import print_export, print_import
+from backtest_mongo.cli.import_report import print_import_report
 from backtest_mongo.cli.row_printer import RowPrinter
 from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import Terminal
@@ -85,7 +85,7 @@ def imported(console: Terminal, symbol: str) -> list[str]:
         bad=[f"{symbol}.csv:1234567  high is below low"],
         unreadable=[f"{symbol}.csv: does not exist"],
     )
-    print_import_report(console, done, symbol, "1m", "binance")
+    print_import_report(console, done, f"binance {symbol} 1m", "candle")
     return [*(f"{BIG + more:,}" for more in range(8)), "a.csv:12345678", f"{symbol}.csv:1234567"]
 
 

@@ -13,9 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backtest_mongo.columns.arrays import ColumnArrays, Values, join_columns
-from backtest_mongo.columns.codec import DamagedRowsError, decode, encode, parse_header, seal_header
+from backtest_mongo.columns.codec import DamagedRowsError, decode, encode, pack_column, parse_header, seal_header
 from backtest_mongo.columns.row_input import read_rows
-from backtest_mongo.core.columns import Column
+from backtest_mongo.core.columns import COLUMN_TYPES, Column
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import Document
 from tests.support.columns import UNHURRIED, check_arrays, make_spec, rows_of, samples, to_bits
@@ -66,9 +66,7 @@ def test_many_rows_of_every_type_are_read_as_they_were_stored(is_compressed: boo
 def sample_of_every_type(count: int) -> tuple[SlotSpec, ColumnArrays]:
     generator = np.random.default_rng(5)
     columns = [
-        Column(f"{kind}{'_or_null' * nullable}", kind, nullable)
-        for kind in ("float64", "int64", "int8", "bool", "category", "str")
-        for nullable in (False, True)
+        Column(f"{kind}{'_or_null' * nullable}", kind, nullable) for kind in COLUMN_TYPES for nullable in (False, True)
     ]
     spec = make_spec(*columns, unit="ns")
     floats = generator.integers(-(2**63), 2**63, count).view(np.float64)  # any bits, NaN among them
@@ -118,8 +116,8 @@ def test_groups_are_joined_in_their_order(data: st.DataObject) -> None:
 def test_column_that_was_added_later_is_null() -> None:
     old = make_spec(Column("price", "float64"))
     rows = read_rows(old, [{"timestamp": 1, "number": 1, "price": 1.5}])
-    for kind in ("float64", "int64", "int8", "bool", "category", "str"):
-        spec = make_spec(Column("price", "float64"), Column("more", kind, nullable=True))  # type: ignore[arg-type]  # one of them
+    for kind in COLUMN_TYPES:
+        spec = make_spec(Column("price", "float64"), Column("more", kind, nullable=True))
         found = decode(spec, KEY, store(old, rows, is_compressed=False))
         check_arrays(spec, found)
         assert found.rows(spec) == [{"timestamp": 1, "number": 1, "price": 1.5, "more": None}]
@@ -189,7 +187,7 @@ def test_changed_columns_are_found(sample: Sample, is_compressed: bool, data: st
     name = data.draw(st.sampled_from(sorted(document["columns"])))
     content = bytes(document["columns"][name])
     at = data.draw(st.integers(0, len(content) - 1))
-    changed = data.draw(
+    changed: Any = data.draw(
         st.sampled_from(
             [
                 content[:at] + bytes([content[at] ^ data.draw(st.integers(1, 255))]) + content[at + 1 :],
@@ -239,13 +237,30 @@ def test_changed_header_is_found(sample: Sample, data: st.DataObject) -> None:
     spec, rows = sample
     document = store(spec, read_rows(spec, rows), is_compressed=False)
     name = data.draw(st.sampled_from([*KEY, *seal_header(KEY, 1, 1, 1), "columns"]))
-    changed = data.draw(st.none() | st.integers(-(2**31), 2**31) | st.text() | st.floats() | st.just({}))
+    changed: Any = data.draw(st.none() | st.integers(-(2**31), 2**31) | st.text() | st.floats() | st.just({}))
     assume(changed != document[name] and not (name == "columns" and changed == {} == document[name]))
     document[name] = changed
     with pytest.raises(DamagedRowsError):
         decode(spec, KEY, document)
     del document[name]
     with pytest.raises(DamagedRowsError):
+        decode(spec, KEY, document)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x09\0" + b"\0" * 8, "its column price is of an unknown type, and that of the slot float64"),
+        (b"\0\0" + b"\0" * 16, "its column price has another number of rows"),
+        (b"\0\0" + b"\0" * 3, r"its column price can't be decoded \(ValueError\)"),
+        (b"\0\x01" + b"\0" * 8, r"its column price can't be decoded \(.*\)"),
+    ],
+)
+def test_content_that_its_checksum_fits_is_checked_as_well(content: bytes, words: str) -> None:
+    spec = make_spec(Column("price", "float64"))
+    document = store(spec, read_rows(spec, [{"timestamp": 1, "number": 1, "price": 1.5}]), is_compressed=False)
+    document["columns"]["price"] = pack_column(document["head"], "price", content)
+    with pytest.raises(DamagedRowsError, match=words):
         decode(spec, KEY, document)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from backtest_mongo.columns.arrays import ColumnArrays
+from backtest_mongo.columns.arrays import ColumnArrays, Values
 from backtest_mongo.columns.frame_input import read_frame
 from backtest_mongo.columns.frame_output import to_frame
 from backtest_mongo.columns.row_input import read_rows
@@ -245,6 +245,15 @@ def test_frame_has_the_columns_that_were_read(kind: Kind) -> None:
 def test_frame_may_have_no_row(kind: Kind) -> None:
     spec = make_spec(*SPEC_COLUMNS)
     assert len(read(spec, to_frame(spec, ColumnArrays.empty(spec), kind))) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_categories_may_have_a_value_twice(kind: Kind) -> None:
+    spec = make_spec(Column("side", "category", nullable=True))
+    side = Values(np.array([0, 1, 2, -1], np.int32), None, ("buy", "sell", "buy"))
+    rows = ColumnArrays(np.arange(4), np.zeros(4, np.int64), {"side": side})
+    found = read(spec, to_frame(spec, rows, kind))
+    assert [row["side"] for row in found.rows(spec)] == ["buy", "sell", "buy", None]
 
 
 def test_numbers_are_not_copied_where_a_library_can_use_them() -> None:

@@ -174,7 +174,7 @@ def test_value_that_would_change_is_refused_by_its_place(
         return
     spec = make_spec(Column("value", kind, nullable))
     good = {"float64": 1.5, "int64": 1, "int8": 1, "bool": True}.get(kind, "a")
-    rows = [{"timestamp": at, "number": 1, "value": good} for at in range(4)]
+    rows: list[dict[str, Any]] = [{"timestamp": at, "number": 1, "value": good} for at in range(4)]
     rows[3]["value"] = value
     if nullable:
         del rows[1]["value"]
@@ -241,7 +241,7 @@ def read_time(value: object, unit: Unit = "us") -> int:
     spec = make_spec(unit=unit)
     rows = [{"timestamp": time, "number": 1, "price": 1.0} for time in (value, 5)]
     found = read_rows(spec, rows)
-    return next(time for time in found.time.tolist() if time != 5)
+    return next(int(time) for time in found.time.tolist() if time != 5)
 
 
 EAST = timezone(timedelta(hours=5, minutes=30))

@@ -1,6 +1,6 @@
 """Leases between processes: a twin, one that stands still past its lease, one that is killed, and a fork.
 
-Processes are killed twice, and five times in ``nox -s heavy``; ``BACKTEST_LEASE_KILLS=50`` gives the long form.
+Processes are killed twice, and three times in ``nox -s heavy``; ``BACKTEST_LEASE_KILLS=50`` gives the long form.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 
 ROOT: Final = Path(backtest_mongo.__file__).parent.parent
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-KILLS: Final = int(os.environ.get("BACKTEST_LEASE_KILLS", "5"))
+KILLS: Final = int(os.environ.get("BACKTEST_LEASE_KILLS", "3"))
 #: Short, and long enough for a busy machine to renew it.
 TTL: Final = 5.0
 

@@ -36,7 +36,7 @@ from tests.support.deadlines import SECONDS
 from tests.support.scopes import look, outside
 from tests.support.uniform import WHEN, entry, payload, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 ROWS = pytest.mark.shapes("document", "entry", "collection", "bucket")
 

@@ -21,7 +21,7 @@ from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, entry, payload, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 # What MongoDB would take for an operator, a pattern or an array match, and all else that is no text.
 NO_KEYS: list[Any] = [

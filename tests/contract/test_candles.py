@@ -18,7 +18,7 @@ from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 MINUTE = 60_000
 SPEC = ADAPTERS["candle"].spec

@@ -40,7 +40,7 @@ from backtest_mongo import (
 from backtest_mongo.types import Candle
 from tests.conftest import Deployment
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "layout.json").read_text())
 WHEN = 1_700_000_000_000

@@ -4,7 +4,7 @@ A machine is two processes (event loops, each with connections and caches of its
 raw access to both servers. After each step the stored documents must be those of the model, and each read must answer
 as the model does; see ``tests/support/model_machine.py``.
 
-The short form takes about 10 s for a driver. The long one, with a thousand machines of a hundred steps::
+The short form has five machines of forty steps. The long one, with a thousand machines of a hundred steps::
 
     BACKTEST_MODEL_EXAMPLES=1000 BACKTEST_MODEL_STEPS=100 python -m pytest tests/contract/test_model.py
 """

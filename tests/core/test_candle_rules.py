@@ -22,7 +22,7 @@ from backtest_mongo.types import INTERVAL_MS, INTERVALS, PRICES, Coverage, Write
 from tests.conftest import Deployment
 from tests.support import uniform
 
-pytestmark = [pytest.mark.either_driver, pytest.mark.files]
+pytestmark = [pytest.mark.either_driver, pytest.mark.files, pytest.mark.two_pythons]
 
 MINUTE = 60_000
 FIELDS = ("timestamp", *PRICES)

@@ -37,7 +37,7 @@ from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 ON_SERVERS = settings(
     max_examples=60,

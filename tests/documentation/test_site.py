@@ -8,11 +8,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
 
 import backtest_mongo
-from backtest_mongo.cli.app import build_app
 from backtest_mongo.core.config import Config
+from tests.support.commands import get_group
 from tools import slots_page
 
 ROOT = Path(backtest_mongo.__file__).parent.parent
@@ -88,7 +87,7 @@ def test_page_of_the_configuration_has_every_field_and_its_default() -> None:
 def test_command_of_a_page_exists(command: str) -> None:
     words = shlex.split(command, comments=True)
     words = words[words.index("backtest-mongo") + 1 :]
-    group = typer.main.get_command(build_app())
+    group = get_group()
     while words and hasattr(group, "commands") and not words[0].startswith("-"):
         assert words[0] in group.commands, command
         group = group.commands[words.pop(0)]

@@ -34,7 +34,7 @@ from tests.support import uniform
 from tests.support.failing_servers import FailingServer
 from tests.support.uniform import WHEN, entry, payload, read, read_version, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 POINTS = ("document", "entry", "bucket")
 Meanwhile = Callable[[Callable[[], Awaitable[Any]]], None]

@@ -23,7 +23,7 @@ from tests.support import uniform
 from tests.support.failing_servers import FailingServer
 from tests.support.uniform import WHEN, payload, read, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 REFERENCE = json.loads((Path(__file__).parent.parent / "golden" / "reference-indexes.json").read_text())
 

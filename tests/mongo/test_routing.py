@@ -21,7 +21,7 @@ from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, entry, payload, read, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 class Listener(monitoring.CommandListener):

@@ -26,7 +26,7 @@ from backtest_mongo.types import PRICES
 from tests.conftest import Deployment
 from tests.support.uniform import candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 MINUTE = 60_000
 GRID = GRIDS["1m"]

@@ -26,7 +26,7 @@ from backtest_mongo.types import INTERVAL_MS, INTERVALS, PRICES, Coverage, Gap
 from tests.conftest import Deployment, tiny_blocks
 from tests.support import uniform
 
-pytestmark = [pytest.mark.either_driver, pytest.mark.files]
+pytestmark = [pytest.mark.either_driver, pytest.mark.files, pytest.mark.two_pythons]
 
 SERIES_OF_A_KIND: Final = int(os.environ.get("BACKTEST_GRIDS", "2"))
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

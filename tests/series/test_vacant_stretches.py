@@ -18,7 +18,7 @@ from backtest_mongo.series.sealing import Sealer, VacantBlocks
 from tests.conftest import Deployment
 from tests.support.uniform import candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 MINUTE: Final = 60_000
 COUNT: Final = 600

@@ -1,6 +1,6 @@
 """Processes that write are killed again and again: what was acknowledged is there, and nothing is half written.
 
-Three rounds, and eight in ``nox -s heavy``; ``BACKTEST_KILLS=200`` gives the long form, ``BACKTEST_SEED`` repeats when
+Three rounds, and five in ``nox -s heavy``; ``BACKTEST_KILLS=200`` gives the long form, ``BACKTEST_SEED`` repeats when
 the processes are killed, as far as a machine repeats anything.
 """
 
@@ -22,7 +22,9 @@ from tests.sqlite.support import database_of, query, worker
 from tests.support.changes import take_change
 from tests.support.uniform import candles
 
-KILLS: Final = int(os.environ.get("BACKTEST_KILLS", "8"))
+pytestmark = pytest.mark.one_python
+
+KILLS: Final = int(os.environ.get("BACKTEST_KILLS", "5"))
 SEED: Final = int(os.environ.get("BACKTEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 NAMES: Final = "abc"
 

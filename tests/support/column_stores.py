@@ -48,7 +48,7 @@ async def _seal_nothing(*_: object) -> None:
     """Sealing is the tests' to begin."""
 
 
-class Killed(Exception):  # noqa: N818  # it is no error
+class Killed(Exception):
     """The process has been killed."""
 
 

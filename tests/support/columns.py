@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from backtest_mongo.columns.arrays import STORED_TYPES, ColumnArrays
@@ -15,7 +15,8 @@ from backtest_mongo.core.columns import COLUMN_TYPES, UNITS, Column, Unit
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.unit_times import find_time_range
 
-UNHURRIED = settings(deadline=None)  # a machine may be busy
+#: A machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CONTEXT = ("binance", "BTCUSDT")
 
 #: Text that UTF-8 has, of any alphabet, with NUL and with line ends.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import pytest
 import typer.main
 from typer.testing import CliRunner
 
 from backtest_mongo.cli.app import build_app
 
-__all__ = ["Done", "commands", "invoke"]
+__all__ = ["Done", "commands", "get_group", "invoke"]
 
 
 @dataclass
@@ -31,9 +34,15 @@ class Done:
         return " ".join(line.split())
 
 
+@cache
+def get_group() -> Any:
+    """Return the application as Click runs it; to build it takes longer than most commands do."""
+    return typer.main.get_command(build_app())
+
+
 def commands() -> set[str]:
     """Return the words that name each command, such as ``candles seal``."""
-    return set(_below(typer.main.get_command(build_app()), ()))
+    return set(_below(get_group(), ()))
 
 
 def _below(command: Any, path: tuple[str, ...]) -> Iterator[str]:
@@ -48,7 +57,12 @@ def _below(command: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 def invoke(*arguments: object) -> Done:
     """Run a command in this process."""
-    result = CliRunner().invoke(build_app(), [*map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
+    with CliRunner().isolation() as (out, err, *_):
+        with pytest.raises(SystemExit) as ended:
+            get_group().main([*map(str, arguments)], prog_name="root")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        shown = [output.getvalue().decode().replace("\r\n", "\n") for output in (out, err)]
+    code = ended.value.code
+    assert isinstance(code, int)  # a text would be a message that nothing has formatted
+    return Done(code, *shown)

@@ -9,16 +9,29 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
+from backtest_mongo.adapters.shapes.resampling import (
+    ColumnSource,
+    check_delay,
+    check_grid,
+    find_columns,
+    open_target,
+    read_frame,
+    store_candles,
+)
 from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.core.columns import MOST_NEGATIVE
+from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS
+from backtest_mongo.core.series_retention import parse_series_retention
 from backtest_mongo.core.series_times import find_grid, find_known_end, to_units
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.suggestions import suggest
+from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.series.columns.changes import ColumnChangeStream
 from backtest_mongo.series.columns.store import MongoColumns
 from backtest_mongo.types import (
     Coverage,
@@ -61,6 +74,10 @@ class ColumnSeriesAdapter(Adapter):
     @classmethod
     def _open(cls, hub: Hub) -> Store:
         return cast("Store", MongoColumns(hub, cls.spec))
+
+    @classmethod
+    def _stream(cls, context: Key | None, after: str | None) -> ChangeSource | None:
+        return ColumnChangeStream(current_hub(), cls.spec, context, after)
 
     @classmethod
     def _context_store(cls) -> Store:
@@ -161,7 +178,11 @@ class ColumnSeriesAdapter(Adapter):
         """
         first, last = self._range(start, end)
         if start is None and end is None:
-            return (await self._base_store().delete_some(self._context, ()))[0]
+            deleted, is_left = 0, True
+            while is_left:
+                count, is_left = await self._base_store().delete_some(self._context, ())
+                deleted += count
+            return deleted
         return await self._rows().delete_rows(self._context, first, last) if first < last else 0
 
     # Reading
@@ -297,6 +318,159 @@ class ColumnSeriesAdapter(Adapter):
         rows = await self._rows().read_last(self._context, count, end, names)
         return rows.rows(self.spec)
 
+    # Resampling
+
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        price: str | None = None,
+        amount: str | None = None,
+        as_: Literal["polars"] = "polars",
+        when: When | None = None,
+    ) -> polars.DataFrame: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        price: str | None = None,
+        amount: str | None = None,
+        as_: Literal["pandas"],
+        when: When | None = None,
+    ) -> pandas.DataFrame: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        price: str | None = None,
+        amount: str | None = None,
+        as_: Literal["arrow"],
+        when: When | None = None,
+    ) -> pyarrow.Table: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        price: str | None = None,
+        amount: str | None = None,
+        as_: Literal["numpy"],
+        when: When | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        price: str | None = None,
+        amount: str | None = None,
+        as_: Kind = "polars",
+        when: When | None = None,
+    ) -> Any:
+        """Return the candles of the series::
+
+            minutes = await trade.resample("1m", "2024-01-01", "2024-02-01")
+
+        The candles are those whose intervals lie within the half-open range ``[start, end)`` and are over, so none
+        shows what came after its own end, after ``end`` or after ``when``. An interval without rows has no candle.
+
+        Args:
+            interval: of the candles, such as ``1m``, ``1h`` or ``1d``; they open on its grid, in UTC.
+            start: an integer in the slot's unit since the epoch, an aware datetime or ISO 8601 text; ``None`` for the
+                interval of the first row.
+            end: the same; ``None`` for all that is over.
+            price: the column of the prices, rows without one are left out; ``None`` for ``price`` or ``last_price``.
+            amount: the column of the amounts, whose sum is the volume; ``None`` for ``amount`` or ``last_volume`` if
+                ``price`` is not given either, and otherwise for volumes of 0.
+            as_: as for :meth:`read_frame`.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. An
+                interval is over when its end is not later than this. ``None`` is now.
+
+        Returns:
+            A frame with ``timestamp`` (UTC, milliseconds) and ``open``, ``high``, ``low``, ``close`` and ``volume``
+            (float64), in the order of time.
+
+        Raises:
+            InputError: an argument is wrong, or a library is not installed.
+            StoreUnavailableError: MongoDB can't be reached.
+            StoreError: MongoDB answers with an error, or what is stored is damaged.
+        """
+        from backtest_mongo.core.frames import check_arguments
+
+        check_arguments(as_, None)
+        grid = check_grid(interval, self.spec.name)
+        per_ms = UNITS_PER_MS[self.spec.unit]
+        first = None if start is None else -(-self._units(start, "start") // per_ms)
+        last = None if end is None else self._units(end, "end") // per_ms
+        if start is not None and end is not None:
+            self._range(start, end)
+        return await read_frame(self._make_source(price, amount), grid, (first, last), self._find_time(when), as_)
+
+    async def resample_into(
+        self,
+        candles: Adapter,
+        *,
+        start: SeriesTime | None = None,
+        price: str | None = None,
+        amount: str | None = None,
+        delay_ms: int = 0,
+    ) -> WriteReport:
+        """Store the candles of the series in another one, from where the last call stopped::
+
+            await trade.resample_into(persist.candle("BTCUSDT", "1m", "binance"))
+
+        A candle is stored when its interval is over and a row is stored whose time is its end or later, so that no row
+        of it is to be expected. Rows that come even later don't change a candle, as the first write of a candle wins.
+        Calling it again, also after it was killed, stores what is missing, with the same values.
+
+        Args:
+            candles: the adapter of candles, or of a series with columns that has a grid and columns of float64 named
+                ``open``, ``high``, ``low``, ``close`` and ``volume``. Its interval is theirs.
+            start: where to begin; ``None`` for where the last call stopped, which is at the first gap of the last 4,096
+                intervals or else after the last candle, whoever has stored it.
+            price: as for :meth:`resample`.
+            amount: as for :meth:`resample`.
+            delay_ms: for how many milliseconds after its end the rows of an interval may still come; a row must be
+                stored that is later than that.
+
+        Returns:
+            How many candles were new, how many were stored already, and the times of those that the other series
+            refuses, by reason.
+
+        Raises:
+            InputTypeError: ``candles`` is no adapter of candles, or another argument has the wrong type.
+            InputError: an argument is wrong.
+            StoreUnavailableError: a database can't be reached; a part may be stored.
+            StoreError: a database answers with an error, or what is stored is damaged; a part may be stored.
+        """
+        target, grid = open_target(candles, self)
+        per_ms = UNITS_PER_MS[self.spec.unit]
+        first = None if start is None else -(-self._units(start, "start") // per_ms)
+        delay = check_delay(delay_ms, self.spec.name)
+        source = self._make_source(price, amount)
+        return await store_candles(source, target, grid, first, delay, self._find_time(None))
+
+    def _make_source(self, price: str | None, amount: str | None) -> ColumnSource:
+        return ColumnSource(self.spec, self._rows(), self._context, *find_columns(self.spec, price, amount))
+
+    def _find_time(self, when: When | None) -> int:
+        """Return the reader's time, which is not in the future."""
+        limit = self._get_limit(when)
+        return types.now_ms() if limit is None else min(limit, types.now_ms())
+
     # What is stored
 
     async def coverage(self, *, when: When | None = None) -> Coverage:
@@ -361,6 +535,34 @@ class ColumnSeriesAdapter(Adapter):
             StoreError: MongoDB answers with an error.
         """
         return await self._rows().size(self._context)
+
+    async def retain(self, keep: str | None) -> None:
+        """Keep a part of the series from now on, and delete the rest::
+
+            await trade.retain("90d")
+
+        It is stored with the series, whichever process writes it. What need not be kept is deleted now, by writes when
+        they have merged the tail into blocks, and by ``backtest-mongo prune``. Blocks and groups of rows are deleted as
+        a whole, so that up to a block more is kept: 65,536 rows.
+
+        Args:
+            keep: ``"90d"`` keeps the rows of the 90 days before the last row, or before now if that is later than now;
+                ``"1000000"`` the last million rows, ``"5GB"`` the last rows that take so many bytes (``KB``, ``MB``,
+                ``GB``, ``TB``: powers of 1,000); ``None`` all.
+
+        Raises:
+            InputError: ``keep`` is none of these.
+            StoreUnavailableError: MongoDB can't be reached.
+            StoreError: MongoDB answers with an error.
+        """
+        if keep is not None:
+            if not isinstance(keep, str):
+                raise InputTypeError(f"keep must be a str or None, not {type(keep).__name__}", slot=self.spec.name)
+            try:
+                parse_series_retention(keep)
+            except ValueError as error:
+                raise InputError(f"keep {error} (str)", slot=self.spec.name) from None
+        await self._rows().retain(self._context, keep)
 
     async def seal(self) -> SealReport:
         """Merge all of the tail into blocks.

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
+from backtest_mongo.adapters.shapes.resampling import (
+    CandleSource,
+    check_delay,
+    check_grid,
+    open_target,
+    read_frame,
+    store_candles,
+)
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.candle_rules import END, START, check_spacing, explain_problem
 from backtest_mongo.core.gaps import GapFinder
@@ -28,6 +36,7 @@ from backtest_mongo.types import (
     SealReport,
     SeriesTime,
     VerifyReport,
+    When,
     WriteReport,
     to_series_millis,
 )
@@ -276,6 +285,128 @@ class SeriesAdapter(Adapter):
         candles, refused = select_storable(found, self._interval, types.now_ms())
         new = await self._rows().insert_arrays(self._context, self._interval, candles) if len(candles) else 0
         return WriteReport(new, len(candles) - new, refused)
+
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["polars"] = "polars",
+        when: When | None = None,
+    ) -> polars.DataFrame: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["pandas"],
+        when: When | None = None,
+    ) -> pandas.DataFrame: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["arrow"],
+        when: When | None = None,
+    ) -> pyarrow.Table: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["numpy"],
+        when: When | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Kind = "polars",
+        when: When | None = None,
+    ) -> Any:
+        """Return longer candles, made of these::
+
+            hours = await candle.resample("1h", "2024-01-01", "2024-02-01")
+
+        They are those whose intervals lie within the half-open range ``[start, end)`` and are over, so none shows what
+        came after its own end, after ``end`` or after ``when``. What is missing of an interval is left out of its
+        candle; an interval without candles has none.
+
+        Args:
+            interval: of the longer candles, a multiple of that of the series; they open on its grid, in UTC.
+            start: milliseconds since the epoch, an aware datetime or ISO 8601 text; ``None`` for the interval of the
+                first candle.
+            end: the same; ``None`` for all that is over.
+            as_: as for :meth:`read_frame`.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. An
+                interval is over when its end is not later than this. ``None`` is now.
+
+        Returns:
+            A frame as :meth:`read_frame` returns it.
+
+        Raises:
+            InputError: an argument is wrong, a library is not installed, or a candle is off the grid and goes on after
+                the end of its interval.
+            StoreUnavailableError: MongoDB can't be reached.
+            StoreError: MongoDB answers with an error.
+        """
+        from backtest_mongo.core.frames import check_arguments
+
+        check_arguments(as_, None)
+        grid = check_grid(interval, self.spec.name)
+        return await read_frame(self._make_source(), grid, self._check_range(start, end), self._find_time(when), as_)
+
+    async def resample_into(
+        self, candles: Adapter, *, start: SeriesTime | None = None, delay_ms: int = 0
+    ) -> WriteReport:
+        """Store longer candles, made of these, in another series, from where the last call stopped::
+
+            await persist.candle("BTCUSDT", "1m", "binance").resample_into(persist.candle("BTCUSDT", "1h", "binance"))
+
+        A candle is stored when its interval is over and the last of the shorter ones in it is stored, or a later one.
+        What is stored later doesn't change it. Calling it again, also after it was killed, stores what is missing, with
+        the same values.
+
+        Args:
+            candles: the adapter of the longer candles, or of a series with columns that has a grid and columns of
+                float64 named ``open``, ``high``, ``low``, ``close`` and ``volume``. Its interval is theirs.
+            start: where to begin; ``None`` for where the last call stopped, which is at the first gap of the last 4,096
+                intervals or else after the last candle, whoever has stored it.
+            delay_ms: for how many milliseconds after its end candles of an interval may still come.
+
+        Returns:
+            How many candles were new, how many were stored already, and the times of those that the other series
+            refuses, by reason.
+
+        Raises:
+            InputTypeError: ``candles`` is no adapter of candles, or another argument has the wrong type.
+            InputError: an argument is wrong, or a candle is off the grid.
+            StoreUnavailableError: a database can't be reached; a part may be stored.
+            StoreError: a database answers with an error; a part may be stored.
+        """
+        target, grid = open_target(candles, self)
+        first = None if start is None else self._time(start, "start")
+        delay = check_delay(delay_ms, self.spec.name)
+        return await store_candles(self._make_source(), target, grid, first, delay, self._get_now())
+
+    def _make_source(self) -> CandleSource:
+        return CandleSource(self.spec, self._rows(), self._context, self._interval)
+
+    def _find_time(self, when: When | None) -> int:
+        """Return the reader's time, which is not in the future."""
+        return self._get_now() if when is None else min(self._millis(when), self._get_now())
 
     async def coverage(self) -> Coverage:
         """Return the first and the last stored time and the number of candles, from the indexes alone.

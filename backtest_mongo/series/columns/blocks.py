@@ -37,7 +37,7 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
 
-__all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks"]
+__all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks", "name_blocks"]
 
 _READING: Final = "reading rows"
 #: Blocks that are read at a time: few megabytes, so that the next ones come while these are decompressed.
@@ -88,15 +88,18 @@ class Partition:
         return 0 if self.head is None else self.head.rows
 
 
+def name_blocks(spec: SlotSpec) -> str:
+    """Return the name of the collection of a slot's blocks, which no slot has: those of slots end in ``-items``."""
+    return f"{spec.name.replace('_', '-')}-blocks"
+
+
 class SeriesBlocks:
     """The blocks of one slot's series."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
-        # No slot can have this name: those of slots end in -items.
-        name = f"{spec.name.replace('_', '-')}-blocks"
         self._spec = spec
         self._context = spec.key[: len(spec.context)]
-        self._documents = hub.get_database(spec)[name].with_options(read_concern=hub.durable_read_concern)
+        self._documents = hub.get_database(spec)[name_blocks(spec)].with_options(read_concern=hub.durable_read_concern)
         self.slot: SlotCollection = SlotCollection(hub, spec, self._documents, create_indexes=self._create_indexes)
 
     async def _create_indexes(self) -> None:
@@ -281,7 +284,7 @@ class SeriesBlocks:
             is_expected: whether there must be blocks.
         """
         known = await self._find_sound(context, first)
-        position = MOST_NEGATIVE if known is None else known.start
+        position = MOST_NEGATIVE if known is None else known.start if first < known.end else known.end
         headers = await self._find_headers(context, {"start": {"$gte": position, "$lt": end}}, 1, limit)
         has_all = len(headers) < limit
         if has_all:
@@ -327,11 +330,11 @@ class SeriesBlocks:
         except DamagedRowsError as error:
             raise self.make_damage_error(context, document, str(error)) from None
 
-    def make_damage_error(self, context: Key, document: Document, problem: str) -> StoreError:
+    def make_damage_error(self, context: Key, document: Document, problem: str, doing: str = _READING) -> StoreError:
         """Return the error for a damaged block, which says what is lost."""
         rows, first, last = (document.get(name) for name in ("rows", "first", "last"))
         return StoreError(
-            f"reading rows failed: a block is damaged, {problem}; it had {rows} rows from {first} to {last} "
+            f"{doing} failed: a block is damaged, {problem}; it had {rows} rows from {first} to {last} "
             f"({self._spec.unit} since the epoch)",
             slot=self._spec.name,
             collection=self._documents.name,
@@ -385,6 +388,23 @@ class SeriesBlocks:
         document = seal_header(self._make_key(context, Int64(start)), 0, start, start)
         block = {"_id": ObjectId(), **document, "columns": {}, "bytes": 0, "written": datetime.now(UTC)}
         return {**block, **_link(block, end)}
+
+    def rename(self, source: Key, target: Key, block: Document, doing: str) -> Document:
+        """Return a block of another series with the same content.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from backtest_mongo.columns.codec import DamagedRowsError, rename_key
+
+        start, end = block.get("start"), block.get("end")
+        try:
+            renamed = rename_key(block, self._make_key(source, start), self._make_key(target, start))
+            if not isinstance(end, int) or block.get("tie") != _tie(block["head"], end):
+                raise DamagedRowsError("its end has changed")
+        except DamagedRowsError as error:
+            raise self.make_damage_error(source, block, str(error), doing) from None
+        return {**block, **renamed, **_link(renamed, end)}
 
     @staticmethod
     def link(blocks: Sequence[Document], end: int) -> None:

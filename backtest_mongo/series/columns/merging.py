@@ -20,18 +20,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from bson import ObjectId
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
-from backtest_mongo.series.columns.heads import Basis, Head, SeriesHeads
+from backtest_mongo.series.columns.heads import Basis, Head, RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
 
@@ -70,6 +72,7 @@ class _Change:
         groups: of the tail, which go.
         rests: what is left of some of these, in the places of which it comes.
         drops_strays: whether blocks go that have lost their place.
+        note: the rows that it stores or deletes, unless it only moves some.
     """
 
     basis: Basis
@@ -79,6 +82,7 @@ class _Change:
     groups: Sequence[Document] = ()
     rests: Sequence[tuple[Document, ColumnArrays]] = ()
     drops_strays: bool = False
+    note: RangeNote | None = None
     following: ObjectId = field(default_factory=ObjectId)
 
 
@@ -110,8 +114,10 @@ class Merger:
         return True
 
     async def _apply(self, context: Key, change: _Change, session: Any) -> None:
-        has_blocks = bool(change.made)
-        if not await self._heads.advance(context, change.basis, change.following, session, has_blocks=has_blocks):
+        has_blocks, note = bool(change.made), change.note
+        if not await self._heads.advance(
+            context, change.basis, change.following, session, has_blocks=has_blocks, note=note
+        ):
             if await self._heads.has_edition(context, change.following, session):
                 return  # it was committed, and the answer was lost
             raise _StaleError
@@ -143,6 +149,8 @@ class Merger:
         from backtest_mongo.columns.merging import BLOCK_ROWS, merge_rows
 
         head = await self._heads.look(context)
+        if head.is_moving:
+            return None
         listed = await self._tail.list_headers(context, _MOST_GROUPS)
         rows = sum(group["rows"] for group in listed)
         if not listed or not (is_all or rows >= BLOCK_ROWS or len(listed) >= SEALED_GROUPS):
@@ -166,7 +174,10 @@ class Merger:
         ]
         removed, made, shortened = await self._make_blocks(context, partition, inside)
         basis = Basis(head.edition, last if self._spec.immutable else None)
-        if not await self._commit(_SEALING, context, _Change(basis, removed, made, shortened, groups, rests)):
+        # Of rows whose writer was killed before it confirmed them nobody has heard.
+        unchecked = [part for group, part in zip(groups, parts, strict=True) if group.get("unchecked")]
+        change = _Change(basis, removed, made, shortened, groups, rests, note=_note("written", unchecked))
+        if not await self._commit(_SEALING, context, change):
             return 0, 0
         return len(made), len(inside)
 
@@ -273,6 +284,12 @@ class Merger:
 
         for _ in range(_MERGES):
             head = await self._heads.look(context)
+            if head.is_moving:
+                raise StoreError(
+                    "writing rows failed: the strategy of the series is being renamed",
+                    slot=self._spec.name,
+                    hint="wait until it is done; if rename_strategy() was interrupted, call it again",
+                )
             if announcement is not None and not announcement.is_made(head):
                 await announcement.make()
                 head = await self._heads.look(context)
@@ -293,7 +310,10 @@ class Merger:
             ahead = encoding.take if encoding is not None and is_whole else None
             removed, made, shortened = await self._make_blocks(context, partition, merged, ahead)
             basis = Basis(head.edition) if announcement is None else announcement.make_basis(head)
-            if await self._commit(_WRITING, context, _Change(basis, removed, made, shortened, groups, rests)):
+            note = RangeNote("written", first, end, new) if new else None
+            if await self._commit(
+                _WRITING, context, _Change(basis, removed, made, shortened, groups, rests, note=note)
+            ):
                 return new, rows.take(slice(len(inside), None)) if len(inside) < len(rows) else None
         some = rows.take(slice(0, _APPENDED_ROWS))
         return await append(context, some), rows.take(slice(len(some), None)) if len(some) < len(rows) else None
@@ -328,6 +348,47 @@ class Merger:
                 deleted += some
             return deleted + await self._delete_from_blocks(context, first, end)
 
+    async def drop_before(self, context: Key, cut: int) -> int:
+        """Delete the blocks, and then the groups, all of whose rows are before a time; return how many rows.
+
+        Where the last row of a key wins, a group stays as long as a block may have rows that it has replaced.
+        """
+        async with self._turn(context):
+            deleted, position = 0, MOST_NEGATIVE
+            while True:
+                head = await self._heads.look(context)
+                is_expected = await self._heads.has_blocks(context)
+                parts = await self._blocks.list_partitions(
+                    context, position, cut, _DELETED_BLOCKS, is_expected=is_expected
+                )
+                whole = [*takewhile(lambda part: _covers(part, MOST_NEGATIVE, cut), parts)]
+                if any(part.rows or part.head is None for part in whole):
+                    deleted += await self._drop_blocks(context, head, whole) or 0
+                elif whole and whole[-1].end < cut and len(whole) == len(parts):
+                    position = whole[-1].end  # all of them are empty
+                else:
+                    break
+            end = cut
+            if len(parts) > len(whole) and not self._spec.immutable:
+                left = parts[len(whole)]
+                end = min(cut, left.start if left.head is None else left.head.first)
+            while groups := await self._tail.find_before(context, end, _MOST_GROUPS):
+                head = await self._heads.look(context)
+                rows = sum(map(self._tail.count_rows, groups))
+                first, last = min(group["first"] for group in groups), max(group["last"] for group in groups)
+                note = RangeNote("deleted", first, last + 1, rows)
+                if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, note=note)):
+                    deleted += rows
+            return deleted
+
+    async def _drop_blocks(self, context: Key, head: Head, whole: Sequence[Partition]) -> int | None:
+        """Delete the rows of blocks next to each other; return how many, ``None`` if the blocks have changed."""
+        made = [self._blocks.make_empty(context, whole[0].start, whole[-1].end)]
+        removed = [block for part in whole for block in part.blocks]
+        strays = any(part.head is None for part in whole)
+        change = _Change(Basis(head.edition), removed, made, drops_strays=strays, note=_note_parts(whole))
+        return sum(part.rows for part in whole) if await self._commit(_DELETING, context, change) else None
+
     async def _delete_groups(self, context: Key, first: int, end: int) -> int | None:
         head = await self._heads.look(context)
         groups = await self._tail.find_inside(context, first, end, _MOST_GROUPS)
@@ -343,7 +404,10 @@ class Merger:
                     deleted += len(rows) - len(rest)
         if not groups:
             return None
-        if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, rests=rests)):
+        bounds = [(group["first"], group["last"]) for group in groups]
+        start, last = max(first, min(low for low, _ in bounds)), min(end - 1, max(high for _, high in bounds))
+        note = RangeNote("deleted", start, last + 1, deleted) if deleted else None
+        if await self._commit(_DELETING, context, _Change(Basis(head.edition), groups=groups, rests=rests, note=note)):
             return deleted
         return 0
 
@@ -363,12 +427,7 @@ class Merger:
             return 0, end
         whole = _find_whole(parts, first, end)
         if whole:
-            made = [self._blocks.make_empty(context, whole[0].start, whole[-1].end)]
-            removed = [block for part in whole for block in part.blocks]
-            strays = any(part.head is None for part in whole)
-            change = _Change(Basis(head.edition), removed, made, drops_strays=strays)
-            done = await self._commit(_DELETING, context, change)
-            return sum(part.rows for part in whole) if done else 0, position
+            return await self._drop_blocks(context, head, whole) or 0, position
         for part in parts:
             if part.head is None:
                 raise self._blocks.make_part_error(context, part)
@@ -383,7 +442,8 @@ class Merger:
                 continue
             made = [await asyncio.to_thread(self._blocks.make, context, part.start, rest)]
             self._blocks.link(made, part.end)
-            if await self._commit(_DELETING, context, _Change(Basis(head.edition), [block], made)):
+            change = _Change(Basis(head.edition), [block], made, note=_note("deleted", [rows.between(first, end)]))
+            if await self._commit(_DELETING, context, change):
                 return len(rows) - len(rest), position
             return 0, position
         return 0, parts[-1].end
@@ -451,6 +511,14 @@ class _Encoding:
         return await asyncio.to_thread(self._blocks.make, self._context, start, self._rows)
 
 
+def _note_parts(parts: Sequence[Partition]) -> RangeNote | None:
+    """Return what is noted if the rows of whole blocks are deleted."""
+    heads = [part.head for part in parts if part.head is not None and part.head.rows]
+    if not heads:
+        return None
+    return RangeNote("deleted", heads[0].first, heads[-1].last + 1, sum(head.rows for head in heads))
+
+
 def _ignore(task: asyncio.Task[Document]) -> None:
     if not task.cancelled():
         task.exception()  # who takes it sees it
@@ -471,6 +539,15 @@ def _choose(listed: Sequence[Document], most: int) -> list[Document]:
 def _leave_out(rows: ColumnArrays, first: int, end: int) -> ColumnArrays:
     """Return the rows outside of a half-open range of times."""
     return rows.take((rows.time < first) | (rows.time >= end))
+
+
+def _note(kind: Literal["written", "deleted"], parts: Sequence[ColumnArrays]) -> RangeNote | None:
+    """Return the note on all rows of some parts, ``None`` if there is none."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return None
+    start = min(int(part.time[0]) for part in filled)
+    return RangeNote(kind, start, max(int(part.time[-1]) for part in filled) + 1, sum(map(len, filled)))
 
 
 def _find_whole(parts: Sequence[Partition], first: int, end: int) -> list[Partition]:

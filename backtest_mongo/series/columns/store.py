@@ -16,17 +16,21 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
+from backtest_mongo.core.log import log
+from backtest_mongo.core.series_retention import Piece, find_cut, parse_series_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.errors import StoreError
+from backtest_mongo.core.strategy_names import Renamer
+from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import Head, SeriesHeads
 from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
 from backtest_mongo.series.columns.tail import Group, SeriesTail
 from backtest_mongo.series.pipeline import work_ahead
-from backtest_mongo.types import Coverage, Document, SeriesSize, to_millis
+from backtest_mongo.types import Coverage, Document, SeriesSize, now_ms, to_millis
 
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
@@ -89,18 +93,23 @@ class MongoColumns:
         if len(rows) >= _MANY:
             if await self._can_seal():
                 await self._blocks.slot.prepare()
-                return await self._merger.write(context, rows, self._insert)
+                new = await self._merger.write(context, rows, self._insert)
+                await self._prune_behind(context)
+                return new
             parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
             return sum([await self._insert(context, part) for part in parts])
         return await self._insert(context, rows)
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
         head = self._heads.get(context) or await self._heads.open(context)
-        group = self._tail.make_group(context, rows)
-        await self._tail.insert(group)
+        first = int(rows.time[0])
+        if self._spec.immutable and not head.is_fresh:
+            head = await self._heads.look(context)
+        is_checked = not self._spec.immutable or first > head.bound
+        group = await self._tail.insert(context, rows, is_checked=is_checked)
         if group.document is None:
             return 0
-        if self._spec.immutable and not head.holds_beyond(int(group.rows.time[0])):
+        if self._spec.immutable and not head.holds_beyond(first):
             await self._check_blocks(context, group)
         await self._note(context, head, len(group.rows))
         return len(group.rows)
@@ -110,12 +119,16 @@ class MongoColumns:
         head = await self._heads.look(context)
         first, last = int(group.rows.time[0]), int(group.rows.time[-1])
         if first > head.bound:
+            if not group.is_checked:
+                await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context, head)
         stored = await self._read_blocks(context, first, last + 1, ())
         present = stored.contains(group.rows)
         if not present.any():
+            if not group.is_checked:
+                await self._tail.confirm(group)
             return
         rows = group.rows
         if not await self._tail.take_back(group, present):
@@ -145,10 +158,68 @@ class MongoColumns:
         try:
             async for _ in self.seal_rows(context, is_all=False):
                 pass
+            await self._prune_behind(context)
             totals = await self._tail.count(context)
             head.groups, head.rows = totals.groups, totals.rows
         finally:
             self._sealing.discard(context)
+
+    # What need not be kept
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        """Keep a part of the rows from now on, or all."""
+        await self._heads.set_retention(context, keep)
+        await self._prune_behind(context)
+
+    async def _prune_behind(self, context: Key) -> None:
+        """Delete what need not be kept after a write; if that fails, a later one does it."""
+        head = await self._heads.open(context)
+        if head.retention is None:
+            return
+        try:
+            await self.prune_rows(context)
+        except (StoreError, StoreUnavailableError) as error:
+            log().warning("old rows of a series could not be deleted", slot=self._spec.name, problem=str(error))
+
+    async def prune_rows(self, context: Key) -> int:
+        """Delete what need not be kept, and return how many rows."""
+        cut = await self._find_cut(context)
+        if cut is None:
+            return 0
+        if await self._can_seal():
+            return await self._merger.drop_before(context, cut)
+        groups = await self._tail.find_before(context, cut)
+        return await self._tail.drop(context, groups) if groups else 0
+
+    async def count_prunable(self, context: Key) -> int:
+        """Return how many rows need not be kept, about."""
+        cut = await self._find_cut(context)
+        if cut is None:
+            return 0
+        heads = await self._blocks.read_heads(context, cut)
+        groups = await self._tail.find_before(context, cut)
+        return sum(head.rows for head in heads if head.last < cut) + sum(map(self._tail.count_rows, groups))
+
+    async def _find_cut(self, context: Key) -> int | None:
+        """Return the time before which rows need not be kept; ``None`` if all are."""
+        keep = await self._heads.read_retention(context)
+        if keep is None:
+            return None
+        try:
+            retention = parse_series_retention(keep)
+        except ValueError as error:
+            raise StoreError(
+                f"deleting old rows failed: the retention of a series {error}",
+                slot=self._spec.name,
+                collection=self._heads.slot.documents.name,
+                key=dict(zip(self._spec.key, context, strict=False)),
+                hint="retain() sets it",
+            ) from None
+        groups = await self._tail.find_before(context, LATEST)
+        pieces = [Piece(one["first"], one["last"], self._tail.count_rows(one), one["bytes"]) for one in groups]
+        heads = await self._blocks.read_heads(context, LATEST)
+        pieces += [Piece(one.first, one.last, one.rows, one.bytes) for one in heads if one.rows]
+        return find_cut(retention, pieces, self._spec.unit, now_ms())
 
     async def delete_rows(self, context: Key, first: int, end: int) -> int:
         """Delete the rows of a half-open range of times, and return how many were deleted."""
@@ -192,7 +263,7 @@ class MongoColumns:
     async def _keep(self, context: Key, first: int) -> None:
         """Let rows of the tail that were read stay what they are: no row that is merged now takes their places."""
         head = self._heads.get(context)
-        if head is None or not head.is_fresh():
+        if head is None or not head.is_fresh:
             head = await self._heads.look(context)
         if head.announced and first <= head.bound:
             try:
@@ -351,6 +422,36 @@ class MongoColumns:
             rows + len(times),
         )
 
+    async def copy_rows(
+        self, context: Key, end: int, target: MongoColumns, copied: Key
+    ) -> AsyncGenerator[tuple[int, StoreError | None], None]:
+        """Insert the rows before a time into another database, for forks, about a block at a time.
+
+        Args:
+            context: the series.
+            end: the first time that is left out, in the slot's unit.
+            target: where they go.
+            copied: the context that they get.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        first = MOST_NEGATIVE
+        while first < end:
+            is_expected = await self._heads.has_blocks(context)
+            parts = await self._blocks.list_partitions(context, first, end, _HEADS, is_expected=is_expected)
+            for stop in [min(part.end, end) for part in parts] or [end]:
+                try:
+                    rows = await self.read_rows(context, first, stop)
+                except StoreUnavailableError:
+                    raise
+                except StoreError as error:
+                    yield 0, error
+                else:
+                    if len(rows):
+                        yield await target.insert(copied, rows), None
+                first = stop
+
     # What is stored, and how
 
     async def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncGenerator[Counts, None]:
@@ -393,15 +494,29 @@ class MongoColumns:
         tail = await self._tail.count(context)
         blocks = await self._blocks.count(context)
         oldest = None if tail.oldest is None else to_millis(tail.oldest)
-        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest)
+        keep = await self._heads.read_retention(context)
+        return SeriesSize(*blocks, tail.groups, tail.rows, tail.bytes, oldest, keep)
 
     # Contexts
 
+    @property
+    def committer(self) -> Committer:
+        return get_committer(self._hub)
+
+    @property
+    def renamer(self) -> Renamer:
+        from backtest_mongo.series.columns.renaming import ColumnRenamer
+
+        return ColumnRenamer(self._hub, self._spec, self._heads, self._tail, self._blocks)
+
     async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
         """Yield the context of each series that has rows, in the order of the key."""
-        async for context in _merge(self._heads.list_contexts(where), self._tail.list_contexts(where)):
-            if (await self.cover_some(context)) is not None:
-                yield context
+        # A series can have rows in its tail and no document, if it was deleted while others wrote them.
+        known, in_tail = self._heads.list_contexts(where), self._tail.list_contexts(where)
+        async with aclosing(_merge(known, in_tail)) as contexts:
+            async for context in contexts:
+                if (await self.cover_some(context)) is not None:
+                    yield context
 
     async def cover_some(self, context: Key) -> int | None:
         """Return the time of a row, ``None`` if there is none."""
@@ -412,11 +527,11 @@ class MongoColumns:
     async def measure(self, where: Mapping[str, Any], *, by_context: bool) -> list[Measure]:
         """Return what is stored of each series, in the order of the key, or of all together."""
         found = []
-        async for context in _merge(self._heads.list_contexts(where), self._tail.list_contexts(where)):
+        async for context in self.list_contexts(where):
             size = await self.size(context)
             rows = size.block_rows + size.tail_rows
             if rows:
-                written = await self._heads.find_written(context)
+                written = await self._find_written(context)
                 total = size.block_bytes + size.tail_bytes
                 found.append(Measure(context=context, contexts=1, rows=rows, bytes=total, versions=0, written=written))
         if by_context or not found:
@@ -432,6 +547,12 @@ class MongoColumns:
             )
         ]
 
+    async def _find_written(self, context: Key) -> int | None:
+        """Return when rows were last written, or merged into blocks."""
+        newest = (await self._tail.count(context)).newest
+        found = [await self._heads.find_written(context), None if newest is None else to_millis(newest)]
+        return max((time for time in found if time is not None), default=None)
+
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
         """Delete all rows of a series; return how many, and that none is left."""
         deleted = await self.delete_rows(context, MOST_NEGATIVE, LATEST)
@@ -440,13 +561,14 @@ class MongoColumns:
         return deleted, False
 
 
-async def _merge(*lists: AsyncIterator[Key]) -> AsyncIterator[Key]:
-    """Yield what ordered lists have, in their order, each item once."""
-    items = [await anext(one, None) for one in lists]
-    while known := [item for item in items if item is not None]:
-        least = min(known)
-        yield least
-        items = [await anext(one, None) if item == least else item for one, item in zip(lists, items, strict=True)]
+async def _merge(first: AsyncIterator[Key], second: AsyncIterator[Key]) -> AsyncGenerator[Key, None]:
+    """Yield the keys of both, each of which are in order, once each and in order."""
+    ends = [await anext(first, None), await anext(second, None)]
+    while (key := min((one for one in ends if one is not None), default=None)) is not None:
+        yield key
+        for at, keys in enumerate((first, second)):
+            if ends[at] == key:
+                ends[at] = await anext(keys, None)
 
 
 def _cover_part(part: Partition) -> Coverage:

@@ -6,7 +6,10 @@
      keys,                                                     of the rows, where the first row of a key wins
      at,                                                       MongoDB's own time of the insertion, by which groups are
                                                                ordered, where the last row of a key wins
-     written}                                                  when the group was written, by the writer's clock
+     written,                                                  when the group was written, by the writer's clock
+     unchecked,                                                true until its writer has seen that blocks have none of
+                                                               the rows, so that watches don't report them before
+     moved}                                                    true if the rows were in the tail before
 
 A unique index on ``keys`` lets no key be in two groups. Groups are inserted and deleted, and changed only by their
 writer, before its call returns, if blocks turn out to have some of the rows.
@@ -18,10 +21,11 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bson import ObjectId, Timestamp
-from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
 
 from backtest_mongo.connection.batching import Call, Queue
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
@@ -45,6 +49,7 @@ _READING: Final = "reading rows"
 #: The server puts its own time in the place of an empty one.
 _SERVER_TIME: Final = Timestamp(0, 0)
 _SIGN: Final = 1 << 63
+_KEY: Final = Struct(">QQ")
 
 
 @dataclass(slots=True)
@@ -55,21 +60,29 @@ class Group:
         context: of the series.
         rows: in order; those that turn out to be stored are taken out.
         document: what is inserted, ``None`` if no row is left.
+        is_checked: whether watches may report it.
     """
 
     context: Key
     rows: ColumnArrays
     document: Document | None
+    is_checked: bool = True
+
+    def get_inserted(self) -> Document:
+        """Return the document with its marks."""
+        document = self.document or {}
+        return document if self.is_checked else {**document, "unchecked": True}
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many groups, rows and bytes there are, and when the oldest group was written."""
+    """How many groups, rows and bytes there are, and when the oldest and the newest group were written."""
 
     groups: int
     rows: int
     bytes: int
     oldest: datetime | None
+    newest: datetime | None
 
 
 class SeriesTail:
@@ -94,25 +107,32 @@ class SeriesTail:
 
     # Writing
 
-    def make_group(self, context: Key, rows: ColumnArrays) -> Group:
-        """Return the group of some rows, which are in order, each key once."""
-        return Group(context, rows, self._make_document(context, rows))
+    async def insert(self, context: Key, rows: ColumnArrays, *, is_checked: bool = True) -> Group:
+        """Insert rows, which are in order, each key once, without those whose keys the tail has; return the others.
 
-    def _make_document(self, context: Key, rows: ColumnArrays, base: Document | None = None) -> Document:
-        """Return the document of some rows; ``base`` is the one of more rows whose place it takes."""
+        Args:
+            context: of the series.
+            rows: the rows.
+            is_checked: whether no block can have one of them; otherwise the group must be settled by :meth:`confirm` or
+                :meth:`take_back`.
+        """
+        keys = make_keys(rows)
+        group = Group(context, rows, self._make_document(context, rows, keys), is_checked)
+        lines = [(*context, key) for key in keys]
+        await self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
+        return group
+
+    def _make_document(
+        self, context: Key, rows: ColumnArrays, keys: list[Any] | None = None, base: Document | None = None
+    ) -> Document:
+        """Return the document of some rows with these keys; ``base`` is the one of more rows whose place it takes."""
         from backtest_mongo.columns.codec import encode
 
         document = encode(self._spec, match_context(self._spec, context), rows, is_compressed=False)
         if self._spec.immutable:
-            document["keys"] = make_keys(rows)
+            document["keys"] = make_keys(rows) if keys is None else keys
         base = base or {"_id": ObjectId(), "at": _SERVER_TIME, "written": datetime.now(UTC)}
         return {"_id": base["_id"], **document, "at": base["at"], "written": base["written"]}
-
-    async def insert(self, group: Group) -> None:
-        """Insert a group, without those of its rows whose keys the tail has; the others are left in it."""
-        keys = [(*group.context, key) for key in make_keys(group.rows)]
-        size = group.rows.count_bytes() + 64 * len(keys)
-        await self.writes.call(group, WRITING, None, keys, size)
 
     async def _write_batch(self, calls: list[Call[Group, None]], _: Attempts) -> None:
         self.counts.writes.add(sum(len(call.item.rows) for call in calls) - len(calls), trips=0)
@@ -137,9 +157,15 @@ class SeriesTail:
 
     async def _insert_all(self, groups: Sequence[Group]) -> dict[int, Document]:
         """Insert groups, and return the errors of those that were refused, by their places."""
-        documents = [group.document for group in groups]
+        documents = [group.get_inserted() for group in groups]
+        if len(documents) == 1:  # in half of the time
+            try:
+                await self._groups.insert_one(documents[0])
+            except DuplicateKeyError as error:
+                return {0: dict(error.details or {})}
+            return {}
         try:
-            await self._groups.insert_many(documents, ordered=False)  # type: ignore[arg-type]  # none is None
+            await self._groups.insert_many(documents, ordered=False)
         except BulkWriteError as error:
             details = error.details or {}
             concerns = details.get("writeConcernErrors")
@@ -165,6 +191,31 @@ class SeriesTail:
         group.rows = group.rows.take(~gone)
         group.document = self._make_document(group.context, group.rows) if len(group.rows) else None
 
+    def rename(self, source: Key, target: Key, group: Document, doing: str) -> Document:
+        """Return a group of another series with the same content; watches don't report its insertion.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from backtest_mongo.columns.codec import DamagedRowsError, rename_key
+
+        others = {name: value for name, value in group.items() if name != "unchecked"}
+        try:
+            renamed = rename_key(group, match_context(self._spec, source), match_context(self._spec, target))
+        except DamagedRowsError as error:
+            raise self.make_damage_error(source, group, str(error), doing) from None
+        return {**others, **renamed, "moved": True}
+
+    async def confirm(self, group: Group) -> None:
+        """Let watches report a group that was inserted unchecked, by a request of its own.
+
+        It is replaced as a whole, as the event of a replacement has the rows.
+        """
+        document = group.document
+        if document is not None:
+            query = {"_id": document["_id"], **match_context(self._spec, group.context)}
+            await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, document))
+
     async def take_back(self, group: Group, gone: Any) -> bool:
         """Remove rows of a group that was inserted, by a request of its own; return whether it was still there."""
         document = group.document
@@ -173,7 +224,9 @@ class SeriesTail:
         query = {"_id": document["_id"], **match_context(self._spec, group.context)}
         group.rows = group.rows.take(~gone)
         if len(group.rows):
-            rest = group.document = self._make_document(group.context, group.rows, document)
+            rest = group.document = self._make_document(group.context, group.rows, base=document)
+            if group.is_checked:  # the rows have been reported
+                rest["moved"] = True
             replaced = await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
             return replaced.matched_count == 1
         group.document = None
@@ -194,6 +247,20 @@ class SeriesTail:
         if (first, end) == (MOST_NEGATIVE, 2**63 - 1):
             query = {}
         return await self._find(context, query, (), limit)
+
+    async def find_before(self, context: Key, end: int, limit: int = 0) -> list[Document]:
+        """Return the headers of so many of the groups all of whose rows are before a time, with their bytes."""
+        query = {**match_context(self._spec, context), "last": {"$lt": end}}
+        size = {"$bsonSize": "$$ROOT"}
+        pipeline: list[Document] = [{"$match": query}, *([{"$limit": limit}] if limit else ())]
+        pipeline.append({"$project": {"first": 1, "last": 1, "rows": 1, "unchecked": 1, "bytes": size}})
+        return await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
+
+    async def drop(self, context: Key, groups: Sequence[Document]) -> int:
+        """Delete groups without a transaction, by a request of its own; return how many rows they had."""
+        query = {"_id": {"$in": [group["_id"] for group in groups]}, **match_context(self._spec, context)}
+        await self.slot.write(WRITING, lambda _: self._groups.delete_many(query))
+        return sum(group["rows"] for group in groups)
 
     async def fetch(self, context: Key, ids: Sequence[Any]) -> list[Document]:
         """Return those of some groups that are still there."""
@@ -256,12 +323,13 @@ class SeriesTail:
                 raise DamagedRowsError("its time of insertion has changed")
             return decode(self._spec, match_context(self._spec, context), document, names)
         except DamagedRowsError as error:
-            raise self._make_damage_error(context, document, str(error)) from None
+            raise self.make_damage_error(context, document, str(error)) from None
 
-    def _make_damage_error(self, context: Key, document: Document, problem: str) -> StoreError:
+    def make_damage_error(self, context: Key, document: Document, problem: str, doing: str = _READING) -> StoreError:
+        """Return the error for a damaged group, which says what is lost."""
         rows, first, last = (document.get(name) for name in ("rows", "first", "last"))
         return StoreError(
-            f"reading rows failed: a group of rows is damaged, {problem}; it had {rows} rows from {first} to {last} "
+            f"{doing} failed: a group of rows is damaged, {problem}; it had {rows} rows from {first} to {last} "
             f"({self._spec.unit} since the epoch)",
             slot=self._spec.name,
             collection=self._groups.name,
@@ -277,14 +345,14 @@ class SeriesTail:
             "rows": {"$sum": "$rows"},
             "bytes": {"$sum": {"$bsonSize": "$$ROOT"}},
             "oldest": {"$min": "$written"},
+            "newest": {"$max": "$written"},
         }
         pipeline: list[Document] = [{"$match": match_context(self._spec, context)}, {"$group": sums}]
         found = await self.slot.read(_READING, partial(aggregate, self._groups, pipeline))
         if not found:
-            return Totals(0, 0, 0, None)
-        oldest = found[0]["oldest"]
-        oldest = oldest if isinstance(oldest, datetime) else None
-        return Totals(found[0]["groups"], found[0]["rows"], found[0]["bytes"], oldest)
+            return Totals(0, 0, 0, None, None)
+        groups, rows, size, *times = (found[0][name] for name in ("groups", "rows", "bytes", "oldest", "newest"))
+        return Totals(groups, rows, size, *(time if isinstance(time, datetime) else None for time in times))
 
     def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
         """Yield the contexts of the groups, in the order of the key."""
@@ -296,13 +364,19 @@ class SeriesTail:
         self, context: Key, groups: Sequence[Document], rests: Sequence[tuple[Document, ColumnArrays]], session: Any
     ) -> bool:
         """Delete groups in a transaction, and insert what is left of some; return whether all were still there."""
-        ids = [group["_id"] for group in groups]
-        if ids:
-            query = {"_id": {"$in": ids}, **match_context(self._spec, context)}
-            deleted = await self._groups.delete_many(query, session=session)
-            if deleted.deleted_count != len(ids):
-                return False
-        left = [self._make_document(context, rows, {**group, "_id": ObjectId()}) for group, rows in rests if len(rows)]
+        key = match_context(self._spec, context)
+        for mark in (None, True):
+            ids = [group["_id"] for group in groups if group.get("unchecked") is mark]
+            if ids:  # as they were: one that was confirmed since has been reported
+                query = {"_id": {"$in": ids}, **key, "unchecked": mark}
+                deleted = await self._groups.delete_many(query, session=session)
+                if deleted.deleted_count != len(ids):
+                    return False
+        left = [
+            {**self._make_document(context, rows, base={**group, "_id": ObjectId()}), "moved": True}
+            for group, rows in rests
+            if len(rows)
+        ]
         if left:
             await self._groups.insert_many(left, session=session)
         return True
@@ -320,6 +394,8 @@ def make_keys(rows: ColumnArrays) -> list[Any]:
         return times
     import numpy as np
 
+    if len(rows) == 1 and rows.sequence.dtype.kind == "i":  # in a fraction of the time that the arrays below take
+        return [_KEY.pack(int(rows.time[0]) + _SIGN, int(rows.sequence[0]) + _SIGN)]
     if rows.sequence.dtype.kind != "i":
         return [
             (time + _SIGN).to_bytes(8, "big") + text.encode()
@@ -335,7 +411,7 @@ def make_keys(rows: ColumnArrays) -> list[Any]:
 def make_projection(spec: SlotSpec, names: Collection[str] | None) -> Document:
     """Return the projection to the header and the columns of these names, or to all."""
     header = dict.fromkeys((*spec.key[: len(spec.context)], "format", "rows", "first", "last", "head"), 1)
-    header |= {"at": 1, "written": 1, "start": 1}
+    header |= {"at": 1, "written": 1, "start": 1, "unchecked": 1}
     if names is None:
         return {**header, "columns": 1}
     wanted = ["timestamp", "_schema", *([spec.key[-1]] if spec.sequence else []), *names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -60,11 +59,11 @@ class Damaged:
 
 
 @pytest.fixture
-async def damaged(slot: str, tiny: None) -> AsyncIterator[Damaged]:
+async def damaged(slot: str, tiny: None) -> Damaged:
     made = Damaged(slot)
     await made.fill()
     assert await made.read() == made.rows
-    yield made
+    return made
 
 
 def list_changes(document: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -103,7 +102,8 @@ async def test_block_with_any_field_changed_is_an_error_for_its_rows_alone(damag
             is_lost = False
         except StoreError as error:
             is_lost = True
-            assert "lost" in str(error) or "rows from" in str(error), error
+            if "rows from" not in str(error):
+                failures.append(f"{what}: {error}")
         if is_lost:
             if name in FREE:
                 failures.append(f"{what}: nothing depends on it")
