@@ -7,16 +7,13 @@
      rows,                             how many there are
      first, last,                      the times of the first and the last row, in the slot's unit
      head,                             CRC-32 of all of the fields above
-     columns: {timestamp, …,           the time, the sequence and the columns, each a binary value
-               _schema}}               CRC-32 of the names of the slot's columns when it was stored
+     columns: {timestamp, …}}          the time, the sequence and the columns, each a binary value
 
 A binary value begins with a CRC-32 over ``head``, the column's name and the rest, so a column is checked when it is
 read, whichever others are, and one of another document is never taken for it. Then come a byte for its type, one for
 its codec, and its content. Where there are nulls, a bit for each row says which values are not, and the content has
 these alone. Before the times, which every reader reads, are the names of all columns, so that one that is gone is not
 taken for one that the slot did not have yet.
-
-A nullable column that is missing was added to the slot later, and is null; but not if the names are those of now.
 
 Numbers are compressed by Pcodec; ``nox -s bench`` compares it with other codecs. Text of few values is the list of
 these and their codes, other text is compressed by Zstandard. Small groups of rows are stored as they are, which is
@@ -43,7 +40,6 @@ from backtest_mongo.types import Document
 __all__ = [
     "FORMAT",
     "HEADER",
-    "SCHEMA",
     "DamagedRowsError",
     "decode",
     "encode",
@@ -55,8 +51,6 @@ __all__ = [
 
 #: The version of the format that is written and read.
 FORMAT: Final = 1
-#: What stands beside the columns; no column has such a name.
-SCHEMA: Final = "_schema"
 #: The fields of a document besides those of the context and of the caller.
 HEADER: Final = ("format", "rows", "first", "last")
 
@@ -198,18 +192,6 @@ def _list_columns(spec: SlotSpec, rows: ColumnArrays) -> list[tuple[Column, Valu
 
 def _checksum_column(head: int, name: str, content: bytes | memoryview) -> bytes:
     return zlib.crc32(content, zlib.crc32(b"%d %s " % (head, name.encode()))).to_bytes(_CHECKSUM_BYTES, "little")
-
-
-def _checksum_names(spec: SlotSpec) -> bytes:
-    names = repr([column.name for column in spec.columns])
-    return zlib.crc32(names.encode()).to_bytes(_CHECKSUM_BYTES, "little")
-
-
-def _read_schema(columns: Mapping[str, Any], head: int) -> bytes:
-    stored = columns.get(SCHEMA)
-    if not isinstance(stored, bytes) or stored != pack_column(head, SCHEMA, stored[_CHECKSUM_BYTES:]):
-        raise DamagedRowsError("its list of columns has changed")
-    return bytes(stored[_CHECKSUM_BYTES:])
 
 
 def _checksum_header(header: Document) -> int:

@@ -414,7 +414,7 @@ def make_projection(spec: SlotSpec, names: Collection[str] | None) -> Document:
     header |= {"at": 1, "written": 1, "start": 1, "unchecked": 1}
     if names is None:
         return {**header, "columns": 1}
-    wanted = ["timestamp", "_schema", *([spec.key[-1]] if spec.sequence else []), *names]
+    wanted = ["timestamp", *([spec.key[-1]] if spec.sequence else []), *names]
     return {**header, **{f"columns.{name}": 1 for name in wanted}}
 
 
