@@ -38,11 +38,17 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(merging, "BLOCK_ROWS", BLOCK_ROWS)
     patch.setattr(store, "_MANY", MANY)
     patch.setattr(blocks, "PAGE", 2)
+    patch.setattr(blocks, "_PAUSE", 0.0)
     patch.setattr(heads, "_FRESH_SECONDS", 0.0)
     patch.setattr(heads, "_RAISING_SECONDS", 0.0)
+    patch.setattr(MongoColumns, "_note", _seal_nothing)
 
 
-class Killed(Exception):  # it is no error
+async def _seal_nothing(*_: object) -> None:
+    """Sealing is the tests' to begin."""
+
+
+class Killed(Exception):
     """The process has been killed."""
 
 

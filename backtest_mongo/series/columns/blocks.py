@@ -173,7 +173,7 @@ class SeriesBlocks:
                 return
             looks += 1
             if looks == _LOOKS:
-                (part, *_) = await self.list_partitions(context, position, position + 1, 1, is_expected=True)
+                (part, *_) = await self.list_partitions(context, position, position + 1, _CANDIDATES, is_expected=True)
                 raise damaged or self.make_part_error(context, part)
             await asyncio.sleep(_PAUSE)
             sound = await self._find_sound(context, position)
@@ -195,10 +195,31 @@ class SeriesBlocks:
         """Return what the index says of the blocks that start before a time, the last ones first.
 
         Raises:
-            StoreError: a header is damaged.
+            StoreError: a header is damaged, or a block is missing.
         """
-        found = await self._find_headers(context, {"start": {"$lt": end}}, -1, limit)
-        return [self._parse(context, header) for header in found]
+        looks = 0
+        while True:
+            found = await self._find_headers(context, {"start": {"$lt": end}}, -1, limit)
+            heads, damaged, position = [], None, end
+            for header in found:
+                head = self._try_parse(context, header)
+                if head is None:
+                    damaged = damaged or header
+                elif head.end < position:
+                    break
+                else:
+                    heads.append(head)
+                    position = head.start
+            else:
+                if not found or len(found) == limit or position == MOST_NEGATIVE:
+                    return heads
+            looks += 1
+            if looks == _LOOKS:
+                if damaged is not None:
+                    self._parse(context, damaged)
+                (part, *_) = await self.list_partitions(context, position - 1, position, _CANDIDATES, is_expected=True)
+                raise self.make_part_error(context, part)
+            await asyncio.sleep(_PAUSE)
 
     async def has_rows(self, context: Key) -> int | None:
         """Return the time of a row, ``None`` if no block has one."""
@@ -257,7 +278,7 @@ class SeriesBlocks:
                 return found
             if found is None and not await self._find_headers(context, {}, 1, 1) and not await has_blocks():
                 return Partition(MOST_NEGATIVE, LATEST, None)
-        (part, *_) = await self.list_partitions(context, time, time + 1, 1, is_expected=True)
+        (part, *_) = await self.list_partitions(context, time, time + 1, _CANDIDATES, is_expected=True)
         raise self.make_part_error(context, part)
 
     async def list_partitions(

@@ -294,7 +294,7 @@ class SeriesTail:
         order = [("first", 1)] if self._spec.immutable else [("at", 1), ("_id", 1)]
         options: Document = {"sort": order, "limit": limit, "allow_disk_use": True}
         projection = make_projection(self._spec, ())
-        del projection["columns.timestamp"]
+        projection = {name: 1 for name in projection if not name.startswith("columns.")}
 
         async def fetch() -> list[Document]:
             return await self._groups.find(query, projection, **options).to_list(None)

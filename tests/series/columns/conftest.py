@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.conftest import Deployment
@@ -11,7 +9,6 @@ from tests.support.column_stores import shrink
 
 
 @pytest.fixture
-async def tiny(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+async def tiny(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of four rows, on a database of its own."""
     shrink(monkeypatch)
-    yield
