@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
 
 import typer
 
@@ -148,7 +148,8 @@ def prune(
         found = run(lambda: survey(chosen, open_store))
     if of_versions:
         versions = run(lambda: _survey_versions(of_versions, file))
-    left = sum(one.rows.rows for one in found) + sum(one.prunable for one in (*versions, *series))
+    left = sum(one.rows.rows for one in found) + sum(one.prunable for one in versions)
+    left += sum(one.prunable for one in series)
     if not as_json:
         _print_found(found, versions, series)
     if left and not yes and not as_json:
@@ -219,7 +220,8 @@ def _open_store(sqlite: str | None, files: Path | None, spec: SlotSpec) -> Store
         from backtest_mongo.sqlite.store import SQLiteStore
 
         connect_to_existing(sqlite).close()  # which raises if there is none
-        return (SQLiteColumns if spec.columns else SQLiteStore)(get_database(sqlite), spec)
+        database = get_database(sqlite)
+        return cast("Store", SQLiteColumns(database, spec)) if spec.columns else SQLiteStore(database, spec)
     if files is not None:
         from backtest_mongo.files.store import FileStore
 

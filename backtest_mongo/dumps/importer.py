@@ -147,7 +147,7 @@ async def _open(
 def _open_columns(target: Database | None, spec: SlotSpec, apply: bool) -> ColumnStore:
     """Return where series with columns go; without ``apply`` their indexes are not made."""
     if target is not None:
-        return SQLiteColumns(target, spec)
+        return cast("ColumnStore", SQLiteColumns(target, spec))
     store = MongoColumns(current_hub(), spec)
     if not apply:
         store.skip_indexes()
