@@ -25,6 +25,7 @@ __all__ = [
     "ColumnArrays",
     "Mask",
     "Values",
+    "find_equal_rows",
     "join_columns",
     "make_nulls",
     "sort_rows",
@@ -186,6 +187,23 @@ class ColumnArrays:
         """Return about how many bytes of memory the rows take."""
         parts = [self.time, *(values.data for values in self.values.values())]
         return sum(part.nbytes for part in parts) + (0 if self.sequence is None else self.sequence.nbytes)
+
+
+def find_equal_rows(spec: SlotSpec, rows: ColumnArrays, others: ColumnArrays) -> Mask:
+    """Return which of some rows have the same values as others, row by row; floats are compared by their bits."""
+    equal = np.ones(len(rows), bool)
+    for column in spec.columns:
+        mine, theirs = rows.values[column.name], others.values[column.name]
+        if column.type == "category":
+            texts = [np.array([*values.categories, ""], STRINGS)[values.data] for values in (mine, theirs)]
+            equal &= (texts[0] == texts[1]) & ((mine.data < 0) == (theirs.data < 0))
+            continue
+        for values, other in ((mine, theirs), (theirs, mine)):
+            if values.valid is not None:
+                equal &= values.valid == (True if other.valid is None else other.valid)
+        data = [values.data.view(np.int64) if column.type == "float64" else values.data for values in (mine, theirs)]
+        equal &= data[0] == data[1]
+    return equal
 
 
 def make_nulls(column: Column, rows: int) -> Values:

@@ -304,13 +304,12 @@ def decode_row(spec: SlotSpec, row: Row, skipped: int) -> Iterator[Change]:
         key[fields.index(FLAG)] = bool(key[fields.index(FLAG)])
     context = name_context(spec, tuple(key))
     if spec.columns:
-        first, content = _decode_group(spec, kind, payload or b"")
         yield Change(
             kind=kind,
             slot=spec.name,
             context=context,
-            key=first,
-            payload=content,
+            key=None,
+            payload=_decode_group(spec, kind, payload or b""),
             when=None,
             time=time,
             token=Place(number, time).token,
@@ -346,12 +345,11 @@ def decode_row(spec: SlotSpec, row: Row, skipped: int) -> Iterator[Change]:
         )
 
 
-def _decode_group(spec: SlotSpec, kind: ChangeKind, payload: bytes) -> tuple[int, Any]:
-    """Return the first time of rows of a series with columns, and the rows, or which were deleted."""
+def _decode_group(spec: SlotSpec, kind: ChangeKind, payload: bytes) -> Any:
+    """Return the rows of a series with columns that were written, or the range of those that were deleted."""
     if kind != "written":
         deleted = json.loads(payload)
-        return deleted["first"], deleted
+        return {"start": deleted["first"], "end": deleted["last"] + 1, "rows": deleted["rows"]}
     from backtest_mongo.sqlite.column_documents import decode_recorded
 
-    rows = decode_recorded(spec, payload)
-    return int(rows.time[0]), rows.rows(spec)
+    return decode_recorded(spec, payload).rows(spec)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from backtest_mongo.core.counters import CommitCounts, SeriesCounts, SlotCounts, sum_commit_counts
 from backtest_mongo.core.observation import ObservedLoop, get_observed_loops, get_total_counts
-from backtest_mongo.types import now_ms
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
@@ -117,7 +117,7 @@ class Telemetry:
         )
         meter.create_observable_gauge(
             "backtest_mongo.series.tail.age",
-            [_observe_series(lambda one: {} if one.oldest is None else {"tail": max(0, now_ms() - one.oldest) / 1000})],
+            [_observe_series(_measure_age)],
             unit="s",
             description="Age of the oldest row that is not in a block yet.",
         )
@@ -155,6 +155,11 @@ def _observe_counts(name: str, values: Callable[[SlotCounts], Mapping[Any, int]]
                 yield Observation(number, {"backtest_mongo.slot": slot, name: value})
 
     return observe
+
+
+def _measure_age(counts: SeriesCounts) -> dict[str, float]:
+    """Return the age of the oldest row of the tail in seconds, if it has one."""
+    return {} if counts.oldest is None else {"tail": max(0.0, time.time() - counts.oldest / 1000)}
 
 
 def _observe_series(values: Callable[[SeriesCounts], Mapping[str, float]]) -> Callback:

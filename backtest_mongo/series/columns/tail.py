@@ -96,6 +96,8 @@ class SeriesTail:
         self.slot: SlotCollection = SlotCollection(
             hub, spec, self._groups, create_indexes=self._create_indexes, reads_need_indexes=True
         )
+        #: For lists, which don't need the indexes and must not make the collection.
+        self._listed = SlotCollection(hub, spec, self._groups)
         self.counts: SlotCounts = self.slot.counts
         self.writes: Queue[Group, None] = cast("Queue[Any, None]", self.slot.writes)
         self.writes.send = self._write_batch
@@ -361,7 +363,7 @@ class SeriesTail:
 
     def list_contexts(self, where: Mapping[str, Any]) -> AsyncIterator[Key]:
         """Yield the contexts of the groups, in the order of the key."""
-        return list_contexts(self.slot, where)
+        return list_contexts(self._listed, where)
 
     # In transactions
 
