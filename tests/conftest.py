@@ -111,7 +111,6 @@ BLOCKS = ("default", "off", "tiny", "truth")
 IN_BLOCKS_TOO: Final = (
     *("tests.series.test_coverage", "tests.series.test_frame_reads", "tests.series.test_frame_writes"),
     *("tests.series.test_moving_grids", "tests.series.test_deleting_candles", "tests.series.test_writes_in_order"),
-    "tests.series.test_live_candles",
 )
 #: How somebody wants their terminal. Tests of what a terminal is shown say it themselves, and libraries read some of it
 #: when they are imported.

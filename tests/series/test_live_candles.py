@@ -139,7 +139,6 @@ async def test_candle_that_another_has_stored_harms_no_other_series(deployment: 
     assert found == [candles(1)] * 19
 
 
-@pytest.mark.in_rows("the rows of a collection refuse it")
 async def test_candle_that_is_refused_fails_its_own_caller(deployment: Deployment, unique: str) -> None:
     series = many(unique, 20)
     await write_each(series[:1], candles(1))
@@ -284,7 +283,6 @@ async def test_batch_seals_the_blocks_that_its_writes_have_passed(deployment: De
     assert [(await one.sealed()).rows for one in series] == [8] * 5
 
 
-@pytest.mark.in_rows("a third query looks into the blocks")
 async def test_lone_candle_takes_one_insert(deployment: Deployment, series: CandleAdapter) -> None:
     await series.write_candles_data(candles(1))
     before = await operations()
