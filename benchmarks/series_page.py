@@ -17,7 +17,7 @@ _STORES: Final = {
     "vnpy": "vnpy_mongodb, ticks",
 }
 #: Those that take long for each row, and so get fewer.
-_EXTRAPOLATED: Final = ("insert_many", "vnpy")
+_EXTRAPOLATED: Final = {"insert_many": "`insert_many` got {:,} rows", "vnpy": "vnpy_mongodb got {:,} ticks"}
 _SIDES: Final = {"ours": "`append`", "plain": "a plain client"}
 _MEMORY: Final = {"write": "`write_frame`, a million rows at a time", "ours": "`read_frame`"}
 _MEBI: Final = 2**20
@@ -93,15 +93,16 @@ _APPENDS: Final = (
     "library's time. Microseconds per row, over all rows."
 )
 _BULK: Final = (
-    "`write_frame` of a polars frame, and what the other stores take with the least work. {extrapolated} extrapolated."
+    "`write_frame` of a polars frame, and what the other stores take with the least work. {extrapolated}; extrapolated "
+    "to all rows."
 )
 _TICKS: Final = (
     "{rows:,} ticks with five levels of depth, written at once and read at once, and ranges of {few}. `read_frame` "
     "returns a polars frame, and `load_tick_data` of vnpy_mongodb a list of objects. Milliseconds."
 )
 _DISK: Final = (
-    "Bytes per trade. Blocks are the only place of these rows; a full one has {block_rows:,.0f}. MongoDB's collections "
-    "are compacted, and the indexes are included."
+    "Bytes per trade. Blocks are the only place of these rows, and have {block_rows:,.0f} each on average. MongoDB's "
+    "collections are compacted, and their indexes are included."
 )
 _LARGE: Final = """
 ### One hour of a long series
@@ -184,9 +185,8 @@ def _stores(
 
 
 def _tell_extrapolated(bulk: Mapping[str, Any]) -> str:
-    names = [name for name in _EXTRAPOLATED if name in bulk["seconds"]]
-    told = [f"{_STORES[name]} got {bulk['extrapolated'][name]:,} rows" for name in names]
-    return f"{' and '.join(told)}, and {'its time is' if len(told) == 1 else 'their times are'}"
+    found = bulk["extrapolated"]
+    return " and ".join(text.format(found[name]) for name, text in _EXTRAPOLATED.items() if name in bulk["seconds"])
 
 
 def _ticks(rows: Sequence[Mapping[str, Any]]) -> str:
