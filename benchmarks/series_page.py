@@ -85,7 +85,8 @@ _BEGIN: Final = (
     "inserts of a plain client. They are generated from a seed: a random walk on ticks of 0.1, orders filled in "
     "several trades at one time, ids in ascending order, times in microseconds. All sides ran in turn, with files and "
     "pages already in memory. The figures are medians of {rounds} rounds. Ratios are this library's time as a multiple "
-    "of the other side's. Writes of this library and of the plain client wait for the disk; that of a Parquet file doesn't."
+    "of the other side's. Writes of this library and of the plain client wait for the disk; "
+    "that of a Parquet file does not."
 )
 _APPENDS: Final = (
     "`append` of one row or of 1,000 rows, beside `insert_one` and `insert_many` of a plain client with `w=majority`, "
