@@ -301,7 +301,7 @@ async def _measure_disk(config: Mapping[str, Any], peers: Mapping[str, Peer], ro
         blocks = await bytes_in_mongo(_BLOCKS, is_compact=True)
         names = ["timestamp", TRADE.key[-1], *(column.name for column in TRADE.columns)]
         columns = {"ours": await bytes_by_column(_BLOCKS, names)}
-        others = [await bytes_in_mongo(name) for name in (TRADE.collection, "trade-series")]
+        others = [await bytes_in_mongo(name, is_compact=True) for name in (TRADE.collection, "trade-series")]
     parquet = peers.get("parquet")
     if isinstance(parquet, Parquet):
         columns["parquet"] = parquet.count_columns()

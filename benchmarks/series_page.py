@@ -17,7 +17,7 @@ _STORES: Final = {
     "vnpy": "vnpy_mongodb, ticks",
 }
 #: Those that take long for each row, and so get fewer.
-_EXTRAPOLATED: Final = ("insert_many", "vnpy")
+_EXTRAPOLATED: Final = {"insert_many": "`insert_many` got {:,} rows", "vnpy": "vnpy_mongodb got {:,} ticks"}
 _SIDES: Final = {"ours": "`append`", "plain": "a plain client"}
 _MEMORY: Final = {"write": "`write_frame`, a million rows at a time", "ours": "`read_frame`"}
 _MEBI: Final = 2**20
@@ -85,7 +85,8 @@ _BEGIN: Final = (
     "inserts of a plain client. They are generated from a seed: a random walk on ticks of 0.1, orders filled in "
     "several trades at one time, ids in ascending order, times in microseconds. All sides ran in turn, with files and "
     "pages already in memory. The figures are medians of {rounds} rounds. Ratios are this library's time as a multiple "
-    "of the other side's. Only this library and the plain client wait until a write is on disk."
+    "of the other side's. Writes of this library and of the plain client wait for the disk; "
+    "that of a Parquet file does not."
 )
 _APPENDS: Final = (
     "`append` of one row or of 1,000 rows, beside `insert_one` and `insert_many` of a plain client with `w=majority`, "
@@ -93,15 +94,16 @@ _APPENDS: Final = (
     "library's time. Microseconds per row, over all rows."
 )
 _BULK: Final = (
-    "`write_frame` of a polars frame, and what the other stores take with the least work. {extrapolated} extrapolated."
+    "`write_frame` of a polars frame, and what the other stores take with the least work. {extrapolated}; extrapolated "
+    "to all rows."
 )
 _TICKS: Final = (
     "{rows:,} ticks with five levels of depth, written at once and read at once, and ranges of {few}. `read_frame` "
     "returns a polars frame, and `load_tick_data` of vnpy_mongodb a list of objects. Milliseconds."
 )
 _DISK: Final = (
-    "Bytes per trade. Blocks are the only place of these rows; a full one has {block_rows:,.0f}. MongoDB's collections "
-    "are compacted, and the indexes are included."
+    "Bytes per trade. Blocks are the only place of these rows, and have {block_rows:,.0f} each on average. MongoDB's "
+    "collections are compacted, and their indexes are included."
 )
 _LARGE: Final = """
 ### One hour of a long series
@@ -184,9 +186,8 @@ def _stores(
 
 
 def _tell_extrapolated(bulk: Mapping[str, Any]) -> str:
-    names = [name for name in _EXTRAPOLATED if name in bulk["seconds"]]
-    told = [f"{_STORES[name]} got {bulk['extrapolated'][name]:,} rows" for name in names]
-    return f"{' and '.join(told)}, and {'its time is' if len(told) == 1 else 'their times are'}"
+    found = bulk["extrapolated"]
+    return " and ".join(text.format(found[name]) for name, text in _EXTRAPOLATED.items() if name in bulk["seconds"])
 
 
 def _ticks(rows: Sequence[Mapping[str, Any]]) -> str:
