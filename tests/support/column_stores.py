@@ -172,7 +172,7 @@ async def each_step(kills: bool = False) -> AsyncIterator[Steps]:
         steps = Steps(last, kills=kills)
         yield steps
         if not steps.reached.is_set():
-            assert last > 5, "nothing was stopped"
+            assert last, "nothing was stopped"
             return
         last += 1
 
