@@ -49,7 +49,7 @@ class SeriesExport:
         self._source = MongoColumns(hub, spec)
         self._source.skip_indexes()
         self._target = SQLiteColumns(database, spec)
-        self.written = 0
+        self.written: int = 0
         self.problems: list[DumpProblem] = []
 
     async def run(self) -> AsyncIterator[int]:

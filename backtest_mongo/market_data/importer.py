@@ -55,12 +55,10 @@ class CandleImportReport(ImportReport):
     series: set[str] = field(default_factory=set)
 
     def _add(self, chunk: Chunk, report: WriteReport, name: str) -> None:
-        self.rows += len(chunk.lines)
-        self.new += report.new
-        self.present += report.present
+        self._add_counts(len(chunk.lines), report.new, report.present)
         for reason, rows in report.refused.items():
             if reason == NOT_CLOSED:
-                self.open += len(rows)
+                self._add_counts(still_open=len(rows))
             else:
                 self._add_refused(reason, chunk.lines[rows].tolist(), name)
 

@@ -128,6 +128,12 @@ class ImportReport:
         """Whether every file has rows, and each of its lines is a row that is stored or still open."""
         return not self.bad_lines and not self.unreadable and not self.refused
 
+    def _add_counts(self, rows: int = 0, new: int = 0, present: int = 0, still_open: int = 0) -> None:
+        self.rows += rows
+        self.new += new
+        self.present += present
+        self.open += still_open
+
     def _add_refused(self, reason: str, lines: Sequence[int], name: str) -> None:
         self.refused[reason] += len(lines)
         places = self.places.setdefault(reason, [])

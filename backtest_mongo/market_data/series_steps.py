@@ -102,8 +102,9 @@ class Steps:
         self._parts: list[Points] = []
         self._count = 0
         #: How many rows there are, and the time of the first.
-        self.rows = self.first = 0
-        self.is_merged = False
+        self.rows: int = 0
+        self.first: int = 0
+        self.is_merged: bool = False
 
     def add(
         self,

@@ -16,6 +16,7 @@ from backtest_mongo.columns.python_values import encode_categories
 from backtest_mongo.core.columns import Column
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.market_data.csv_fields import LONGEST, Fields, make_column
+from backtest_mongo.market_data.csv_fields import Column as FileColumn
 from backtest_mongo.market_data.number_formats import NumberFormat, parse_number, read_numbers, scan_numbers
 from backtest_mongo.market_data.series_arrow import Parsed, parse_array
 from backtest_mongo.market_data.series_headers import Meaning
@@ -60,7 +61,7 @@ class TextCells:
     def __init__(self, fields: Fields, place: int) -> None:
         self._fields = fields
         self._place = place
-        self.column = fields.column(place)
+        self.column: FileColumn = fields.column(place)
 
     def __len__(self) -> int:
         return len(self._fields)
