@@ -228,14 +228,18 @@ def packages(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks: tables, and figures and a chart for the documentation in benchmark-results/.
 
-    --candles measures only frames of candles, and --quick leaves them out, each on the first Python alone. The other
-    one measures operations. The overhead of telemetry comes last.
+    --candles measures only frames of candles, --series only series with columns (with --large also one ten times as
+    long), and --quick leaves both out, each on the first Python alone. --rows uses fewer candles or trades. The other
+    Python measures operations. The overhead of telemetry comes last.
     """
     is_first = session.python == BENCHED[0]
-    if not is_first and {"--candles", "--quick"} & set(session.posargs):
+    if not is_first and {"--candles", "--series", "--quick"} & set(session.posargs):
         session.log("nothing to do on this Python")
         return
     session.install(".[demo,frames]", *_groups("bench"))
+    if is_first and "--quick" not in session.posargs:
+        # It comes with all of vnpy. What can't be installed is left out, and the page says so.
+        session.install(*_groups("vnpy"), success_codes=[0, 1])
     session.run("python", "-m", "benchmarks.run", *([] if is_first else ["--operations"]), *session.posargs)
     if is_first and not session.posargs:
         session.run("python", "-m", "benchmarks.overhead")

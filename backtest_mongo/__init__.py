@@ -31,12 +31,15 @@ if TYPE_CHECKING:
         BreakevenAdapter,
         CandleAdapter,
         DictionaryAdapter,
+        EquityAdapter,
+        FundingAdapter,
         IntervalAdapter,
         LogAdapter,
         MeasureAdapter,
         MemoryAdapter,
         NotificationAdapter,
         PartialAdapter,
+        QuoteAdapter,
         RecentAdapter,
         RiskAdapter,
         ScheduleAdapter,
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
         StateAdapter,
         StorageAdapter,
         StrategyAdapter,
+        TickAdapter,
+        TradeAdapter,
     )
     from backtest_mongo.adapters.lifecycle import close, get_mongo, get_redis, install, setup, wait_for_init
     from backtest_mongo.adapters.past import as_of
@@ -53,9 +58,10 @@ if TYPE_CHECKING:
     from backtest_mongo.adapters.resets import reset
     from backtest_mongo.adapters.scopes import lease, transaction
     from backtest_mongo.core.changes import Change
+    from backtest_mongo.core.columns import Column
     from backtest_mongo.core.config import get_config, set_config
     from backtest_mongo.core.log import set_logger
-    from backtest_mongo.core.slots import SLOTS
+    from backtest_mongo.core.slots import SERIES, SLOTS
     from backtest_mongo.core.specs import SlotSpec
     from backtest_mongo.dumps.exporter import export_dump
     from backtest_mongo.dumps.importer import import_dump
@@ -83,15 +89,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "SERIES",
     "SLOTS",
     "BacktestMongoError",
     "BreakevenAdapter",
     "CandleAdapter",
     "Change",
+    "Column",
     "CommitUnknownError",
     "ConfigError",
     "ConflictError",
     "DictionaryAdapter",
+    "EquityAdapter",
+    "FundingAdapter",
     "IndexConflictError",
     "InitError",
     "InputError",
@@ -105,6 +115,7 @@ __all__ = [
     "MemoryAdapter",
     "NotificationAdapter",
     "PartialAdapter",
+    "QuoteAdapter",
     "RecentAdapter",
     "RiskAdapter",
     "ScheduleAdapter",
@@ -118,6 +129,8 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StrategyAdapter",
+    "TickAdapter",
+    "TradeAdapter",
     "as_of",
     "close",
     "export_dump",
@@ -151,6 +164,8 @@ _HOMES: Final = {
     **dict.fromkeys(("lease", "transaction"), "adapters.scopes"),
     "as_of": "adapters.past",
     "Change": "core.changes",
+    "Column": "core.columns",
+    "SERIES": "core.slots",
     "SLOTS": "core.slots",
     "SlotSpec": "core.specs",
     "export_dump": "dumps.exporter",

@@ -32,6 +32,7 @@ __all__ = [
     "Rows",
     "SealReport",
     "Sealed",
+    "SeriesSize",
     "SeriesTime",
     "UnknownRow",
     "VerifyReport",
@@ -235,6 +236,32 @@ class Sealed:
     blocks: int
     rows: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSize:
+    """How a series with columns is stored.
+
+    Attributes:
+        blocks: how many blocks it has.
+        block_rows: the rows in them.
+        block_bytes: their bytes.
+        tail_groups: how many groups of rows are not in blocks yet.
+        tail_rows: the rows in these.
+        tail_bytes: their bytes.
+        oldest: when the oldest of these groups was written, in milliseconds since the epoch, UTC; ``None`` if there is
+            none.
+        keep: what is kept, as ``retain()`` has set it; ``None`` for all rows.
+    """
+
+    blocks: int
+    block_rows: int
+    block_bytes: int
+    tail_groups: int
+    tail_rows: int
+    tail_bytes: int
+    oldest: int | None
+    keep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

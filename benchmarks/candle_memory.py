@@ -20,6 +20,7 @@ import numpy as np
 from backtest_mongo import setup
 from benchmarks.candle_data import COLUMNS, DAY, MINUTE, START, Frame
 from benchmarks.candle_stores import adapter, readers
+from benchmarks.process_memory import read_peak, reset_peak
 
 __all__ = ["MEMORY_GOAL", "measure_read", "measure_write", "save"]
 
@@ -54,38 +55,25 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
 async def _read(exchange: str, directory: Path, what: str) -> dict[str, float]:
     read = readers(adapter(exchange), directory)[what]
     await read(START + DAY * MINUTE, START + 2 * DAY * MINUTE)  # import and connect first
-    before = _reset_peak()
+    before = reset_peak()
     start = time.perf_counter()
     frame = await read(None, None)
     taken = time.perf_counter() - start
     rows = len(frame["timestamp"]) if isinstance(frame, dict) else len(frame)
-    return {"before": before, "peak": _memory("VmHWM"), "frame": rows * 8 * len(COLUMNS), "seconds": taken}
+    return {"before": before, "peak": read_peak(), "frame": rows * 8 * len(COLUMNS), "seconds": taken}
 
 
 async def _write(exchange: str, directory: Path) -> dict[str, float]:
     frame = {name: np.load(directory / f"{name}.npy") for name in COLUMNS}
     series = adapter(exchange)
     await series.coverage()
-    before = _reset_peak()
+    before = reset_peak()
     start = time.perf_counter()
     report = await series.write_frame(frame)
     taken = time.perf_counter() - start
     assert report.new == len(frame["timestamp"]), report
     size = sum(column.nbytes for column in frame.values())
-    return {"before": before - size, "peak": _memory("VmHWM"), "frame": size, "seconds": taken}
-
-
-def _reset_peak() -> int:
-    """Reset the peak to the current memory, and return that."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(name)
+    return {"before": before - size, "peak": read_peak(), "frame": size, "seconds": taken}
 
 
 async def _main() -> None:

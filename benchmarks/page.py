@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Final
 
 import bson
 
-from benchmarks.candle_page import section
+from benchmarks import candle_page, series_page
 from benchmarks.cases import CASES
 from benchmarks.documents import make_payload
 from benchmarks.fast_code_page import make_page
@@ -102,7 +102,7 @@ A context that a program holds takes {bytes:,.0f} bytes: its adapter, its entry 
 as measured with {contexts:,} of them. Once the program drops the adapters, the registry holds {left} of them. Ids are
 kept for 65,536 rows at most.
 
-{candles}## Where the speed comes from
+{candles}{series}## Where the speed comes from
 
 - A warm read is one fetch by `_id`: the id is in this process, and Redis is not asked. A warm write is one
   `findOneAndUpdate`, and nothing is sent to Redis.
@@ -374,12 +374,16 @@ def _describe(machine: Mapping[str, Any], pythons: Iterable[str]) -> str:
     return f"{kind}, Python {' and '.join(pythons)}"
 
 
+def _render(path: Path, section: Callable[[dict[str, Any]], str]) -> str:
+    """Return a section that has been measured, or nothing."""
+    return f"{section(json.loads(path.read_text()))}\n" if path.is_file() else ""
+
+
 def main(results: Path) -> None:
     found = [json.loads(path.read_text()) for path in sorted(results.glob("operations-*.json"))]
     runs = {figures["machine"]["python"].rpartition(".")[0]: figures for figures in found}
     first = found[0]
     growth = json.loads((results / "growth.json").read_text())
-    candles = results / "candles.json"
     memory = growth["scale"]["memory"]
     page = TEXT.format(
         rounds=first["machine"]["rounds"],
@@ -398,7 +402,8 @@ def main(results: Path) -> None:
         bytes=memory["bytes"],
         contexts=memory["contexts"],
         left=memory["left"] or "none",
-        candles=f"{section(json.loads(candles.read_text()))}\n" if candles.is_file() else "",
+        candles=_render(results / "candles.json", candle_page.section),
+        series=_render(results / "series.json", series_page.section),
     )
     (DOCS / "performance.md").write_text(page)
     (DOCS / "fast-code.md").write_text(make_page(growth))

@@ -6,11 +6,14 @@ keys, and the figures are medians and 20th percentiles over the calls of all rou
 one run.
 
 The whole documentation is measured by ``nox -s bench`` alone, on a quiet machine: five rounds of every row on both
-drivers, both event loops and both Pythons, then growth, the ways to write code, frames of candles, and the overhead of
-telemetry. It writes ``benchmark-results/``; ``python -m benchmarks.page benchmark-results`` makes docs/performance.md,
-docs/fast-code.md and docs/scale.png of these. The largest cost of each row, ``cost`` in ``benchmarks/cases.py``, is
-named by hand: ``python -m benchmarks.run --only "a lone read" --profile`` shows it. ``nox -s bench -- --quick`` is for
-changes: a few minutes on one Python, without frames and the largest sizes.
+drivers, both event loops and both Pythons, then growth, the ways to write code, frames of candles, series with columns,
+and the overhead of telemetry. It writes ``benchmark-results/``; ``python -m benchmarks.page benchmark-results`` makes
+docs/performance.md, docs/fast-code.md and docs/scale.png of these. The largest cost of each row, ``cost`` in
+``benchmarks/cases.py``, is named by hand: ``python -m benchmarks.run --only "a lone read" --profile`` shows it.
+
+``nox -s bench -- --quick`` is for changes: a few minutes on one Python, without frames, series and the largest sizes.
+``nox -s bench -- --series`` measures series with columns alone, on ten million trades; ``--rows 200000`` takes minutes,
+and ``--large`` adds a series ten times as long.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ STARTS: Final = (
         True,
     ),
 )
-#: Fewest candles of a frame that has days and windows to read.
+#: Fewest candles of a frame that has days and windows to read, and trades of one that has hours.
 LEAST: Final = 100_000
 
 
@@ -220,15 +223,21 @@ def main() -> None:
         "--rounds", type=int, help=f"rounds of each row; default: {ROUNDS}, with --quick {QUICK_ROUNDS}"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="only asyncio's event loop, and no frames or largest sizes"
+        "--quick", action="store_true", help="only asyncio's event loop, and no frames, series or largest sizes"
     )
     parser.add_argument("--operations", action="store_true", help="only the rows of operations")
     parser.add_argument("--candles", action="store_true", help="only frames of candles")
+    parser.add_argument("--series", action="store_true", help="only series with columns")
+    parser.add_argument("--large", action="store_true", help="with --series: also a series ten times as long")
     parser.add_argument("--only", help="only rows of operations whose names contain this text; nothing is written")
     parser.add_argument(
         "--profile", action="store_true", help="show where the time of the rows of --only goes, instead"
     )
-    parser.add_argument("--rows", type=int, help=f"candles per frame, at least {LEAST:,}; default: 20 years of minutes")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        help=f"candles per frame and trades per series, at least {LEAST:,}; default: 20 years of minutes, 10,000,000",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("benchmark-results"), help="directory for the figures and the chart"
     )
@@ -237,6 +246,8 @@ def main() -> None:
         parser.error(f"--rows must be {LEAST:,} or more")
     if arguments.profile and not arguments.only:
         parser.error("--profile needs --only")
+    if arguments.large and not arguments.series:
+        parser.error("--large needs --series")
     arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     # End by an exception, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -245,15 +256,20 @@ def main() -> None:
         return
     if not arguments.only:
         arguments.out.mkdir(exist_ok=True)
-    if not arguments.candles:
+    is_part = arguments.candles or arguments.series
+    if not is_part:
         run_operations(arguments)
-    if not (arguments.candles or arguments.operations or arguments.only):
+    if not (is_part or arguments.operations or arguments.only):
         run_growth(arguments)
         run_serverless(arguments)
         run_transactions(arguments)
         run_history(arguments)
-    if not (arguments.quick or arguments.operations or arguments.only):
+    if arguments.quick or arguments.operations or arguments.only:
+        return
+    if arguments.candles or not is_part:
         run_candles(arguments)
+    if arguments.series or not is_part:
+        run_series(arguments)
 
 
 def run_operations(arguments: argparse.Namespace) -> None:
@@ -422,6 +438,28 @@ def run_candles(arguments: argparse.Namespace) -> None:
         figures = measure_candles(servers.config, DRIVERS, rows, arguments.rounds, Console(stderr=True))
     figures |= {"machine": describe_machine(arguments.rounds), "minutes": (time.perf_counter() - start) / 60}
     (arguments.out / "candles.json").write_text(json.dumps(figures, indent=1))
+    Console(width=120).print(Markdown(section(figures)))
+    print_goals(figures)
+
+
+def run_series(arguments: argparse.Namespace) -> None:
+    """Measure series with columns, and print the tables."""
+    # Imported here, because only frames need the packages that these modules import.
+    from benchmarks.series import ROWS, measure_series
+    from benchmarks.series_page import section
+
+    start = time.perf_counter()
+    with embedded.Servers() as servers:  # separate servers, whose caches hold nothing else
+        figures = measure_series(
+            configure(servers),
+            DRIVERS,
+            arguments.rows or ROWS,
+            arguments.rounds,
+            Console(stderr=True),
+            is_large=arguments.large,
+        )
+    figures |= {"machine": describe_machine(arguments.rounds), "minutes": (time.perf_counter() - start) / 60}
+    (arguments.out / "series.json").write_text(json.dumps(figures, indent=1))
     Console(width=120).print(Markdown(section(figures)))
     print_goals(figures)
 

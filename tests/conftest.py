@@ -59,7 +59,7 @@ SERVER_VARIABLES = (
 )
 CANDLE_VARIABLES = (
     *("CC_CANDLE_ID_CACHE", "CC_CANDLE_CACHE_MB", "CC_CANDLE_BLOCKS", "CC_CANDLE_SHARED_WRITERS"),
-    "CC_CANDLE_DATABASE",
+    *("CC_CANDLE_DATABASE", "CC_CANDLE_ROWS"),
 )
 DRIVERS = ("motor", "pymongo")
 #: The storages without a server, where a test takes them for drivers.
@@ -95,14 +95,23 @@ SERVERLESS_TOO = {
     "tests.forks.test_interruptions": (SQLITE,),
     "tests.forks.test_going_on": (SQLITE,),
     "tests.forks.test_candle_database": (SQLITE,),
+    "tests.forks.test_series": (SQLITE,),
     "tests.commit.test_runs": (SQLITE,),
+    "tests.adapters.test_resampling": (SQLITE,),
+    "tests.adapters.test_series_retention": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
 }
-#: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill.
-BLOCKS = ("default", "off", "tiny")
+#: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill;
+#: and the last of these as the only copy, without rows.
+BLOCKS = ("default", "off", "tiny", "truth")
 
 
+#: What also runs on series whose candles are in blocks alone.
+IN_BLOCKS_TOO: Final = (
+    *("tests.series.test_coverage", "tests.series.test_frame_reads", "tests.series.test_frame_writes"),
+    *("tests.series.test_moving_grids", "tests.series.test_deleting_candles", "tests.series.test_writes_in_order"),
+)
 #: How somebody wants their terminal. Tests of what a terminal is shown say it themselves, and libraries read some of it
 #: when they are imported.
 TERMINAL_VARIABLES = (
@@ -231,7 +240,7 @@ def driver(request: pytest.FixtureRequest) -> str:
 def candle_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """One of :data:`BLOCKS`."""
     way = str(getattr(request, "param", BLOCKS[0]))
-    if way == "tiny":
+    if way in ("tiny", "truth"):
         tiny_blocks(monkeypatch)
     return way
 
@@ -248,7 +257,7 @@ def config(request: pytest.FixtureRequest, driver: str, unique: str, candle_bloc
         yield {}
         return
     servers = request.getfixturevalue("servers")
-    blocks = {"CC_CANDLE_BLOCKS": False} if candle_blocks == "off" else {}
+    blocks = {"off": {"CC_CANDLE_BLOCKS": False}, "truth": {"CC_CANDLE_ROWS": False}}.get(candle_blocks, {})
     own = {"CC_MONGO_CONNECTION_STRING": on_database(servers["CC_MONGO_CONNECTION_STRING"], unique)}
     yield MaskedDict({**servers, **own, "CC_MONGO_DRIVER": driver, **blocks})
     if GIVEN_SERVERS:  # embedded ones end with the run, and so do their databases
@@ -273,7 +282,15 @@ class Deployment:
         await backtest_mongo.setup(**settings)
 
     async def rows(self, spec: SlotSpec, **query: Any) -> list[dict[str, Any]]:
-        return await (await self.collection(spec)).find(query).to_list(None)  # type: ignore[no-any-return]
+        """Return the stored documents, and what those of candles in blocks alone would be, as far as blocks have it."""
+        found: list[dict[str, Any]] = await (await self.collection(spec)).find(query).to_list(None)
+        if spec.shape == "series" and not self.config.get("CC_CANDLE_ROWS", True):
+            known = {tuple(row[name] for name in spec.key) for row in found}
+            for adapter in [adapter async for adapter in cast("Any", uniform.ADAPTERS[spec.name]).list_series()]:
+                fields = dict(zip(spec.key, adapter._context, strict=False))
+                rows = [{**fields, **row} for row in await read_rows(adapter)]
+                found += [row for row in rows if tuple(row[name] for name in spec.key) not in known]
+        return found
 
     async def collection(self, spec: SlotSpec) -> Any:
         return (await backtest_mongo.get_mongo())[self.name][spec.collection]
@@ -597,6 +614,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "driver" in metafunc.fixturenames and not is_given:
         metafunc.parametrize("driver", (*DRIVERS, *_serverless(metafunc)), indirect=True)
     stores = "candle_blocks" in metafunc.fixturenames
+    ways = BLOCKS[:-1] if metafunc.definition.get_closest_marker("in_rows") else BLOCKS
     if "spec" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("shapes")
         specs = [spec for spec in SLOTS if marker is None or spec.shape in marker.args]
@@ -606,11 +624,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if not stores:
             metafunc.parametrize("spec", specs, ids=[spec.name for spec in specs])
             return
-        runs = [(spec, way) for spec in specs for way in (BLOCKS if spec.shape == "series" else BLOCKS[:1])]
+        runs = [(spec, way) for spec in specs for way in (ways if spec.shape == "series" else BLOCKS[:1])]
         ids = [spec.name if way == BLOCKS[0] else f"{spec.name}-{way}" for spec, way in runs]
         metafunc.parametrize(("spec", "candle_blocks"), runs, ids=ids, indirect=["candle_blocks"])
     elif stores and metafunc.module.__name__ in ("tests.contract.test_candles", "tests.contract.test_golden"):
-        metafunc.parametrize("candle_blocks", BLOCKS, indirect=True)
+        metafunc.parametrize("candle_blocks", ways, indirect=True)
+    elif stores and metafunc.module.__name__ in IN_BLOCKS_TOO and BLOCKS[-1] in ways:
+        metafunc.parametrize("candle_blocks", (BLOCKS[0], BLOCKS[-1]), indirect=True)
 
 
 def _serverless(metafunc: pytest.Metafunc) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.contracts import CONTRACTS, list_contract_methods
 from backtest_mongo.adapters.expansion import make_signature
+from backtest_mongo.core.slots import SERIES
 from backtest_mongo.core.specs import FLAG, SlotSpec
 from backtest_mongo.files.layout import get_template
 
@@ -35,14 +36,22 @@ SHAPES: Final = {
         "Keys and values",
         "Values by key, read one by one or as [lists](adapters.md#keys-and-values). Removed rows are marked and kept.",
     ),
-    "series": ("Series", "Immutable rows on a time grid."),
+    "series": ("Candles", "Immutable rows on a time grid."),
 }
+SERIES_TEXT: Final = """\
+## Series
+
+Five slots that the Node package does not have: rows by time with [columns](series.md), stored many together in MongoDB
+and in SQLite. Every column marked with `?` may be null.
+"""
+#: The ends of the names of a series' collections.
+COLLECTIONS: Final = ("items", "blocks", "series")
 HEADER: Final = """\
 # Slots
 
 What an engine stores in each of the seventeen slots, and where: constructor, methods, collection, keys, file and a
-document. [slots.py](../backtest_mongo/core/slots.py) is the table that the adapter classes are expanded from; this page
-is generated from it.
+document; and the five [series](#series) of this library. [slots.py](../backtest_mongo/core/slots.py) is the table that
+the adapter classes are expanded from; this page is generated from it.
 
 Each slot has its own collection, with a unique index on the key. `when` is the simulation time in milliseconds since
 the epoch: a read with a time returns nothing that was stored for a later one. Reads and writes of one row also take the
@@ -64,9 +73,22 @@ def page() -> str:
     for shape, (title, text) in SHAPES.items():
         parts.append(f"## {title}\n\n{text}\n")
         for adapter in ADAPTERS.values():
-            if adapter.spec.shape == shape:
+            if adapter.spec.shape == shape and not adapter.spec.columns:
                 parts.append(_slot(adapter.spec, documents.get(adapter.spec.collection, [])))
-    return "\n".join(parts)
+    return "\n".join((*parts, SERIES_TEXT, *map(_series, SERIES)))
+
+
+def _series(spec: SlotSpec) -> str:
+    rows = [
+        ("constructor", f"`{spec.class_name}{_arguments(make_signature(spec, None))}`"),
+        ("collections", ", ".join(f"`{spec.collection.removesuffix('items')}{end}`" for end in COLLECTIONS)),
+        ("key", ", ".join(f"`{name}`" for name in spec.key)),
+        ("unit of time", spec.unit),
+        ("columns", ", ".join(f"`{column.name}` {column.type}{'?' * column.nullable}" for column in spec.columns)),
+        ("a second row with the same key", "is ignored" if spec.immutable else "replaces the first"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return f"### {spec.name}\n\n{_about(spec)}\n\n| | |\n| --- | --- |\n{table}\n"
 
 
 def _slot(spec: SlotSpec, documents: list[dict[str, Any]]) -> str:
@@ -116,7 +138,7 @@ def _about(spec: SlotSpec) -> str:
         sentences.append("Writing `None` clears it.")
     if spec.newest is not None:
         sentences.append(f"A list returns the newest {spec.newest}, oldest first; `limit=` changes the number.")
-    if spec.immutable:
+    if spec.is_candles:
         sentences.append(
             "Stored rows never change, and candles that have not closed yet are skipped. See [Candles](candles.md)."
         )

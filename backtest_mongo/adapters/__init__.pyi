@@ -10,6 +10,7 @@ from backtest_mongo.adapters.shapes import (
     Adapter,
     BucketAdapter,
     CollectionAdapter,
+    ColumnSeriesAdapter,
     DocumentAdapter,
     EntryAdapter,
     SeriesAdapter,
@@ -31,12 +32,15 @@ __all__ = [
     "BreakevenAdapter",
     "CandleAdapter",
     "DictionaryAdapter",
+    "EquityAdapter",
+    "FundingAdapter",
     "IntervalAdapter",
     "LogAdapter",
     "MeasureAdapter",
     "MemoryAdapter",
     "NotificationAdapter",
     "PartialAdapter",
+    "QuoteAdapter",
     "RecentAdapter",
     "RiskAdapter",
     "ScheduleAdapter",
@@ -45,6 +49,8 @@ __all__ = [
     "StateAdapter",
     "StorageAdapter",
     "StrategyAdapter",
+    "TickAdapter",
+    "TradeAdapter",
 ]
 
 ADAPTERS: dict[str, type[Adapter]]
@@ -2232,3 +2238,138 @@ class SessionAdapter(DocumentAdapter):
         """
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
+
+class TradeAdapter(ColumnSeriesAdapter):
+    """The ``trade`` slot: the trades of a market, each with the exchange's id.
+
+    ::
+
+        trade = TradeAdapter(symbol, exchange_name)
+        await trade.append(rows)
+        frame = await trade.read_frame(start, end)
+
+    Its rows are unique by ``exchangeName``, ``symbol``, ``timestamp``, ``trade_id``. Times count microseconds.
+    They have the columns ``price``, ``amount``, ``side``.
+    The first write of a row wins.
+    """
+
+    def __init__(self, symbol: str, exchange_name: str) -> None:
+        """Make an adapter for this context. It opens no connection and needs no event loop.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+
+class QuoteAdapter(ColumnSeriesAdapter):
+    """The ``quote`` slot: the best bid and ask of a market, each with the exchange's number of the update.
+
+    ::
+
+        quote = QuoteAdapter(symbol, exchange_name)
+        await quote.append(rows)
+        frame = await quote.read_frame(start, end)
+
+    Its rows are unique by ``exchangeName``, ``symbol``, ``timestamp``, ``update_id``. Times count microseconds.
+    They have the columns ``bid_price``, ``bid_amount``, ``ask_price``, ``ask_amount``.
+    The first write of a row wins.
+    """
+
+    def __init__(self, symbol: str, exchange_name: str) -> None:
+        """Make an adapter for this context. It opens no connection and needs no event loop.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+
+class TickAdapter(ColumnSeriesAdapter):
+    """The ``tick`` slot: snapshots of a market with five levels of depth, as vnpy has them.
+
+    ::
+
+        tick = TickAdapter(symbol, exchange_name)
+        await tick.append(rows)
+        frame = await tick.read_frame(start, end)
+
+    Its rows are unique by ``exchangeName``, ``symbol``, ``timestamp``. Times count microseconds.
+    They have the columns ``name``, ``volume``, ``turnover``, ``open_interest``, ``last_price``, ``last_volume``, ``limit_up``, ``limit_down``, ``open_price``, ``high_price``, ``low_price``, ``pre_close``, ``bid_price_1``, ``bid_price_2``, ``bid_price_3``, ``bid_price_4``, ``bid_price_5``, ``ask_price_1``, ``ask_price_2``, ``ask_price_3``, ``ask_price_4``, ``ask_price_5``, ``bid_volume_1``, ``bid_volume_2``, ``bid_volume_3``, ``bid_volume_4``, ``bid_volume_5``, ``ask_volume_1``, ``ask_volume_2``, ``ask_volume_3``, ``ask_volume_4``, ``ask_volume_5``, ``localtime``.
+    The last write of a row wins.
+    """
+
+    def __init__(self, symbol: str, exchange_name: str) -> None:
+        """Make an adapter for this context. It opens no connection and needs no event loop.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+
+class FundingAdapter(ColumnSeriesAdapter):
+    """The ``funding`` slot: the funding rates of a perpetual.
+
+    ::
+
+        funding = FundingAdapter(symbol, exchange_name)
+        await funding.append(rows)
+        frame = await funding.read_frame(start, end)
+
+    Its rows are unique by ``exchangeName``, ``symbol``, ``timestamp``. Times count milliseconds.
+    They have the columns ``rate``, ``mark_price``, ``interval_hours``.
+    The last write of a row wins.
+    """
+
+    def __init__(self, symbol: str, exchange_name: str) -> None:
+        """Make an adapter for this context. It opens no connection and needs no event loop.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+
+class EquityAdapter(ColumnSeriesAdapter):
+    """The ``equity`` slot: the equity of a strategy from bar to bar.
+
+    ::
+
+        equity = EquityAdapter(strategy_name, exchange_name, frame_name, symbol, backtest)
+        await equity.append(rows)
+        frame = await equity.read_frame(start, end)
+
+    Its rows are unique by ``strategyName``, ``exchangeName``, ``frameName``, ``symbol``, ``backtest``, ``timestamp``. Times count milliseconds.
+    They have the columns ``equity``, ``cash``, ``unrealized_pnl``, ``position``.
+    The last write of a row wins.
+    """
+
+    def __init__(
+        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+    ) -> None:
+        """Make an adapter for this context. It opens no connection and needs no event loop.
+
+        Args:
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.expansion import describe_context, expand_contract, is_in_contract, make_signature
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import SlotSpec
 
 #: What ``backtest_mongo.contracts`` offers; the registry's part is for the registry.
@@ -129,10 +129,12 @@ class SlotFactories:
         raise NotImplementedError
 
 
-for _spec in SLOTS:
+for _spec in (*SLOTS, *SERIES):
     setattr(SlotFactories, _spec.name, make_factory(_spec))
 
-CONTRACTS: dict[str, type] = {name: make_contract(adapter) for name, adapter in ADAPTERS.items()}
+CONTRACTS: dict[str, type] = {
+    name: make_contract(adapter) for name, adapter in ADAPTERS.items() if not adapter.spec.columns
+}
 globals().update({protocol.__name__: protocol for protocol in CONTRACTS.values()})
 
 __all__ += [protocol.__name__ for protocol in CONTRACTS.values()]

@@ -11,12 +11,15 @@ from backtest_mongo.adapters import (
     BreakevenAdapter,
     CandleAdapter,
     DictionaryAdapter,
+    EquityAdapter,
+    FundingAdapter,
     IntervalAdapter,
     LogAdapter,
     MeasureAdapter,
     MemoryAdapter,
     NotificationAdapter,
     PartialAdapter,
+    QuoteAdapter,
     RecentAdapter,
     RiskAdapter,
     ScheduleAdapter,
@@ -25,6 +28,8 @@ from backtest_mongo.adapters import (
     StateAdapter,
     StorageAdapter,
     StrategyAdapter,
+    TickAdapter,
+    TradeAdapter,
 )
 from backtest_mongo.adapters.shapes import (
     Adapter,
@@ -1313,6 +1318,86 @@ class SlotFactories:
 
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+    def trade(self, symbol: str, exchange_name: str) -> TradeAdapter:
+        """Return what stores the ``trade`` slot, the trades of a market, each with the exchange's id: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Returns:
+            A :class:`~backtest_mongo.TradeAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+    def quote(self, symbol: str, exchange_name: str) -> QuoteAdapter:
+        """Return what stores the ``quote`` slot, the best bid and ask of a market, each with the exchange's number of the update: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Returns:
+            A :class:`~backtest_mongo.QuoteAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+    def tick(self, symbol: str, exchange_name: str) -> TickAdapter:
+        """Return what stores the ``tick`` slot, snapshots of a market with five levels of depth, as vnpy has them: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Returns:
+            A :class:`~backtest_mongo.TickAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+    def funding(self, symbol: str, exchange_name: str) -> FundingAdapter:
+        """Return what stores the ``funding`` slot, the funding rates of a perpetual: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            exchange_name: the name of the exchange.
+
+        Returns:
+            A :class:`~backtest_mongo.FundingAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty.
+        """
+    def equity(
+        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+    ) -> EquityAdapter:
+        """Return what stores the ``equity`` slot, the equity of a strategy from bar to bar: one object per context.
+
+        Args:
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+
+        Returns:
+            A :class:`~backtest_mongo.EquityAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
 
         Raises:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from backtest_mongo.adapters.empty_commits import EMPTY_COMMITTER, EmptyRenamer
+from backtest_mongo.adapters.no_columns import EmptyColumns
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Committer, Holder, RowWrite, State
+from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
@@ -16,7 +18,7 @@ from backtest_mongo.core.pruning import NoPruner, Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
-from backtest_mongo.core.strategy_names import Moved, NewName, Renamer
+from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import ABSENT, is_expected, make_conflict
 from backtest_mongo.types import Candle, Coverage, Document, Gap, Version
 
@@ -26,74 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["make_dummy"]
 
 
-class _EmptyCommitter:
-    """Commits nothing, and gives every lease to everybody."""
-
-    name = "no database"
-    seconds = float("inf")
-
-    async def check(self) -> None:
-        return None
-
-    async def commit(self, commit: Commit) -> Sequence[State]:
-        for row in commit.rows:
-            if row.is_conditional and not is_expected(row.spec, None, ABSENT, row.expected):
-                raise make_conflict(row.spec, row.key, None, ABSENT, row.expected)
-        return [UNKNOWN_ROW for _ in commit.rows]
-
-    async def write(self, row: RowWrite) -> None:
-        await self.write_all((row,))
-
-    async def write_all(self, rows: Sequence[RowWrite]) -> None:
-        await self.commit(Commit(rows, (), self.seconds))
-
-    async def settle(self, commit: Commit) -> Sequence[State] | None:
-        return None
-
-    async def read(self, spec: SlotSpec, key: Key) -> tuple[Document | None, State]:
-        return None, ABSENT_ROW
-
-    async def acquire(self, claim: Claim, ids: Sequence[str]) -> None:
-        return None
-
-    async def renew(self, claim: Claim) -> bool:
-        return True
-
-    async def release(self, claim: Claim) -> None:
-        return None
-
-    async def list_leases(self) -> list[Holder]:
-        return []
-
-    async def release_by_force(self, name: str) -> bool:
-        return False
-
-
-_COMMITTER: Final[Committer] = _EmptyCommitter()
-
-
-class _EmptyRenamer:
-    """Renames nothing."""
-
-    async def check(self) -> None:
-        return None
-
-    async def count(self, context: Key) -> Moved:
-        return Moved(0, 0)
-
-    async def is_moving(self, source: Key, target: Key) -> bool:
-        return False
-
-    async def move(self, source: Key, target: Key, name: NewName) -> Moved:
-        return Moved(0, 0)
-
-    async def count_mentions(self, name: NewName) -> dict[Key, int]:
-        return {}
-
-    async def rename_mentions(self, name: NewName) -> int:
-        return 0
-
-
 class _EmptyStore(NoBlocks, NoHistory):
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec
@@ -101,7 +35,7 @@ class _EmptyStore(NoBlocks, NoHistory):
 
     @property
     def committer(self) -> Committer:
-        return _COMMITTER
+        return EMPTY_COMMITTER
 
     async def ready(self) -> None:
         return None
@@ -154,7 +88,7 @@ class _EmptyStore(NoBlocks, NoHistory):
 
     @property
     def renamer(self) -> Renamer:
-        return _EmptyRenamer()
+        return EmptyRenamer()
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
         return 0
@@ -219,5 +153,6 @@ def is_dummy(adapter: type[Adapter]) -> bool:
 
 def make_dummy(adapter: type[Adapter]) -> type[Adapter]:
     """Return a class like ``adapter`` that stores nothing and needs no server."""
-    members = {"__module__": __name__, "__doc__": adapter.__doc__, "_empty_store": _EmptyStore(adapter.spec)}
+    store = EmptyColumns if adapter.spec.columns else _EmptyStore
+    members = {"__module__": __name__, "__doc__": adapter.__doc__, "_empty_store": store(adapter.spec)}
     return type(f"Dummy{adapter.__name__}", (_DummyAdapter, adapter), members)

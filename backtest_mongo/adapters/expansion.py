@@ -18,10 +18,12 @@ from backtest_mongo.adapters.shapes import (
     Adapter,
     BucketAdapter,
     CollectionAdapter,
+    ColumnSeriesAdapter,
     DocumentAdapter,
     EntryAdapter,
     SeriesAdapter,
 )
+from backtest_mongo.core.columns import Unit
 from backtest_mongo.core.specs import FLAG, PayloadKind, Shape, SlotSpec
 from backtest_mongo.types import Candle, Context, Payload, Rows, SeriesTime, Version, Versioned, When
 
@@ -425,6 +427,8 @@ _PAYLOADS: Final[dict[PayloadKind, tuple[str, str, str, str]]] = {
     "list": ("list[Any]", "Sequence[Any]", "an empty list", "a list of whatever BSON holds."),
 }
 
+_UNIT_NAMES: Final[dict[Unit, str]] = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
 #: What is said of an argument of the constructor, by its name.
 _ARGUMENTS: Final = {
     "backtest": "``True`` for a backtest, ``False`` for live trading",
@@ -443,7 +447,15 @@ _ARGUMENTS: Final = {
 #: What the source of an adapter may name.
 _NAMES: Final[dict[str, Any]] = {
     value.__name__: value
-    for value in (BucketAdapter, CollectionAdapter, DocumentAdapter, EntryAdapter, SeriesAdapter, Candle)
+    for value in (
+        BucketAdapter,
+        CollectionAdapter,
+        ColumnSeriesAdapter,
+        DocumentAdapter,
+        EntryAdapter,
+        SeriesAdapter,
+        Candle,
+    )
 } | {
     "Any": Any,
     "AsyncIterator": AsyncIterator,
@@ -503,13 +515,13 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
             BucketAdapter,
             (_BUCKET, _ITEMS if spec.items else _KEYS, *(() if is_contract else (_RANGES,))),
         ),
-        "series": (SeriesAdapter, (_SERIES,)),
+        "series": (SeriesAdapter, (_SERIES,)) if spec.is_candles else (ColumnSeriesAdapter, ()),
     }
     base, methods = parts[spec.shape]
     stored, payload, nothing, payload_rule = _PAYLOADS[spec.payload]
     if spec.shape == "entry":
         stored = "dict[str, Any]"
-    has_time = spec.when
+    has_time, has_interval = spec.when, spec.is_candles or spec.grid == "interval"
     time = "When" if is_contract else "When | None = None"
     conditional = extended = not is_contract
     filters = () if is_contract else _list_filters(spec)
@@ -567,7 +579,7 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
         writer_time=_WRITER_TIME if has_time else "",
         writer_time_or_ignored=_WRITER_TIME if has_time else _IGNORED_TIME,
         bad_reader_time=_BAD_READER_TIME if has_time else "",
-        or_unknown_interval=", or there is no such interval" if spec.shape == "series" else "",
+        or_unknown_interval=", or there is no such interval" if has_interval else "",
         read_errors=_READ_ERRORS,
         write_errors=_WRITE_ERRORS,
     )
@@ -607,7 +619,7 @@ def make_signature(spec: SlotSpec, returns: Any) -> inspect.Signature:
     for name in spec.context:
         kind: type = bool if name == FLAG else str
         default = kind() if name in spec.optional else inspect.Parameter.empty
-        is_interval = spec.shape == "series" and name == "interval"
+        is_interval = name == "interval" and (spec.is_candles or spec.grid == name)
         # By name, as in the annotations of every module here: Signature prints them alike.
         annotation = "Interval" if is_interval else kind.__name__
         parameters.append(
@@ -618,6 +630,8 @@ def make_signature(spec: SlotSpec, returns: Any) -> inspect.Signature:
 
 def _describe(spec: SlotSpec, adapter: type[Adapter]) -> str:
     """Return the docstring of an adapter class."""
+    if spec.columns:
+        return _describe_columns(spec)
     about = f": {spec.about}" if spec.about else ""
     read, write = f"read_{spec.noun}_data", f"write_{spec.noun}_data"
     lines = [
@@ -638,6 +652,29 @@ def _describe(spec: SlotSpec, adapter: type[Adapter]) -> str:
         lines.append("Removed rows are marked and kept.")
     if spec.immutable:
         lines.append("The first write of a row wins, and a stored row never changes.")
+    return "\n".join(lines)
+
+
+def _describe_columns(spec: SlotSpec) -> str:
+    """Return the docstring of the adapter class of a series with columns."""
+    about = f": {spec.about}" if spec.about else ""
+    key = ", ".join(f"``{name}``" for name in spec.key)
+    lines = [
+        f"The ``{spec.name}`` slot{about}.",
+        "",
+        "::",
+        "",
+        f"    {spec.name} = {spec.class_name}({', '.join(spec.context)})",
+        f"    await {spec.name}.append(rows)",
+        f"    frame = await {spec.name}.read_frame(start, end)",
+        "",
+        f"Its rows are unique by {key}. Times count {_UNIT_NAMES[spec.unit]}.",
+        f"They have the columns {', '.join(f'``{column.name}``' for column in spec.columns)}.",
+        "The first write of a row wins." if spec.immutable else "The last write of a row wins.",
+    ]
+    if spec.grid:
+        grid = "their interval" if spec.grid == "interval" else f"``{spec.grid}``"
+        lines.append(f"Rows are on the grid of {grid}, and known when their interval is over.")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
+from backtest_mongo.adapters.no_columns import NoColumns
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.core.history import find_history
 from backtest_mongo.core.specs import Key
@@ -59,12 +60,9 @@ def bind_to_files(directory: Path) -> Callable[[type[Adapter]], type[Adapter]]:
     root = str(directory)
 
     def derive(adapter: type[Adapter]) -> type[Adapter]:
-        store = FileSeries if adapter.spec.shape == "series" else FileStore
-        members = {
-            "__module__": __name__,
-            "__doc__": adapter.__doc__,
-            "_file_store": store(root, adapter.spec),
-        }
+        spec = adapter.spec
+        store = NoColumns(spec) if spec.columns else (FileSeries if spec.is_candles else FileStore)(root, spec)
+        members = {"__module__": __name__, "__doc__": adapter.__doc__, "_file_store": store}
         return type(f"File{adapter.__name__}", (_FileAdapter, adapter), members)
 
     return derive

@@ -27,7 +27,7 @@ def guard_writes(instance: Any, adapter: type[Adapter]) -> None:
     replaced in either place stay unguarded, and so do candles, which are not part of a transaction.
     """
     spec = adapter.spec
-    if spec.shape == "series":
+    if spec.is_candles:
         return
     for name in list_contract_methods(adapter):
         if name.startswith(("write_", "remove_")):

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.commits import Commit, Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
@@ -17,12 +18,13 @@ from backtest_mongo.core.observation import current_operation
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store, Truth
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.telemetry.instruments import Telemetry, get_telemetry
-from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Version
+from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, SeriesSize, Version
 
 if TYPE_CHECKING:
+    from backtest_mongo.columns.arrays import ColumnArrays
     from backtest_mongo.core.arrays import CandleArrays
     from backtest_mongo.mongo.store import MongoStore
     from backtest_mongo.telemetry.spans import OperationSpan
@@ -205,6 +207,15 @@ class _ObservedStore:
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         return self._iterate("seal", self._store.seal(context, interval))
 
+    async def find_truth(self, context: Key) -> Truth:
+        return await self._alone("truth", self._store.find_truth(context))
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("seal", self._store.move_to_blocks(context, interval))
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        return self._iterate("restore", self._store.move_to_rows(context, interval))
+
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]:
         return self._iterate("verify", self._store.verify(context, interval))
 
@@ -213,6 +224,45 @@ class _ObservedStore:
 
     async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed:
         return await self._alone("sealed", self._store.count_sealed(context, interval))
+
+    # Series with columns
+
+    async def insert(self, context: Key, rows: ColumnArrays) -> int:
+        return await self._alone("write", self._columns.insert(context, rows), batch=len(rows))
+
+    async def read_rows(self, context: Key, first: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
+        return await self._alone("read_frame", self._columns.read_rows(context, first, end, names), len)
+
+    async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
+        return await self._alone("read", self._columns.read_last(context, count, end, names), len)
+
+    async def cover(self, context: Key, end: int) -> Coverage:
+        return await self._alone("coverage", self._columns.cover(context, end))
+
+    async def delete_rows(self, context: Key, first: int, end: int) -> int:
+        return await self._alone("delete", self._columns.delete_rows(context, first, end), int)
+
+    def seal_rows(self, context: Key, *, is_all: bool = True) -> AsyncIterator[Counts]:
+        return self._iterate("seal", self._columns.seal_rows(context, is_all=is_all))
+
+    def verify_rows(self, context: Key) -> AsyncIterator[tuple[Coverage, str | None]]:
+        return self._iterate("verify", self._columns.verify_rows(context))
+
+    async def size(self, context: Key) -> SeriesSize:
+        return await self._alone("sealed", self._columns.size(context))
+
+    async def retain(self, context: Key, keep: str | None) -> None:
+        await self._alone("retain", self._columns.retain(context, keep))
+
+    async def prune_rows(self, context: Key) -> int:
+        return await self._alone("prune", self._columns.prune_rows(context), int)
+
+    async def count_prunable(self, context: Key) -> int:
+        return await self._alone("prune", self._columns.count_prunable(context))
+
+    @property
+    def _columns(self) -> ColumnStore:
+        return cast("ColumnStore", self._store)
 
 
 async def _carry_out(operation: OperationSpan, work: Callable[[], Awaitable[T]], rows: Callable[[T], int] | None) -> T:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from backtest_mongo.adapters.contracts import SlotFactories, make_factory
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError
-from backtest_mongo.history.past import PastSeries, PastStore, refuse_write
+from backtest_mongo.history.past import PastColumns, PastSeries, PastStore, refuse_write
 from backtest_mongo.types import When, now_ms, to_millis
 
 __all__ = ["Past", "as_of"]
@@ -32,8 +33,10 @@ class _PastAdapter(Adapter):
     def _base_store(cls) -> Store:
         cls._past.check_usable()
         base = super()._base_store()
-        if cls.spec.shape == "series":
+        if cls.spec.is_candles:
             return PastSeries(cls.spec, cast("SeriesStore", base), cls._until)
+        if cls.spec.columns:
+            return cast("Store", PastColumns(cls.spec, cast("ColumnStore", base), cls._until))
         return PastStore(cls.spec, base, cls._until, cls._open_versions())
 
     @classmethod

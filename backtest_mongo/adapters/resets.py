@@ -16,8 +16,10 @@ from backtest_mongo.core.lease_errors import make_in_use_error
 from backtest_mongo.core.runs import SIGNAL, STEP, RunRows, Selection, check_run
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG
+from backtest_mongo.core.strategy_names import has_strategy
 from backtest_mongo.errors import InputError, InputTypeError, StoreError
 from backtest_mongo.mongo.run_rows import MongoRunRows
+from backtest_mongo.series.columns.run_rows import MongoRunColumns
 from backtest_mongo.types import ResetReport
 
 __all__ = ["reset"]
@@ -39,10 +41,11 @@ async def reset(run: str, *, live: bool = False, dry_run: bool = False) -> Reset
     ``setup(run=...)``, ``lease(run=...)`` or ``transaction(run=...)`` of that name. It also deletes the rows of the
     signals in the run's rows of storage, in every slot whose key has a signal's id (state, memory, dictionary, partial,
     breakeven), whoever wrote them, unless they carry the name of another run. All versions of these rows go with them,
-    even those from before the run, and so do their ids in the cache. Candles stay.
+    even those from before the run, and so do their ids in the cache. Candles and other series of markets stay.
 
     Rows that carry no name and are not tied to a signal of the run can't be attributed: they are counted in the report,
-    and stay. On MongoDB a row loses its run's name when another program, such as the Node package, overwrites it.
+    and stay. So do all rows of a strategy's series, such as equity; ``delete()`` deletes them. On MongoDB a row loses
+    its run's name when another program, such as the Node package, overwrites it.
 
     Rows are deleted in steps of up to 1,000, and those by which others are found come last, so a reset that failed or
     was killed continues when it is called again. Stop the run first; rows that it writes meanwhile may stay.
@@ -109,12 +112,12 @@ def _find_slots() -> tuple[list[RunRows], list[str]]:
     has_dummy = False
     for name, known in persist._adapters.items():
         spec = known.spec
-        if spec.shape == "series":
-            continue
+        if spec.shape == "series" and not (spec.columns and has_strategy(spec)):
+            continue  # of a market, and no run's
         adapter = persist._get_implementation(spec)
         rows: RunRows | None = None
         if adapter is known:
-            rows = MongoRunRows(current_hub(), spec)
+            rows = (MongoRunColumns if spec.columns else MongoRunRows)(current_hub(), spec)
         elif isinstance(adapter, type) and issubclass(adapter, Adapter):
             rows = get_run_rows(adapter)
             if rows is None and is_dummy(adapter):

@@ -42,7 +42,7 @@ def transaction(*, when: When | None = None, run: str | None = None) -> Transact
     same :func:`lease`, or write with ``expect``.
 
     Blocks within a block join it; an exception that leaves an inner one and is caught outside drops the writes of the
-    inner one alone. Candles are not part of a transaction: they are stored at once, as their first write wins.
+    inner one alone. Candles and other series are not part of a transaction: their rows are stored at once.
 
     Args:
         when: the simulation time of writes in the block that name none, and the limit of its reads: milliseconds since
@@ -102,7 +102,7 @@ def lease(
 
     Args:
         adapters: an adapter of each context, all in one database: MongoDB as a replica set or a sharded cluster, or
-            SQLite. Candles can't be leased.
+            SQLite. Series can't be leased.
         ttl: seconds that a lease lasts without being renewed, from 2 to 86,400.
         wait: seconds to wait for leases that others hold.
         commit_every: how many transactions are committed together; with 1 each is committed before its block ends.
@@ -182,7 +182,9 @@ def _find_members(adapters: Sequence[Any]) -> list[_Member]:
             raise InputError(
                 f"lease: {adapter.spec.noun} can't be leased",
                 slot=adapter.spec.name,
-                hint="their first write wins, whoever it is from",
+                hint="their first write wins, whoever it is from"
+                if adapter.spec.immutable
+                else "rows of series are stored at once, whoever writes them",
             )
         name = name_lease(adapter.spec, adapter._context)
         if name in members:

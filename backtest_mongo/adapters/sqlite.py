@@ -17,8 +17,10 @@ from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.history.store import HistoryStore
 from backtest_mongo.sqlite.change_feed import ChangeFeed
+from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.file_format import check_path
+from backtest_mongo.sqlite.run_columns import SQLiteRunColumns
 from backtest_mongo.sqlite.run_rows import SQLiteRunRows
 from backtest_mongo.sqlite.series import SQLiteSeries
 from backtest_mongo.sqlite.store import SQLiteStore
@@ -52,7 +54,7 @@ class _SQLiteAdapter(Adapter):
                 hint="this adapter was made before backtest_store, backtest_sqlite, backtest_files or backtest_dummy, "
                 "or without one of them: request the fixture in the test, and get the adapter from persist afterwards",
             )
-        if cls.spec.shape == "series":
+        if cls.spec.is_candles:
             elsewhere = cls._open_candles()
             return cls._sqlite_store if elsewhere is None else elsewhere[1]
         if find_history(cls.spec) is None:
@@ -84,7 +86,7 @@ class _SQLiteAdapter(Adapter):
     @classmethod
     def _find_database(cls) -> Database:
         """Return the database that the slot is in."""
-        elsewhere = cls._open_candles() if cls.spec.shape == "series" else None
+        elsewhere = cls._open_candles() if cls.spec.is_candles else None
         return cls._database if elsewhere is None else elsewhere[0]
 
     @classmethod
@@ -137,12 +139,13 @@ def bind_to_sqlite(
     database = get_database(resolve_path(path, "persist.use_sqlite"))
 
     def derive(adapter: type[Adapter]) -> type[Adapter]:
-        store = SQLiteSeries if adapter.spec.shape == "series" else SQLiteStore
+        spec = adapter.spec
+        store = SQLiteColumns if spec.columns else SQLiteSeries if spec.is_candles else SQLiteStore
         members = {
             "__module__": __name__,
             "__doc__": adapter.__doc__,
             "_database": database,
-            "_sqlite_store": store(database, adapter.spec),
+            "_sqlite_store": store(database, spec),
             "_is_explicit": is_explicit,
         }
         return type(f"SQLite{adapter.__name__}", (_SQLiteAdapter, adapter), members)
@@ -150,12 +153,12 @@ def bind_to_sqlite(
     return derive
 
 
-def get_run_rows(adapter: type[Adapter]) -> SQLiteRunRows | None:
+def get_run_rows(adapter: type[Adapter]) -> SQLiteRunRows | SQLiteRunColumns | None:
     """Return the rows of a slot as a reset needs them; ``None`` for an adapter class that stores elsewhere."""
     if not issubclass(adapter, _SQLiteAdapter):
         return None
     adapter._base_store()  # which refuses the default database in tests
-    return SQLiteRunRows(adapter._database, adapter.spec)
+    return (SQLiteRunColumns if adapter.spec.columns else SQLiteRunRows)(adapter._database, adapter.spec)
 
 
 def resolve_path(path: object, call: str) -> str:

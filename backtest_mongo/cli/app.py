@@ -27,6 +27,7 @@ from backtest_mongo.cli.prune import prune
 from backtest_mongo.cli.rename import rename
 from backtest_mongo.cli.reset import reset_run
 from backtest_mongo.cli.row_history import show_history
+from backtest_mongo.cli.series.commands import build_series_app
 
 __all__ = ["build_app"]
 
@@ -59,6 +60,7 @@ def build_app() -> typer.Typer:
     add_command(app, export_dump, "export-dump")
     add_command(app, backup)
     app.add_typer(build_candles_app(), name="candles")
+    app.add_typer(build_series_app(), name="series")
     return app
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from backtest_mongo.cli.stored_rows import parse_part
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import InputError
@@ -17,10 +17,19 @@ from backtest_mongo.errors import InputError
 if TYPE_CHECKING:
     from backtest_mongo.core.contexts import Measure
 
-__all__ = ["SPECS", "find_spec", "format_context", "measure_to_json", "name_context", "parse_filter"]
+__all__ = [
+    "SPECS",
+    "find_spec",
+    "format_context",
+    "format_values",
+    "measure_to_json",
+    "name_context",
+    "parse_context",
+    "parse_filter",
+]
 
 #: The slots by name.
-SPECS: Final = {spec.name: spec for spec in SLOTS}
+SPECS: Final = {spec.name: spec for spec in (*SLOTS, *SERIES)}
 
 
 def find_spec(name: str) -> SlotSpec:
@@ -46,7 +55,12 @@ def parse_filter(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, 
     Raises:
         typer.BadParameter: a word has no ``=``, a name that is unknown or given twice, or a wrong value.
     """
-    where: dict[str, Any] = {}
+    return {camel(name): value for name, value in parse_context(spec, words, param).items()}
+
+
+def parse_context(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, Any]:
+    """Return the values of ``NAME=VALUE`` words by the constructor's arguments, as :func:`parse_filter` does."""
+    given: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
@@ -54,13 +68,13 @@ def parse_filter(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, 
         if name not in spec.context:
             known = suggest(name, spec.context) if spec.context else f"{spec.name} has one context, without names"
             raise typer.BadParameter(f"{spec.name} has no {name!r}: {known}", param_hint=param)
-        if camel(name) in where:
+        if name in given:
             raise typer.BadParameter(f"{name} is given twice", param_hint=param)
         try:
-            where[camel(name)] = parse_part(spec, name, value)
+            given[name] = parse_part(spec, name, value)
         except InputError as error:
             raise typer.BadParameter(str(error), param_hint=param) from None
-    return where
+    return given
 
 
 def name_context(spec: SlotSpec, measure: Measure) -> dict[str, Any]:
@@ -72,7 +86,11 @@ def name_context(spec: SlotSpec, measure: Measure) -> dict[str, Any]:
 
 def format_context(spec: SlotSpec, measure: Measure) -> str:
     """Return the values that a slot's constructor takes, quoted for a shell; the slot's name if there are none."""
-    values = name_context(spec, measure)
+    return format_values(spec, name_context(spec, measure))
+
+
+def format_values(spec: SlotSpec, values: Mapping[str, Any]) -> str:
+    """Return the arguments of a slot's constructor, quoted for a shell; the slot's name if there are none."""
     words = [("backtest" if value else "live") if name == FLAG else str(value) for name, value in values.items()]
     return shlex.join(words) or spec.name
 

@@ -13,7 +13,7 @@ import typer
 
 from backtest_mongo.cli.arguments import AsJson, check_choice, complete_from
 from backtest_mongo.cli.command_runner import run_command
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.dumps.reports import CONFLICTS
 
@@ -28,7 +28,7 @@ _Slots = Annotated[
         "--slot",
         metavar="NAME",
         help="Only this slot, such as signal; repeatable.",
-        autocompletion=complete_from([spec.name for spec in SLOTS]),
+        autocompletion=complete_from([spec.name for spec in (*SLOTS, *SERIES)]),
     ),
 ]
 

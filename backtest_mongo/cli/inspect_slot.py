@@ -9,7 +9,7 @@ import typer
 from backtest_mongo.cli.arguments import complete_from, parse_moment
 from backtest_mongo.cli.databases import SQLite, get_adapter, run_on_database
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect_slot"]
 
-_SPECS: Final = {spec.name: spec for spec in SLOTS}
+_SPECS: Final = {spec.name: spec for spec in (*SLOTS, *SERIES)}
 
 
 def inspect_slot(
@@ -52,10 +52,11 @@ def inspect_slot(
 ) -> None:
     """Show the rows of a slot: payload, simulation time, and when each was written.
 
-    Rows are in the order of their keys, candles newest first. --watch needs a replica set, or an SQLite file.
+    Rows are in the order of their keys, those of series newest first. --watch needs a replica set, or an SQLite file.
 
     With --at, shows rows as they were then, from the versions that CC_HISTORY keeps; in slots without versions, only
-    rows that were not written since. Candles are those that had closed by then.
+    rows that were not written since. Candles are those that had closed by then, and rows of other series those up to
+    then.
     """
     spec = _SPECS.get(slot)
     if spec is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LEASED", "describe_holder", "describe_until", "format_lease", "holder_to_json", "parse_lease"]
 
 #: The slots whose contexts can be leased.
-LEASED: Final = {spec.name: spec for spec in SLOTS if spec.shape != "series"}
+LEASED: Final = {spec.name: spec for spec in SLOTS if not spec.is_candles}
 
 
 def format_lease(holder: Holder) -> str:

@@ -10,7 +10,7 @@ import typer
 from backtest_mongo.cli.arguments import AsJson, complete_from
 from backtest_mongo.cli.context_text import SPECS, find_spec, format_context, measure_to_json, parse_filter
 from backtest_mongo.cli.databases import Files, SQLite, get_adapter, run_on_database
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,10 +46,11 @@ def ls(
     """List what is stored: all slots, or the contexts of one, with their rows, sizes, versions and last write.
 
     Removed rows count, and so do contexts that have no other rows. The size is that of the rows as they are stored,
-    without indexes and before compression. For candles, the last write is that of the newest candle.
+    without indexes and before compression. For candles, the last write is that of the newest candle. Rows of a series
+    with columns that were replaced count until they are merged into blocks.
 
-    Without --sqlite or --files it uses the MongoDB that the CC_* variables name. It reads all rows, but for candles in
-    MongoDB only the index.
+    Without --sqlite or --files it uses the MongoDB that the CC_* variables name. It reads all rows, but for candles and
+    other series in MongoDB only the index.
     """
     # Here, because help does not need it.
     from backtest_mongo.cli.terminal import print_json
@@ -77,7 +78,7 @@ def ls(
 async def _measure_slots() -> dict[str, Measure]:
     """Return the measure of each slot that holds anything."""
     found = {}
-    for spec in SLOTS:
+    for spec in (*SLOTS, *SERIES):
         for measure in await get_adapter(spec)._base_store().measure({}, by_context=False):
             found[spec.name] = measure
     return found

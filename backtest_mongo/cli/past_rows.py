@@ -9,6 +9,8 @@ from backtest_mongo.adapters.past import as_of
 from backtest_mongo.cli.databases import get_adapter
 from backtest_mongo.cli.stored_past import PastRow, StoredPast, find_database, list_keys, read_last_candles
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter, find_rows
+from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, camel
 from backtest_mongo.sqlite.stored_keys import StoredKeys
 from backtest_mongo.types import Document, now_ms
@@ -27,20 +29,31 @@ async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> Found
         limit: how many to return at most.
         at: the simulation time as of which they are; ``None`` for what is stored now.
     """
+    if wanted.spec.columns:
+        return await _find_columns(wanted, limit, at)
     database = find_database(wanted.spec)
     if at is not None:
         return await find_rows_at(wanted, limit, at)
-    if database is None:
+    if database is None and not await _has_blocks(wanted):
         return await find_rows(wanted, limit)
-    if wanted.spec.shape == "series":
+    if wanted.spec.is_candles:
         return await _find_candles(wanted, limit, now_ms())
+    assert database is not None  # MongoDB has blocks in series alone
     return FoundRows(*await StoredKeys(database, wanted.spec).list_rows(wanted.parts, limit))
+
+
+async def _has_blocks(wanted: RowFilter) -> bool:
+    """Return whether candles are stored that are not in rows."""
+    if not wanted.spec.is_candles:
+        return False
+    store: Any = get_adapter(wanted.spec)._open(current_hub())
+    return bool(await store.list_in_blocks())
 
 
 async def find_rows_at(wanted: RowFilter, limit: int, at: int) -> FoundRows:
     """Return the first ``limit`` matching documents as they were; of candles the last ones that had closed."""
     spec = wanted.spec
-    if spec.shape == "series":
+    if spec.is_candles:
         return await _find_candles(wanted, limit, at)
     past = await StoredPast.open(spec)
     documents: list[Document] = []
@@ -96,6 +109,27 @@ async def _find_candles(wanted: RowFilter, limit: int, at: int) -> FoundRows:
             documents += [{**context, **candle} for candle in reversed(candles)]
             if len(documents) > limit:
                 return FoundRows(documents[:limit], None)
+    return FoundRows(documents, len(documents))
+
+
+async def _find_columns(wanted: RowFilter, limit: int, at: int | None) -> FoundRows:
+    """Return the last rows of series with columns, or those at one time, newest first."""
+    spec, parts = wanted.spec, dict(wanted.parts)
+    time = parts.pop(str(spec.item), None)
+    adapter: Any = get_adapter(spec)
+    contexts = [one async for one in adapter._base_store().list_contexts(parts)]
+    documents: list[Document] = []
+    for context in reversed(contexts):
+        left = limit - len(documents) + 1
+        end = 2**63 - 1 if at is None else find_known_end(spec, context, at)
+        if time is None:
+            rows = await adapter._base_store().read_last(context, left, end)
+        else:
+            rows = await adapter._base_store().read_rows(context, time, min(time + 1, end))
+        fields = dict(zip(spec.key, context, strict=False))
+        documents += [{**fields, **row} for row in reversed(rows.rows(spec))]
+        if len(documents) > limit:
+            return FoundRows(documents[:limit], None)
     return FoundRows(documents, len(documents))
 
 

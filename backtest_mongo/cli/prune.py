@@ -9,15 +9,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
 
 import typer
 
 from backtest_mongo.cli.arguments import AsJson, complete_from
 from backtest_mongo.cli.command_runner import exit_cleanly, print_error, run_command
+from backtest_mongo.cli.context_text import format_values
+from backtest_mongo.core.contexts import name_values
 from backtest_mongo.core.retention import Retention, parse_retention
-from backtest_mongo.core.slots import SLOTS
-from backtest_mongo.core.specs import FLAG, SlotSpec
+from backtest_mongo.core.slots import SERIES, SLOTS
+from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
@@ -35,6 +37,8 @@ __all__ = ["Found", "find_targets", "prune", "survey"]
 PRUNED: Final = {spec.name: spec for spec in SLOTS if spec.shape == "collection"}
 #: The slots that can have versions, these included.
 _SPECS: Final = {spec.name: spec for spec in SLOTS if not spec.immutable}
+#: The series of which each says what is kept of it.
+_SERIES: Final = {spec.name: spec for spec in SERIES}
 
 T = TypeVar("T")
 
@@ -64,14 +68,34 @@ class FoundVersions:
     prunable: int
 
 
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """How many rows a series with columns has, what is kept of them, and how many need not be."""
+
+    spec: SlotSpec
+    context: Key
+    keep: str
+    stored: int
+    prunable: int
+
+    @property
+    def name(self) -> str:
+        """The words that name the series, as those of other contexts."""
+        return f"{self.spec.name} {format_values(self.spec, self.values)}"
+
+    @property
+    def values(self) -> dict[str, str | bool]:
+        return name_values(self.spec, self.context)
+
+
 def prune(
     slots: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="SLOT",
-            help=f"The slots to prune: {', '.join(PRUNED)}, or one whose versions CC_HISTORY limits. By default all "
-            "that CC_KEEP and CC_HISTORY limit.",
-            autocompletion=complete_from(_SPECS),
+            help=f"The slots to prune: {', '.join(PRUNED)}, one whose versions CC_HISTORY limits, or one of series: "
+            f"{', '.join(_SERIES)}. By default all that CC_KEEP and CC_HISTORY limit, and series with a limit.",
+            autocompletion=complete_from((*_SPECS, *_SERIES)),
         ),
     ] = None,
     keep: Annotated[
@@ -87,13 +111,14 @@ def prune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete rows of storage, notification and log that need not be kept, and versions of any slot's rows.
+    """Delete rows of storage, notification, log and series that need not be kept, and versions of any slot's rows.
 
     Shows how many it would delete, and asks. --keep, or else CC_KEEP, says which rows are kept, and CC_HISTORY which
-    versions. The age of a version counts from when it was written; the last of the old ones stays, because it holds
-    what was true until the next. The age of a row counts from its last write. Signals that are still open are kept,
-    however old they are, and so are contexts that another process has leased. The command can be interrupted, and run
-    again to delete the rest.
+    versions; what is kept of a series is stored with it, as retain() has set it. The age of a version counts from when
+    it was written; the last of the old ones stays, because it holds what was true until the next. The age of a row
+    counts from its last write, and in a series to its last row. Signals that are still open are kept, however old they
+    are, and so are contexts that another process has leased. The command can be interrupted, and run again to delete
+    the rest.
 
     With --json it does not ask: without --yes it prints what it would delete, and deletes nothing.
 
@@ -110,16 +135,23 @@ def prune(
     of_versions: list[tuple[SlotSpec, Retention]] = []
     if files is None and keep is None:
         with exit_cleanly():  # the configuration may have a mistake
-            of_versions = _find_version_targets(slots or _SPECS)
+            of_versions = _find_version_targets(name for name in slots or _SPECS if name in _SPECS)
+    of_series: list[SlotSpec] = []
+    if files is None and keep is None:
+        of_series = [_SERIES[name] for name in dict.fromkeys(slots or _SERIES) if name in _SERIES]
     found: list[Found] = []
     versions: list[FoundVersions] = []
-    if not of_versions or _has_targets(chosen):
+    series: list[FoundSeries] = []
+    if of_series:
+        series = run(lambda: _survey_series(of_series, open_store))
+    if _has_targets(chosen) or not (of_versions or series or (slots and of_series)):
         found = run(lambda: survey(chosen, open_store))
     if of_versions:
         versions = run(lambda: _survey_versions(of_versions, file))
     left = sum(one.rows.rows for one in found) + sum(one.prunable for one in versions)
+    left += sum(one.prunable for one in series)
     if not as_json:
-        _print_found(found, versions)
+        _print_found(found, versions, series)
     if left and not yes and not as_json:
         if not sys.stdin.isatty():
             print_error("backtest-mongo: nothing deleted: there is no terminal to ask on, and --yes is not given")
@@ -128,15 +160,18 @@ def prune(
             raise typer.Exit(1)
     deleted: dict[str, int] = {}
     deleted_versions: dict[str, int] = {}
+    deleted_rows: dict[str, int] = {}
     if left and (yes or not as_json):
         deleted = run(lambda: _delete(found, open_store))
+        if any(one.prunable for one in series):
+            deleted_rows = run(lambda: _delete_rows(series, open_store))
         if any(one.prunable for one in versions):
             deleted_versions = run(lambda: _delete_versions(versions, file))
         left = sum(one.rows.rows for one in found if one.name not in deleted)
     if as_json:
-        _print_json(found, deleted, versions, deleted_versions)
-    elif deleted or deleted_versions or left:
-        _print_deleted(found, deleted, deleted_versions)
+        _print_json(found, deleted, versions, deleted_versions, series, deleted_rows)
+    elif deleted or deleted_versions or deleted_rows or left:
+        _print_deleted(found, deleted, deleted_versions, deleted_rows)
     raise typer.Exit(1 if left else 0)
 
 
@@ -147,11 +182,14 @@ def _check_arguments(names: Sequence[str], keep: str | None) -> list[tuple[SlotS
         typer.BadParameter: a name is not that of a slot that can be pruned, or ``keep`` can't be parsed.
     """
     for name in names:
-        if name not in (_SPECS if keep is None else PRUNED):
-            known = suggest(name, _SPECS if keep is None else PRUNED)
+        if keep is not None and name in _SERIES:
+            problem = f"what is kept of a series is stored with it, and {name}'s retain() sets it"
+            raise typer.BadParameter(problem, param_hint="'--keep'")
+        if name not in ({**_SPECS, **_SERIES} if keep is None else PRUNED):
+            known = suggest(name, {**_SPECS, **_SERIES} if keep is None else PRUNED)
             raise typer.BadParameter(f"{name!r} is not a slot that can be pruned: {known}", param_hint="SLOT")
     if keep is None:
-        return [(_SPECS[name], None) for name in dict.fromkeys(names or PRUNED)]
+        return [(_SPECS[name], None) for name in dict.fromkeys(names or PRUNED) if name in _SPECS]
     if not names:
         raise typer.BadParameter("name the slots that it applies to", param_hint="'--keep'")
     try:
@@ -177,11 +215,13 @@ def _run(work: Callable[[], Awaitable[T]], *, is_on_server: bool) -> T:
 def _open_store(sqlite: str | None, files: Path | None, spec: SlotSpec) -> Store:
     if sqlite is not None:
         from backtest_mongo.sqlite.backup import connect_to_existing
+        from backtest_mongo.sqlite.columns import SQLiteColumns
         from backtest_mongo.sqlite.database import get_database
         from backtest_mongo.sqlite.store import SQLiteStore
 
         connect_to_existing(sqlite).close()  # which raises if there is none
-        return SQLiteStore(get_database(sqlite), spec)
+        database = get_database(sqlite)
+        return cast("Store", SQLiteColumns(database, spec)) if spec.columns else SQLiteStore(database, spec)
     if files is not None:
         from backtest_mongo.files.store import FileStore
 
@@ -241,6 +281,29 @@ async def survey(
     for spec, retention in find_targets(chosen):
         found += [Found(spec, retention, rows) for rows in await open_store(spec).pruner.survey(retention)]
     return found
+
+
+async def _survey_series(specs: Sequence[SlotSpec], open_store: Callable[[SlotSpec], Store]) -> list[FoundSeries]:
+    """Return the series that have a limit, and how many rows of each need not be kept."""
+    found = []
+    for spec in specs:
+        store: Any = open_store(spec)
+        async for context in store.list_contexts():
+            size = await store.size(context)
+            if size.keep is not None:
+                prunable = await store.count_prunable(context)
+                found.append(FoundSeries(spec, context, size.keep, size.block_rows + size.tail_rows, prunable))
+    return found
+
+
+async def _delete_rows(found: Sequence[FoundSeries], open_store: Callable[[SlotSpec], Store]) -> dict[str, int]:
+    """Delete rows of series that need not be kept, and return how many of each."""
+    deleted = {}
+    for one in found:
+        if one.prunable:
+            store: Any = open_store(one.spec)
+            deleted[one.name] = await store.prune_rows(one.context)
+    return deleted
 
 
 async def _survey_versions(targets: Sequence[tuple[SlotSpec, Retention]], file: str | None) -> list[FoundVersions]:
@@ -309,16 +372,19 @@ def _describe_versions(retention: Retention) -> str:
     return f"the last {retention.rows or 0:,} of each row"
 
 
-def _print_found(found: Sequence[Found], versions: Sequence[FoundVersions]) -> None:
+def _print_found(found: Sequence[Found], versions: Sequence[FoundVersions], series: Sequence[FoundSeries]) -> None:
     # Here, because help does not need it.
-    from backtest_mongo.cli.terminal import Terminal, print_line, print_table
+    from backtest_mongo.cli.terminal import Terminal, escape_text, print_line, print_table
 
     console = Terminal()
-    if not found and not versions:
+    if not found and not versions and not series:
         print_line(console, "No rows are stored.")
         return
     if found:
         _print_rows(console, found)
+    if series:
+        rows = [(escape_text(one.name), one.keep, f"{one.stored:,}", f"{one.prunable:,}") for one in series]
+        print_table(console, ("series", "kept", "stored", "to delete"), rows)
     if versions:
         listed = [
             (one.spec.name, _describe_versions(one.retention), f"{one.stored:,}", f"{one.prunable:,}")
@@ -342,7 +408,9 @@ def _print_rows(console: Console, found: Sequence[Found]) -> None:
     print_table(console, ("rows of", "kept", "stored", "to delete"), rows)
 
 
-def _print_deleted(found: Sequence[Found], deleted: dict[str, int], versions: dict[str, int]) -> None:
+def _print_deleted(
+    found: Sequence[Found], deleted: dict[str, int], versions: dict[str, int], series: dict[str, int]
+) -> None:
     from backtest_mongo.cli.terminal import Terminal, print_line
 
     console = Terminal()
@@ -351,6 +419,8 @@ def _print_deleted(found: Sequence[Found], deleted: dict[str, int], versions: di
             print_line(console, f"{one.name}: {format_count(deleted[one.name], 'row')} deleted")
         elif one.rows.rows:
             print_line(console, f"{one.name}: nothing deleted, as another process has the lease", "yellow")
+    for name, count in series.items():
+        print_line(console, f"{name}: {format_count(count, 'row')} deleted")
     for name, count in versions.items():
         print_line(console, f"versions of {name}: {count:,} deleted")
 
@@ -360,6 +430,8 @@ def _print_json(
     deleted: dict[str, int],
     versions: Sequence[FoundVersions],
     deleted_versions: dict[str, int],
+    series: Sequence[FoundSeries],
+    deleted_rows: dict[str, int],
 ) -> None:
     from backtest_mongo.cli.terminal import print_json
 
@@ -384,4 +456,15 @@ def _print_json(
         }
         for one in versions
     ]
-    print_json(json.dumps({"contexts": shown, "versions": of_versions}, indent=2))
+    of_series = [
+        {
+            "slot": one.spec.name,
+            "context": one.values,
+            "keep": one.keep,
+            "stored": one.stored,
+            "prunable": one.prunable,
+            "deleted": deleted_rows.get(one.name, 0),
+        }
+        for one in series
+    ]
+    print_json(json.dumps({"contexts": shown, "versions": of_versions, "series": of_series}, indent=2))

@@ -13,7 +13,7 @@ from backtest_mongo.cli.arguments import complete_from, parse_moment
 from backtest_mongo.cli.command_runner import print_error
 from backtest_mongo.cli.context_text import parse_filter
 from backtest_mongo.cli.databases import SQLite, run_on_database
-from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.wording import format_count
@@ -90,6 +90,7 @@ def show_history(
     spec = _SPECS.get(slot)
     if spec is None:
         hint = "candles never change" if slot in {one.name for one in SLOTS} else suggest(slot, _SPECS)
+        hint = "rows of series have none" if slot in {one.name for one in SERIES} else hint
         raise typer.BadParameter(f"{slot!r} has no versions: {hint}", param_hint="'SLOT'")
     where = _parse_row(spec, words or [])
     first, last = parse_moment(since, "--since"), parse_moment(until, "--until")

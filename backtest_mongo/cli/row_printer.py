@@ -15,6 +15,7 @@ from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import escape_text, print_json, print_line, print_table
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
 from backtest_mongo.core.wording import format_count
+from backtest_mongo.market_data.exact_times import format_exact_time
 from backtest_mongo.types import PRICES, Document, to_millis
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class RowPrinter:
         if not found.documents:
             nothing = "Nothing is stored." if at is None else f"Nothing was stored at {format_iso_time(at)}."
             print_line(self._console, "" if found.count or found.unknown or found.older else nothing)
-        elif self._spec.shape == "series":
+        elif self._spec.columns:
+            self._print_columns(found.documents)
+        elif self._spec.is_candles:
             self._print_candles(found.documents)
         else:
             for document in found.documents:
@@ -90,7 +93,7 @@ class RowPrinter:
         if change.when is not None:
             heading.append(f"  when {format_iso_time(change.when)}", "dim")
         self._console.print(heading, soft_wrap=True)
-        if change.kind == "written":
+        if change.kind == "written" or change.payload is not None:
             self._print_payload(change.payload)
 
     def _print_document(self, document: Document) -> None:
@@ -125,6 +128,26 @@ class RowPrinter:
             ]
             self._console.print(escape_text(name, "bold"), highlight=False, overflow="fold")
             print_table(self._console, ("time (UTC)", *PRICES), rows, names=False)
+
+    def _print_columns(self, documents: list[Document]) -> None:
+        fields = self._spec.context_key
+
+        def series(document: Document) -> Text:
+            context = {name: document[camel(name)] for name in self._spec.context}
+            return escape_text(self._make_title(context, None), "bold")
+
+        for _, some in groupby(documents, lambda document: [document[name] for name in fields]):
+            rows = list(some)
+            names = [name for name in rows[0] if name not in (*fields, "timestamp")]
+            cells: list[tuple[str | Text, ...]] = [
+                (
+                    format_exact_time(row["timestamp"], self._spec.unit),
+                    *("" if row[name] is None else escape_text(str(row[name])) for name in names),
+                )
+                for row in rows
+            ]
+            self._console.print(series(rows[0]), highlight=False, overflow="fold")
+            print_table(self._console, ("time (UTC)", *names), cells, names=False)
 
     def _print_payload(self, payload: Any) -> None:
         text = Text("\n".join([f"  {line}" for line in format_payload(payload).splitlines()]))

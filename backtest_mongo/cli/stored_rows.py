@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
+from backtest_mongo.core.unit_times import UNIT_NAMES
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import Document
 
@@ -74,7 +75,8 @@ def parse_part(spec: SlotSpec, name: str, word: str) -> Any:
         try:
             return int(word)
         except ValueError:
-            raise InputError(f"timestamp must be milliseconds, not {word!r}", slot=spec.name) from None
+            unit = UNIT_NAMES[spec.unit]
+            raise InputError(f"timestamp must be {unit}, not {word!r}", slot=spec.name) from None
     return spec.check_key(name, word)
 
 
@@ -112,7 +114,7 @@ async def find_rows(wanted: RowFilter, limit: int) -> FoundRows:
 
     async def fetch() -> FoundRows:
         # Of candles the last ones are wanted; the keys of everything else are names.
-        order = -1 if wanted.spec.shape == "series" else 1
+        order = -1 if wanted.spec.is_candles else 1
         sort = [(name, order) for name in wanted.spec.key]
         found = await documents.find(parts).sort(sort).limit(limit).to_list(limit) if limit else []
         if len(found) < limit:

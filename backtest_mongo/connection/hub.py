@@ -93,7 +93,7 @@ class Hub:
         self.observe_commit: Callable[[Any, Callable[[], Awaitable[Any]]], Awaitable[Any]] | None = None
         #: Whether the database needs nothing that this version does not know, and whether leases are noted in it.
         self.is_format_checked: bool = False
-        self.has_noted_leases: bool = False
+        self.noted_features: set[str] = set()
         #: What was done, by slot, since these connections were made.
         self.counts: defaultdict[str, SlotCounts] = defaultdict(SlotCounts)
         #: The change streams that are open.
@@ -106,7 +106,7 @@ class Hub:
 
     def get_database(self, spec: SlotSpec) -> AsyncDatabase[dict[str, Any]]:
         """Return the database that a slot is in."""
-        return self.candle_database if spec.shape == "series" else self.database
+        return self.candle_database if spec.is_candles else self.database
 
     @property
     def is_sharded(self) -> bool:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from backtest_mongo.types import PRICES, Candle, Document
 
-__all__ = ["CandleArrays", "decode_rows", "encode_rows", "join_arrays"]
+__all__ = ["CandleArrays", "decode_rows", "encode_rows", "join_arrays", "merge_arrays"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -102,6 +102,21 @@ def join_arrays(parts: Sequence[CandleArrays]) -> CandleArrays:
         whole.put(at, part)
         at += len(part)
     return whole
+
+
+def merge_arrays(first: CandleArrays, second: CandleArrays) -> CandleArrays:
+    """Return the rows of both by time, each in the order of time itself; of two with one time that of ``first``."""
+    if not len(second):
+        return first
+    if not len(first):
+        return second
+    if first.timestamp[-1] < second.timestamp[0]:
+        return join_arrays((first, second))
+    missing = second.take(~np.isin(second.timestamp, first.timestamp, assume_unique=True))
+    if not len(missing):
+        return first
+    whole = join_arrays((first, missing))
+    return whole.take(np.argsort(whole.timestamp, kind="stable"))
 
 
 def decode_rows(reply: bytes) -> CandleArrays:

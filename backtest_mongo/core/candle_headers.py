@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from backtest_mongo.errors import InputError
@@ -15,9 +15,13 @@ __all__ = [
     "ColumnIndexes",
     "WideTable",
     "find_columns",
+    "find_symbol",
+    "find_time",
     "find_wide",
+    "list_names",
     "named_unit",
     "named_zone",
+    "plain_name",
     "plain_symbol",
     "read_wide",
 ]
@@ -89,31 +93,46 @@ def find_columns(names: Sequence[str], where: str, volume: bool = True) -> Colum
     Raises:
         InputError: a column is missing or occurs twice; the message names the columns that were found.
     """
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     wanted = PRICES if volume else PRICES[:-1]
-    without_zone = [_plain(re.sub(r"\([^)]*\)\s*$", "", name)) for name in names]
-    time = next((without_zone.index(name) for name in _TIMES if name in without_zone), None)
-    if time is None and plain and _UNNAMED.fullmatch(plain[0]):
-        time = 0
+    time, clock = find_time(names)
     found = [_volume(plain) if name == "volume" else _price(plain, name) for name in wanted]
     missing = ["a time"] * (time is None) + [name for name, at in zip(wanted, found, strict=True) if at is None]
     indexes = [index for index in found if index is not None]
     twice = {plain[at] for at in (*indexes, *([] if time is None else [time])) if plain.count(plain[at]) > 1}
     twice |= {name for name in PRICES if plain.count(name) > 1}
     if twice:
-        raise InputError(f"{where}: {' and '.join(sorted(twice)) or 'a column'} occurs twice in {_list(names)}")
+        raise InputError(f"{where}: {' and '.join(sorted(twice)) or 'a column'} occurs twice in {list_names(names)}")
     if time is None or len(indexes) < len(wanted):
         only_volume = missing == ["volume"]
         advice = "--no-volume stores 0 for it" if only_volume else "--columns names the columns in their order"
         raise InputError(
-            f"{where}: no column for {', '.join(missing)} among {_list(names)}",
+            f"{where}: no column for {', '.join(missing)} among {list_names(names)}",
             hint=f"{advice}; expected: {EXPECTED}",
         )
-    symbol = next((plain.index(name) for name in _SYMBOLS if name in plain), None)
-    answer = ColumnIndexes(time, tuple(indexes), symbol=None if symbol in (time, *indexes) else symbol)
+    symbol = find_symbol(names)
+    return ColumnIndexes(time, tuple(indexes), clock, None if symbol in (time, clock, *indexes) else symbol)
+
+
+def find_time(names: Sequence[str]) -> tuple[int | None, int | None]:
+    """Return which column is the time, or the date, and then which one is the time of day; ``None`` if there is none.
+
+    A first column without a name is the time if no other is.
+    """
+    plain = [plain_name(name) for name in names]
+    without_zone = [plain_name(re.sub(r"\([^)]*\)\s*$", "", name)) for name in names]
+    time = next((without_zone.index(name) for name in _TIMES if name in without_zone), None)
+    if time is None:
+        return (0, None) if plain and _UNNAMED.fullmatch(plain[0]) else (None, None)
     if without_zone[time] == "time" and plain.count("date") == 1:
-        return replace(answer, time=plain.index("date"), clock=time)
-    return answer
+        return plain.index("date"), time
+    return time, None
+
+
+def find_symbol(names: Sequence[str]) -> int | None:
+    """Return which column says of which series a row is."""
+    plain = [plain_name(name) for name in names]
+    return next((plain.index(name) for name in _SYMBOLS if name in plain), None)
 
 
 def read_wide(rows: Sequence[Sequence[str]], where: str, volume: bool = True) -> tuple[WideTable, int] | None:
@@ -134,7 +153,7 @@ def read_wide(rows: Sequence[Sequence[str]], where: str, volume: bool = True) ->
     else:
         return None
     lines = 2
-    if len(rows) > 2 and _plain(rows[2][0]) in _TIMES and not any(field.strip() for field in rows[2][1:]):
+    if len(rows) > 2 and plain_name(rows[2][0]) in _TIMES and not any(field.strip() for field in rows[2][1:]):
         lines = 3
     return find_wide(kinds, tickers, where, volume), lines
 
@@ -171,7 +190,8 @@ def plain_symbol(symbol: str) -> str:
     return "".join(letter for letter in plain if letter.isalnum())
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return the name of a column in the form in which names are compared: without case, punctuation, unit and zone."""
     plain = re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
     # "Date (UTC)", "time_ms"; a column named only "s" keeps its name.
     return re.sub(r" (utc|gmt|ms|us|ns|s|sec|seconds|millis|local)$|^(utc|gmt|local) ", "", plain)
@@ -193,6 +213,7 @@ def _volume(plain: Sequence[str]) -> int | None:
     return min(named, key=lambda index: plain[index].split()[-1] in _QUOTES, default=None)
 
 
-def _list(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
+    """Return the names of columns as a list for an error."""
     shown = ", ".join(name.strip()[:30] or "(no name)" for name in names[:20])
     return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown

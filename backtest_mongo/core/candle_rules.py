@@ -15,13 +15,22 @@ from operator import lt, sub
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.interval_grid import GRIDS
+from backtest_mongo.errors import InputError
 from backtest_mongo.types import PRICES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["END", "START", "explain_problem", "explain_spacing", "find_duplicates", "find_impossible_rows"]
+__all__ = [
+    "END",
+    "START",
+    "check_spacing",
+    "explain_problem",
+    "explain_spacing",
+    "find_duplicates",
+    "find_impossible_rows",
+]
 
 #: The first millisecond of the year 1, and the first one after the year 9999: the range of a datetime.
 START: Final = -62_135_596_800_000
@@ -114,6 +123,23 @@ def explain_spacing(times: list[int] | NDArray[np.int64], interval: str) -> str 
     if double >= shortest:
         return None
     return f"the median distance of its times is {double / 2:,.10g} ms, less than half of {interval}"
+
+
+def check_spacing(
+    times: list[int] | NDArray[np.int64], interval: str, what: str, slot: str, noun: str = "rows"
+) -> None:
+    """Check the times of a batch as a whole.
+
+    Raises:
+        InputError: :func:`explain_spacing` finds something wrong with them; the message begins with ``what``.
+    """
+    problem = explain_spacing(times, interval)
+    if problem is not None:
+        raise InputError(
+            f"{what} can't be of {interval}: {problem}",
+            slot=slot,
+            hint=f"times are milliseconds since the epoch: were seconds given, or another interval's {noun}?",
+        )
 
 
 def find_duplicates(names: Iterable[object]) -> list[str]:

@@ -26,8 +26,10 @@ class Change:
         context: the constructor's arguments by name. On MongoDB ``None`` if deleted rows are not known one by one: a
             dropped collection, or a row that this watch does not remember. What was read before may then be outdated.
         key: what identifies the row within its context: an entry's or item's key, a candle's open time in milliseconds.
-            ``None`` if a context has one row, or if all of its rows were deleted.
-        payload: what is stored, as a read would return it; ``None`` if the row was removed or deleted.
+            ``None`` if a context has one row, or if all of its rows were deleted, and for series with columns.
+        payload: what is stored, as a read would return it; ``None`` if the row was removed or deleted. Of a series with
+            columns, the list of rows that one call has written, or ``{"start", "end", "rows"}``: the half-open range of
+            times of rows that went straight into blocks or were deleted, and how many they are.
         when: the simulation time of the row in milliseconds since the epoch, where the slot has one.
         time: when the change was applied, in milliseconds since the epoch, UTC: by the server's clock, or on SQLite by
             that of the process that wrote.

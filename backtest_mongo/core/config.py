@@ -45,6 +45,9 @@ class Config(BaseSettings):
         CC_CANDLE_CACHE_MB: the memory of the candle cache, in MiB for each event loop, or each SQLite file; 0 turns it
             off.
         CC_CANDLE_BLOCKS: whether candles are sealed in blocks and read from them. It changes no result.
+        CC_CANDLE_ROWS: whether a series that is empty when it is first written keeps its candles in rows, which the
+            Node package reads. ``false`` keeps them in blocks alone, which take a twentieth of the space, on MongoDB;
+            it needs a replica set. A series that has candles stays as it is: see ``backtest-mongo candles rows``.
         CC_CANDLE_SHARED_WRITERS: whether programs other than this library write candles, such as the Node package. They
             don't drop a block that a late candle makes incomplete, so only blocks without gaps are used then.
         CC_CANDLE_DATABASE: where candles and other series are read and written, if not with everything else: on MongoDB
@@ -83,6 +86,7 @@ class Config(BaseSettings):
     CC_CANDLE_ID_CACHE: bool = True
     CC_CANDLE_CACHE_MB: int = Field(default=64, ge=0)
     CC_CANDLE_BLOCKS: bool = True
+    CC_CANDLE_ROWS: bool = True
     CC_CANDLE_SHARED_WRITERS: bool = False
     CC_CANDLE_DATABASE: str = ""
     CC_HISTORY: str = ""
@@ -169,6 +173,7 @@ class Settings(TypedDict, total=False):
     CC_CANDLE_ID_CACHE: bool | None
     CC_CANDLE_CACHE_MB: int | None
     CC_CANDLE_BLOCKS: bool | None
+    CC_CANDLE_ROWS: bool | None
     CC_CANDLE_SHARED_WRITERS: bool | None
     CC_CANDLE_DATABASE: str | None
     CC_HISTORY: str | None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
-__all__ = ["CommitCounts", "RoundTrips", "SlotCounts", "get_commit_counts", "sum_commit_counts"]
+__all__ = ["CommitCounts", "RoundTrips", "SeriesCounts", "SlotCounts", "get_commit_counts", "sum_commit_counts"]
 
 
 class RoundTrips:
@@ -23,16 +25,39 @@ class RoundTrips:
         self.rows += rows
 
 
+@dataclass(slots=True)
+class SeriesCounts:
+    """How a series with columns was stored when it was last looked at, and the groups that this process has added.
+
+    ``oldest`` is when the oldest group of the tail was written, in milliseconds since the epoch; ``None`` without one.
+    """
+
+    blocks: int = 0
+    block_rows: int = 0
+    block_bytes: int = 0
+    tail_groups: int = 0
+    tail_rows: int = 0
+    tail_bytes: int = 0
+    oldest: int | None = None
+
+    def add(self, others: SeriesCounts) -> None:
+        """Add those of another series."""
+        for name in self.__slots__[:-1]:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
+        times = [time for time in (self.oldest, others.oldest) if time is not None]
+        self.oldest = min(times, default=None)
+
+
 class SlotCounts:
     """The counts of one slot.
 
     A read is of one row by its key, or of one window of candles. It is a hit if the id cache knew the key, or if all of
     the window was in memory, and a miss otherwise. Rows of lists, of frames and of windows that were fetched count as
-    listed. Blocks are those of candles that were read. Where versions are kept, reads as of a time are counted too, as
+    listed. Blocks are those that were read. Where versions are kept, reads as of a time are counted too, as
     a part of the reads, and so are versions that were written, and those that were pruned.
     """
 
-    __slots__ = ("as_of", "blocks", "hits", "lists", "misses", "pruned", "reads", "versions", "writes")
+    __slots__ = ("as_of", "blocks", "hits", "lists", "misses", "pruned", "reads", "series", "versions", "writes")
 
     def __init__(self) -> None:
         self.hits: int = 0
@@ -41,6 +66,8 @@ class SlotCounts:
         self.as_of: int = 0
         self.versions: int = 0
         self.pruned: int = 0
+        #: How series with columns are stored that this process writes, by their contexts.
+        self.series: dict[Any, SeriesCounts] = {}
         self.reads: RoundTrips = RoundTrips()
         self.lists: RoundTrips = RoundTrips()
         self.writes: RoundTrips = RoundTrips()
@@ -52,6 +79,7 @@ class SlotCounts:
         self.as_of += others.as_of
         self.versions += others.versions
         self.pruned += others.pruned
+        self.series.update(others.series)
         for trips, more in zip(self._round_trips, others._round_trips, strict=True):
             trips.add(more.rows, more.trips)
 
@@ -62,6 +90,13 @@ class SlotCounts:
     def count_versions(self) -> dict[str, int]:
         """Return the versions that were written, and those that were deleted because they need not be kept."""
         return {"write": self.versions, "delete": self.pruned}
+
+    def sum_series(self) -> SeriesCounts:
+        """Return the counts of all series together."""
+        total = SeriesCounts()
+        for counts in [*self.series.values()]:
+            total.add(counts)
+        return total
 
     @property
     def _round_trips(self) -> tuple[RoundTrips, RoundTrips, RoundTrips]:

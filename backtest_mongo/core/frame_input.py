@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +12,16 @@ from numpy.typing import NDArray
 from backtest_mongo.core.arrays import CandleArrays
 from backtest_mongo.core.candle_headers import find_columns, named_unit, plain_symbol
 from backtest_mongo.core.candle_rules import find_duplicates, find_impossible_rows
+from backtest_mongo.core.frame_columns import (
+    find_library,
+    find_time_zone,
+    list_columns,
+    localize_times,
+    take_times,
+    unmask,
+)
 from backtest_mongo.core.interval_grid import IntervalGrid
-from backtest_mongo.core.time_zones import localize
+from backtest_mongo.core.time_zones import NO_TIME
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.types import PRICES
 
@@ -25,8 +31,6 @@ __all__ = ["NOT_CLOSED", "read_columns", "select_storable"]
 NOT_CLOSED: Final = "it has not closed yet"
 
 _NAMES: Final = ("timestamp", *PRICES)
-#: A missing time, as in NumPy.
-_NAT: Final = np.iinfo(np.int64).min
 _LATEST: Final = np.iinfo(np.int64).max
 _KINDS: Final = (
     "a polars or pandas DataFrame, a PyArrow Table, a mapping or a structured array of NumPy's, or ccxt's lists of "
@@ -48,7 +52,7 @@ def read_columns(frame: object, tz: str | tzinfo | None = None, symbol: str = ""
         InputError: a column is missing or given twice, times are naive, or columns differ in length.
     """
     by_name = _pick(_by_name(frame, symbol))
-    zone = _zone(tz)
+    zone = find_time_zone(tz, "candle")
     times, prices = _times(by_name["timestamp"], zone), [_floats(name, by_name[name]) for name in PRICES]
     shapes = {column.shape for column in (times, *prices)}
     if len(shapes) > 1 or times.ndim != 1:
@@ -88,17 +92,11 @@ def _pick(named: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _by_name(frame: object, symbol: str) -> list[tuple[str, Any]]:
-    library = type(frame).__module__.partition(".")[0]
-    if library == "polars" and hasattr(frame, "get_columns"):
-        return [(column.name, column) for column in frame.get_columns()]
-    if library == "pandas" and hasattr(frame, "columns"):
+    if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "columns"):
         return _of_pandas(frame, symbol)
-    if library == "pyarrow" and hasattr(frame, "column_names"):
-        return [(name, frame.column(index)) for index, name in enumerate(frame.column_names)]  # type: ignore[attr-defined]  # a Table
-    if isinstance(frame, Mapping):
-        return [(str(name), column) for name, column in frame.items()]
-    if isinstance(frame, np.ndarray) and frame.dtype.names:
-        return [(name, frame[name]) for name in frame.dtype.names]
+    named = list_columns(frame)
+    if named is not None:
+        return named
     if isinstance(frame, list | tuple) and all(isinstance(row, list | tuple) for row in frame):
         return _of_rows(frame)
     raise InputTypeError(f"a frame must be {_KINDS}, not {type(frame).__name__}", slot="candle")
@@ -156,109 +154,26 @@ def _of_rows(rows: Sequence[Sequence[Any]]) -> list[tuple[str, Any]]:
     return named
 
 
-def _zone(tz: str | tzinfo | None) -> tzinfo | None:
-    if not isinstance(tz, str):
-        if tz is not None and not isinstance(tz, tzinfo):
-            raise InputTypeError(f"tz must be the name of a zone or a tzinfo, not {type(tz).__name__}", slot="candle")
-        return tz
-    try:
-        return ZoneInfo(tz)
-    except (ValueError, OSError, KeyError):
-        raise InputError(f"tz {tz!r} is not a time zone", slot="candle") from None
-
-
 def _times(column: Any, zone: tzinfo | None) -> NDArray[np.int64]:
     """Return a column of times in milliseconds. It must be aware if its library knows zones; NumPy's are in UTC."""
-    library = _library(column)
-    kind = str(column.dtype if hasattr(column, "dtype") else getattr(column, "type", ""))
-    typed = kind.lower().startswith(("datetime", "timestamp"))
-    aware = bool(library) and typed and _has_zone(column)
-    if zone is not None and (aware or not typed):
-        raise InputError("tz is for naive times, and the frame's timestamp has a zone", slot="candle")
-    if library and typed and not aware and zone is None:
-        raise InputError(
-            "the frame's timestamp is naive: its time zone is unknown",
-            slot="candle",
-            hint="name the zone: write_frame(frame, tz=...) takes UTC, America/New_York, ...",
-        )
-    is_counted = column.dtype.kind in "iu" if library == "pandas" else bool(library) and "int" in kind.lower()
-    if library == "pandas" and aware:
-        column = (column.dt if hasattr(column, "dt") else column).tz_convert(None).to_numpy()
-    elif library == "pandas" and not is_counted:
-        column = column.to_numpy()
-    times, masked = _integers(column) if is_counted else _unmasked(column)
-    if times.dtype.kind not in "Miu" and len(times):
-        raise InputTypeError(
-            f"the frame's timestamp must be milliseconds (integers) or typed times, not {kind or times.dtype}",
-            slot="candle",
-        )
+    found = take_times(column, zone, "candle")
+    times, masked = found
     if times.dtype.kind == "u":  # a count that needs the 64th bit must not become a time before the epoch
         times = np.minimum(times.astype(np.uint64), np.uint64(_LATEST))
-    is_typed = times.dtype.kind == "M"
-    millis = times.astype("datetime64[ms]").view(np.int64) if is_typed else times.astype(np.int64)
+    millis = times.astype("datetime64[ms]").view(np.int64) if found.is_typed else times.astype(np.int64)
     if masked is not None:
-        millis = np.where(masked, _NAT, millis)
-    return _localized(millis, zone) if is_typed and zone is not None else millis
-
-
-def _integers(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return the integers of a library's column, and which of them are null if any are."""
-    if hasattr(column, "isna"):
-        kind = np.uint64 if column.dtype.kind == "u" else np.int64
-        values, nulls = column.to_numpy(kind, na_value=0), np.asarray(column.isna())
-    else:
-        values, nulls = np.asarray(column.fill_null(0)), np.asarray(column.is_null())
-    return values, nulls if nulls.any() else None
-
-
-def _unmasked(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return a column's values, and which of them are masked if any can be."""
-    masks: Any = sys.modules.get("numpy.ma")  # if it isn't imported, nothing is masked
-    if masks is None:
-        return np.asarray(column), None
-    if isinstance(column, list | tuple) and any(value is masks.masked for value in column):
-        masked = np.array([value is masks.masked for value in column])
-        known = [value for value in column if value is not masks.masked]
-        values = np.zeros(len(column), np.asarray(known).dtype)
-        values[~masked] = known
-        return values, masked
-    if isinstance(column, masks.MaskedArray):
-        return np.asarray(column.data), masks.getmaskarray(column)
-    return np.asarray(column), None
-
-
-def _localized(millis: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
-    found = localize(millis, zone)
-    lost = np.flatnonzero((found == _NAT) & (millis != _NAT))
-    if len(lost):
-        first = np.datetime64(int(millis[lost[0]]), "ms")
-        raise InputError(
-            f"the frame's time {first} in row {lost[0]} is skipped or repeated in {zone}",
-            slot="candle",
-            hint="the clocks change then: make the times aware",
-        )
-    return found
-
-
-def _has_zone(column: Any) -> bool:
-    kind = column.dtype if hasattr(column, "dtype") else column.type
-    return any(getattr(kind, name, None) is not None for name in ("tz", "time_zone")) or "tz=" in str(kind)
+        millis = np.where(masked, NO_TIME, millis)
+    return localize_times(millis, zone, "candle") if found.is_typed and zone is not None else millis
 
 
 def _floats(name: str, column: Any) -> NDArray[np.float64]:
-    if _library(column) == "pandas" and column.dtype.kind in "fiu":
+    if find_library(column) == "pandas" and column.dtype.kind in "fiu":
         column = column.to_numpy(np.float64, na_value=np.nan)
-    values, masked = _unmasked(column)
+    values, masked = unmask(column)
     if values.dtype.kind not in "fiu" and len(values):
         raise InputTypeError(f"the frame's {name} must hold numbers, not {values.dtype}", slot="candle")
     floats = np.ascontiguousarray(values, np.float64)
     return floats if masked is None else np.where(masked, np.nan, floats)
-
-
-def _library(column: object) -> str | None:
-    """Return the library of a column, if it is one that knows zones and nulls."""
-    library = type(column).__module__.partition(".")[0]
-    return library if library in ("polars", "pandas", "pyarrow") else None
 
 
 def select_storable(

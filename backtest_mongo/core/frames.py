@@ -20,7 +20,7 @@ from backtest_mongo.core.wording import suggest_extra
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import PRICES
 
-__all__ = ["Fill", "Kind", "check_arguments", "fill_gaps", "to_frame"]
+__all__ = ["Fill", "Kind", "check_arguments", "check_kind", "fill_gaps", "to_frame"]
 
 #: The libraries that frames come in.
 Kind: TypeAlias = Literal["polars", "pandas", "numpy", "arrow"]
@@ -99,23 +99,32 @@ def _carry_forward(whole: CandleArrays, missing: NDArray[np.bool_]) -> NDArray[n
     return missing & (last < 0)
 
 
+def check_kind(kind: object, slot: str) -> None:
+    """Check that a frame of this kind can be made, before anything is read.
+
+    Raises:
+        InputError: the kind is unknown, or its library is not installed.
+    """
+    if kind not in _MAKERS:
+        raise InputError(f"as_ must be one of {', '.join(_MAKERS)}, not {kind!r}", slot=slot)
+    for library in _NEEDED[cast("Kind", kind)]:
+        if importlib.util.find_spec(library) is None:
+            raise InputError(
+                f"as_={kind!r} needs {library}, which is not installed",
+                slot=slot,
+                hint=f'{suggest_extra("frames")}; as_="numpy" needs nothing more',
+            )
+
+
 def check_arguments(kind: object, fill: object) -> None:
     """Check that a frame can be made, before anything is read.
 
     Raises:
         InputError: the kind is unknown, its library is not installed, or the way to fill is unknown.
     """
-    if kind not in _MAKERS:
-        raise InputError(f"as_ must be one of {', '.join(_MAKERS)}, not {kind!r}", slot="candle")
+    check_kind(kind, "candle")
     if fill not in (None, "null", "forward"):
         raise InputError(f"fill must be None, null or forward, not {fill!r}", slot="candle")
-    for library in _NEEDED[cast("Kind", kind)]:
-        if importlib.util.find_spec(library) is None:
-            raise InputError(
-                f"as_={kind!r} needs {library}, which is not installed",
-                slot="candle",
-                hint=f'{suggest_extra("frames")}; as_="numpy" needs nothing more',
-            )
 
 
 def to_frame(candles: CandleArrays, missing: Mask, kind: Kind) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from backtest_mongo.core.columns import Column
 from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["SLOTS"]
+__all__ = ["SERIES", "SLOTS"]
 
 # fmt: off
 SLOTS: Final[tuple[SlotSpec, ...]] = (
@@ -72,5 +73,44 @@ SLOTS: Final[tuple[SlotSpec, ...]] = (
              key=("strategyName", "exchangeName", "frameName", "symbol", "backtest"),
              redis=("exchangeName", "strategyName", "frameName", "symbol", "backtest"),
              former=("strategyName", "exchangeName", "frameName")),
+)
+# fmt: on
+
+
+def _depth(*sides: str) -> tuple[Column, ...]:
+    return tuple(Column(f"{side}_{level}", "float64") for side in sides for level in range(1, 6))
+
+
+# fmt: off
+#: Series of this library alone: the Node package has no counterparts. Frames and rows have these columns.
+SERIES: Final[tuple[SlotSpec, ...]] = (
+    SlotSpec(name="trade", about="the trades of a market, each with the exchange's id", shape="series", immutable=True,
+             context=("symbol", "exchange_name"), key=("exchangeName", "symbol", "timestamp", "trade_id"), unit="us",
+             sequence="int64", columns=(Column("price", "float64"), Column("amount", "float64"),
+                                        Column("side", "category", nullable=True))),
+    SlotSpec(name="quote", about="the best bid and ask of a market, each with the exchange's number of the update",
+             shape="series", context=("symbol", "exchange_name"), immutable=True, unit="us", sequence="int64",
+             key=("exchangeName", "symbol", "timestamp", "update_id"),
+             columns=(Column("bid_price", "float64"), Column("bid_amount", "float64"),
+                      Column("ask_price", "float64"), Column("ask_amount", "float64"))),
+    SlotSpec(name="tick", about="snapshots of a market with five levels of depth, as vnpy has them", shape="series",
+             context=("symbol", "exchange_name"), key=("exchangeName", "symbol", "timestamp"), unit="us",
+             columns=(Column("name", "category", nullable=True),
+                      *(Column(name, "float64") for name in
+                        ("volume", "turnover", "open_interest", "last_price", "last_volume", "limit_up", "limit_down",
+                         "open_price", "high_price", "low_price", "pre_close")),
+                      *_depth("bid_price", "ask_price", "bid_volume", "ask_volume"),
+                      Column("localtime", "int64", nullable=True))),
+    SlotSpec(name="funding", about="the funding rates of a perpetual", shape="series", unit="ms",
+             context=("symbol", "exchange_name"), key=("exchangeName", "symbol", "timestamp"),
+             columns=(Column("rate", "float64"), Column("mark_price", "float64", nullable=True),
+                      Column("interval_hours", "int8", nullable=True))),
+    SlotSpec(name="equity", about="the equity of a strategy from bar to bar", shape="series", unit="ms",
+             context=("strategy_name", "exchange_name", "frame_name", "symbol", "backtest"), blank=("frame_name",),
+             optional=("symbol", "backtest"),
+             key=("strategyName", "exchangeName", "frameName", "symbol", "backtest", "timestamp"),
+             columns=(Column("equity", "float64"), Column("cash", "float64", nullable=True),
+                      Column("unrealized_pnl", "float64", nullable=True),
+                      Column("position", "float64", nullable=True))),
 )
 # fmt: on

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from dataclasses import field as derived
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from backtest_mongo.core.columns import COLUMN_TYPES, Column, Unit, is_column_name
 from backtest_mongo.core.retention import parse_retention
+from backtest_mongo.core.series_retention import parse_series_retention
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError, InputTypeError, SlotError
+from backtest_mongo.types import INTERVALS
 
 __all__ = ["POINTS", "Key", "PayloadKind", "Shape", "SlotSpec", "camel", "check_table"]
 
@@ -68,7 +71,7 @@ class SlotSpec:
             * ``entry``: one document per context and one more key;
             * ``collection``: many documents, each keyed by its item's own ``id``, read as a list;
             * ``bucket``: keys and values with soft delete, read one at a time or listed;
-            * ``series``: immutable rows on a time grid.
+            * ``series``: rows by time: candles, which are immutable and on a time grid, or rows of any ``columns``.
         context: the constructor's arguments, in order. ``backtest`` is a ``bool``, all others are ``str``.
         key: the fields of the unique index, in its order: the context's, and for every shape but ``document`` one more,
             at the end.
@@ -84,7 +87,8 @@ class SlotSpec:
         newest: a collection's list returns this many of the newest rows, oldest first, instead of all rows by id.
         items: a bucket's list returns ``(key, payload)`` pairs instead of keys, and ``has_{noun}_data`` exists.
         soft_delete: a removed row is marked and kept. Only buckets can remove rows, and all of them do it this way.
-        immutable: the first write of a row wins forever. This holds for all series, and for nothing else.
+        immutable: the first write of a row wins forever. This holds for candles; a series with ``columns`` may also be
+            without it, so that the last write wins. No other shape has it.
         dispose: the adapter has ``dispose()``, which forgets what the process keeps of a context.
         history: every version of a row is kept by simulation time, so that reads find what it was at any time:
             ``True`` keeps all of them, ``"90d"`` those that were written in the last 90 days, ``"1000"`` the last
@@ -95,10 +99,20 @@ class SlotSpec:
             in milliseconds since the epoch. Without it the list has neither.
         keep: how much of a collection is kept: ``"30d"``, the rows that were written in the last 30 days, or
             ``"1000"``, the thousand rows of each context that were written last. Older ones are deleted, a few at a
-            time, after later writes. ``CC_KEEP`` applies to slots without it.
+            time, after later writes. ``CC_KEEP`` applies to slots without it. Of a series with columns, what each
+            series is given when it is first written; its ``retain()`` changes it, and says what it means.
         ended: the path in the payload of a row's state, and the values that mean that it is finished:
             ``("status", "closed", "cancelled")``. ``keep`` deletes only finished rows; if empty, it may delete any.
         about: what the slot is for, as ``help()`` shows it: ``"the bids and asks of a symbol"``.
+        columns: the columns of a series besides its time and sequence. Without any, its rows are candles, each a
+            document of its own. With columns, ``key`` is the context's fields, ``timestamp`` and, if it has one, the
+            sequence, ``redis`` is left out, and rows are stored many together.
+        unit: what the times of a series with ``columns`` count since the epoch: ``ms``, ``us`` or ``ns``.
+        sequence: ``int64`` or ``str``, the type of the last field of the key, by which rows of one time are told apart
+            and ordered, such as the id of a trade. It is the caller's. Without it there is one row at a time.
+        grid: the interval of the grid on which such a series' rows are, such as ``1h``, or ``interval``, if the context
+            has it as an argument. A row is then known when its interval is over. Only in milliseconds, and without a
+            sequence.
         former: the fields of the unique index that older versions of the Node package made for the slot. That index
             forbids rows that differ only in the other fields; ``migrate()`` replaces it.
 
@@ -110,7 +124,7 @@ class SlotSpec:
     shape: Shape
     context: tuple[str, ...]
     key: tuple[str, ...]
-    redis: tuple[str, ...]
+    redis: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
     noun: str = ""
@@ -131,6 +145,10 @@ class SlotSpec:
     ended: tuple[str, ...] = ()
     about: str = ""
     former: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    unit: Unit = "ms"
+    sequence: Literal["", "int64", "str"] = ""
+    grid: str = ""
 
     # Derived from the columns above.
     class_name: str = derived(init=False)
@@ -155,7 +173,8 @@ class SlotSpec:
         put(self, "collection", f"{self.name.replace('_', '-')}-items")
         put(self, "versions", f"{self.name.replace('_', '-')}-history")
         put(self, "prefix", f"{self.name}_cache")
-        put(self, "item", next((name for name in self.key if name not in fields), None))
+        beyond = [name for name in self.key if name not in fields]
+        put(self, "item", beyond[0] if beyond else None)
         if not self.noun:
             put(self, "noun", self.name)
         if not self.argument and self.item:
@@ -172,7 +191,7 @@ class SlotSpec:
                 raise SlotError(f"the row of the slot table {problem}", slot=self.name)
 
     def _check_types(self) -> None:
-        for name in ("context", "key", "redis", "optional", "blank", "former", "filters", "ended"):
+        for name in ("context", "key", "redis", "optional", "blank", "former", "filters", "ended", "columns"):
             value = getattr(self, name)
             if not isinstance(value, tuple):
                 problem = f"{name} must be a tuple of names, not {type(value).__name__}"
@@ -181,10 +200,24 @@ class SlotSpec:
             if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
                 problem = f"filters must hold pairs of an argument and a path in the payload, not {pair!r}"
                 raise SlotError(problem, slot=self.name)
-        for name, known in (("shape", Shape), ("payload", PayloadKind)):
+        for column in self.columns:
+            if not isinstance(column, Column) or column.type not in COLUMN_TYPES:
+                problem = f"columns must hold Columns of a known type, not {column!r}"
+                raise SlotError(problem, slot=self.name, hint=f"known types are {', '.join(COLUMN_TYPES)}")
+        for name, known in (("shape", Shape), ("payload", PayloadKind), ("unit", Unit)):
             if getattr(self, name) not in get_args(known):
                 problem = f"{name} {getattr(self, name)!r} is unknown"
                 raise SlotError(problem, slot=self.name, hint=f"known are {', '.join(get_args(known))}")
+
+    @property
+    def is_candles(self) -> bool:
+        """Whether it is a series of candles, each of which is a document of its own."""
+        return self.shape == "series" and not self.columns
+
+    @property
+    def context_key(self) -> tuple[str, ...]:
+        """The context's part of ``key``."""
+        return self.key[: len(self.context)]
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """Check a constructor's arguments, and return the context's values in the order of ``context``.
@@ -315,7 +348,9 @@ def _check_context_has_no_repeats(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_redis_has_the_fields_of_the_key(row: SlotSpec) -> str | None:
-    if sorted(row.redis) != sorted(row.key):
+    if sorted(row.redis) != sorted(() if row.columns else row.key):
+        if row.columns:
+            return "has columns, so no ids of its rows are in Redis, and redis must be left out"
         return f"has the Redis key {row.redis}, which differs from the unique key {row.key}"
     return None
 
@@ -335,7 +370,7 @@ def _check_key_has_the_whole_context(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_key_has_what_the_shape_needs(row: SlotSpec) -> str | None:
-    extra, needed = len(_beyond_context(row)), int(row.shape != "document")
+    extra, needed = len(_beyond_context(row)), int(row.shape != "document") + bool(row.sequence)
     if extra == needed:
         return None
     return f"has a key of {extra} more than its context, and the shape {row.shape} needs {needed}"
@@ -343,15 +378,72 @@ def _check_key_has_what_the_shape_needs(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_item_is_last_in_the_key(row: SlotSpec) -> str | None:
-    if row.shape != "document" and row.key[-1:] != _beyond_context(row):
+    beyond = _beyond_context(row)
+    if row.shape != "document" and row.key[len(row.key) - len(beyond) :] != beyond:
         return "must put the field beyond the context last in its key"
     return None
 
 
 @_rule
 def _check_series_has_interval_and_timestamp(row: SlotSpec) -> str | None:
-    if row.shape == "series" and (row.item != "timestamp" or "interval" not in row.context):
-        return "is a series, so it needs an interval in its context and timestamp in its key"
+    if row.shape != "series":
+        return None
+    if row.item == "timestamp" and (row.columns or "interval" in row.context):
+        return None
+    if row.columns:
+        return "is a series, so it needs timestamp in its key, after the context's fields"
+    return "is a series without columns, so it needs an interval in its context and timestamp in its key"
+
+
+@_rule
+def _check_columns_are_a_series_s(row: SlotSpec) -> str | None:
+    if row.shape == "series" and row.columns:
+        return None
+    extra = [name for name in ("columns", "sequence", "grid") if getattr(row, name)] + ["unit"] * (row.unit != "ms")
+    return f"can't have {' or '.join(extra)} without being a series with columns" if extra else None
+
+
+@_rule
+def _check_columns_have_names(row: SlotSpec) -> str | None:
+    wrong = [repr(column.name) for column in row.columns if not is_column_name(column.name)]
+    return f"needs columns with names in snake case, unlike {', '.join(wrong)}" if wrong else None
+
+
+@_rule
+def _check_columns_have_one_meaning(row: SlotSpec) -> str | None:
+    names = [column.name for column in row.columns]
+    if not row.columns or len({*names, "timestamp", *row.key[-1:]}) == len(names) + 1 + bool(row.sequence):
+        return None
+    return "gives one column two meanings"
+
+
+@_rule
+def _check_sequence_is_known(row: SlotSpec) -> str | None:
+    return None if row.sequence in ("", "int64", "str") else "needs a sequence that is int64 or str"
+
+
+@_rule
+def _check_sequence_is_named(row: SlotSpec) -> str | None:
+    if row.sequence and not is_column_name(row.key[-1]):
+        return f"needs a sequence with a name in snake case, unlike {row.key[-1]!r}"
+    return None
+
+
+@_rule
+def _check_grid_is_known(row: SlotSpec) -> str | None:
+    if not row.grid:
+        return None
+    if row.grid != "interval" and row.grid not in INTERVALS:
+        return f"has an unknown grid {row.grid!r}"
+    if row.grid == "interval" and "interval" not in row.context:
+        return "has a grid by interval, so it needs an interval in its context"
+    return None
+
+
+@_rule
+def _check_grid_has_one_row_at_a_time(row: SlotSpec) -> str | None:
+    if row.grid and (row.unit != "ms" or row.sequence):
+        return "has a grid, so it needs times in ms and can't have a sequence"
     return None
 
 
@@ -403,8 +495,8 @@ def _check_soft_delete_is_a_bucket_s(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_immutable_is_a_series_s(row: SlotSpec) -> str | None:
-    if row.immutable != (row.shape == "series"):
-        return "must be immutable if it is a series, and only then"
+    if row.immutable != (row.shape == "series") and not row.columns:
+        return "must be immutable if it is a series without columns, and only then"
     return None
 
 
@@ -453,7 +545,7 @@ def _check_former_is_the_key_without_optional(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_history_fits_the_shape(row: SlotSpec) -> str | None:
-    return "can't keep versions of rows that never change" if row.history and row.immutable else None
+    return "can't keep versions of the rows of a series" if row.history and row.shape == "series" else None
 
 
 @_rule
@@ -497,9 +589,9 @@ def _check_paths_can_be_followed(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_keep_is_a_collection_s(row: SlotSpec) -> str | None:
-    if row.shape == "collection" or not (row.keep or row.ended):
+    if row.shape == "collection" or (row.columns and not row.ended) or not (row.keep or row.ended):
         return None
-    return "can't limit its rows with keep unless it is a collection"
+    return "can't limit its rows with keep or ended unless it is a collection, or with keep unless it has columns"
 
 
 @_rule
@@ -508,7 +600,7 @@ def _check_keep_can_be_read(row: SlotSpec) -> str | None:
         return "must give keep as a string such as '30d'"
     try:
         if row.keep:
-            parse_retention(row.keep)
+            (parse_series_retention if row.columns else parse_retention)(row.keep)
     except ValueError as error:
         return f"has a keep that {error}"
     return None

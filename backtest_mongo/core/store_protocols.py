@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
@@ -19,10 +19,12 @@ from backtest_mongo.types import Candle, Coverage, Document, Gap, Sealed, Versio
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["Counts", "SeriesStore", "Store"]
+__all__ = ["Counts", "SeriesStore", "Store", "Truth"]
 
 #: A number of blocks and of the candles in them, or of candles and of the blocks that held them.
 Counts: TypeAlias = tuple[int, int]
+#: Where the candles of a series are kept; what is not there is a copy.
+Truth: TypeAlias = Literal["rows", "blocks", "restoring"]
 
 
 class Store(Protocol):
@@ -128,4 +130,16 @@ class SeriesStore(Store, Protocol):
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]: ...
     def verify(self, context: Key, interval: IntervalGrid) -> AsyncIterator[tuple[Document, str | None]]: ...
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts: ...
+    async def find_truth(self, context: Key) -> Truth:
+        """Return where the truth of a series is; "restoring" while rows are being written again."""
+        ...
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        """Make blocks the truth of a series; yield after each step how many were written, and rows were deleted."""
+        ...
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        """Make rows the truth of a series; yield after each step how many blocks are gone, and rows were written."""
+        ...
+
     async def count_sealed(self, context: Key, interval: IntervalGrid) -> Sealed: ...

@@ -87,7 +87,7 @@ _Date = datetime | DatetimeMS | None
 def _model(spec: SlotSpec) -> type[BaseModel]:
     """Return the model of a slot's documents, which may also have fields of other programs."""
     kinds: dict[str, Any] = {name: bool if name == FLAG else str for name in spec.key}
-    if spec.shape == "series":
+    if spec.is_candles:
         kinds |= {spec.key[-1]: _Whole, "interval": Literal[tuple(INTERVALS)]} | dict.fromkeys(PRICES, FiniteFloat)
     else:
         kinds[spec.field] = Any
@@ -132,13 +132,13 @@ class SidecarRecord:
         is_exact = digest(content) == self.content
         if is_exact and self.is_whole and _encode_content(spec, document, self.key) != content:
             raise ValueError("its row is not what the file holds")
-        if not (is_exact and self.is_whole) and spec.shape != "series":
+        if not (is_exact and self.is_whole) and not spec.is_candles:
             document[spec.field] = payload
         return document, is_exact
 
 
 def _encode_content(spec: SlotSpec, document: Document, key: Key) -> bytes:
-    if spec.shape == "series":
+    if spec.is_candles:
         return encode_candle(key[-1], document)
     return to_text(document[spec.field], get_engine_fields(spec))
 
@@ -155,7 +155,7 @@ class SidecarWriter:
         """Write the record of a file: its path and content, and its document as BSON."""
         document: Document = bson.decode(raw, WRITE_CODEC)
         field = self._spec.field
-        is_whole = self._spec.shape == "series" or not self._holds_all(content, document[field])
+        is_whole = self._spec.is_candles or not self._holds_all(content, document[field])
         if not is_whole:
             document[field] = None  # so that the fields stay in their order
             raw = bson.encode(document, codec_options=WRITE_CODEC)
@@ -258,7 +258,7 @@ def _check_document(spec: SlotSpec, document: Document) -> None:
     for name in document:
         if not name or name.startswith("$") or "." in name:
             raise ValueError(f"no document may have a field named {name!r}")
-    check_payload({**document, **({spec.field: None} if spec.shape != "series" else {})}, "row", spec.name)
+    check_payload({**document, **({spec.field: None} if not spec.is_candles else {})}, "row", spec.name)
     oid = document.get("_id")
     if isinstance(oid, list | Regex) or (isinstance(oid, dict) and any(name.startswith("$") for name in oid)):
         raise ValueError(f"no document may have an _id of this type ({type(oid).__name__})")

@@ -44,7 +44,7 @@ class DocumentBuilder:
         spec = self._spec
         fields = dict(zip(spec.key, key, strict=True))
         modified = _make_date(file.modified)
-        if spec.shape == "series":
+        if spec.is_candles:
             candle = _check_candle(file.payload, key[-1], fields["interval"])
             return {**fields, **candle, "createDate": modified, "updatedDate": modified, "__v": 0}
         for name, value in fields.items():

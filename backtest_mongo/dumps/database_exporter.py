@@ -19,6 +19,7 @@ from backtest_mongo.dumps.database_reader import describe_row
 from backtest_mongo.dumps.database_rows import DatabaseDocuments, make_row
 from backtest_mongo.dumps.documents import IncompleteDocumentError, WholeDocuments, explain_incomplete, find_key
 from backtest_mongo.dumps.reports import DumpProblem, ExportReport, SlotExport
+from backtest_mongo.dumps.series import SeriesExport
 from backtest_mongo.errors import ConfigError
 from backtest_mongo.sqlite.database import MEMORY, Database, get_database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, raise_translated
@@ -42,7 +43,8 @@ async def export_to_database(hub: Hub, path: str, specs: Sequence[SlotSpec], pro
         try:
             await _begin(database)
             for spec in specs:
-                one = (_SeriesExport if spec.shape == "series" else _RowExport)(hub, spec, database)
+                kind = SeriesExport if spec.columns else _SeriesExport if spec.is_candles else _RowExport
+                one = kind(hub, spec, database)
                 async for rows in one.run():
                     if progress is not None:
                         progress(spec.name, rows)

@@ -82,8 +82,8 @@ class DatabaseReader:
 
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         self._spec = spec
-        self._rows = WholeRows(database, spec) if spec.shape != "series" else None
-        self._series = WholeSeries(database, spec) if spec.shape == "series" else None
+        self._rows = WholeRows(database, spec) if not spec.is_candles else None
+        self._series = WholeSeries(database, spec) if spec.is_candles else None
         self._database = database
         #: What is wrong besides the rows, and what is not a row; a database has neither.
         self.problems: list[DumpProblem] = []

@@ -40,8 +40,8 @@ class DatabaseDocuments:
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         self._spec = spec
         self._path = database.path
-        self._series = SQLiteSeries(database, spec) if spec.shape == "series" else None
-        self._rows = WholeRows(database, spec) if spec.shape != "series" else None
+        self._series = SQLiteSeries(database, spec) if spec.is_candles else None
+        self._rows = WholeRows(database, spec) if not spec.is_candles else None
 
     async def find_by_key(self, keys: Sequence[Key]) -> dict[Key, Document]:
         """Return the stored documents of these keys.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import bson
 from bson import DatetimeMS, ObjectId
@@ -16,7 +16,8 @@ from pymongo.errors import BulkWriteError
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
-from backtest_mongo.core.interval_grid import IntervalGrid
+from backtest_mongo.core.candle_rules import END, START
+from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.payload import CODEC
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.dumps.reports import DumpProblem
@@ -39,6 +40,10 @@ __all__ = [
     "get_millis",
     "has_same_values",
 ]
+
+
+#: Places of a series that are read at a time where rows and blocks are joined.
+_JOINED: Final = 500_000
 
 
 class IncompleteDocumentError(Exception):
@@ -67,7 +72,7 @@ class WholeDocuments:
         self._spec = spec
         self._slot = SlotCollection(hub, spec)
         self._collection = self._slot.documents
-        self._series = MongoSeriesStore(hub, spec) if spec.shape == "series" else None
+        self._series = MongoSeriesStore(hub, spec) if spec.is_candles else None
 
     async def read_pages(self) -> AsyncIterator[list[RawBSONDocument]]:
         """Yield all documents by id, a page at a time, as BSON."""
@@ -82,6 +87,46 @@ class WholeDocuments:
             yield page
             last = _get_id(page[-1])
 
+    async def read_block_pages(self) -> AsyncIterator[list[RawBSONDocument]]:
+        """Yield the candles that are in blocks alone, each as the document that it would be as a row."""
+        from backtest_mongo.core.arrays import encode_rows
+
+        if self._series is None:
+            return
+        for context in sorted(await self._series.list_in_blocks()):
+            fields = dict(zip(self._spec.key, context, strict=False))
+            async for candles in self._read_joined(context, START, END):
+                documents, _ = encode_rows(fields, candles)
+                for at in range(0, len(documents), PAGE):
+                    yield documents[at : at + PAGE]
+
+    async def _read_joined(self, context: Key, first: int, end: int) -> AsyncIterator[CandleArrays]:
+        """Yield the candles of a series whose truth is in blocks, a stretch at a time."""
+        assert self._series is not None
+        interval = self._find_interval(context)
+        bounds = await self._series.find_bounds(context)
+        if bounds is None:
+            return
+        position, last = max(first, bounds[0]), min(end, bounds[1] + 1)
+        while position < last:
+            following = min(interval.shift(position, _JOINED), last)
+            candles = await self._series.read(context, interval, position, following)
+            if len(candles):
+                yield candles
+            position = following
+
+    def _find_interval(self, context: Key) -> IntervalGrid:
+        return GRIDS[context[self._spec.key.index("interval")]]
+
+    async def _is_joined(self, context: Key) -> bool:
+        return self._series is not None and await self._series.find_truth(context) != "rows"
+
+    async def keep_as(self, source: WholeDocuments, context: Key) -> None:
+        """Keep a series that is not stored yet in blocks, if another database does."""
+        if await source._is_joined(context):
+            assert self._series is not None
+            await self._series.begin_blocks(context)
+
     async def _fetch_page(self, last: Any) -> list[Any]:
         codec: Any = CODEC.with_options(document_class=RawBSONDocument)
         cursor: Any = self._collection.with_options(codec_options=codec).find({}).sort("_id", 1).hint([("_id", 1)])
@@ -92,11 +137,19 @@ class WholeDocuments:
         return found
 
     async def find_by_key(self, keys: Sequence[Key]) -> dict[Key, Document]:
-        """Return the stored documents of these keys."""
-        return await self._slot.read("reading", partial(self._slot.find_by_key, list(keys)))
+        """Return the stored documents of these keys; of candles in blocks, what their documents would be."""
+        found = await self._slot.read("reading", partial(self._slot.find_by_key, list(keys)))
+        if self._series is not None:
+            for context in {key[:-1] for key in keys}:
+                if await self._is_joined(context):
+                    times = {key[-1] for key in keys if key[:-1] == context}
+                    async for candles in self._read_joined(context, min(times), max(times) + 1):
+                        rows = (row for row in candles.candles() if row["timestamp"] in times)
+                        found |= {(*context, row["timestamp"]): dict(row) for row in rows}
+        return found
 
     async def count(self) -> int:
-        """Return how many documents there are."""
+        """Return how many documents there are, without what is in blocks."""
         return await self._slot.read("counting", lambda: self._collection.count_documents({}))
 
     async def _find_used_ids(self, ids: Sequence[Any]) -> set[bytes]:
@@ -186,6 +239,10 @@ class WholeDocuments:
         Raises:
             IncompleteDocumentError: a document has no number where a candle has one.
         """
+        if await self._is_joined(context):
+            async for candles in self._read_joined(context, first, end):
+                yield candles
+            return
         rows = CandleRows(self._hub, self._spec)
         try:
             async for candles in rows.fetch_arrays(context, first, end):
@@ -209,7 +266,7 @@ def find_key(spec: SlotSpec, document: Document) -> Key:
     Raises:
         IncompleteDocumentError: it lacks a part of its key, or its payload.
     """
-    required = PRICES if spec.shape == "series" else (spec.field,)
+    required = PRICES if spec.is_candles else (spec.field,)
     try:
         key = tuple(_check(spec, name, document[name]) for name in spec.key)
         missing = [name for name in required if name not in document]
@@ -229,7 +286,7 @@ def explain_incomplete(spec: SlotSpec, document: Document, error: IncompleteDocu
 def _check(spec: SlotSpec, name: str, value: Any) -> Any:
     if name == FLAG:
         return spec.check_flag(name, value)
-    if spec.shape == "series" and name == spec.key[-1]:
+    if spec.is_candles and name == spec.key[-1]:
         return int(value)
     return spec.check_key(name, value)
 

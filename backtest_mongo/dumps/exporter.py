@@ -28,6 +28,7 @@ from backtest_mongo.dumps.documents import (
 )
 from backtest_mongo.dumps.importer import Progress, select_slots
 from backtest_mongo.dumps.reports import DumpProblem, ExportReport, SlotExport
+from backtest_mongo.dumps.series import explain_left_out
 from backtest_mongo.errors import InputError, StoreError
 from backtest_mongo.files import disk
 from backtest_mongo.files.candles import encode_candle
@@ -56,13 +57,15 @@ async def export_dump(
 
     **Files**, one per row: the Node package and ``persist.use_files(directory)`` read them. Hidden files next to them
     hold what a row's file can't: ids, dates and types. With these, :func:`import_dump` into an empty database restores
-    the same documents, bit by bit. A candle is a file too, so choose ``slots`` if there are millions of candles.
+    the same documents, bit by bit. Series with columns, such as trades, have no such files: the report says what is
+    left out. A candle is a file too, so choose ``slots`` if there are millions of candles.
     Existing files are replaced, atomically, if they differ; files of other rows stay.
 
     **SQLite**: ``persist.use_sqlite(sqlite)`` reads the file. It has each row's payload with its types, its simulation
     time, whether it is removed, when it was created and written, and the order of newest rows; not the document's id,
-    nor fields of other programs. The file is made beside its place and takes it once it is complete, so an export that
-    was interrupted leaves nothing, and can be run again.
+    nor fields of other programs. Of series with columns it has all rows, but not what is kept of them. The file is made
+    beside its place and takes it once it is complete, so an export that was interrupted leaves nothing, and can be run
+    again.
 
     A row that another program writes during the export is exported as it was before or after that write. On return
     everything that was written is durable.
@@ -104,6 +107,10 @@ async def _export_to_files(
     counted, problems = [], []
     root, folds_case = await asyncio.to_thread(_make_root, directory)
     for spec in specs:
+        if spec.columns:
+            left = await explain_left_out(hub, spec)
+            problems += [left] if left is not None else []
+            continue
         one = _Export(hub, spec, root, folds_case)
         async for rows in one.run():
             if progress is not None:
@@ -155,6 +162,11 @@ class _Export:
                     sidecar = stack.enter_context(open_sidecar(self._root, self._spec))
                 await asyncio.to_thread(self._write, [bytes(row.raw) for row in page], sidecar)
                 yield self.written + self.same
+            async for page in self._documents.read_block_pages():
+                if sidecar is None:
+                    sidecar = stack.enter_context(open_sidecar(self._root, self._spec))
+                await asyncio.to_thread(self._write, [bytes(row.raw) for row in page], sidecar)
+                yield self.written + self.same
 
     # What blocks runs in threads.
 
@@ -165,7 +177,7 @@ class _Export:
             directory = Directory(self._spec, os.path.join(self._root, *parts))
             os.makedirs(directory.path, exist_ok=True)
             with lock_directory(directory.path):
-                if self._spec.shape == "series":
+                if self._spec.is_candles:
                     self._write_candles(directory, list(some), sidecar)
                 else:
                     self._write_rows(directory, list(some), sidecar)

@@ -159,7 +159,7 @@ class KeyFinder:
 
     def _has_own_name(self, path: RowPath) -> bool:
         """Return whether a metadata sidecar, or the name file of each directory, shows that we have named a file."""
-        if self._spec.shape != "series":
+        if not self._spec.is_candles:
             return self._directory(path).has_metadata(path[-1])
         last = len(path) - 1
         return all(
@@ -185,7 +185,7 @@ class KeyFinder:
         values: dict[str, Any] = dict(zip(spec.key, items[len(top) :], strict=True))
         if FLAG in values:
             values[FLAG] = values[FLAG] == "backtest"
-        if spec.shape == "series":
+        if spec.is_candles:
             values[spec.key[-1]] = parse_time(items[-1])
         key = tuple(values.values())
         if None in key or not self._paths.is_path_of(key, path):

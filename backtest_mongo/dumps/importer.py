@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from backtest_mongo import types
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.sqlite import resolve_path
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.specs import Key, SlotSpec
@@ -28,7 +29,10 @@ from backtest_mongo.dumps.documents import (
 from backtest_mongo.dumps.identify import NAMING_SLOTS, KnownNames
 from backtest_mongo.dumps.reader import DumpRow, SlotReader, find_root, list_others
 from backtest_mongo.dumps.reports import CONFLICTS, Conflicts, DumpConflict, DumpProblem, ImportReport, SlotImport
+from backtest_mongo.dumps.series import SeriesImport
 from backtest_mongo.errors import InputError, StoreError
+from backtest_mongo.series.columns.store import MongoColumns
+from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import Database, get_database
 from backtest_mongo.types import PRICES
 
@@ -67,7 +71,9 @@ async def import_dump(
 
     Without ``apply`` nothing is written, and the report says what would change. A row that is stored already changes
     nothing, so an import may be repeated at any time, for example after it was interrupted. Other programs may read and
-    write at the same time: a row that they write during the import stays. Stored candles never change.
+    write at the same time: a row that they write during the import stays. Stored candles never change, and of series
+    with columns only rows of an SQLite file with ``conflicts="file"`` replace what is stored, where the slot lets rows
+    be replaced; what is kept of a series is not imported.
 
     Args:
         directory: the dump, the directory whose ``dump`` it is, or the SQLite file.
@@ -95,9 +101,14 @@ async def import_dump(
         raise InputError(f"conflicts must be one of {', '.join(CONFLICTS)}, not {conflicts!r}")
     specs, known = select_slots(slots), select_slots(None)
     target = None if sqlite is None else get_database(resolve_path(sqlite, "import_dump"))
-    root, others, readers = await _open(os.fspath(directory), target, known, KnownNames(strategies, exchanges))
-    imports = []
+    root, others, readers, source = await _open(os.fspath(directory), target, known, KnownNames(strategies, exchanges))
+    imports: list[_Import | SeriesImport] = []
     for spec in specs:
+        if spec.columns:
+            if source is not None:
+                store = _open_columns(target, spec, apply)
+                imports.append(SeriesImport(spec, source, store, apply, conflicts, progress))
+            continue
         documents = WholeDocuments(current_hub(), spec) if target is None else DatabaseDocuments(target, spec)
         imports.append(_Import(spec, readers(spec), documents, apply, conflicts, progress))
     for one in imports:
@@ -114,8 +125,8 @@ async def import_dump(
 
 async def _open(
     path: str, target: Database | None, known: list[SlotSpec], names: KnownNames
-) -> tuple[str, Callable[[], Awaitable[list[str]]], Callable[[SlotSpec], _Reader]]:
-    """Return where a dump is, what lists that in it which is no slot's, and what makes the reader of a slot."""
+) -> tuple[str, Callable[[], Awaitable[list[str]]], Callable[[SlotSpec], _Reader], Database | None]:
+    """Return where a dump is, what lists that in it which is no slot's, what makes a slot's reader, and the file."""
     if await asyncio.to_thread(os.path.isfile, path):
         database = get_database(resolve_path(path, "import_dump"))
         if database is target:
@@ -125,12 +136,22 @@ async def _open(
         async def list_tables() -> list[str]:
             return found
 
-        return path, list_tables, lambda spec: DatabaseReader(database, spec)
+        return path, list_tables, lambda spec: DatabaseReader(database, spec), database
     root = await asyncio.to_thread(find_root, path, known)
     naming = (SlotReader(root, spec, names) for spec in known if spec.name in NAMING_SLOTS)
     names.sources = chain.from_iterable(reader.naming_payloads() for reader in naming)
     list_files = partial(asyncio.to_thread, lambda: list(list_others(root, known)))
-    return root, list_files, lambda spec: SlotReader(root, spec, names)
+    return root, list_files, lambda spec: SlotReader(root, spec, names), None
+
+
+def _open_columns(target: Database | None, spec: SlotSpec, apply: bool) -> ColumnStore:
+    """Return where series with columns go; without ``apply`` their indexes are not made."""
+    if target is not None:
+        return cast("ColumnStore", SQLiteColumns(target, spec))
+    store = MongoColumns(current_hub(), spec)
+    if not apply:
+        store.skip_indexes()
+    return cast("ColumnStore", store)
 
 
 def select_slots(names: Iterable[str] | None) -> list[SlotSpec]:
@@ -162,7 +183,7 @@ class _Import:
         progress: Progress | None,
     ) -> None:
         self._spec = spec
-        self._is_series = spec.shape == "series"
+        self._is_series = spec.is_candles
         self._reader = reader
         self._documents = documents
         self._apply = apply

@@ -174,7 +174,7 @@ class SlotReader:
         if not is_exact:
             built = self._builder.build(key, file)
             return key, built | {name: document[name] for name in ("_id", "createDate") if name in document}, False
-        if self._spec.shape != "series":
+        if not self._spec.is_candles:
             check_payload(document[self._spec.field], self._spec.field, self._spec.name)
         return key, document, True
 

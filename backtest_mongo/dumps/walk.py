@@ -50,7 +50,7 @@ class Walk:
             room = max(0, _MAX_REPORTED - len(self.others))
             self.others += [describe_path((*parts, name)) for name in others][:room]
             entities = [name.removesuffix(SUFFIX) for name in names if _is_entity(name)]
-            if self._spec.shape == "series":
+            if self._spec.is_candles:
                 entities.sort(key=lambda name: (len(name), name))
             yield from ((*parts, name) for name in entities)
 

@@ -312,7 +312,7 @@ class PathTemplate:
 
     def _make_key(self, values: Mapping[str, Any]) -> Key | None:
         key = tuple(values.get(name, "") for name in self.spec.key)
-        if self.spec.shape != "series":
+        if not self.spec.is_candles:
             return key
         try:
             return *key[:-1], int(key[-1])

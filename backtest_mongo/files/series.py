@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from backtest_mongo.core.contexts import EVERYTHING, matches
 from backtest_mongo.core.gaps import GapFinder
@@ -41,6 +41,26 @@ NAME_FILE: Final = ".name"
 
 class FileSeries(NoBlocks, FileStore):
     """A series' rows below a root directory. They are never sealed in blocks."""
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        """Refuse it.
+
+        Raises:
+            StoreError: always.
+        """
+        self._refuse_blocks()
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        """Refuse it, too."""
+        self._refuse_blocks()
+
+    def _refuse_blocks(self) -> NoReturn:
+        raise StoreError(
+            "moving candles failed: JSON files hold each candle as a file of its own, and know no blocks",
+            slot=self._spec.name,
+            collection=self._spec.collection,
+            hint="keep candles in SQLite or MongoDB: `backtest-mongo import-dump` copies them there",
+        )
 
     async def insert_new(self, context: Key, interval: IntervalGrid, rows: Mapping[int, Document]) -> int:
         """Write the rows whose times are not stored, leave all others as they are, and return how many were new."""

@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.fork_marks import ForkMark
 from backtest_mongo.core.past_rows import FoundRow, LostRow, PastRow
 from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.errors import StoreError
 
 __all__ = ["Backend", "Copied", "RowReader", "Writer"]
 
@@ -48,6 +50,16 @@ class Writer(Protocol):
         """Copy all candles of a slot, and yield what was done after each step."""
         ...
 
+    def copy_series(
+        self, spec: SlotSpec, context: Key, copied: Key, end: int
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        """Copy the rows of a series with columns before a time, in the slot's unit, under a context.
+
+        Yields:
+            After each step how many rows were copied, or why some can't be: they are damaged.
+        """
+        ...
+
 
 #: A fork that is being written: it is finished at the end of the block, unless that raises.
 Writing: TypeAlias = AbstractAsyncContextManager[Writer]
@@ -84,6 +96,10 @@ class Backend(Protocol):
         ...
 
     async def open_reader(self, spec: SlotSpec) -> RowReader: ...
+
+    def open_columns(self, spec: SlotSpec) -> ColumnStore:
+        """Return the series with columns of a slot in the source."""
+        ...
 
     async def list_others(self, specs: Sequence[SlotSpec]) -> list[tuple[str, int]]:
         """Return what the source has besides these slots: other collections or tables, and how many rows each has."""

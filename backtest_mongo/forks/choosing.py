@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from backtest_mongo.core.past_rows import LostRow, PastRow
-from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.types import LeftOut
 
 __all__ = ["Choice"]
@@ -67,6 +67,12 @@ class Choice:
         if isinstance(row, PastRow):
             (self._signals if is_mine else self._other_signals).update(_find_signals(spec, fields, row.payload))
         return is_mine
+
+    def takes_series(self, spec: SlotSpec, context: Key) -> bool:
+        """Return whether a series is the strategy's, or of a market, which any strategy may read."""
+        if self._strategy is None or _STRATEGY not in spec.context_fields:
+            return True
+        return bool(context[spec.key.index(_STRATEGY)] == self._strategy)
 
     def _take_unnamed(self, spec: SlotSpec, fields: Mapping[str, Any]) -> bool:
         if _SIGNAL not in spec.key:

@@ -16,7 +16,8 @@ from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.database_names import find_name_problem
 from backtest_mongo.core.fork_marks import ForkMark
 from backtest_mongo.core.past_rows import LostRow, PastRow
-from backtest_mongo.core.specs import FLAG, SlotSpec
+from backtest_mongo.core.series_times import find_known_end
+from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError, InputTypeError, StoreError
 from backtest_mongo.forks.backend import Backend, RowReader, Writer
@@ -67,15 +68,18 @@ async def fork(
     A fork in MongoDB that fails or is killed stays unfinished and can't be used; only a call with the same arguments
     accepts it, and starts over. An SQLite file takes its place once it is complete.
 
+    Of series with columns, such as trades and equity, the rows that were known at the time are copied, also those that
+    were stored later, and with the values that they have by now.
+
     Args:
         name: the database in MongoDB, or the path of the SQLite file; a name without directory and suffix is a file
             beside the source: ``what_if`` means ``what_if.db``. It must be empty or missing.
         at: the time: milliseconds since the epoch (UTC), or an aware ``datetime``.
         strategy_name: copy only the rows of this strategy: those with it in their key, rows of storage, notification
-            and log whose payload names it, and rows keyed by the ids of its signals. Rows that can't be attributed to a
-            strategy are left out and counted in the report.
-        copy_candles: copy all candles and other series. Otherwise they stay where they are, and are read and written
-            there: ``config`` of the report has ``CC_CANDLE_DATABASE``.
+            and log whose payload names it, rows keyed by the ids of its signals, and series of markets, whose contexts
+            name no strategy. Rows that can't be attributed to a strategy are left out and counted in the report.
+        copy_candles: copy all candles. Otherwise they stay where they are, and are read and written there: ``config``
+            of the report has ``CC_CANDLE_DATABASE``.
         as_backtest: turn live rows into backtest rows: ``backtest`` in their keys becomes true. Payloads stay.
         dry_run: write nothing, and report what would be copied.
         progress: is called with a slot's name and how many of its rows, or candles, have been copied so far.
@@ -151,8 +155,8 @@ def _open_backend(name: object) -> Backend:
     _check_places(found)
     databases = [place for _, place in found if isinstance(place, Database)]
     if databases:
-        source = next(place for spec, place in found if spec.shape != "series")
-        candles = next(place for spec, place in found if spec.shape == "series")
+        source = next(place for spec, place in found if not spec.is_candles)
+        candles = next(place for spec, place in found if spec.is_candles)
         assert isinstance(source, Database)
         assert isinstance(candles, Database)
         return SQLiteBackend(source, candles, resolve_path(find_path(name, source.path), "fork"))
@@ -192,7 +196,7 @@ def _check_places(found: Sequence[tuple[SlotSpec, _Place]]) -> None:
         )
     # Candles may be in another file than the rest.
     for is_series in (False, True):
-        some = [(spec, place) for spec, place in found if (spec.shape == "series") is is_series]
+        some = [(spec, place) for spec, place in found if (spec.is_candles) is is_series]
         if len({place for _, place in some}) > 1:
             shown = ", ".join(f"{spec.name} ({_describe(place)})" for spec, place in some)
             raise StoreError(f"forking failed: these slots are not in one database: {shown}")
@@ -247,13 +251,16 @@ class _Fork:
         )
         await backend.check(mark)
         if request.as_backtest:
-            await self._check_keys([spec for spec in specs if FLAG in spec.key])
+            await self._check_keys([spec for spec in specs if FLAG in spec.key and spec.shape != "series"])
+            await self._check_series([spec for spec in specs if FLAG in spec.key and spec.columns])
         choice = Choice(request.strategy_name)
         if is_dry_run:
             await self._copy_rows(choice, specs, None)
+            await self._copy_columns(choice, specs, None)
         else:
             async with backend.open_writer(mark) as writer:
                 await self._copy_rows(choice, specs, writer)
+                await self._copy_columns(choice, specs, writer)
                 if request.copy_candles:
                     await self._copy_candles(specs, writer)
         left = [*choice.left_out, *(LeftOut(name, rows, "its slot is not registered") for name, rows in others)]
@@ -296,8 +303,38 @@ class _Fork:
                 ]
                 yield [row for row in chosen if isinstance(row, PastRow)]
 
+    async def _copy_columns(self, choice: Choice, specs: Sequence[SlotSpec], writer: Writer | None) -> None:
+        """Copy the rows of series with columns that were known."""
+        for spec in (spec for spec in specs if spec.columns):
+            source = self.backend.open_columns(spec)
+            count = 0
+            async with aclosing(cast("Any", source.list_contexts())) as contexts:
+                async for context in contexts:
+                    if not choice.takes_series(spec, context):
+                        continue
+                    end = find_known_end(spec, context, self.request.at)
+                    if writer is None:
+                        count += (await source.cover(context, end)).rows
+                        continue
+                    copied = self._change_context(spec, context)
+                    async with aclosing(cast("Any", writer.copy_series(spec, context, copied, end))) as steps:
+                        async for rows, error in steps:
+                            count += rows
+                            if error is not None:
+                                fields = dict(zip(spec.key, context, strict=False))
+                                self.unknown.append(UnknownRow(spec.name, fields, error.message))
+                            self._show(spec, count)
+            if count:
+                self.rows[spec.name] = count
+
+    def _change_context(self, spec: SlotSpec, context: Key) -> Key:
+        """Return the context that a series has in the fork."""
+        if not self.request.as_backtest:
+            return context
+        return tuple(True if name == FLAG else value for name, value in zip(spec.context_key, context, strict=True))
+
     async def _copy_candles(self, specs: Sequence[SlotSpec], writer: Writer) -> None:
-        for spec in (spec for spec in specs if spec.shape == "series"):
+        for spec in (spec for spec in specs if spec.is_candles):
             count = 0
             async with aclosing(cast("Any", writer.copy_candles(spec))) as steps:
                 async for step in steps:
@@ -333,9 +370,29 @@ class _Fork:
                             names.append(", ".join(str(part) for part in row.key if part is not True))
                             del names[_NAMED:]
             if count:
-                raise InputError(
-                    f"fork: with as_backtest {format_count(count, 'live row')} would get the key of a backtest row: "
-                    f"{'; '.join(names)}{', ...' if count > len(names) else ''}",
-                    slot=spec.name,
-                    hint="nothing was written; fork without as_backtest, or only one strategy_name",
-                )
+                raise _make_clash_error(spec, format_count(count, "live row"), "row", names, count > len(names))
+
+    async def _check_series(self, specs: Sequence[SlotSpec]) -> None:
+        """Refuse live series that would get the context of a backtest's.
+
+        Raises:
+            InputError: there are some.
+        """
+        choice = Choice(self.request.strategy_name)
+        for spec in specs:
+            source = self.backend.open_columns(spec)
+            stored = {one async for one in source.list_contexts() if choice.takes_series(spec, one)}
+            clashes = sorted(one for one in stored if self._change_context(spec, one) in stored - {one})
+            if clashes:
+                names = [", ".join(str(part) for part in one if part is not False) for one in clashes[:_NAMED]]
+                count = format_count(len(clashes), "live series", "live series")
+                raise _make_clash_error(spec, count, "series", names, len(clashes) > len(names))
+
+
+def _make_clash_error(spec: SlotSpec, count: str, what: str, names: Sequence[str], is_cut: bool) -> InputError:
+    return InputError(
+        f"fork: with as_backtest {count} would get the key of a backtest {what}: "
+        f"{'; '.join(names)}{', ...' if is_cut else ''}",
+        slot=spec.name,
+        hint="nothing was written; fork without as_backtest, or only one strategy_name",
+    )

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.operation import Attempts
@@ -24,20 +25,21 @@ from backtest_mongo.core.past_rows import LostRow, PastRow
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.dumps.documents import IncompleteDocumentError, WholeDocuments
-from backtest_mongo.errors import BacktestMongoError, InputError, StoreUnavailableError
+from backtest_mongo.errors import BacktestMongoError, InputError, StoreError, StoreUnavailableError
 from backtest_mongo.forks.backend import Copied, Writer
 from backtest_mongo.forks.mongo_rows import MongoRowReader, make_version
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.fork_marker import begin_fork, finish_fork, read_fork
 from backtest_mongo.mongo.format import MARKERS, OWN_COLLECTIONS
 from backtest_mongo.mongo.versions import get_versions
+from backtest_mongo.series.columns.store import MongoColumns
 from backtest_mongo.types import Document, now_ms
 
 __all__ = ["MongoBackend"]
 
 _SYSTEM: Final = "system."
 _OF_SLOTS: Final = re.compile(r".+-items")
-_BLOCKS: Final = re.compile(r".+-(?:blocks|history)")
+_BLOCKS: Final = re.compile(r".+-(?:blocks|data|history|series)")
 #: How many collections an error names.
 _NAMED: Final = 5
 
@@ -81,6 +83,9 @@ class MongoBackend:
 
     async def open_reader(self, spec: SlotSpec) -> MongoRowReader:
         return MongoRowReader(self._hub, spec, spec.versions in await self._list_names())
+
+    def open_columns(self, spec: SlotSpec) -> ColumnStore:
+        return cast("ColumnStore", MongoColumns(self._hub, spec))
 
     async def _list_names(self) -> set[str]:
         if not self._names:
@@ -178,6 +183,11 @@ class _MongoWriter:
     def _change(self, spec: SlotSpec, document: Document) -> Document:
         return {**document, FLAG: True} if self._as_backtest and FLAG in spec.key else document
 
+    def copy_series(
+        self, spec: SlotSpec, context: Key, copied: Key, end: int
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        return MongoColumns(self._source, spec).copy_rows(context, end, MongoColumns(self._target, spec), copied)
+
     async def copy_candles(self, spec: SlotSpec) -> AsyncIterator[Copied]:
         source, target = WholeDocuments(self._source, spec), WholeDocuments(self._target, spec)
         for context in await source.list_contexts():
@@ -186,6 +196,7 @@ class _MongoWriter:
                 yield Copied(lost=(_lose_series(spec, context, problem),))
                 continue
             interval = GRIDS[context[spec.key.index("interval")]]
+            await target.keep_as(source, context)
             try:
                 async for candles in source.read_candles(context, START, END):
                     yield Copied(await target.insert_candles(context, interval, candles))

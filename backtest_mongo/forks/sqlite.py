@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.cancellation import shield
 from backtest_mongo.core.config import MaskedDict
 from backtest_mongo.core.fork_marks import ForkMark
@@ -18,8 +19,9 @@ from backtest_mongo.core.history import find_history
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.past_rows import FoundRow, LostRow, PastRow
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
-from backtest_mongo.errors import ConfigError, InputError
+from backtest_mongo.errors import ConfigError, InputError, StoreError
 from backtest_mongo.forks.backend import Copied, Writer
+from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import MEMORY, Connection, Database, get_database
 from backtest_mongo.sqlite.driver_errors import DRIVER_ERRORS, raise_translated
 from backtest_mongo.sqlite.file_format import read_format
@@ -89,6 +91,9 @@ class SQLiteBackend:
     async def open_reader(self, spec: SlotSpec) -> _SQLiteRowReader:
         return _SQLiteRowReader(PastRows(self._database, spec, is_kept=find_history(spec) is not None))
 
+    def open_columns(self, spec: SlotSpec) -> ColumnStore:
+        return cast("ColumnStore", SQLiteColumns(self._database, spec))
+
     async def list_others(self, specs: Sequence[SlotSpec]) -> list[tuple[str, int]]:
         known = {spec.collection for spec in specs}
         try:
@@ -138,7 +143,7 @@ class SQLiteBackend:
             database = get_database(temporary)
             try:
                 await self._mark(database, mark)
-                yield _SQLiteWriter(self._candles, database, mark)
+                yield _SQLiteWriter(self._database, self._candles, database, mark)
                 await self._mark(database, replace(mark, finished=now_ms()))
             finally:
                 await shield(asyncio.to_thread(database.close))
@@ -169,7 +174,8 @@ class _SQLiteRowReader:
 
 
 class _SQLiteWriter:
-    def __init__(self, candles: Database, target: Database, mark: ForkMark) -> None:
+    def __init__(self, source: Database, candles: Database, target: Database, mark: ForkMark) -> None:
+        self._source = source
         self._candles = candles
         self._target = target
         self._as_backtest = mark.as_backtest
@@ -182,6 +188,11 @@ class _SQLiteWriter:
     def _change(self, spec: SlotSpec, row: PastRow) -> PastRow:
         key = tuple(True if name == FLAG else value for name, value in zip(spec.key, row.key, strict=True))
         return row._replace(key=key, stored=row.stored._replace(key=key))
+
+    def copy_series(
+        self, spec: SlotSpec, context: Key, copied: Key, end: int
+    ) -> AsyncIterator[tuple[int, StoreError | None]]:
+        return SQLiteColumns(self._source, spec).copy_rows(context, end, SQLiteColumns(self._target, spec), copied)
 
     async def copy_candles(self, spec: SlotSpec) -> AsyncIterator[Copied]:
         source, target = WholeSeries(self._candles, spec), SQLiteSeries(self._target, spec)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from backtest_mongo.columns.store_protocol import ColumnStore
 from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.gaps import GapFinder
@@ -13,8 +14,9 @@ from backtest_mongo.core.history import VersionStore, find_row_time
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.pruning import Pruner
 from backtest_mongo.core.selection import EVERY_ROW, PayloadFilter, Selection
+from backtest_mongo.core.series_times import find_known_end
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store, Truth
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import InputError
 from backtest_mongo.history.revisions import make_no_history_error
@@ -22,9 +24,10 @@ from backtest_mongo.history.store import HistoryStore, StrictHistoryStore
 from backtest_mongo.types import EARLIEST, Candle, Coverage, Document, Gap, Sealed, Version
 
 if TYPE_CHECKING:
+    from backtest_mongo.columns.arrays import ColumnArrays
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["PastSeries", "PastStore", "refuse_write"]
+__all__ = ["PastColumns", "PastSeries", "PastStore", "refuse_write"]
 
 
 def refuse_write(spec: SlotSpec) -> NoReturn:
@@ -200,6 +203,49 @@ class PastStore:
         refuse_write(self._spec)
 
 
+class PastColumns:
+    """A slot's series with columns as they were: nothing is written, and series that began later are not listed.
+
+    The adapter limits what it reads by the time.
+    """
+
+    def __init__(self, spec: SlotSpec, base: ColumnStore, until: int) -> None:
+        self._spec = spec
+        self._base = base
+        self._until = until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    async def insert(self, context: Key, rows: ColumnArrays) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def delete_rows(self, context: Key, first: int, end: int) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def delete_some(self, context: Key, owners: Collection[str]) -> NoReturn:
+        refuse_write(self._spec)
+
+    def seal_rows(self, context: Key, *, is_all: bool = True) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def retain(self, context: Key, keep: str | None) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def prune_rows(self, context: Key) -> NoReturn:
+        refuse_write(self._spec)
+
+    @property
+    def renamer(self) -> NoReturn:
+        refuse_write(self._spec)
+
+    async def list_contexts(self, where: Mapping[str, Any] = EVERYTHING) -> AsyncIterator[Key]:
+        async for context in self._base.list_contexts(where):
+            covered = await self._base.cover(context, find_known_end(self._spec, context, self._until))
+            if covered.rows:
+                yield context
+
+
 class PastSeries(PastStore):
     """A slot's candles as they were: those that had closed.
 
@@ -272,6 +318,15 @@ class PastSeries(PastStore):
         refuse_write(self._spec)
 
     def seal(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
+    async def find_truth(self, context: Key) -> Truth:
+        return await self._candles.find_truth(context)
+
+    def move_to_blocks(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
+        refuse_write(self._spec)
+
+    def move_to_rows(self, context: Key, interval: IntervalGrid) -> AsyncIterator[Counts]:
         refuse_write(self._spec)
 
     async def reseal(self, context: Key, interval: IntervalGrid, damaged: Sequence[Document]) -> Counts:

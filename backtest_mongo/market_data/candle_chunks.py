@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from backtest_mongo.core.candle_headers import plain_symbol
 from backtest_mongo.core.candle_rules import explain_problem, find_impossible_rows
 from backtest_mongo.errors import InputError
+from backtest_mongo.market_data.importing import BadLine
 from backtest_mongo.types import PRICES
 
 __all__ = [
@@ -65,10 +66,17 @@ DEFAULT: Final = ReadOptions()
 
 
 class SymbolSelection:
-    """Selects the symbols of a file that are read. Spellings that differ in case and punctuation are one symbol."""
+    """Selects the symbols of a file that are read. Spellings that differ in case and punctuation are one symbol.
 
-    def __init__(self, where: str, options: ReadOptions) -> None:
+    Args:
+        where: the file's name.
+        options: which symbol is wanted.
+        option: what names it on the command line.
+    """
+
+    def __init__(self, where: str, options: ReadOptions, option: str = "--symbol") -> None:
         self._where = where
+        self._option = option
         self._wanted = options.symbol
         self._force = options.force
         self._names: dict[str, str] = {}
@@ -102,7 +110,7 @@ class SymbolSelection:
         if self._names and not self._found:
             names = sorted(self._names.values())
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            advice = "--force stores it all the same" if len(names) == 1 else "--symbol takes one of them"
+            advice = "--force stores it all the same" if len(names) == 1 else f"{self._option} takes one of them"
             raise InputError(
                 f"{self._where}: is of {', '.join(names[:_LISTED])}{more}, not of {self._wanted}", hint=advice
             )
@@ -115,13 +123,6 @@ _TOLERANCE: Final = 1e-9
 
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 Lines: TypeAlias = npt.NDArray[np.int64]
-
-
-class BadLine(NamedTuple):
-    """A line that is not a candle: its number in the file, from 1, and the reason."""
-
-    line: int
-    reason: str
 
 
 @dataclass(frozen=True)

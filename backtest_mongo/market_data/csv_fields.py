@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -66,6 +67,7 @@ class Fields:
     Attributes:
         lines: the position of each row's line in the block.
         ragged: the lines with another number of fields, and that number.
+        quoted: which fields were in quotes, ``None`` if none was or nobody asked.
     """
 
     lines: Places
@@ -75,6 +77,7 @@ class Fields:
     _starts: Places
     _ends: Places
     _gap: int = 1
+    quoted: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -105,7 +108,26 @@ class Fields:
 
     def take(self, rows: Mask) -> Fields:
         """Return some of the rows, and none of the ragged lines."""
-        return Fields(self.lines[rows], [], self._data, self._starts[rows], self._ends[rows], self._gap)
+        quoted = None if self.quoted is None else self.quoted[rows]
+        return Fields(self.lines[rows], [], self._data, self._starts[rows], self._ends[rows], self._gap, quoted)
+
+    def contents(self, place: int) -> list[bytes]:
+        """Return one field of all rows in full: what is in quotes as it is, and other text without blanks around it."""
+        column = self.column(place)
+        if self.quoted is None or not self.quoted[:, place].any():
+            if len(column) and int(column.lengths.max()) > LONGEST:
+                starts, ends = self._span(place)
+                whole = self._data.tobytes()
+                pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+                return [whole[start:end].strip(b" \t") for start, end in pairs]
+            texts: list[bytes] = column.bytes().tolist()
+            return texts
+        starts, ends = self._span(place)
+        whole = self._data.tobytes()
+        return [
+            whole[start:end] if quoted else whole[start:end].strip(b" \t")
+            for start, end, quoted in zip(starts.tolist(), ends.tolist(), self.quoted[:, place].tolist(), strict=True)
+        ]
 
     def text(self, row: int, place: int) -> str:
         """Return one field."""
@@ -123,13 +145,19 @@ def _is_blank(letters: npt.NDArray[np.uint8]) -> Mask:
     return found
 
 
-def split_lines(block: bytes, delimiter: str, width: int) -> Fields:
+def split_lines(block: bytes, delimiter: str, width: int, *, keep_quotes: bool = False) -> Fields:
     """Split a block of whole lines, each of which ends in a newline, into rows of ``width`` fields.
 
     Empty lines are skipped. A line with misplaced quotes or a NUL is one field.
+
+    Args:
+        block: the lines.
+        delimiter: what separates the fields.
+        width: how many fields a row has.
+        keep_quotes: find out which fields are in quotes.
     """
     if _QUOTE in block:
-        return _split_quoted(block.split(b"\n")[:-1], delimiter, width)
+        return _split_quoted(block.split(b"\n")[:-1], delimiter, width, keep_quotes=keep_quotes)
     data = np.frombuffer(block + _SPARE, np.uint8)
     text = data[: len(block)]
     newline = text == _NEWLINE
@@ -151,22 +179,36 @@ def split_lines(block: bytes, delimiter: str, width: int) -> Fields:
     return Fields(np.flatnonzero(good), ragged, data, starts[good], inner)
 
 
-def _split_quoted(lines: list[bytes], delimiter: str, width: int) -> Fields:
+def _split_quoted(lines: list[bytes], delimiter: str, width: int, *, keep_quotes: bool) -> Fields:
     """Split lines, some of which have quotes, with the CSV parser."""
     kept: list[int] = []
+    quoted: list[list[bool]] = []
     ragged: list[tuple[int, int]] = []
     texts: list[bytes] = []
     for number, line in enumerate(lines):
         fields = split_line(line.decode("utf-8", "surrogateescape"), delimiter)
         if len(fields) == width:
             kept.append(number)
+            if keep_quotes:
+                quoted.append(_find_quotes(line, delimiter.encode(), width))
             texts.extend(field.encode("utf-8", "surrogateescape") for field in fields)
         elif line.strip():
             ragged.append((number, len(fields)))
     sizes = np.fromiter(map(len, texts), np.int64, count=len(texts))
     ends = np.cumsum(sizes).reshape(-1, width)
     data = np.frombuffer(b"".join(texts) + _SPARE, np.uint8)
-    return Fields(np.array(kept, np.int64), ragged, data, ends[:, 0] - sizes.reshape(-1, width)[:, 0], ends, 0)
+    starts = ends[:, 0] - sizes.reshape(-1, width)[:, 0]
+    marks = np.array(quoted, np.bool_).reshape(-1, width) if keep_quotes else None
+    return Fields(np.array(kept, np.int64), ragged, data, starts, ends, 0, marks)
+
+
+def _find_quotes(line: bytes, delimiter: bytes, width: int) -> list[bool]:
+    """Return which fields of a line, of which there are so many, are in quotes."""
+    if b'"' not in line:
+        return [False] * width
+    field = rb' *(?:"(?:[^"]|"")*"|[^%b]*)(?:%b|$)' % (re.escape(delimiter), re.escape(delimiter))
+    found = [match.group().lstrip(b" ").startswith(b'"') for match in re.finditer(field, line)]
+    return found[:width]
 
 
 def split_line(line: str, delimiter: str) -> list[str]:

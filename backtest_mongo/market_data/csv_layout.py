@@ -27,7 +27,7 @@ from backtest_mongo.market_data.time_formats import (
 )
 from backtest_mongo.types import PRICES
 
-__all__ = ["Layout", "find_layout", "has_numbers", "read_time_column"]
+__all__ = ["DELIMITERS", "Layout", "find_layout", "has_numbers", "is_clock_column", "is_number", "read_time_column"]
 
 #: Lines in which the delimiter and the header are searched.
 _SAMPLE: Final = 100
@@ -35,7 +35,7 @@ _SAMPLE: Final = 100
 _LEAST: Final = 5
 _PLAIN: Final = 1 + len(PRICES)
 #: Commas last: they may be decimal marks.
-_DELIMITERS: Final = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
+DELIMITERS: Final = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 _NUMBER: Final = re.compile(r"\s*[+-]?[$€£¥₹]?\d[\d.,' \u00a0\u202f]*([eE][+-]?\d+)?[KMBT]?\s*", re.ASCII)
 _HINT: Final = (
     "--columns names the columns in their order, --time-unit what numeric times count, --time-format how else "
@@ -127,8 +127,8 @@ def _skip_lines(block: bytes, lines: int) -> bytes:
 
 
 def _find_table(lines: Sequence[str], where: str, options: ReadOptions) -> Layout:
-    counts = {delimiter: count_fields(list(lines), delimiter) for delimiter in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda one: sum(count >= _LEAST for count in counts[one]))
+    counts = {delimiter: count_fields(list(lines), delimiter) for delimiter in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda one: sum(count >= _LEAST for count in counts[one]))
     rows = [split_line(line, delimiter) for line in lines]
     start = next((number for number, row in enumerate(rows) if len(row) >= _LEAST), None)
     if start is None:
@@ -168,8 +168,13 @@ def has_numbers(line: str) -> bool:
     return sum(bool(_NUMBER.fullmatch(part)) for part in re.split(r"[,;|\t]", line)) >= _LEAST - 1
 
 
+def is_number(text: str) -> bool:
+    """Return whether a text is a number, however it is written."""
+    return _NUMBER.fullmatch(text) is not None
+
+
 def _is_data(row: Sequence[str]) -> bool:
-    return any(_NUMBER.fullmatch(field) for field in row)
+    return any(map(is_number, row))
 
 
 def _lay_out_without_header(delimiter: str, width: int, head: int, where: str, options: ReadOptions) -> Layout:
@@ -202,11 +207,11 @@ def _choose_clock(fields: Fields, layout: Layout, where: str, options: ReadOptio
     if layout.names is None and options.columns is None:
         # Without a header the time of day may be a column of its own.
         second = fields.column(1)
-        if layout.width > len(indexes.prices) + 1 and _is_mostly_clock(second):
+        if layout.width > len(indexes.prices) + 1 and is_clock_column(second):
             moved = tuple(index + 1 for index in indexes.prices)
             return replace(layout, series={None: replace(indexes, clock=1, prices=moved)})
         return layout
-    if indexes.clock is None or _is_mostly_clock(fields.column(indexes.clock)):
+    if indexes.clock is None or is_clock_column(fields.column(indexes.clock)):
         return layout
     # One of the two columns is a whole time.
     hints = find_time_hints(None, options)
@@ -219,7 +224,8 @@ def _choose_clock(fields: Fields, layout: Layout, where: str, options: ReadOptio
     return layout
 
 
-def _is_mostly_clock(column: Column) -> bool:
+def is_clock_column(column: Column) -> bool:
+    """Return whether most fields of a column are times of day."""
     texts = column.strings()[:_SAMPLE]
     return 2 * sum(map(is_clock, texts)) > len(texts)
 
@@ -287,4 +293,4 @@ def _describe(layout: Layout) -> str:
     header = "no header" if names is None else "header"
     numbers = f", {layout.numbers.note}" if layout.numbers.note else ""
     volume = f"volume from {name(indexes.prices[4])}" if len(indexes.prices) > 4 else "no volume"
-    return f"{_DELIMITERS[layout.delimiter]}, {header}{numbers}; {volume}, time from {time}{written}{zone}"
+    return f"{DELIMITERS[layout.delimiter]}, {header}{numbers}; {volume}, time from {time}{written}{zone}"

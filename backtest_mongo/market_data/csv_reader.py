@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,6 @@ from backtest_mongo.core.candle_headers import ColumnIndexes
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import (
-    ROWS,
     BadLine,
     Chunk,
     Columns,
@@ -26,14 +24,11 @@ from backtest_mongo.market_data.candle_chunks import (
 from backtest_mongo.market_data.csv_fields import Fields, split_line, split_lines
 from backtest_mongo.market_data.csv_layout import Layout, find_layout, has_numbers, read_time_column
 from backtest_mongo.market_data.number_formats import parse_number, read_numbers
+from backtest_mongo.market_data.text_blocks import read_blocks
 from backtest_mongo.market_data.time_formats import NO_TIME, describe_time, find_strays, read_times
 from backtest_mongo.types import PRICES
 
 __all__ = ["read_text"]
-
-#: How many bytes are read at a time, and how many a line may have.
-_BLOCK: Final = 1 << 18
-_LONGEST: Final = 1 << 20
 
 
 def read_text(stream: BinaryIO, position: Callable[[], int], where: str, options: ReadOptions) -> Iterator[Chunk]:
@@ -45,7 +40,7 @@ def read_text(stream: BinaryIO, position: Callable[[], int], where: str, options
     """
     table: _Table | None = None
     number = 1
-    for block in _read_blocks(stream, where):
+    for block in read_blocks(stream, where):
         lines = block.count(b"\n")
         if table is None:
             if not block.strip():
@@ -216,55 +211,3 @@ def _find_cut_rows(lines: list[str], layout: Layout, number: int) -> list[BadLin
         for at, (line, count) in enumerate(zip(lines, counts, strict=True))
         if count < layout.width and ((count > 1 and line[:1].isdigit()) or has_numbers(line))
     ]
-
-
-# Bytes
-
-
-def _read_blocks(stream: BinaryIO, where: str) -> Iterator[bytes]:
-    """Yield a file as whole lines, each ended by a newline, as many at a time as a chunk has rows."""
-    parts: list[bytes] = []
-    lines = number = open_ = 0
-    for block in _normalize_newlines(_decode_to_utf8(stream)):
-        count = block.count(b"\n")
-        open_ = len(block) - block.rfind(b"\n") - 1 if count else open_ + len(block)
-        lines += count
-        if open_ > _LONGEST:
-            raise InputError(f"{where}: line {number + lines + 1} has more than {_LONGEST:,} characters")
-        parts.append(block)
-        if lines >= ROWS:
-            whole = b"".join(parts)
-            end = whole.rindex(b"\n") + 1
-            yield whole[:end]
-            parts, number, lines = [whole[end:]], number + lines, 0
-    rest = b"".join(parts)
-    if rest:
-        yield rest if rest.endswith(b"\n") else rest + b"\n"
-
-
-def _decode_to_utf8(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a file's bytes in UTF-8. MetaTrader writes UTF-16; binary data become lines that are not candles."""
-    start = stream.read(_BLOCK)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        decoder = codecs.getincrementaldecoder("utf-16")("replace")
-        while start:
-            yield decoder.decode(start).encode("utf-8", "replace")
-            start = stream.read(_BLOCK)
-        return
-    start = start.removeprefix(codecs.BOM_UTF8)
-    while start:
-        yield start
-        start = stream.read(_BLOCK)
-
-
-def _normalize_newlines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield bytes with every line ending as one newline."""
-    held = b""
-    for block in blocks:
-        if held or b"\r" in block:
-            block = held + block
-            held = b"\r" if block.endswith(b"\r") else b""
-            block = block.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        yield block
-    if held:
-        yield b"\n"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -17,23 +15,13 @@ from backtest_mongo.core.candle_rules import END, START
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import Columns
+from backtest_mongo.market_data.file_output import ExportProgress, check_ending, open_output, open_parquet, write_csv
 from backtest_mongo.types import PRICES, Gap, Interval, SeriesTime, to_series_millis
 
-__all__ = ["FILE_ENDINGS", "ExportProgress", "export_candles"]
+__all__ = ["export_candles"]
 
-FILE_ENDINGS: Final = (".parquet", ".csv", ".csv.gz")
 #: Grid places that are read at a time: a little more than a month of minutes.
 _PLACES: Final = 50_000
-
-
-class ExportProgress(Protocol):
-    """Receives the progress of an export."""
-
-    def start(self, total: int) -> None:
-        """Begin, with a range that has room for ``total`` candles."""
-
-    def update(self, description: str, done: int, rows: int = 0) -> None:
-        """Show the file, how many of these places are done, and how many rows were written since the last call."""
 
 
 class _Writer(Protocol):
@@ -78,8 +66,7 @@ async def export_candles(
         StoreError: MongoDB answers with an error.
     """
     target = Path(path)
-    if not target.name.endswith(FILE_ENDINGS):
-        raise InputError(f"path must end with {', '.join(FILE_ENDINGS)}, not {target.name!r}")
+    check_ending(target)
     if fill not in (None, "null", "forward"):
         raise InputError(f"fill must be null, forward or None, not {fill!r}")
     adapter = CandleAdapter(symbol, interval, exchange_name)
@@ -148,36 +135,21 @@ class _ForwardFill:
 
 @contextmanager
 def _open_writer(path: Path, adapter: CandleAdapter) -> Iterator[_Writer]:
-    """Open a writer on a temporary file, which becomes ``path`` at the end and is removed on an error."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with ExitStack() as stack:
-            file = stack.enter_context(part.open("wb"))
-            stack.callback(_flush_to_disk, file)
-            if path.name.endswith(".parquet"):
-                writer: _Writer = stack.enter_context(_open_parquet(file, adapter))
-            elif path.name.endswith(".gz"):
-                # Without name and time, so that equal candles give equal files.
-                writer = _Csv(stack.enter_context(gzip.GzipFile("", "wb", 6, file, 0)))
-            else:
-                writer = _Csv(file)
-            yield writer
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _flush_to_disk(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    with open_output(path) as file:
+        if path.name.endswith(".parquet"):
+            schema = _make_schema(adapter)
+            with open_parquet(file, schema) as writer:
+                yield _Parquet(writer, schema)
+        else:
+            yield _Csv(file)
 
 
 class _Csv:
     """Times are milliseconds, as the name of their column says; a number has enough digits to be read back exactly."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        file.write(f"timestamp_ms,{','.join(PRICES)}\n".encode())
+        write_csv(file, [[name] for name in ("timestamp_ms", *PRICES)])
 
     def write(self, columns: Columns) -> None:
         times = columns["timestamp"].astype(np.int64).tolist()
@@ -185,8 +157,7 @@ class _Csv:
             ["" if value != value else repr(value) for value in columns[name].tolist()]  # NaN alone differs from itself
             for name in PRICES
         ]
-        rows = map(",".join, zip(map(str, times), *prices, strict=True))
-        self._file.write("".join(f"{row}\n" for row in rows).encode())
+        write_csv(self._file, [map(str, times), *prices])
 
 
 class _Parquet:
@@ -202,14 +173,10 @@ class _Parquet:
         self._writer.write_table(pa.Table.from_arrays([times, *prices], schema=self._schema))
 
 
-@contextmanager
-def _open_parquet(file: Any, adapter: CandleAdapter) -> Iterator[_Parquet]:
+def _make_schema(adapter: CandleAdapter) -> Any:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     about: dict[bytes | str, bytes | str] = {name: str(value) for name, value in adapter.context.items()}
     fields: list[tuple[str, pa.DataType]] = [("timestamp", pa.timestamp("ms", tz="UTC"))]
     fields += [(name, pa.float64()) for name in PRICES]
-    schema = pa.schema(fields, metadata=about)
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        yield _Parquet(writer, schema)
+    return pa.schema(fields, metadata=about)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -21,36 +18,21 @@ from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import Chunk, ReadOptions
-from backtest_mongo.market_data.candle_files import Source, find_sources, read_candles
+from backtest_mongo.market_data.candle_files import read_candles
+from backtest_mongo.market_data.data_files import Source
+from backtest_mongo.market_data.importing import ImportProgress, ImportReport, import_sources
 from backtest_mongo.market_data.time_formats import Millis, find_usual_distance, is_interval
 from backtest_mongo.types import INTERVALS, Interval, WriteReport
 
-__all__ = ["CandleImportReport", "ImportProgress", "import_candles"]
+__all__ = ["CandleImportReport", "import_candles"]
 
-#: Bad lines that are kept with their reasons, and names of ignored files that are noted.
-_LISTED: Final = 20
-#: Refused rows whose places are kept, for each reason.
-_PLACES: Final = 3
 #: Rows from which on the distance between a file's candles is checked.
 _SPACING_ROWS: Final = 3
 _DAY: Final = 86_400_000
 
 
-class ImportProgress(Protocol):
-    """Receives the progress of an import."""
-
-    def start(self, total: int) -> None:
-        """Begin, with ``total`` bytes of files to read."""
-
-    def update(self, description: str, done: int, rows: int = 0) -> None:
-        """Show the file being read, how many bytes are read in all, and how many rows were written since the last."""
-
-    def note(self, text: str) -> None:
-        """Show one line about a file: how it was understood, or that it is ignored."""
-
-
 @dataclass
-class CandleImportReport:
+class CandleImportReport(ImportReport):
     """What became of every line of an import.
 
     Attributes:
@@ -69,47 +51,16 @@ class CandleImportReport:
         unreadable: what was wrong with files that can't be read or understood.
     """
 
-    files: int = 0
-    rows: int = 0
-    new: int = 0
-    present: int = 0
     off_grid: int = 0
-    open: int = 0
-    others: int = 0
     series: set[str] = field(default_factory=set)
-    refused: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
-    bad_lines: int = 0
-    bad: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every file has candles, and each of its lines is a candle that is stored or still open."""
-        return not self.bad_lines and not self.unreadable and not self.refused
 
     def _add(self, chunk: Chunk, report: WriteReport, name: str) -> None:
-        self.rows += len(chunk.lines)
-        self.new += report.new
-        self.present += report.present
+        self._add_counts(len(chunk.lines), report.new, report.present)
         for reason, rows in report.refused.items():
             if reason == NOT_CLOSED:
-                self.open += len(rows)
-                continue
-            self.refused[reason] += len(rows)
-            places = self.places.setdefault(reason, [])
-            places += [f"{name}:{chunk.lines[row]}" for row in rows[: _PLACES - len(places)]]
-
-    def _add_bad(self, chunk: Chunk, name: str) -> None:
-        self.others += chunk.others
-        self.bad_lines += len(chunk.bad)
-        self.bad += [f"{name}:{line}  {reason}" for line, reason in chunk.bad[: max(_LISTED - len(self.bad), 0)]]
-
-
-class _NoProgress:
-    def start(self, total: int) -> None: ...
-    def update(self, description: str, done: int, rows: int = 0) -> None: ...
-    def note(self, text: str) -> None: ...
+                self._add_counts(still_open=len(rows))
+            else:
+                self._add_refused(reason, chunk.lines[rows].tolist(), name)
 
 
 async def import_candles(
@@ -155,46 +106,21 @@ async def import_candles(
         StoreError: MongoDB answers with an error.
     """
     options = replace(options or ReadOptions(), interval=interval, symbol=symbol)
-    progress = progress or _NoProgress()
     # Whatever the symbol is, a wrong interval or exchange is refused before a file is opened.
     CandleAdapter("any" if symbol is None else symbol, interval, exchange_name)
-    found = find_sources(map(Path, paths))
-    progress.start(found.size)
-    _note_ignored(found.ignored, progress)
     report = CandleImportReport()
     adapters: dict[str, CandleAdapter] = {}
-    before = 0
-    noted: set[str] = set()
-    for source in found.sources:
-        writer = _FileWriter(source, symbol, interval, exchange_name, check_spacing, adapters, report)
-        try:
-            if check_names:
-                _check_name(source, symbol, interval)
-            async with aclosing(_read_ahead(read_candles(source, options))) as chunks:
-                async for chunk in chunks:
-                    if chunk.note and chunk.note not in noted:
-                        noted.add(chunk.note)
-                        progress.note(f"{source.name}: {chunk.note}")
-                    report._add_bad(chunk, source.name)
-                    await writer.write(chunk)
-                    progress.update(source.path.name, before + chunk.position, len(chunk.lines))
-            if not writer.rows:
-                raise InputError(f"{source.name}: has no candles")
-            report.files += 1
-        except InputError as error:
-            report.unreadable.append(str(error))
-        before += source.size
+
+    def open_writer(source: Source) -> _FileWriter:
+        return _FileWriter(source, symbol, interval, exchange_name, check_spacing, check_names, adapters, report)
+
+    await import_sources(
+        paths, "candle", "candle", report, lambda source: read_candles(source, options), open_writer, progress
+    )
     # Writes leave the last block of a series open, as more of it might have come.
     for adapter in adapters.values():
         await adapter.seal()
     return report
-
-
-def _note_ignored(names: Sequence[str], progress: ImportProgress) -> None:
-    for name in names[:_LISTED]:
-        progress.note(f"ignored: {name}")
-    if len(names) > _LISTED:
-        progress.note(f"... and {len(names) - _LISTED:,} more")
 
 
 class _FileWriter:
@@ -207,6 +133,7 @@ class _FileWriter:
         interval: Interval,
         exchange_name: str,
         check_spacing: bool,
+        check_names: bool,
         adapters: dict[str, CandleAdapter],
         report: CandleImportReport,
     ) -> None:
@@ -215,11 +142,16 @@ class _FileWriter:
         self._interval = interval
         self._exchange_name = exchange_name
         self._check_spacing = check_spacing
+        self._check_names = check_names
         self._adapters = adapters
         self._report = report
         #: The grid offset of each symbol's first candle.
         self._offsets: dict[str | None, int] = {}
         self.rows = 0
+
+    def check(self) -> None:
+        if self._check_names:
+            _check_name(self._source, self._symbol, self._interval)
 
     async def write(self, chunk: Chunk) -> None:
         times: Millis = chunk.columns["timestamp"]
@@ -278,26 +210,6 @@ def _check_spacing(times: Millis, interval: str, name: str) -> None:
         f"{name}: its candles are {other or f'{usual / 1000:,g} s'} apart, not {interval}",
         hint=f"--any-spacing if they are candles of {interval} all the same",
     )
-
-
-async def _read_ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-    """Yield chunks; a thread reads the next while the caller works on one."""
-    loop = asyncio.get_running_loop()
-    reading = loop.run_in_executor(None, next, chunks, None)
-    try:
-        while True:
-            # Unlike awaiting the future, this doesn't cancel it with the caller.
-            await asyncio.wait({reading})
-            chunk = reading.result()
-            if chunk is None:
-                return
-            reading = loop.run_in_executor(None, next, chunks, None)
-            yield chunk
-    finally:
-        # A thread can't be interrupted: the file is closed once its chunk is read.
-        await asyncio.wait({reading})
-        if reading.exception() is None:
-            chunks.close()  # type: ignore[attr-defined]  # a generator
 
 
 _LENGTH: Final = r"(?P<count>\d{1,3})?(?P<unit>s|m|h|d|w|M|S|H|D|W|min|minute|hour|day|daily|week|mo|month)"

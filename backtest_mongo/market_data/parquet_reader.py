@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from backtest_mongo.core.time_zones import FIRST, LAST, NO_TIME, Millis, localiz
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import (
-    ROWS,
     BadLine,
     Chunk,
     Columns,
@@ -25,6 +24,7 @@ from backtest_mongo.market_data.candle_chunks import (
 )
 from backtest_mongo.market_data.csv_fields import make_column
 from backtest_mongo.market_data.number_formats import NumberFormat, find_number_format, read_numbers
+from backtest_mongo.market_data.table_files import fill_nulls, is_text, open_table, to_texts
 from backtest_mongo.market_data.time_formats import (
     TimeFormat,
     TimeHints,
@@ -57,7 +57,7 @@ def read_table(stream: BinaryIO, kind: str, size: int, where: str, options: Read
     import pyarrow as pa
 
     try:
-        file = _open(stream, kind)
+        file = open_table(stream, kind)
         table = _Table(file.schema, kind, where, options)
         done = 0
         for batch in file.batches(table.wanted):
@@ -68,38 +68,6 @@ def read_table(stream: BinaryIO, kind: str, size: int, where: str, options: Read
         table.selection.check()
     except pa.ArrowException as error:
         raise InputError(f"{where}: can't be read as {kind}: {str(error).splitlines()[0]}") from error
-
-
-class _File(NamedTuple):
-    schema: pa.Schema
-    rows: int
-    #: Returns the rows in batches, with the columns of the given names.
-    batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
-
-
-def _open(stream: BinaryIO, kind: str) -> _File:
-    import pyarrow as pa
-    import pyarrow.feather
-    import pyarrow.parquet as pq
-
-    if kind == "Parquet":
-        parquet = pq.ParquetFile(stream)
-        return _File(
-            parquet.schema_arrow, parquet.metadata.num_rows, lambda names: parquet.iter_batches(ROWS, columns=names)
-        )
-    start = stream.read(4)
-    stream.seek(0)
-    if start == b"FEA1":
-        table = pyarrow.feather.read_table(stream)
-        return _File(table.schema, table.num_rows, lambda names: iter(table.select(names).to_batches(ROWS)))
-    reader = pa.ipc.open_file(cast("Any", stream))
-    numbers = range(reader.num_record_batches)
-
-    def batches(names: list[str]) -> Iterator[pa.RecordBatch]:
-        for number in numbers:
-            yield from pa.Table.from_batches([reader.get_batch(number)]).select(names).to_batches(ROWS)
-
-    return _File(reader.schema, sum(reader.get_batch(number).num_rows for number in numbers), batches)
 
 
 def _find(schema: pa.Schema, where: str, options: ReadOptions) -> tuple[list[str], ColumnIndexes]:
@@ -144,7 +112,7 @@ class _Table:
         columns: Columns = {"timestamp": self._read_times(batch.column(self._of[self._indexes.time]))}
         prices = [batch.column(self._of[index]) for index in self._indexes.prices]
         if first:
-            texts = [make_column(_to_texts(part)) for part in prices if _is_text(part)]
+            texts = [make_column(to_texts(part)) for part in prices if is_text(part)]
             self._numbers = find_number_format(texts, self._where, self._options.decimal)
         for name, part in zip(PRICES, prices, strict=False):
             columns[name] = self._read_numbers(part)
@@ -188,7 +156,7 @@ class _Table:
         if self._indexes.symbol is None:
             yield None, np.ones(batch.num_rows, np.bool_)
             return
-        values = np.array(_to_texts(batch.column(self._of[self._indexes.symbol])), np.str_)
+        values = np.array(to_texts(batch.column(self._of[self._indexes.symbol])), np.str_)
         for symbol, spellings in self.selection.choose(list(dict.fromkeys(values.tolist()))):
             yield symbol, np.isin(values, spellings)
 
@@ -229,7 +197,7 @@ class _Table:
 
         kind = values.type
         if pa.types.is_timestamp(kind):
-            numbers, empty = _fill_nulls(values.cast(pa.int64()))
+            numbers, empty = fill_nulls(values.cast(pa.int64()))
             seconds = kind.unit == "s"
             fine = (numbers >= FIRST // 1000) & (numbers <= LAST // 1000) if seconds else np.True_
             millis = np.where(fine, numbers, 0) * 1000 if seconds else numbers // _PARTS[kind.unit]
@@ -240,11 +208,11 @@ class _Table:
                     millis = np.where(millis == NO_TIME, NO_TIME, localize(millis, self._options.zone))
             return millis
         if pa.types.is_date(kind):
-            numbers, empty = _fill_nulls(values.cast(pa.date64()).cast(pa.int64()))
+            numbers, empty = fill_nulls(values.cast(pa.date64()).cast(pa.int64()))
             return np.where(empty | (numbers < FIRST) | (numbers > LAST), NO_TIME, numbers)
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
             return self._read_counted(values)
-        texts = make_column(_to_texts(values))
+        texts = make_column(to_texts(values))
         if self._times is None:
             self._times = find_time_format(texts, self._where, self._hints)
             check_time_zone(self._times, self._name, self._where)
@@ -257,9 +225,9 @@ class _Table:
             texts = [str(value) for value in values.to_pylist() if value is not None]
             self._times = find_time_format(make_column(texts), self._where, self._hints)
         if self._times.kind != "number":  # days such as 20240131
-            return read_times(make_column(_to_texts(values)), self._times)
+            return read_times(make_column(to_texts(values)), self._times)
         if pa.types.is_integer(values.type):
-            numbers, empty = _fill_nulls(values.cast(pa.int64()))
+            numbers, empty = fill_nulls(values.cast(pa.int64()))
             millis = np.where(empty, NO_TIME, numbers_to_millis(numbers, self._times.unit))
         else:
             floats = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -283,33 +251,14 @@ class _Table:
         """Return the numbers of a column, NaN for what is not a number."""
         import pyarrow as pa
 
-        if _is_text(values):
-            return read_numbers(make_column(_to_texts(values)), self._numbers)
+        if is_text(values):
+            return read_numbers(make_column(to_texts(values)), self._numbers)
         try:
             column = values.cast(pa.float64(), safe=False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return np.array([_to_number(value) for value in values.to_pylist()], np.float64)
         # Copied: Arrow's arrays are read-only and keep their batch alive.
         return np.array(column.to_numpy(zero_copy_only=False), np.float64)
-
-
-def _fill_nulls(values: pa.Array[Any]) -> tuple[Millis, npt.NDArray[np.bool_]]:
-    return (
-        values.fill_null(0).to_numpy(zero_copy_only=False),
-        values.is_null().to_numpy(zero_copy_only=False),
-    )
-
-
-def _is_text(values: pa.Array[Any]) -> bool:
-    import pyarrow as pa
-
-    kind = values.type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _to_texts(values: pa.Array[Any]) -> list[str]:
-    return ["" if value is None else str(value) for value in values.to_pylist()]
 
 
 def _to_number(value: object) -> float:

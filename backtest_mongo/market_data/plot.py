@@ -18,9 +18,11 @@ from backtest_mongo.market_data.plot_trades import Overlay, Trade, build_overlay
 from backtest_mongo.market_data.time_formats import format_utc
 from backtest_mongo.types import Interval, SeriesTime
 
-__all__ = ["FORMATS", "PlotReport", "plot_candles"]
+__all__ = ["FORMATS", "PlotReport", "check_plot", "plot_candles"]
 
 FORMATS: Final = (".png", ".html")
+#: The smallest sizes; of what is counted it is 2.
+_LEAST: Final = {"width": 200, "height": 100}
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ async def plot_candles(
         OSError: ``path`` can't be written to.
     """
     target = Path(path)
-    _check(target, width, height, max_candles)
+    check_plot("plot_candles", target, width=width, height=height, max_candles=max_candles)
     candles = CandleAdapter(symbol, interval, exchange_name)
     stored = Bars.from_frame(await candles.read_frame(start, end, as_="numpy"), interval)
     if not len(stored):
@@ -121,17 +123,23 @@ async def plot_candles(
     return PlotReport(target, bars.interval, len(bars), len(stored), len(over.trades), dict(left_out))
 
 
-def _check(path: Path, width: int, height: int, max_candles: int) -> None:
+def check_plot(call: str, path: Path, **sizes: int) -> None:
+    """Check the file and the sizes of a plot, and that what draws it is installed.
+
+    Raises:
+        InputError: something is wrong.
+    """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"path must end with {' or '.join(FORMATS)}, not {path.name!r}")
-    for name, value, least in (("width", width, 200), ("height", height, 100), ("max_candles", max_candles, 2)):
+    for name, value in sizes.items():
+        least = _LEAST.get(name, 2)
         if value < least:
             raise InputError(f"{name} must be {least} or more, not {value}")
     missing = [name for name in ("altair", "vl_convert") if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         needed = " and ".join(missing)
-        raise InputError(f"plot_candles needs {needed}, which {verb} not installed", hint=suggest_extra("plot"))
+        raise InputError(f"{call} needs {needed}, which {verb} not installed", hint=suggest_extra("plot"))
 
 
 async def _explain_nothing(candles: CandleAdapter, series: str) -> InputError:

@@ -18,7 +18,7 @@ from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.time_formats import format_utc
 from backtest_mongo.types import INTERVAL_MS, PRICES
 
-__all__ = ["Bars", "Ticks", "make_range_expressions", "make_tick_expressions", "merge_bars"]
+__all__ = ["Bars", "Ticks", "count_digits", "make_range_expressions", "make_tick_expressions", "merge_bars"]
 
 _HOUR: Final = INTERVAL_MS["1h"]
 _DAY: Final = INTERVAL_MS["1d"]
@@ -105,11 +105,7 @@ class Bars:
 
     def digits(self) -> int:
         """Return how many decimals show every price in full, at most 8: 5 for most currencies."""
-        prices = np.concatenate([self.columns[name] for name in ("open", "high", "low", "close")])
-        for digits in range(_MOST_DIGITS):
-            if np.allclose(np.round(prices, digits), prices, rtol=1e-12, atol=10.0 ** -(_MOST_DIGITS + 2)):
-                return digits
-        return _MOST_DIGITS
+        return count_digits(np.concatenate([self.columns[name] for name in ("open", "high", "low", "close")]))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the data of a chart: one dict per bar, with its number, time as text, prices and direction."""
@@ -148,6 +144,14 @@ class Bars:
             "ticks": [choice.bars for choice in ticks],
             "kinds": [choice.kind for choice in ticks],
         }
+
+
+def count_digits(prices: npt.NDArray[np.float64]) -> int:
+    """Return how many decimals show every price in full, at most 8."""
+    for digits in range(_MOST_DIGITS):
+        if np.allclose(np.round(prices, digits), prices, rtol=1e-12, atol=10.0 ** -(_MOST_DIGITS + 2)):
+            return digits
+    return _MOST_DIGITS
 
 
 def make_tick_expressions(bars: Bars, width: int) -> tuple[str, str]:

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest_mongo.core.candle_headers import named_unit, named_zone
+from backtest_mongo.core.columns import UNITS_PER_MS, Unit
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.time_zones import FIRST, LAST, NO_TIME, Millis, localize
+from backtest_mongo.core.unit_times import find_time_range
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import ReadOptions
 from backtest_mongo.market_data.csv_fields import LONGEST, Column, make_column
@@ -30,21 +32,25 @@ __all__ = [
     "NO_TIME",
     "UNITS",
     "Millis",
+    "Template",
     "TimeFormat",
     "TimeHints",
     "check_time_zone",
+    "compute_times",
     "describe_time",
     "find_strays",
     "find_time_format",
     "find_time_hints",
     "find_unit",
     "find_unit_by_size",
+    "find_unit_of_one",
     "find_usual_distance",
     "format_utc",
     "is_clock",
     "is_interval",
     "join_clock",
     "numbers_to_millis",
+    "parse_datetime",
     "parse_template",
     "parse_time",
     "read_times",
@@ -102,19 +108,29 @@ def parse_time(text: str) -> int:
     text = text.strip()
     if _NUMBER.fullmatch(text) and not re.fullmatch(r"(19|20)\d{6}", text, re.ASCII):
         number = np.array([int(text)]) if text.lstrip("+-").isdigit() and len(text) < 19 else np.array([float(text)])
-        unit = _find_unit_of_one(float(number[0]))
+        unit = find_unit_of_one(float(number[0]))
         millis = NO_TIME if unit is None else int(numbers_to_millis(number, unit)[0])
         if millis == NO_TIME:
             raise ValueError(f"{text[:40]!r} is not a time in s, ms, us or ns")
         return millis
+    return to_millis(parse_datetime(text))
+
+
+def parse_datetime(text: str) -> datetime:
+    """Return a time that a person wrote other than as a number, as :func:`parse_time`.
+
+    Raises:
+        ValueError: it is not a time.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = _parse_other_order(text)
-    return to_millis(time if time.tzinfo else time.replace(tzinfo=UTC))
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _find_unit_of_one(number: float) -> str | None:
+def find_unit_of_one(number: float) -> str | None:
+    """Return the unit of a number that a person typed, by its size; ``None`` if it is too small for a time."""
     # What a person types is a time since 1973; the unit of a file's times is found from all of them.
     return next((unit for unit, least in _FROM.items() if least / 10 <= abs(number) < least * 100), None)
 
@@ -254,7 +270,7 @@ def _read_text(column: Column, form: TimeFormat) -> Millis:
         found = parse_template(template)
         if found is not None and found.zoned == form.zoned and form.kind in found.kinds:
             part = column if rows is None else column.take(rows)
-            values = _compute_times(part.text, found, form.kind)
+            values, _ = compute_times(part.text, found, form.kind)
             if rows is None:
                 return values
             millis[rows] = values
@@ -305,10 +321,20 @@ _PATTERNS: Final = [
 ]
 
 
-class _Template(NamedTuple):
+class Template(NamedTuple):
+    """How the times of some rows are written.
+
+    Attributes:
+        kinds: how the date is written; month and day are in one of two orders.
+        zoned: whether there is an offset from UTC.
+        spans: the start and end of each part in the text.
+        month: the month, if the text names it.
+        half: ``a``, ``p`` or the empty string.
+        sign: of the offset.
+    """
+
     kinds: tuple[str, ...]
     zoned: bool
-    #: The start and end of each part in the text.
     spans: dict[str, tuple[int, int]]
     month: int
     half: str
@@ -316,7 +342,8 @@ class _Template(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def parse_template(template: str) -> _Template | None:
+def parse_template(template: str) -> Template | None:
+    """Return how the times of a template are written, ``None`` if they are no times."""
     for kinds, pattern in _PATTERNS:
         if found := pattern.fullmatch(template):
             parts = {name.removeprefix("x"): span for name, span in _find_spans(found).items()}
@@ -330,7 +357,7 @@ def parse_template(template: str) -> _Template | None:
             zoned = "zone" in parts
             parts.pop("zone", None)
             parts.pop("s", None)
-            return _Template(kinds, zoned, parts, month, half.lower(), -1 if sign == "-" else 1)
+            return Template(kinds, zoned, parts, month, half.lower(), -1 if sign == "-" else 1)
     return None
 
 
@@ -338,8 +365,13 @@ def _find_spans(found: re.Match[str]) -> dict[str, tuple[int, int]]:
     return {name: found.span(name) for name, text in found.groupdict().items() if text is not None}
 
 
-def _compute_times(text: npt.NDArray[np.uint8], template: _Template, kind: str) -> Millis:
-    """Return the times of rows that have the same template."""
+def compute_times(
+    text: npt.NDArray[np.uint8], template: Template, kind: str, unit: Unit = "ms"
+) -> tuple[Millis, npt.NDArray[np.bool_]]:
+    """Return the times of rows that have the same template, and which of them have digits that the unit cuts off.
+
+    Times that don't exist, or are outside of what a row can have, are :data:`NO_TIME`.
+    """
 
     def part(name: str, otherwise: int = 0) -> Any:
         if name not in template.spans:
@@ -366,17 +398,22 @@ def _compute_times(text: npt.NDArray[np.uint8], template: _Template, kind: str) 
     begin = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     end = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     fine &= day <= end - begin
-    millis = ((((begin + day - 1) * 24 + hour) * 60 + minute) * 60 + seconds) * 1000
+    whole = (((begin + day - 1) * 24 + hour) * 60 + minute) * 60 + seconds
+    whole = whole - template.sign * (part("zone_hour") * 60 + part("zone_minute")) * 60
+    fine &= (part("zone_hour") <= 23) & (part("zone_minute") <= 59)
+    factor = 1000 * UNITS_PER_MS[unit]
+    earliest, latest = find_time_range(unit)
+    fraction = np.zeros(len(whole), np.int64)
+    cut = np.zeros(len(whole), np.bool_)
     if "fraction" in template.spans:
         start, stop = template.spans["fraction"]
-        digits = min(stop - start, 3)
-        template.spans["thousandth"] = (start, start + digits)
-        millis += part("thousandth") * 10 ** (3 - digits)
-    zone = template.sign * (part("zone_hour") * 60 + part("zone_minute")) * 60_000
-    fine &= (part("zone_hour") <= 23) & (part("zone_minute") <= 59)
-    millis = millis - zone
-    fine &= (millis >= FIRST) & (millis <= LAST)
-    return np.where(fine, millis, NO_TIME)
+        digits = min(stop - start, len(str(factor)) - 1)
+        template.spans["kept"] = (start, start + digits)
+        fraction = part("kept") * (factor // 10**digits)
+        cut = (text[start + digits : stop] != ord("0")).any(axis=0)
+    fine &= (whole >= -(-earliest // factor)) & (whole <= latest // factor)
+    fine &= (whole < latest // factor) | (fraction <= latest % factor)
+    return np.where(fine, np.where(fine, whole, 0) * factor + fraction, NO_TIME), cut & fine
 
 
 # The time of day in a column of its own
@@ -432,12 +469,14 @@ class TimeHints:
         unit: what a number counts, if the caller or the column's name says it.
         pattern: the format of the times, as in ``strptime``.
         zone: the time zone of times that name none.
+        has_interval: whether the rows are on a grid, so that their distance says something.
     """
 
     interval: str | None = None
     unit: str | None = None
     pattern: str | None = None
     zone: tzinfo | None = None
+    has_interval: bool = True
 
 
 def find_time_hints(name: str | None, options: ReadOptions) -> TimeHints:
@@ -522,7 +561,7 @@ def _find_order(column: Column, where: str, hints: TimeHints, form: TimeFormat) 
     fit = [
         one
         for one, millis in zip(forms, times, strict=True)
-        if _has_interval(millis[millis != NO_TIME], hints.interval)
+        if hints.has_interval and _has_interval(millis[millis != NO_TIME], hints.interval)
     ]
     if len(fit) == 1:
         return fit[0]
@@ -544,19 +583,27 @@ def _find_number_format(column: Column, where: str, hints: TimeHints) -> TimeFor
     days = read_times(column, compact)
     recent = (days >= _1900) & (days < _2100)
     is_compact = np.count_nonzero(recent) > _WEIGHT * np.count_nonzero(~recent)
-    if is_compact and _has_interval(days[recent], hints.interval):
+    if is_compact and (not hints.has_interval or _has_interval(days[recent], hints.interval)):
         return compact
     values = read_numbers(column, _POINT)
-    unit = find_unit(values, hints.interval)
+    unit = find_unit(values, hints.interval) if hints.has_interval else None
     if unit is None and is_compact:
         return compact
-    unit = unit or find_unit_by_size(values)
+    unit = unit or (find_unit_by_size(values) if hints.has_interval else _find_usual_unit(values))
     if unit is None:
         raise InputError(
             f"{where}: can't determine the unit of its times; the first is {column.at(0)!r}",
             hint="--time-unit sets it: s, ms, us or ns; --columns says which column is the time",
         )
     return TimeFormat("number", unit=unit)
+
+
+def _find_usual_unit(values: npt.NDArray[np.float64]) -> str | None:
+    """Return the unit in which nearly all of these numbers are times since September 2001, or ``None``."""
+    sizes = np.abs(values)
+    counts = {unit: int(np.count_nonzero((sizes >= least) & (sizes < least * 1000.0))) for unit, least in _FROM.items()}
+    unit = max(counts, key=counts.__getitem__)
+    return unit if counts[unit] > _WEIGHT * (len(sizes) - counts[unit]) else None
 
 
 _1900: Final = to_millis(datetime(1900, 1, 1, tzinfo=UTC))

@@ -66,6 +66,9 @@ class ChangeDecoder:
     def decode(self, event: Document) -> Change | None:
         """Return the change that an event reports; ``None`` if it does not concern what is watched."""
         kind = event["operationType"]
+        if self._spec.is_candles and "txnNumber" in event:  # no other transactions write candles
+            self._note_move(event)
+            return None
         if kind in ("insert", "update", "replace"):
             return self._written(event)
         if kind == "delete":
@@ -76,6 +79,15 @@ class ChangeDecoder:
         self._payloads.clear()
         self._forgets = False
         return None if not were_any else self._change(event, "deleted", self._context, None, None, None)
+
+    def _note_move(self, event: Document) -> None:
+        """Note that a candle was moved from rows to blocks, or back, which is no change."""
+        oid = event["documentKey"]["_id"]
+        document = event.get("fullDocument")
+        if event["operationType"] == "insert" and document:
+            self._put(oid, self._row(document, document, None))
+        else:
+            self._rows.pop(oid, None)
 
     def _written(self, event: Document) -> Change | None:
         oid = event["documentKey"]["_id"]
@@ -119,7 +131,7 @@ class ChangeDecoder:
         else:
             # Rows of an older version of the Node package lack some.
             key = tuple(document.get(name, self._defaults.get(name)) for name in spec.key)
-            if spec.shape == "series":
+            if spec.is_candles:
                 key = (*key[:-1], to_time(key[-1]))
         when = fields.get("when", known.when if known else document.get("when")) if spec.when else None
         removed = fields.get("removed", known.removed if known else document.get("removed"))
@@ -127,7 +139,7 @@ class ChangeDecoder:
 
     def _payload(self, event: Document, key: Key, document: Document) -> Any:
         spec = self._spec
-        if spec.shape == "series":
+        if spec.is_candles:
             return {"timestamp": key[-1], **{name: document.get(name) for name in PRICES}}
         oid, is_known = event["documentKey"]["_id"], True
         description = event.get("updateDescription", {})

@@ -55,10 +55,11 @@ class ChangeStream:
         self._collection = self._slot.documents
         # The only read concern that change streams take; and raw events, as one that can't be decoded must not hide
         # those that come with it.
-        self._watched = self._collection.with_options(codec_options=RAW_CODEC, read_concern=ReadConcern("majority"))
+        watched = self._get_watched()
+        self._watched: Any = watched.with_options(codec_options=RAW_CODEC, read_concern=ReadConcern("majority"))
         self._context = context
         self._query: Document = dict(zip(spec.key, context, strict=False)) if context is not None else {}
-        self._decoder = ChangeDecoder(spec, context)
+        self._decoder: ChangeDecoder = self._make_decoder()
         self._undecodable = UndecodableRows(spec, "a watch skipped a change of a row that can't be decoded")
         # Only `start_after` takes every kind of token, those that end a dropped collection's stream included.
         self._place: dict[str, Any] = {"start_after": {"_data": after}} if after is not None else {}
@@ -73,6 +74,13 @@ class ChangeStream:
         #: Done once the stream is closed.
         self.ended: Future[None] = hub.loop.create_future()
         self._wait_ms = int(min(_WAIT_MS, hub.operation_seconds * 250))
+
+    def _get_watched(self) -> Any:
+        """Return the collection or the database whose change stream it is."""
+        return self._collection
+
+    def _make_decoder(self) -> ChangeDecoder:
+        return ChangeDecoder(self._spec, self._context)
 
     async def begin(self) -> None:
         """Open the stream, after which no change is missed, and read which rows are stored.
@@ -129,7 +137,7 @@ class ChangeStream:
     async def _stored(self) -> list[Document | None]:
         """Return the fields to remember of each stored row; ``None`` for a row whose key can't be decoded."""
         projection: Document = {**dict.fromkeys(self._spec.key, 1), "when": 1, "removed": 1}
-        if self._spec.shape != "series":
+        if not self._spec.is_candles:
             # Of rows with an origin, whose changes are told by the parts of their payloads.
             has_none = {"$eq": [{"$type": f"${ORIGIN}"}, "missing"]}
             for name in (self._spec.field, "updatedDate"):
@@ -242,7 +250,7 @@ class ChangeStream:
 
     async def _open(self) -> None:
         options = {"full_document": "updateLookup", "max_await_time_ms": self._wait_ms, **self._place}
-        cursor: Any = self._watched.watch(self._pipeline(), **options)
+        cursor = self._watched.watch(self._pipeline(), **options)
         if inspect.isawaitable(cursor):  # PyMongo's; Motor gives the stream itself, and opens it on entering it
             cursor = await cursor
         self._cursor = await cursor.__aenter__()

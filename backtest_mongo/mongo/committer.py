@@ -54,7 +54,7 @@ from backtest_mongo.errors import (
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
-from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
+from backtest_mongo.mongo.sessions import abort, begin, commit_again, is_conflict, is_uncertain, open_session
 from backtest_mongo.mongo.updates import (
     ORIGIN,
     ROW_TIME,
@@ -215,6 +215,18 @@ class MongoCommitter:
         """
         if not self._is_checked:
             await self._run("asking for transactions", self._check)
+
+    async def check_within(self) -> None:
+        """Make sure of the same within a request."""
+        await self._check_once()
+
+    async def note_session(self, session: Any) -> None:
+        """Note, within a request, a session that is to have transactions, so that others can end what it leaves."""
+        await self._leases.sessions.note(session)
+
+    async def end_abandoned_within(self) -> None:
+        """End, within a request, transactions that nobody goes on with."""
+        await self._leases.sessions.end_abandoned()
 
     async def _check_once(self) -> bool:
         if not self._is_checked:
@@ -821,10 +833,27 @@ class MongoCommitter:
             LeaseHeldError: another owner has one of the leases.
             StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
         """
-        return await self._run(doing, partial(self._repeat, claim, owners, work), _spec_of(claim))
+        spec, keep_free = _spec_of(claim), partial(self._leases.keep_free, claim, owners)
+        prepare = partial(self._leases.prepare, claim)
+        return await self._run(doing, partial(self._repeat, prepare, keep_free, work, spec), spec)
 
-    async def _repeat(self, claim: Claim, owners: Collection[str], work: Callable[[Any], Awaitable[T]]) -> T:
-        await self._leases.prepare(claim)
+    async def run_plain(self, doing: str, spec: SlotSpec, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Carry out a transaction that no lease concerns, as :meth:`run_free` does.
+
+        Raises:
+            StoreError: the server has no transactions, or refuses one of the steps.
+            StoreUnavailableError: its outcome is unknown, or others wrote the same rows until the time was up.
+        """
+        return await self._run(doing, partial(self._repeat, self._check_once, _is_free, work, spec), spec)
+
+    async def _repeat(
+        self,
+        prepare: Callable[[], Awaitable[object]],
+        keep_free: Callable[[Any], Awaitable[bool]],
+        work: Callable[[Any], Awaitable[T]],
+        spec: SlotSpec,
+    ) -> T:
+        await prepare()
         session = await open_session(self._hub)
         pause = _FIRST_PAUSE
         try:
@@ -833,9 +862,9 @@ class MongoCommitter:
                 try:
                     await begin(session)
                     try:
-                        if await self._leases.keep_free(claim, owners, session):
+                        if await keep_free(session):
                             result = await work(session)
-                            await _commit_again(session)
+                            await commit_again(session)
                             return result
                     except BaseException:
                         await abort(session)
@@ -845,7 +874,7 @@ class MongoCommitter:
                     if not is_conflict(error) or pause >= seconds_left():
                         raise
                 if pause >= seconds_left():
-                    raise self._make_contended_error(_spec_of(claim))
+                    raise self._make_contended_error(spec)
                 if pause == _LONGEST_PAUSE:
                     await self._leases.sessions.end_abandoned()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # so that rivals don't meet again
@@ -896,26 +925,11 @@ def get_committer(hub: Hub) -> MongoCommitter:
     return hub.committer  # type: ignore[no-any-return]
 
 
-async def _commit_again(session: Any) -> None:
-    """Commit a transaction, again until its outcome is known or the time is up.
-
-    Raises:
-        PyMongoError: it is not committed or, if :func:`is_uncertain` of it, that is unknown.
-    """
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            await session.commit_transaction()
-        except DRIVER_ERRORS as error:
-            if not is_uncertain(error) or pause >= seconds_left():
-                raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        else:
-            return
-
-
 async def _do_nothing() -> bool:
+    return True
+
+
+async def _is_free(_: Any) -> bool:
     return True
 
 

@@ -110,7 +110,7 @@ class MongoContexts:
         spec, fields = self._spec, _list_fields(self._spec)
         match = {"$match": match_fields(spec, where)}
         by = {field: f"${field}" for field in fields}
-        if spec.shape == "series":
+        if spec.is_candles:
             # Out of the index alone, as there may be millions. Of each series one document is read.
             grouped: list[Document] = [match, {"$group": {"_id": by, "rows": {"$sum": 1}}}]
         else:
@@ -140,7 +140,7 @@ class MongoContexts:
 
     async def _make_measure(self, context: Key, row: Document, versions: dict[Key, int]) -> Measure:
         size, written = row.get("bytes"), row.get("written")
-        if self._spec.shape == "series":
+        if self._spec.is_candles:
             newest = await self._find_newest(context)
             size = row["rows"] * newest.get("bytes", 0)
             written = newest.get("updatedDate")

@@ -2,15 +2,16 @@
 
 It is one document, ``{_id: "format", needs: ["leases"]}`` in the collection ``backtest_mongo``. A feature is noted when
 it is first used, and every program reads the marker before its first operation: one that does not know a feature would
-write past it. A database that was made by ``fork()`` has another one, :mod:`~backtest_mongo.mongo.fork_marker`, and is
-refused until it is finished. Databases without markers are read and written by all versions. The Node package reads
-none.
+write past it, or take a series whose candles are in blocks for an empty one. A database that was made by ``fork()``
+has another one, :mod:`~backtest_mongo.mongo.fork_marker`, and is refused until it is finished. Databases without
+markers are read and written by all versions. The Node package reads none.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
 from backtest_mongo.connection.hub import Hub
@@ -20,7 +21,16 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
-__all__ = ["FEATURES", "FORK_ID", "MARKERS", "OWN_COLLECTIONS", "check_format", "note_leases", "read_needs"]
+__all__ = [
+    "FEATURES",
+    "FORK_ID",
+    "MARKERS",
+    "OWN_COLLECTIONS",
+    "check_format",
+    "note_candle_blocks",
+    "note_feature",
+    "read_needs",
+]
 
 #: The collection of the markers.
 MARKERS: Final = "backtest_mongo"
@@ -28,11 +38,12 @@ MARKERS: Final = "backtest_mongo"
 FORK_ID: Final = "fork"
 _ID: Final = "format"
 _UNAUTHORIZED: Final = 13
+_CANDLE_BLOCKS: Final = "candle-blocks"
 
 #: The collections that the library has besides those of slots: this one, and those of leases and commits.
 OWN_COLLECTIONS: Final = (MARKERS, "leases", "commits")
 #: What this version knows.
-FEATURES: Final = frozenset({"leases"})
+FEATURES: Final = frozenset({"leases", "series", _CANDLE_BLOCKS})
 
 
 async def check_format(hub: Hub) -> None:
@@ -87,8 +98,18 @@ def _list_needs(marker: Document | None) -> list[str]:
     return [str(feature) for feature in (needs if isinstance(needs, list) else [needs])]
 
 
-async def note_leases(hub: Hub) -> None:
-    """Note in the marker that leases are in use."""
-    if not hub.has_noted_leases:
-        await hub.database[MARKERS].update_one({"_id": _ID}, {"$addToSet": {"needs": "leases"}}, upsert=True)
-        hub.has_noted_leases = True
+async def note_feature(hub: Hub, feature: str) -> None:
+    """Note in the marker that a feature is in use.
+
+    Raises:
+        PyMongoError: the server can't be reached, or refuses it.
+    """
+    if feature not in hub.noted_features:
+        await hub.database[MARKERS].update_one({"_id": _ID}, {"$addToSet": {"needs": feature}}, upsert=True)
+        hub.noted_features.add(feature)
+
+
+async def note_candle_blocks(hub: Hub) -> None:
+    """Note in the marker of the database of candles that there may be series whose candles are in blocks alone."""
+    markers = hub.candle_database[MARKERS].with_options(write_concern=WriteConcern("majority"))
+    await markers.update_one({"_id": _ID}, {"$addToSet": {"needs": _CANDLE_BLOCKS}}, upsert=True)

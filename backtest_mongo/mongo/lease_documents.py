@@ -41,7 +41,7 @@ from backtest_mongo.core.payload import CODEC
 from backtest_mongo.errors import LeaseHeldError, StoreUnavailableError
 from backtest_mongo.mongo.abandoned import Sessions
 from backtest_mongo.mongo.collection import aggregate
-from backtest_mongo.mongo.format import check_format, note_leases
+from backtest_mongo.mongo.format import check_format, note_feature
 from backtest_mongo.mongo.sessions import abort, begin, is_conflict, is_uncertain, open_session
 from backtest_mongo.types import Document
 
@@ -78,7 +78,7 @@ class LeaseDocuments:
             LeaseHeldError: another owner has one of them.
         """
         await check_format(self._hub)
-        await note_leases(self._hub)
+        await note_feature(self._hub, "leases")
         await self._make_documents(claim, ids)
         session = claim.handle if claim.handle is not None else await open_session(self._hub)
         await self.sessions.note(session)
@@ -221,7 +221,7 @@ class LeaseDocuments:
     async def prepare(self, claim: Claim) -> None:
         """Make sure that the documents of a claim's contexts exist, for :meth:`keep_free`."""
         await check_format(self._hub)
-        await note_leases(self._hub)
+        await note_feature(self._hub, "leases")
         await self._make_documents(claim, list(claim.contexts))
 
     async def keep_free(self, claim: Claim, owners: Collection[str], session: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any, Final
 
@@ -9,14 +10,17 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from backtest_mongo.connection.driver_errors import DRIVER_ERRORS
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.operation import Deadline
+from backtest_mongo.connection.operation import Deadline, seconds_left
 from backtest_mongo.core.log import log
 
-__all__ = ["abort", "begin", "is_conflict", "is_uncertain", "open_session"]
+__all__ = ["abort", "begin", "commit_again", "is_conflict", "is_uncertain", "open_session"]
 
 #: How long an abort may take; it has time of its own, as it is never sent once a deadline is over.
 _ABORT_SECONDS: Final = 2.0
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.25
 _MAJORITY: Final = WriteConcern("majority")
 _LOCAL: Final = ReadConcern("local")
 #: What a server answers to a statement of a transaction that lost against another one, or that it does not know.
@@ -45,6 +49,25 @@ async def abort(session: Any) -> None:
             await session.abort_transaction()
     except PyMongoError as error:
         log().debug("a transaction was not aborted", error=type(error).__name__)
+
+
+async def commit_again(session: Any) -> None:
+    """Commit a transaction, again until its outcome is known or the time is up.
+
+    Raises:
+        PyMongoError: it is not committed or, if :func:`is_uncertain` of it, that is unknown.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            await session.commit_transaction()
+        except DRIVER_ERRORS as error:
+            if not is_uncertain(error) or pause >= seconds_left():
+                raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return
 
 
 def is_conflict(error: Exception) -> bool:

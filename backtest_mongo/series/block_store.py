@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from bson import Decimal128, ObjectId
 from bson.codec_options import CodecOptions
@@ -51,7 +51,7 @@ from backtest_mongo.series.blocks import (
 from backtest_mongo.series.queries import match_any, match_series
 from backtest_mongo.types import Document, Sealed
 
-__all__ = ["BlockStore", "Page", "Written", "find_start", "find_stretches"]
+__all__ = ["BlockStore", "Page", "Written", "clip", "find_start", "find_stretches"]
 
 #: Blocks read at a time: some megabytes.
 _PAGE: Final = 64
@@ -88,9 +88,11 @@ class Page(NamedTuple):
 class BlockStore:
     """The blocks of one slot's series on one event loop."""
 
+    #: The end of the collection's name. No slot can have it: those of slots end in -items.
+    kind: ClassVar[str] = "blocks"
+
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
-        # No slot can have this name: those of slots end in -items.
-        name = f"{spec.name.replace('_', '-')}-blocks"
+        name = f"{spec.name.replace('_', '-')}-{self.kind}"
         self._collection = hub.get_database(spec)[name].with_options(
             codec_options=CODEC, read_concern=hub.durable_read_concern
         )
@@ -141,7 +143,7 @@ class BlockStore:
         """Return the headers of the blocks that are read and start in a half-open range, out of the index alone."""
         key = self.make_key(context)
         # Rows of others may lie so far out that a block there would not fit in 64 bits.
-        within = {"$gte": min(max(first, _FIRST), _LAST), "$lt": min(max(end, _FIRST), _LAST)}
+        within = {"$gte": clip(first), "$lt": clip(end)}
         query = {**key, "start": within, "format": FORMAT}
         projection = {"_id": 0, **dict.fromkeys(key, 1), **_HEADER}
         found = await self._slot.read("reading the index", lambda: self._find(query, projection))
@@ -276,10 +278,25 @@ class BlockStore:
     async def announce(self, context: Key, starts: Sequence[int]) -> ObjectId:
         """Announce that these blocks are to be sealed, and return the token that finishes them."""
         token = ObjectId()
-        keys = [{**self.make_key(context), "start": start} for start in starts]
-        announced = [ReplaceOne(key, {**key, "format": FORMAT, "rows": 0, "token": token}, upsert=True) for key in keys]
-        await self._write_blocks(announced)
+        await self._write_blocks(self._make_announcements(context, starts, token))
         return token
+
+    def _make_announcements(self, context: Key, starts: Sequence[int], token: ObjectId) -> list[Any]:
+        keys = [{**self.make_key(context), "start": start} for start in starts]
+        return [ReplaceOne(key, {**key, "format": FORMAT, "rows": 0, "token": token}, upsert=True) for key in keys]
+
+    async def announce_within(self, context: Key, starts: Sequence[int]) -> ObjectId:
+        """Announce, within a request, that candles of these stretches are to be written, and return the token."""
+        token = ObjectId()
+        announced = self._make_announcements(context, starts, token)
+        await self._slot.ensure_indexes()
+        await self._slot.attempt("sealing", lambda _: self._collection.bulk_write(announced, ordered=False))
+        return token
+
+    async def withdraw(self, session: Any, context: Key, starts: Sequence[int], token: ObjectId) -> bool:
+        """Withdraw announcements in a transaction, and return whether all of them were still there."""
+        query = {**self.make_key(context), "start": _among(starts), "token": token}
+        return bool((await self._collection.delete_many(query, session=session)).deleted_count == len(starts))
 
     async def finish(self, context: Key, token: ObjectId, sealed: Sequence[Document], given_up: Sequence[int]) -> int:
         """Store the blocks whose announcement is still there, withdraw those given up, and return how many got in."""
@@ -310,6 +327,11 @@ class BlockStore:
     def make_key(self, context: Key) -> Document:
         """Return the fields that the documents of a series have in common."""
         return dict(zip(self._fields, context, strict=True))
+
+
+def clip(time: int) -> int:
+    """Return a time within those that the server can compare."""
+    return min(max(time, _FIRST), _LAST)
 
 
 def _find_following(documents: Sequence[Document]) -> int:

@@ -58,6 +58,7 @@ __all__ = [
     "parse_block",
     "parse_blocks",
     "parse_header",
+    "unpack_places",
 ]
 
 #: The version of the format that is written and read.
@@ -361,6 +362,18 @@ def decode_into(block: Block, grid: BlockGrid, into: CandleArrays, at: int) -> N
             raise DamagedBlockError(f"its column {name} can't be decompressed ({type(error).__name__})") from None
         if done.n_processed != rows or not done.finished:
             raise DamagedBlockError(f"its column {name} has a different number of rows")
+
+
+def unpack_places(document: Document, header: BlockHeader, grid: BlockGrid) -> NDArray[np.uint8]:
+    """Return which places of a block have a candle.
+
+    Raises:
+        DamagedBlockError: its presence map is missing or damaged.
+    """
+    import numpy as np
+
+    _check_presence(document, header.rows, grid)
+    return _unpack_places(document["present"], grid) if "present" in document else np.ones(grid.rows, np.uint8)
 
 
 def _unpack_places(present: bytes, grid: BlockGrid) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bson import ObjectId
 from bson.codec_options import CodecOptions
 from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
+from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.batching import Queue
 from backtest_mongo.connection.driver_errors import DUPLICATE_KEY, is_transient
@@ -25,6 +26,9 @@ from backtest_mongo.series.queries import match_any, match_series
 from backtest_mongo.types import PRICES, Document
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backtest_mongo.core.arrays import CandleArrays
 
 __all__ = ["DELETING", "WRITING", "CandleRows", "Insertion"]
@@ -71,6 +75,10 @@ class CandleRows:
         """Make sure that the rows have their indexes."""
         await self._slot.prepare()
 
+    async def prepare(self) -> None:
+        """Do the same within a request."""
+        await self._slot.ensure_indexes()
+
     def make_query(self, context: Key) -> Document:
         """Return the fields that the documents of a series have in common."""
         return dict(zip(self.spec.key, context, strict=False))
@@ -113,6 +121,62 @@ class CandleRows:
             if len(piece) < PIECE:
                 return
             first = int(piece.timestamp[-1]) + 1
+
+    async def fetch_times(self, context: Key, first: int, end: int) -> NDArray[np.int64]:
+        """Return the times of all rows of the half-open range, out of the index alone."""
+        import numpy as np
+
+        pieces = [np.empty(0, np.int64)]
+        series = self.make_query(context)
+
+        async def fetch() -> list[Document]:
+            query = {**series, "timestamp": {"$gte": first, "$lt": end}}
+            cursor = self._plain.find(query, _TIME).sort("timestamp", 1).limit(PIECE).batch_size(_REPLY)
+            return await cursor.to_list(None)
+
+        while first < end:
+            found = await self._slot.read(_READING, fetch)
+            pieces.append(np.fromiter((int(row["timestamp"]) for row in found), np.int64, len(found)))
+            if len(found) < PIECE:
+                break
+            first = int(pieces[-1][-1]) + 1
+        return np.concatenate(pieces)
+
+    async def fetch_documents(self, context: Key, first: int, end: int) -> list[Document]:
+        """Return, within a request, the rows of a half-open range by time, with their ids, as they are stored."""
+        query = {**self.make_query(context), "timestamp": {"$gte": first, "$lt": end}}
+
+        async def fetch(_: Attempts) -> list[Document]:
+            cursor = self._plain.find(query, {**_ROW, "_id": 1}).sort("timestamp", 1).batch_size(_REPLY)
+            return await cursor.to_list(None)
+
+        return await self._slot.attempt(_READING, fetch)
+
+    async def delete_doubles(self, context: Key, ids: Sequence[Any]) -> None:
+        """Delete, within a request, rows of a series whose candles are in blocks."""
+        await self._slot.attempt(WRITING, lambda _: self.delete_documents(None, context, ids))
+
+    async def delete_documents(self, session: Any, context: Key, ids: Sequence[Any]) -> int:
+        """Delete rows of a series, in a transaction if there is a session, and return how many."""
+        query = {**self.make_query(context), "_id": {"$in": list(ids)}}
+        return int((await self._collection.delete_many(query, session=session)).deleted_count)
+
+    async def find_existing(self, context: Key, ids: Sequence[Any]) -> set[Any]:
+        """Return, within a request, which of these ids rows of a series have on the primary now."""
+        query = {**self.make_query(context), "_id": {"$in": list(ids)}}
+        latest = self._collection.with_options(read_concern=ReadConcern("local"))
+        found = await self._slot.attempt(WRITING, lambda _: latest.find(query, {"_id": 1}).to_list(None))
+        return {row["_id"] for row in found}
+
+    async def find_ids(self, session: Any, context: Key, first: int, end: int) -> dict[int, Any]:
+        """Return the ids of the rows of a half-open range by their times, as a transaction sees them."""
+        query = {**self.make_query(context), "timestamp": {"$gte": first, "$lt": end}}
+        found = await self._collection.find(query, {"timestamp": 1}, session=session).to_list(None)
+        return {int(row["timestamp"]): row["_id"] for row in found}
+
+    async def insert_documents(self, session: Any, documents: Sequence[Any]) -> None:
+        """Insert rows in a transaction."""
+        await self._collection.insert_many(documents, session=session)
 
     async def find_first_time(self, context: Key, since: int | None = None) -> int | None:
         """Return the time of the first row, or of the first one from ``since`` on, out of the index alone."""

@@ -11,18 +11,19 @@ the server says which aren't. Each batch asks for blocks, as other processes may
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Collection, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import pymongo
 from bson import ObjectId
 
-from backtest_mongo.connection.batching import MAX_BATCH_BYTES, Call
+from backtest_mongo import types
+from backtest_mongo.connection.batching import MAX_BATCH_BYTES, Call, Reservation
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import forget_candles
 from backtest_mongo.connection.operation import Attempts, WaitBudget, seconds_left
@@ -32,6 +33,10 @@ from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import BacktestMongoError, StoreError, StoreUnavailableError
 from backtest_mongo.series.block_store import BlockStore, Written
 from backtest_mongo.series.blocks import BlockGrid
+from backtest_mongo.series.data_blocks import DataBlocks
+from backtest_mongo.series.doubles import DoubleRows
+from backtest_mongo.series.layouts import Layout, LayoutChangedError, Layouts
+from backtest_mongo.series.moving import IMPORTED, Mover
 from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.series.rows import DELETING, WRITING, CandleRows, Insertion
 from backtest_mongo.series.sealing import GROUP, Sealer, VacantBlocks
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CandleWriter"]
 
+#: Imports into blocks that are under way at once: one is compressed while the other is written.
+_IMPORTS: Final = 2
 #: Rows inserted at a time.
 _INSERTED: Final = 10_000
 #: What a row of a small write counts towards the bytes of a batch, so that a batch has 4,000 rows at most.
@@ -56,6 +63,10 @@ _UNASKED: Final = 1
 _LATEST: Final = 2**63 - 1
 #: Rows deleted at a time.
 _DELETED: Final = 5_000
+
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _Part(NamedTuple):
@@ -103,13 +114,29 @@ class _Deleted(NamedTuple):
 
 
 class CandleWriter:
-    """Inserts and deletes the candles of one slot's series; with ``sealer`` it seals what an insertion completes."""
+    """Inserts and deletes the candles of one slot's series; with ``sealer`` it seals what an insertion completes.
 
-    def __init__(self, hub: Hub, rows: CandleRows, blocks: BlockStore, sealer: Sealer | None) -> None:
+    In a series whose truth is in blocks it moves what an insertion completes by ``mover``, with or without ``sealer``.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        rows: CandleRows,
+        blocks: BlockStore,
+        sealer: Sealer | None,
+        layouts: Layouts,
+        data: DataBlocks,
+        mover: Mover,
+    ) -> None:
         self._hub = hub
         self._rows = rows
         self._blocks = blocks
         self._sealer = sealer
+        self._layouts = layouts
+        self._doubles = DoubleRows(rows, data, layouts)
+        self._mover = mover
+        self._starts_in_blocks = not hub.config.CC_CANDLE_ROWS
         self._publishes = hub.config.CC_CANDLE_ID_CACHE
         rows.writes.send = self._write_batch
 
@@ -156,8 +183,10 @@ class CandleWriter:
                 call.answer((len(write.inserted), left))
 
     async def _insert_small(self, writes: Sequence[_SmallWrite], insertion: Insertion) -> None:
+        await self._begin_new({write.context for write in writes})
         asked = [(write.context, write.times) for write in writes if len(write.times) > _UNASKED]
-        stored = await self._rows.find_stored(asked) if asked else frozenset()
+        stored = await self._rows.find_stored(asked) if asked else set()
+        stored |= await self._doubles.find_stored([(write.context, write.grid, write.times) for write in writes])
         now = datetime.now(UTC)
         stamps = {"createDate": now, "updatedDate": now, "__v": 0}
         for write in writes:
@@ -178,16 +207,50 @@ class CandleWriter:
         if self._publishes and insertion.inserted:
             publishing = asyncio.ensure_future(self._rows.publish_rows(insertion.inserted))
         try:
-            await self._blocks.drop_stale([write.find_written() for write in writes])
+            doubles = await self._settle([(write.find_written(), write.inserted) for write in writes])
         finally:
             if publishing is not None:
                 await publishing
+        for write in writes if doubles else ():
+            write.inserted = [document for document in write.inserted if document["_id"] not in doubles]
+
+    async def _settle(
+        self, written: Sequence[tuple[Written, Sequence[Any]]], spared: ObjectId | None = None
+    ) -> set[ObjectId]:
+        """Do, within a request, what has to be done once rows are inserted: see the modules of blocks.
+
+        Args:
+            written: what is stored, and the documents that were inserted.
+            spared: the token of announcements that stay.
+
+        Returns:
+            The ids of the documents that blocks have had before, which are deleted.
+        """
+        _, layouts = await _gather(
+            self._blocks.drop_stale([one for one, _ in written], spared),
+            self._layouts.look_within({one.context for one, _ in written}),
+        )
+        # Blocks are looked at last: no announcement is left by which one could get in.
+        entered = [(one.context, one.grid, documents) for one, documents in written if layouts[one.context].changes]
+        return await self._doubles.drop([one for one in entered if one[2]])
+
+    async def _begin_new(self, contexts: Collection[Key]) -> None:
+        """Make blocks the truth, within a request, of series that are new, if the configuration says so."""
+        if not self._starts_in_blocks:
+            return
+        unknown = [context for context in contexts if self._layouts.get(context) is None]
+        layouts = await self._layouts.look_within(unknown) if unknown else {}
+        for context, layout in layouts.items():
+            if not layout.changes and not await self._rows.find_first_times(context, None, None, 1):
+                await self._mover.begin_within(context, if_absent=True)
 
     async def restore(self, context: Key, grid: BlockGrid, documents: Sequence[Document]) -> int:
         """Insert whole documents whose times are free, ids and dates as they are, and return how many were inserted."""
         if not documents:
             return 0
         times = sorted(document["timestamp"] for document in documents)
+        if self._starts_in_blocks:
+            await self._find_layout(context)
         insert = partial(self._insert_and_drop, context, grid, times, list(documents))
         keys = _make_keys(context, grid, times)
         new = await self._rows.writes.run_steps(insert, WRITING, None, keys, is_long=True)
@@ -208,6 +271,8 @@ class CandleWriter:
         places = [self._rows.writes.reserve(WRITING, _make_keys(context, grid, part.timestamp)) for part in stretches]
         try:
             with self._hub.writes.hold(), WaitBudget():
+                if (await self._find_layout(context)).truth == "blocks":
+                    return await self._insert_into_blocks(context, grid, stretches, places, publish)
                 for part, place in zip(stretches, places, strict=True):
                     starts = grid.starts(part.timestamp)
                     if part is stretches[-1]:
@@ -223,6 +288,53 @@ class CandleWriter:
             for place in places:
                 place.give_up()
         return inserted
+
+    async def _find_layout(self, context: Key) -> Layout:
+        layout = await self._layouts.look(context)
+        if not layout.changes and self._starts_in_blocks and await self._rows.find_first_time(context) is None:
+            await self._mover.begin(context, if_absent=True)
+            layout = await self._layouts.look(context)
+        return layout
+
+    async def _insert_into_blocks(
+        self,
+        context: Key,
+        grid: BlockGrid,
+        stretches: Sequence[CandleArrays],
+        places: Sequence[Reservation],
+        publish: bool,
+    ) -> int:
+        """Write candles straight into blocks: while the server works on some, the next ones are compressed."""
+        count = max(1, IMPORTED // GROUP)
+
+        async def split() -> AsyncGenerator[tuple[Sequence[CandleArrays], Sequence[Reservation]], None]:
+            for at in range(0, len(stretches), count):
+                yield stretches[at : at + count], places[at : at + count]
+
+        async def write(some: tuple[Sequence[CandleArrays], Sequence[Reservation]]) -> int:
+            from backtest_mongo.core.arrays import join_arrays
+
+            parts, turns = some
+            async with AsyncExitStack() as stack:
+                for turn in turns:
+                    await stack.enter_async_context(turn)
+                candles = join_arrays(parts).copy()
+                is_for_blocks = grid.interval.locate_all(candles.timestamp)[1] == 0
+                is_for_blocks &= candles.timestamp < grid.start(types.now_ms())
+                new, rest = 0, candles.take(~is_for_blocks)
+                if is_for_blocks.any():
+                    try:
+                        new = await self._mover.insert(context, grid, candles.take(is_for_blocks))
+                        self._rows.counts.writes.add(new)
+                    except LayoutChangedError:
+                        rest = candles  # its rows are being written again
+                    self._rows.writes.note_answer()
+                if len(rest):
+                    new += await self._insert_stretch(context, grid, rest, publish, None)
+                return new
+
+        async with aclosing(work_ahead(split(), write, _IMPORTS)) as counts:
+            return sum([new async for new in counts])
 
     async def _claim_vacant(
         self, context: Key, grid: BlockGrid, starts: Sequence[int], candles: CandleArrays
@@ -261,7 +373,7 @@ class CandleWriter:
                     yield piece.take(slice(start, start + _INSERTED))
 
         async def prepare(part: CandleArrays) -> _Part:
-            return await self._prepare(context, part, look_up=int(part.timestamp[0]) < first_vacant)
+            return await self._prepare(context, grid, part, look_up=int(part.timestamp[0]) < first_vacant)
 
         async def insert() -> AsyncGenerator[tuple[_Part, list[Any]], None]:
             async with aclosing(work_ahead(split(), prepare)) as prepared:
@@ -283,13 +395,14 @@ class CandleWriter:
         async with aclosing(work_ahead(insert(), finish)) as counts:
             return sum([new async for new in counts])
 
-    async def _prepare(self, context: Key, candles: CandleArrays, *, look_up: bool) -> _Part:
+    async def _prepare(self, context: Key, grid: BlockGrid, candles: CandleArrays, *, look_up: bool) -> _Part:
         """Return the candles to insert: those that are not stored yet or, without ``look_up``, all of them."""
         from backtest_mongo.core.arrays import encode_rows
 
         times = candles.timestamp.tolist()
         # The index is asked first: a rejected insert costs the server and the driver far more than a look-up.
-        stored = await self._rows.look_up_stored(context, times) if look_up else None
+        stored = await self._rows.look_up_stored(context, times) if look_up else set()
+        stored |= await self._doubles.look_up_stored(context, grid, times)
         if stored:
             candles = candles.take([time not in stored for time in times])
         documents, ids = await asyncio.to_thread(encode_rows, self._rows.make_query(context), candles)
@@ -322,14 +435,18 @@ class CandleWriter:
         new = insertion.inserted
         inserted = times if len(new) == len(times) else sorted(int(document["timestamp"]) for document in new)
         with self._rows.writes.bound_request():
-            await self._blocks.drop_stale([Written(context, grid, grid.starts(times), times, inserted)], spared)
-        return new
+            written = Written(context, grid, grid.starts(times), times, inserted)
+            doubles = await self._settle([(written, new)], spared)
+        return [document for document in new if document["_id"] not in doubles] if doubles else new
 
     async def _seal(self, context: Key, grid: BlockGrid, starts: Sequence[int]) -> None:
-        if self._sealer is None or not starts:
+        if not starts:
             return
         try:
-            await self._sealer.seal(context, grid, starts)
+            if self._layouts.has_blocks(context):
+                await self._mover.seal(context, grid, starts)
+            elif self._sealer is not None:
+                await self._sealer.seal(context, grid, starts)
         except (StoreError, StoreUnavailableError) as error:
             # The candles are stored, which is all that was promised.
             log().warning("candles could not be sealed", series=":".join(map(str, context)), error=str(error))
@@ -341,11 +458,15 @@ class CandleWriter:
         announced is dropped with the blocks, so no sealer has read rows long before; after the batch once more, since a
         sealer may have announced itself and read them in between. One that announces itself after that finds the rows
         gone.
+
+        Candles in blocks that are the truth are deleted before the rows and after them, as they may be moved either way
+        meanwhile.
         """
         rows = blocks = 0
         position = first
         try:
             with self._hub.writes.hold():
+                rows, blocks = await self._delete_from_blocks(context, grid, first, end)
                 drop = partial(self._blocks.drop_between, context, grid, first, end)
                 blocks += await self._rows.writes.run_steps(drop, DELETING)
                 deleted = None
@@ -356,10 +477,21 @@ class CandleWriter:
                     position = deleted.times[-1] + 1 if deleted.times else position
                 # Blocks that a killed process has left in stretches without rows.
                 blocks += await self._rows.writes.run_steps(drop, DELETING)
+                moved, changed = await self._delete_from_blocks(context, grid, first, end)
+                rows, blocks = rows + moved, blocks + changed
         finally:
             # Whatever was deleted until then. A window that is being read now is not kept either.
             forget_candles(self._hub, context)
         return rows, blocks
+
+    async def drop_copies(self, context: Key, grid: BlockGrid) -> None:
+        """Drop the copies of a series in blocks."""
+        drop = partial(self._blocks.drop_between, context, grid, None, None)
+        await self._rows.writes.run_steps(drop, DELETING)
+
+    async def _delete_from_blocks(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> Counts:
+        layout = await self._layouts.look(context)
+        return await self._mover.delete(context, grid, first, end) if layout.changes else (0, 0)
 
     async def _delete_some(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> _Deleted:
         """Delete, within a request, the first rows of a range with their ids, and the blocks that hold one of them."""
@@ -384,6 +516,15 @@ def _copy_error(error: BacktestMongoError) -> BacktestMongoError:
     copied = copy(error)
     copied.__cause__ = error.__cause__
     return copied
+
+
+async def _gather(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Carry out both at once, to their end even if one of them fails."""
+    done = await asyncio.gather(one, other, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("tuple[T, U]", tuple(done))
 
 
 def _find_passed(grid: BlockGrid, starts: list[int], last: int) -> list[int]:

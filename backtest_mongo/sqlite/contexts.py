@@ -29,13 +29,17 @@ class SQLiteContexts:
 
     Args:
         spec: the slot.
+        tables: the names of its tables.
         columns: those of its context.
         sizes: the expressions that sum up its rows and their bytes.
         read: carries out a read.
     """
 
-    def __init__(self, spec: SlotSpec, columns: Sequence[str], sizes: tuple[str, str], read: Read) -> None:
+    def __init__(
+        self, spec: SlotSpec, tables: Sequence[str], columns: Sequence[str], sizes: tuple[str, str], read: Read
+    ) -> None:
         self._spec = spec
+        self._tables = tuple(map(quote, tables))
         self._columns = columns
         self._rows, self._bytes = sizes
         self._read = read
@@ -66,7 +70,13 @@ class SQLiteContexts:
         return found
 
     def _find_next(self, connection: Connection, where: Mapping[str, Any], last: Key | None) -> Key | None:
-        table, columns = quote(self._spec.collection), self._columns
+        found = [self._find_next_in(table, connection, where, last) for table in self._tables]
+        return min((context for context in found if context is not None), default=None)
+
+    def _find_next_in(
+        self, table: str, connection: Connection, where: Mapping[str, Any], last: Key | None
+    ) -> Key | None:
+        columns = self._columns
         if not columns:
             row = None if last is not None else connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
             return None if row is None else ()
@@ -105,8 +115,11 @@ class SQLiteContexts:
         return await self._read("listing", self._measure, where, by_context) or []
 
     def _measure(self, connection: Connection, where: Mapping[str, Any], by_context: bool) -> list[Measure]:
-        table = quote(self._spec.collection)
         names = [quote(column) for column in self._columns]
+        table = self._tables[0]
+        if len(self._tables) > 1:
+            columns = ", ".join((*names, "[rows]", "document", "written"))
+            table = f"({' UNION ALL '.join(f'SELECT {columns} FROM {one}' for one in self._tables)})"
         given = {name: where[field] for name, field in zip(names, self._fields, strict=True) if field in where}
         condition = " AND ".join(f"{name}=?" for name in given) or "1"
         listed = ", ".join(names) or "1"

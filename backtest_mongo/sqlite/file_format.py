@@ -26,8 +26,22 @@ def _begin(connection: sqlite3.Connection) -> None:
     """Format 1: tables are made when a slot is first written, so the empty file is one of this format."""
 
 
-#: From each format to the next. Format 2 has the log of changes, format 3 leases, format 4 the runs of rows.
-STEPS: Final[list[Callable[[sqlite3.Connection], None]]] = [_begin, add_change_log, add_leases, add_run_columns]
+def _allow_columns(connection: sqlite3.Connection) -> None:
+    """Format 5: there may be series with columns, whose blocks a fork or an import of an older version would leave out.
+
+    Their tables are made when such a slot is first written.
+    """
+
+
+#: From each format to the next. Format 2 has the log of changes, format 3 leases, format 4 the runs of rows, and
+#: format 5 series with columns.
+STEPS: Final[list[Callable[[sqlite3.Connection], None]]] = [
+    _begin,
+    add_change_log,
+    add_leases,
+    add_run_columns,
+    _allow_columns,
+]
 
 
 def read_format(connection: sqlite3.Connection, path: str) -> int:

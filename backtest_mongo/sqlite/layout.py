@@ -13,7 +13,16 @@ from backtest_mongo.errors import IndexConflictError
 from backtest_mongo.sqlite.change_log import make_record, make_series_triggers, make_triggers, quote
 from backtest_mongo.sqlite.run_column import RUN, make_run_index
 
-__all__ = ["RowTable", "SeriesTable", "VersionTable", "make_row_table", "make_series_table", "make_version_table"]
+__all__ = [
+    "RowTable",
+    "SeriesTable",
+    "Table",
+    "VersionTable",
+    "make_row_table",
+    "make_series_table",
+    "make_version_table",
+    "name_columns",
+]
 
 #: Names that a slot's own columns can't have: those of the others, and SQLite's for the number of a row.
 _ROW_COLUMNS: Final = ("number", "when", "removed", "created", "written", "run", "rowid", "oid", "_rowid_")
@@ -21,10 +30,17 @@ _BLOCK_COLUMNS: Final = ("start", "rows", "first", "last", "candles", "created",
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class Table:
+    """A table, its columns, and the statements that make it with its indexes and triggers."""
+
     name: str
     columns: tuple[str, ...]
     creation: tuple[str, ...]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of all tables that have rows of the slot."""
+        return (self.name,)
 
     def make(self, connection: sqlite3.Connection) -> None:
         """Make the table if it is missing, within the transaction of its first write.
@@ -44,7 +60,7 @@ class _Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowTable(_Table):
+class RowTable(Table):
     """The table of documents, entries, collections or buckets. Parameters are in the order of the columns."""
 
     #: The columns of the context.
@@ -92,7 +108,7 @@ class RowTable(_Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionTable(_Table):
+class VersionTable(Table):
     """The table of the versions of a slot's rows. Each statement begins with the key as its parameters."""
 
     #: Payload, ``removed`` if the slot has it, time and time of writing of the latest version up to a time.
@@ -121,7 +137,7 @@ class VersionTable(_Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeriesTable(_Table):
+class SeriesTable(Table):
     """The table of a series' blocks. Each begins with the context as its parameters."""
 
     #: The columns of the context.
@@ -149,7 +165,7 @@ class SeriesTable(_Table):
 @cache
 def make_row_table(spec: SlotSpec) -> RowTable:
     """Return the table of a slot that is no series."""
-    *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
+    *key, field = name_columns((*spec.key, spec.field), _ROW_COLUMNS)
     extra = (("when",) if spec.when else ()) + (("removed",) if spec.soft_delete else ())
     stored = (*key, field, *extra, "created", "written", RUN)
     name, context, item = spec.collection, key[: len(spec.context)], key[-1]
@@ -189,7 +205,7 @@ def make_row_table(spec: SlotSpec) -> RowTable:
 @cache
 def make_version_table(spec: SlotSpec) -> VersionTable:
     """Return the table of the versions of a slot that is no series."""
-    *key, field = _name_columns((*spec.key, spec.field), _ROW_COLUMNS)
+    *key, field = name_columns((*spec.key, spec.field), _ROW_COLUMNS)
     extra = ("removed",) if spec.soft_delete else ()
     stored = (*key, "when", field, *extra, "written", "created")
     kinds = dict.fromkeys(key, "TEXT NOT NULL") | {field: "TEXT NOT NULL"}
@@ -237,7 +253,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
 @cache
 def make_series_table(spec: SlotSpec) -> SeriesTable:
     """Return the table of a series."""
-    context = _name_columns(spec.key[:-1], _BLOCK_COLUMNS)
+    context = name_columns(spec.key[:-1], _BLOCK_COLUMNS)
     stored = (*context, "start", "rows", "first", "last", "candles", "created", "written")
     kinds = dict.fromkeys(context, "TEXT NOT NULL") | {"candles": "BLOB NOT NULL"}
     name, table = spec.collection, quote(spec.collection)
@@ -273,7 +289,7 @@ def make_series_table(spec: SlotSpec) -> SeriesTable:
     )
 
 
-def _name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+def name_columns(fields: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns of fields: their names, unless SQLite, which ignores case, has given such a one already."""
     taken = set(others)
     columns = []

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from backtest_mongo.core.commits import Committer, name_lease
+from backtest_mongo.core.commits import name_lease
 from backtest_mongo.core.lease_errors import make_in_use_error
 from backtest_mongo.core.runs import SIGNAL, STEP, Deleted, Selection
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
@@ -18,7 +18,7 @@ from backtest_mongo.sqlite.database import Connection, Database
 from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import now
 from backtest_mongo.sqlite.run_column import RUN
-from backtest_mongo.sqlite.store import SQLiteRows, SQLiteStore
+from backtest_mongo.sqlite.store import SQLiteRows
 
 __all__ = ["SQLiteRunRows"]
 
@@ -30,7 +30,6 @@ class SQLiteRunRows(SQLiteRows):
         table = make_row_table(spec)
         super().__init__(database, spec, table)
         self.spec: SlotSpec = spec
-        self.committer: Committer = SQLiteStore(database, spec).committer
         self._name = quote(table.name)
         self._columns = {field: quote(column) for field, column in zip(spec.key, table.columns[1:], strict=False)}
         self._key = ", ".join(self._columns.values())

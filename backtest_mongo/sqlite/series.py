@@ -26,7 +26,7 @@ from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import IntervalGrid
 from backtest_mongo.core.no_blocks import NoBlocks
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.store_protocols import Counts
+from backtest_mongo.core.store_protocols import Counts, Truth
 from backtest_mongo.errors import StoreError
 from backtest_mongo.sqlite.block_cache import PLACES, BlockCache
 from backtest_mongo.sqlite.block_format import Columns, decode_arrays, decode_columns, encode_arrays
@@ -57,6 +57,9 @@ class SQLiteSeries(NoBlocks, SQLiteRows):
     @property
     def _kept(self) -> BlockCache:
         return self._database.blocks
+
+    async def find_truth(self, context: Key) -> Truth:
+        return "blocks"
 
     # Writing
 

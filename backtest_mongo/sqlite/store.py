@@ -18,6 +18,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.core.versions import is_expected, make_conflict, make_version
 from backtest_mongo.errors import ConflictError, StoreError
+from backtest_mongo.sqlite.column_layout import ColumnTable
 from backtest_mongo.sqlite.committer import SQLiteCommitter
 from backtest_mongo.sqlite.contexts import SQLiteContexts
 from backtest_mongo.sqlite.database import Connection, Database
@@ -65,11 +66,17 @@ def decode_text(text: bytes) -> str | bytes:
 class SQLiteRows:
     """How the statements on a slot's table are carried out."""
 
-    def __init__(self, database: Database, spec: SlotSpec, table: RowTable | SeriesTable) -> None:
+    def __init__(self, database: Database, spec: SlotSpec, table: RowTable | SeriesTable | ColumnTable) -> None:
         self._database = database
         self._spec = spec
         self._made = table
-        self._contexts = SQLiteContexts(spec, table.context, table.sizes, self._read_in_thread)
+        self._contexts = SQLiteContexts(spec, table.tables, table.context, table.sizes, self._read_in_thread)
+
+    @property
+    def committer(self) -> Committer:
+        if self._database.committer is None:
+            self._database.committer = SQLiteCommitter(self._database)
+        return self._database.committer
 
     async def ready(self) -> None:
         """Make the file and the slot's table, if they are missing."""
@@ -130,12 +137,6 @@ class SQLiteStore(SQLiteRows, NoHistory):
         #: Statements of filters' indexes that this process has asked for.
         self._indexed: set[str] = set()
         self.pruner: Pruner = SQLitePruner(spec, self._read_in_thread, self._write)
-
-    @property
-    def committer(self) -> Committer:
-        if self._database.committer is None:
-            self._database.committer = SQLiteCommitter(self._database)
-        return self._database.committer
 
     # Reading
 

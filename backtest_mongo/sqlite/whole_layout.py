@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.sqlite.change_log import TABLE
+from backtest_mongo.sqlite.column_layout import BLOCKS
 from backtest_mongo.sqlite.layout import make_row_table, make_series_table
 
 __all__ = [
@@ -22,6 +24,10 @@ __all__ = [
     "make_whole_table",
     "reorder",
 ]
+
+
+#: How the name of a table of rows ends.
+_ITEMS: Final = "-items"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +135,9 @@ def find_columns(connection: sqlite3.Connection, name: str) -> tuple[str, ...]:
 
 def has_rows(connection: sqlite3.Connection) -> bool:
     """Return whether there is a row of any slot."""
-    return any(
-        connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone() is not None
-        for name in list_collections(connection)
-    )
+    names = list_collections(connection)
+    names += [blocks for name in names if (blocks := _find_blocks(connection, name))]
+    return any(connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone() is not None for name in names)
 
 
 def list_filled(connection: sqlite3.Connection) -> list[str]:
@@ -147,9 +152,20 @@ def list_filled(connection: sqlite3.Connection) -> list[str]:
 
 
 def count_rows(connection: sqlite3.Connection, name: str) -> int:
-    """Return how many rows a table has."""
+    """Return how many rows a table has; one of a series with columns, how many tail and blocks have."""
+    blocks = _find_blocks(connection, name)
+    if blocks:
+        sums = [f"(SELECT sum([rows]) FROM {_quote_any(one)})" for one in (name, blocks)]
+        found = connection.execute(f"SELECT {', '.join(sums)}").fetchone()
+        return sum(int(rows or 0) for rows in found)
     (count,) = connection.execute(f"SELECT count(*) FROM {_quote_any(name)}").fetchone()
     return int(count)
+
+
+def _find_blocks(connection: sqlite3.Connection, name: str) -> str | None:
+    """Return the name of the table of blocks that a table of rows has, if it is that of a series with columns."""
+    blocks = f"{name.removesuffix(_ITEMS)}{BLOCKS}"
+    return blocks if "head" in find_columns(connection, name) and find_columns(connection, blocks) else None
 
 
 def _quote_any(name: str) -> str:

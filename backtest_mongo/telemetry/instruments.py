@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from backtest_mongo.core.counters import CommitCounts, SlotCounts, sum_commit_counts
+from backtest_mongo.core.counters import CommitCounts, SeriesCounts, SlotCounts, sum_commit_counts
 from backtest_mongo.core.observation import ObservedLoop, get_observed_loops, get_total_counts
 
 if TYPE_CHECKING:
@@ -96,6 +97,30 @@ class Telemetry:
             unit="{connection}",
             description="Open connections.",
         )
+        meter.create_observable_up_down_counter(
+            "backtest_mongo.series.rows",
+            [_observe_series(lambda one: {"blocks": one.block_rows, "tail": one.tail_rows})],
+            unit="{row}",
+            description="Rows of series with columns, as they were last counted, that this process writes.",
+        )
+        meter.create_observable_up_down_counter(
+            "backtest_mongo.series.size",
+            [_observe_series(lambda one: {"blocks": one.block_bytes, "tail": one.tail_bytes})],
+            unit="By",
+            description="Bytes of these rows.",
+        )
+        meter.create_observable_up_down_counter(
+            "backtest_mongo.series.documents",
+            [_observe_series(lambda one: {"blocks": one.blocks, "tail": one.tail_groups})],
+            unit="{document}",
+            description="Blocks, and groups of rows that are not in blocks yet.",
+        )
+        meter.create_observable_gauge(
+            "backtest_mongo.series.tail.age",
+            [_observe_series(_measure_age)],
+            unit="s",
+            description="Age of the oldest row that is not in a block yet.",
+        )
         for name, unit, value, description in (
             ("commit.count", "{commit}", lambda counts: counts.commits, "Commits that were applied."),
             ("commit.conflicts", "{conflict}", lambda counts: counts.conflicts, "Commits that were sent again."),
@@ -128,6 +153,24 @@ def _observe_counts(name: str, values: Callable[[SlotCounts], Mapping[Any, int]]
         for slot, counts in get_total_counts().items():
             for value, number in values(counts).items():
                 yield Observation(number, {"backtest_mongo.slot": slot, name: value})
+
+    return observe
+
+
+def _measure_age(counts: SeriesCounts) -> dict[str, float]:
+    """Return the age of the oldest row of the tail in seconds, if it has one."""
+    return {} if counts.oldest is None else {"tail": max(0.0, time.time() - counts.oldest / 1000)}
+
+
+def _observe_series(values: Callable[[SeriesCounts], Mapping[str, float]]) -> Callback:
+    """Observe how the series of each slot are stored, by whether they are in blocks or in the tail."""
+    from opentelemetry.metrics import Observation
+
+    def observe(options: CallbackOptions) -> Iterable[Observation]:
+        for slot, counts in get_total_counts().items():
+            if counts.series:
+                for state, number in values(counts.sum_series()).items():
+                    yield Observation(number, {"backtest_mongo.slot": slot, "backtest_mongo.series.state": state})
 
     return observe
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from backtest_mongo.core.counters import CommitCounts, SlotCounts, get_commit_counts
 from backtest_mongo.core.observation import get_observed_loops
 
-__all__ = ["CommitStats", "SlotStats", "Stats", "stats"]
+__all__ = ["CommitStats", "SeriesStats", "SlotStats", "Stats", "stats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class SlotStats:
         pages: the number of these pages.
         writes: rows that were written or removed; of candles, those that were stored for the first time.
         write_batches: batches of these writes.
-        blocks: sealed blocks of candles that were read.
+        blocks: blocks of candles, or of rows with columns, that were read.
         as_of: reads as of a time, of slots that keep versions; they count as reads, too.
         versions: versions of rows that were written.
         pruned: versions that were deleted because they need not be kept.
@@ -71,6 +71,34 @@ class CommitStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesStats:
+    """How the series with columns of one slot are stored that this event loop has written or measured.
+
+    They are what was last counted, which is at the first write, after each sealing and by ``size()``, with the groups
+    that this event loop has added since.
+
+    Attributes:
+        series: how many series these are.
+        blocks: their blocks.
+        block_rows: the rows in blocks.
+        block_bytes: the bytes of blocks.
+        tail_groups: groups of rows that are not in blocks yet.
+        tail_rows: the rows in these.
+        tail_bytes: their bytes.
+        oldest: when the oldest of these groups was written, in milliseconds since the epoch, UTC; ``None`` without one.
+    """
+
+    series: int
+    blocks: int
+    block_rows: int
+    block_bytes: int
+    tail_groups: int
+    tail_rows: int
+    tail_bytes: int
+    oldest: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """A snapshot of one event loop, counted since its connections were made.
 
@@ -82,6 +110,7 @@ class Stats:
         mongo_connections: open connections to MongoDB, monitoring connections not included; ``None`` if unknown.
         redis_connections: open connections to Redis; ``None`` if unknown.
         commits: transactions and leases, counted since the event loop began.
+        series: how series with columns are stored in MongoDB, by slot; slots that were not used are absent.
     """
 
     slots: dict[str, SlotStats]
@@ -91,6 +120,7 @@ class Stats:
     mongo_connections: int | None = 0
     redis_connections: int | None = 0
     commits: CommitStats = CommitStats()
+    series: dict[str, SeriesStats] = field(default_factory=dict)
 
     @property
     def total(self) -> SlotStats:
@@ -121,7 +151,13 @@ def stats() -> Stats:
         mongo_connections=loop.mongo_connections,
         redis_connections=loop.redis_connections,
         commits=commits,
+        series={name: _series_stats(counts) for name, counts in loop.counts.items() if counts.series},
     )
+
+
+def _series_stats(counts: SlotCounts) -> SeriesStats:
+    total = counts.sum_series()
+    return SeriesStats(len(counts.series), *(getattr(total, name) for name in SeriesStats.__slots__[1:]))
 
 
 def _slot_stats(counts: SlotCounts) -> SlotStats:

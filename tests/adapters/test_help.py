@@ -12,7 +12,7 @@ import pytest
 
 import backtest_mongo
 import backtest_mongo.contracts
-from backtest_mongo import SLOTS, SlotSpec, persist
+from backtest_mongo import SERIES, SLOTS, SlotSpec, persist
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.registry import Registry
 
@@ -92,9 +92,9 @@ def test_completion_of_the_package_offers_its_public_names_alone() -> None:
 def test_completion_of_the_registry_offers_slots_and_registered_ones() -> None:
     registry = Registry()
     own = {"register", "use", "use_dummy", "use_files", "use_mongo", "use_sqlite"}
-    assert completed("persist.", persist=registry) == {spec.name for spec in SLOTS} | own
+    assert completed("persist.", persist=registry) == {spec.name for spec in (*SLOTS, *SERIES)} | own
     registry.register(PRICE_DEPTH)
-    assert completed("persist.", persist=registry) == {spec.name for spec in SLOTS} | own | {"price_depth"}
+    assert completed("persist.", persist=registry) == {spec.name for spec in (*SLOTS, *SERIES)} | own | {"price_depth"}
 
 
 def test_completion_of_an_adapter_offers_its_methods_alone(spec: SlotSpec) -> None:

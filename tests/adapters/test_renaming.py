@@ -205,9 +205,9 @@ async def test_slots_must_be_names(deployment: Deployment, slots: Any) -> None:
 
 
 async def test_unknown_slot_is_refused_with_a_suggestion(deployment: Deployment) -> None:
-    with pytest.raises(InputError, match=r"no slot 'signals' names a strategy .did you mean signal"):
+    with pytest.raises(InputError, match=r"no slot 'signals' that names a strategy .did you mean signal"):
         await rename_strategy("a", "b", slots=["signals"])
-    with pytest.raises(InputError, match="no slot 'memory' names a strategy"):
+    with pytest.raises(InputError, match="no slot 'memory' that names a strategy"):
         await rename_strategy("a", "b", slots=["memory"])
 
 

@@ -485,3 +485,19 @@ async def test_dummy_has_nothing_to_reset() -> None:
     await persist.state("s", "b").write_state_data({"n": 1}, WHEN)
     await persist.memory("s", "b").remove_memory_data("k")
     assert (await reset("a")).is_empty
+
+
+async def test_series_of_a_strategy_are_counted_and_stay(deployment: Deployment, unique: str) -> None:
+    set_config(CC_RUN="a")
+    for backtest in (True, False):
+        await persist.equity(unique, "binance", "1h", "BTCUSDT", backtest).append(
+            [{"timestamp": at, "equity": 1.0} for at in range(3)]
+        )
+    await persist.equity(unique, "binance", "1h", "BTCUSDT", True).seal()
+    await persist.trade(unique, "binance").append(
+        [{"timestamp": 1, "trade_id": 1, "price": 1.0, "amount": 1.0, "side": None}]
+    )
+    set_config(CC_RUN=None)
+    report = await reset("a")
+    assert (report.deleted, report.left) == ({}, {"equity": 3})
+    assert (await persist.equity(unique, "binance", "1h", "BTCUSDT", True).coverage()).rows == 3

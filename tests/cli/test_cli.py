@@ -45,7 +45,7 @@ def test_help_names_the_commands() -> None:
     assert "demo" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["candles"]])
+@pytest.mark.parametrize("arguments", [[], ["candles"], ["series"]])
 def test_help_is_what_no_argument_prints(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -63,6 +63,7 @@ def test_help_is_what_no_argument_prints(arguments: list[str]) -> None:
         ["prune", "--help"],
         ["leases", "release", "--help"],
         ["candles", "import", "--help"],
+        ["series", "import", "--help"],
     ],
 )
 def test_help_is_printed_without_drivers(arguments: list[str]) -> None:
@@ -99,6 +100,9 @@ def test_module_runs_the_command_under_its_name() -> None:
         ("candles export --fill ", {"null", "forward"}),
         ("candles import --time-unit ", {"auto", "s", "ms", "us", "ns"}),
         ("candles import --decimal p", {"point"}),
+        ("series co", {"coverage"}),
+        ("series import t", {"trade", "tick"}),
+        ("series import trade --time-unit m", {"ms"}),
         ("history st", {spec.name for spec in SLOTS if spec.name.startswith("st")}),
         ("history ca", set()),
         ("explain x --interval 1", {interval for interval in INTERVALS if interval.startswith("1")}),

@@ -220,7 +220,7 @@ def test_rename_is_shown_and_needs_an_answer(stored: Stored) -> None:
     assert len(list_json(stored, "signal", "--context", "strategy_name=trend")["contexts"]) == 2
     done = invoke("rename", "trend", "drift", *stored.options, "--yes")
     assert (done.code, done.err) == (0, "")
-    assert find_line(done, "trend is ") == "trend is drift now, in 6 rows of 3 slots"
+    assert find_line(done, "trend is ") == "trend is now drift, in 6 rows of 3 slots"
     assert list_json(stored, "signal", "--context", "strategy_name=trend")["contexts"] == []
     done = invoke("rename", "trend", "drift", *stored.options, "--yes")
     assert (done.code, done.out) == (0, "trend: nothing is stored for a strategy of this name\n")

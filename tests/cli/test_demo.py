@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 import backtest_mongo
-from backtest_mongo import SLOTS, setup
+from backtest_mongo import SLOTS, EquityAdapter, setup
 from backtest_mongo.cli.demo.databases import Databases
 from backtest_mongo.cli.demo.market import load_candles
 from backtest_mongo.cli.demo.results import Comparison, Kill, Result, Tally, compare
+from backtest_mongo.cli.demo.rules import Book
+from backtest_mongo.cli.demo.strategy import CURVE, CrossoverStrategy
 from tests.cli.test_cli import run
+from tests.conftest import Deployment
 
 pytestmark = pytest.mark.one_python
 
@@ -44,7 +47,7 @@ def test_killed_run_ends_up_equal_to_an_uninterrupted_one(driver: str, tmp_path:
     assert re.search(r"kills\W+2\b", done.stdout), done.stdout
     assert re.search(r"end state equal\W+yes", done.stdout), done.stdout
     assert re.search(r"speed\W+[\d,]+ bars a second", done.stdout), done.stdout
-    for spec in SLOTS:
+    for spec in (*SLOTS, EquityAdapter.spec):
         row = next(line for line in done.stdout.splitlines() if re.search(rf"^\W*{spec.name}\b", line))
         documents, reads, _cached, writes = row.replace(",", "").split()[1:5]
         assert (int(documents) > 0, int(reads) > 0, int(writes) > 0) == (True, True, True), row
@@ -80,11 +83,42 @@ async def test_difference_between_the_end_states_is_found(servers: dict[str, Any
     assert any("state" in difference and "balance" in difference for difference in found.differences)
 
 
+async def test_difference_between_the_curves_is_found(servers: dict[str, Any]) -> None:
+    databases = Databases(servers)
+    async with databases.connected(keep=False):
+        for role, rows in (("interrupted", (1.0, 2.0)), ("uninterrupted", (1.0, 3.0, 4.0))):
+            await setup(databases.environment(role))
+            curve = [{"timestamp": time, "equity": equity} for time, equity in enumerate(rows, 5)]
+            await EquityAdapter(*CURVE).append(curve)
+            await backtest_mongo.close()
+        found = await compare(databases)
+    assert found.equity == {"interrupted": {5: 1.0, 6: 2.0}, "uninterrupted": {5: 1.0, 6: 3.0, 7: 4.0}}
+    assert found.documents["equity"] == 2
+    last = {"equity": 4.0, "cash": None, "unrealized_pnl": None, "position": None}
+    assert [one for one in found.differences if one.startswith("equity")] == [
+        "equity.6.equity is 2.0, and 3.0 without interruption",
+        f"equity.7 is absent, and {last} without interruption",
+    ]
+
+
+@pytest.mark.parametrize("stored", [None, {"timestamp": 7, "equity": 1.0, "cash": 2.0}])
+async def test_curve_that_does_not_fit_the_checkpoint_is_reported(
+    deployment: Deployment, stored: dict[str, Any] | None
+) -> None:
+    strategy = CrossoverStrategy([7])
+    await strategy.state.write_state_data({**vars(Book()), "bar": 0, "time": 7}, 7)
+    if stored is not None:
+        await strategy.curve.append([stored])
+    assert await strategy.resume() == ["equity"]
+    await strategy.curve.append([Book(time=7).mark({**load_candles(1)[0], "timestamp": 7})])
+    assert "equity" not in await strategy.resume()
+
+
 def make_tally(*lines: dict[str, Any]) -> Tally:
     """Return what is known of a run whose processes have reported these lines."""
     tally = Tally()
     for line in lines:
-        tally.add({"calls": [], "hits": {}, "torn": [], "equity": 1.0, "seconds": 0.5, **line})
+        tally.add({"calls": [], "hits": {}, "torn": [], "seconds": 0.5, **line})
     return tally
 
 

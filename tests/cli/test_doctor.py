@@ -18,6 +18,7 @@ from rich.console import Console
 import backtest_mongo
 from backtest_mongo import (
     CandleAdapter,
+    EquityAdapter,
     LogAdapter,
     MemoryAdapter,
     SessionAdapter,
@@ -35,6 +36,7 @@ from backtest_mongo.core.background import finish_background
 from faults.topology import Mongod, RedisNode, temporary_directory
 from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks
+from tests.support.built_in_series import equity, shrink_blocks
 from tests.support.leases import take_leases
 from tests.support.uniform import WHEN, candles
 
@@ -509,3 +511,32 @@ async def test_versions_on_a_standalone_are_a_problem(alone: RedisNode, unique: 
     assert finding.severity == "problem"
     assert "--replSet" in finding.advice
     assert not diagnosis.is_sound
+
+
+@pytest.mark.usefixtures("any_latency")
+async def test_series_with_columns_are_described_and_damage_is_found(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_blocks(monkeypatch)
+    series = EquityAdapter(unique, "binance", "1h", "BTCUSDT", True)
+    await series.write_frame(equity(*range(8)))
+    await series.append(equity(9))
+    await series.retain("90d")
+    diagnosis = await diagnose(read_only=True)
+    assert texts(diagnosis, "problem", "warning") == []
+    text = found(diagnosis, "series", "equity: 1 series").text
+    assert "8 rows in 2 blocks" in text
+    assert "1 in 1 group of the tail" in text
+    assert "the oldest of which" in text
+    (fact,) = diagnosis.facts["series"]
+    assert (fact["slot"], fact["context"], fact["tail_rows"], fact["keep"]) == ("equity", series.context, 1, "90d")
+    assert {size.collection for size in diagnosis.sizes} == {"equity-items", "equity-blocks", "equity-series"}
+    database = (await backtest_mongo.get_mongo())[deployment.name]
+    await database["equity-blocks"].update_one({"start": 4}, {"$set": {"columns": {}}})
+    await database["equity-items"].drop_indexes()
+    diagnosis = await diagnose(read_only=True)
+    assert "a block is damaged" in found(diagnosis, "series", "equity-blocks: ").text
+    assert "the index on strategyName" in found(diagnosis, "indexes", "equity-items: ").text
+    await database["equity-blocks"].delete_one({"start": 4})
+    diagnosis = await diagnose(read_only=True)
+    assert "had the rows from 4 to the last one is missing" in found(diagnosis, "series", f"equity {unique}").text

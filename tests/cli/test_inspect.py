@@ -50,6 +50,7 @@ async def shown(slot: str, *words: str, limit: int = 20, json_lines: bool = Fals
     return output.getvalue()
 
 
+@pytest.mark.in_rows("what is called finds rows alone")
 async def test_every_slot_is_shown_by_its_key(deployment: Deployment, unique: str, spec: SlotSpec) -> None:
     adapter = uniform.adapter(spec, unique)
     if spec.shape == "series":

@@ -149,10 +149,13 @@ def test_json_shows_first_and_deletes_with_yes(stored: Stored) -> None:
     stored.fill()
     expected = {"slot": "log", "context": {}, "keep": "4", "stored": 10, "prunable": 6, "deleted": 0}
     done = invoke("prune", "log", "--keep", "4", "--json", *stored.options)
-    assert (done.code, json.loads(done.out)) == (1, {"contexts": [expected], "versions": []})
+    assert (done.code, json.loads(done.out)) == (1, {"contexts": [expected], "versions": [], "series": []})
     assert stored.count() == (10, 10)
     done = invoke("prune", "log", "--keep", "4", "--json", "--yes", *stored.options)
-    assert (done.code, json.loads(done.out)) == (0, {"contexts": [expected | {"deleted": 6}], "versions": []})
+    assert (done.code, json.loads(done.out)) == (
+        0,
+        {"contexts": [expected | {"deleted": 6}], "versions": [], "series": []},
+    )
     assert stored.count() == (10, 4)
 
 

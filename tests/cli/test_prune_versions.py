@@ -53,7 +53,7 @@ def test_versions_are_deleted_with_yes(versions: Stored) -> None:
     assert versions.run(lambda: read_times("c"), CC_HISTORY="state") == [0]
     done = invoke("prune", "state", "--json", *versions.options)
     expected = {"slot": "state", "keep": "2", "stored": 5, "prunable": 0, "deleted": 0}
-    assert (done.code, json.loads(done.out)) == (0, {"contexts": [], "versions": [expected]})
+    assert (done.code, json.loads(done.out)) == (0, {"contexts": [], "versions": [expected], "series": []})
 
 
 def test_json_says_what_would_be_deleted(versions: Stored) -> None:

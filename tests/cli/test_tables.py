@@ -7,28 +7,32 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 import backtest_mongo
-from backtest_mongo import CandleAdapter
+from backtest_mongo import CandleAdapter, TradeAdapter
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.cli.candles.coverage import SeriesCoverage, print_coverage
-from backtest_mongo.cli.candles.import_report import print_import_report
+from backtest_mongo.cli.candles.import_report import print_candle_import
 from backtest_mongo.cli.candles.maintenance import SealedSeries, VerifiedSeries, print_sealed, print_verified
 from backtest_mongo.cli.demo.report import print_result
 from backtest_mongo.cli.demo.results import Comparison, Result, Tally
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding, Size, Step
 from backtest_mongo.cli.doctor.output import print_diagnosis
 from backtest_mongo.cli.dump_output import print_export, print_import
+from backtest_mongo.cli.maintenance_tables import VerifiedRows, print_verified_rows
 from backtest_mongo.cli.row_printer import RowPrinter
+from backtest_mongo.cli.series import coverage as series_coverage
 from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import Terminal
 from backtest_mongo.dumps.reports import ExportReport, ImportReport, SlotExport, SlotImport
 from backtest_mongo.market_data import CandleImportReport
-from backtest_mongo.types import Coverage, Gap, Sealed, SealReport, VerifyReport
+from backtest_mongo.market_data.exact_times import format_exact_time
+from backtest_mongo.types import Coverage, Gap, Sealed, SealReport, SeriesSize, VerifyReport
 
 WIDTHS = (40, 80, 120)
 SHORT = "BTCUSDT"
@@ -85,7 +89,7 @@ def imported(console: Terminal, symbol: str) -> list[str]:
         bad=[f"{symbol}.csv:1234567  high is below low"],
         unreadable=[f"{symbol}.csv: does not exist"],
     )
-    print_import_report(console, done, symbol, "1m", "binance")
+    print_candle_import(console, done, symbol, "1m", "binance")
     return [*(f"{BIG + more:,}" for more in range(8)), "a.csv:12345678", f"{symbol}.csv:1234567"]
 
 
@@ -131,18 +135,35 @@ def dump_exported(console: Terminal, symbol: str) -> list[str]:
     return [BIG_TEXT, f"{BIG + 1:,}"]
 
 
+def series_covered(console: Terminal, symbol: str) -> list[str]:
+    adapter = TradeAdapter(symbol, "binance")
+    size = SeriesSize(3, BIG, 98_700_000, 7, BIG + 1, 76_500_000, START)
+    time = 1_000 * START + 7
+    found = [series_coverage.SeriesCoverage(adapter, Coverage(time, time + 1, BIG + 2), None, size)]
+    series_coverage.print_coverage(console, adapter.spec, found, 10)
+    return ["2024-01-01 00:00:00.000007", f"{BIG + 2:,}", "98.7 MB", "76.5 MB"]
+
+
+def series_verified(console: Terminal, symbol: str) -> list[str]:
+    report = VerifyReport(BIG, BIG + 1, {7: "its rows differ", None: "its rows differ"}, 0)
+    show = partial(format_exact_time, unit="us")
+    print_verified_rows(console, [VerifiedRows(symbol, report)], "rows", can_repair=False, format_time=show)
+    return [f"{BIG:,}", f"{BIG + 1:,}", "1970-01-01 00:00:00.000007", "without a start"]
+
+
 def demonstrated(console: Terminal, symbol: str) -> list[str]:
     tally = Tally(end={"trades": 3, "balance": 1.0, "logged": symbol, "notified": symbol, "adds_up": True})
     tally.calls["state", "read"] = [BIG] * 3
-    tally.equity[0] = 1.0
+    tally.traded.add(0)
     documents = dict.fromkeys(ADAPTERS, BIG + 1)
     runs = {"interrupted": tally, "uninterrupted": tally}
-    print_result(console, Result(1, 1.0, runs, Comparison(documents, [])))
+    print_result(console, Result(1, 1.0, runs, Comparison(documents, [], {"uninterrupted": {0: 1.0}})))
     return [f"{BIG + 1:,}", "123456789"]
 
 
 TABLES: list[Callable[[Terminal, str], list[str]]] = [
-    *(covered, sealed, verified, imported, diagnosed, inspected, dump_imported, dump_exported, demonstrated)
+    *(series_covered, series_verified),
+    *(covered, sealed, verified, imported, diagnosed, inspected, dump_imported, dump_exported, demonstrated),
 ]
 
 
@@ -170,8 +191,10 @@ def test_names_are_shown_to_the_last_letter() -> None:
         for width in WIDTHS:
             output = io.StringIO()
             table(Terminal(file=output, width=width), LONG)
-            letters = re.sub(r"[^A-Z-]", "", output.getvalue())
-            assert LONG in letters or table is demonstrated, (table, width)
+            # A name is folded beside the other cells of its row, or over whole lines.
+            names = "".join(line.split()[0] for line in output.getvalue().splitlines() if line.strip())
+            letters = [re.sub(r"[^A-Z-]", "", text) for text in (output.getvalue(), names)]
+            assert any(LONG in one for one in letters) or table is demonstrated, (table, width)
 
 
 def test_tables_are_drawn_where_their_width_is_looked_at() -> None:
@@ -182,4 +205,4 @@ def test_tables_are_drawn_where_their_width_is_looked_at() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "rich.table":
                 found.add(path.relative_to(package).as_posix())
     # Those other than terminal.py have a column of prose, and look at the width themselves.
-    assert found == {"cli/terminal.py", "cli/doctor/output.py", "cli/candles/import_report.py"}
+    assert found == {"cli/terminal.py", "cli/doctor/output.py", "cli/import_report.py"}

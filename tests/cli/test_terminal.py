@@ -177,6 +177,7 @@ SERIES: Final = (
 LEASE: Final = ("signal", HOSTILE, HOSTILE, HOSTILE)
 #: A name of a file can hold all but this.
 NAME: Final = HOSTILE.replace("/", "")
+TRADES: Final = ("-c", f"symbol=symbol-{HOSTILE}", "-c", f"exchange_name=exchange_name-{HOSTILE}")
 
 
 def _files(directory: Path) -> list[Path]:
@@ -373,7 +374,40 @@ CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] =
         (True, [*SERIES, "--output", path / "x.png", "--start", "2020-01-01"]),
         (False, [*SERIES, "--output", path / HOSTILE]),
     ],
+    "candles rows": lambda path: [
+        (True, []),
+        (True, ["--symbol", HOSTILE]),
+        (True, ["--interval", HOSTILE]),
+        (True, ["--symbol", SERIES[1], "--seal", "--yes"]),
+        (True, ["--symbol", SERIES[1], "--restore", "--yes"]),
+    ],
+    "series import": lambda path: [
+        (True, ["trade", _trades(path), *TRADES]),
+        (True, ["trade", _trades(path), *TRADES, "--columns", f"price={HOSTILE}"]),
+        (True, ["trade", path / f"missing{NAME}", *TRADES]),
+        (True, [HOSTILE, _trades(path)]),
+        (True, ["trade", _trades(path), "-c", f"{HOSTILE}=x"]),
+        (True, ["trade", _trades(path), *TRADES, "--sqlite", path / f"made{NAME}.db"]),
+    ],
+    "series export": lambda path: [
+        (False, ["trade", *TRADES, "--output", path / f"{NAME}.csv"]),
+        (True, ["trade", *TRADES, "--output", path / "x.csv", "--start", HOSTILE]),
+        (True, [HOSTILE, "--output", path / "x.csv"]),
+    ],
+    "series coverage": lambda path: [(False, ["trade", *TRADES]), (True, ["trade", "-c", f"{HOSTILE}=x"])],
+    "series seal": lambda path: [(False, ["trade", *TRADES]), (True, [HOSTILE])],
+    "series verify": lambda path: [(False, ["trade", *TRADES]), (True, [HOSTILE])],
+    "series plot": lambda path: [
+        (False, ["trade", *TRADES, "--output", path / f"{NAME}.png"]),
+        (True, [HOSTILE, "--output", path / "x.png"]),
+    ],
 }
+
+
+def _trades(path: Path) -> Path:
+    file = path / f"trades{NAME}.csv"
+    file.write_text("timestamp,trade_id,price,amount,side\n1704067200000000,1,1.5,2,buy\n1704067200000001,2,x,2,buy\n")
+    return file
 
 
 def _blocked(path: Path) -> Path:

@@ -125,6 +125,7 @@ async def test_series_do_not_share_rows(series: CandleAdapter, unique: str) -> N
         assert await candle_adapter(*other).read_candles_data(1, 0) is None
 
 
+@pytest.mark.in_rows("a block holds the candle alone")
 @pytest.mark.mongodb("a file holds the candle alone")
 async def test_document_has_the_contract_s_fields(series: CandleAdapter, deployment: Deployment) -> None:
     given: list[Any] = [{**candles(1)[0], "open": 2, "extra": "left out"}]
@@ -134,6 +135,7 @@ async def test_document_has_the_contract_s_fields(series: CandleAdapter, deploym
     assert (row["open"], type(row["open"])) == (2.0, float)
 
 
+@pytest.mark.in_rows("candles in blocks have no ids")
 @pytest.mark.mongodb("files have no ids")
 @pytest.mark.parametrize("cached", [True, False])
 async def test_ids_go_to_redis_unless_switched_off(

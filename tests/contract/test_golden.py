@@ -146,6 +146,7 @@ def as_node_stores(value: Any) -> Any:
     return float(value) if type(value) is int and abs(value) >= 2**31 else value
 
 
+@pytest.mark.in_rows("a block is no document of the reference")
 async def test_our_documents_equal_the_reference_s(deployment: Deployment, spec: backtest_mongo.SlotSpec) -> None:
     await run_the_script()
     from backtest_mongo.connection.hub_registry import current_hub
@@ -171,6 +172,7 @@ async def test_golden_file_covers_every_slot() -> None:
     assert set(GOLDEN["documents"]) == {spec.collection for spec in SLOTS}
 
 
+@pytest.mark.in_rows("candles in blocks have no ids")
 async def test_our_redis_entries_equal_the_reference_s(deployment: Deployment) -> None:
     # These keys hold no test's name, and every one of them is written, so what earlier runs left is replaced.
     await run_the_script()

@@ -27,8 +27,12 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 import backtest_mongo
+from backtest_mongo import SlotSpec
 from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.core.arrays import CandleArrays
+from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.payload import CODEC
+from backtest_mongo.series.blocks import BlockGrid, decode_into, parse_block
 from backtest_mongo.types import now_ms
 from tests.conftest import DRIVERS, drop_with, on_database, tiny_blocks
 from tests.support.model import CANDLE_FIELDS, SPECS, Row, payloads, prices, times
@@ -58,7 +62,7 @@ POISONS = (
 #: What another program does to a row.
 HOWS = ("write", "write", "delete", "delete and write")
 #: How candles are sealed.
-SEALED = ("default", "off", "tiny", "tiny", "tiny, complete ones")
+SEALED = ("default", "off", "tiny", "tiny", "tiny, complete ones", "tiny, no rows", "no rows")
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Machine(CommittingMachine):
         self.shared = blocks == "tiny, complete ones"
         config |= {"CC_CANDLE_CACHE_MB": candle_cache_mb, "CC_CANDLE_ID_CACHE": candle_ids}
         config |= {"CC_CANDLE_BLOCKS": blocks != "off", "CC_CANDLE_SHARED_WRITERS": self.shared}
+        config |= {"CC_CANDLE_ROWS": not blocks.endswith("no rows")}
         config |= {"CC_HISTORY": ALL_HISTORY if keeps else ""}
         self.model.keeps = keeps
         if blocks.startswith("tiny"):
@@ -183,7 +188,8 @@ class Machine(CommittingMachine):
     @rule(row=st.one_of(rows, items, grids))
     def another_program_drops_a_collection(self, row: Row) -> None:
         self.database[row.spec.collection].drop()
-        _blocks(self.database, row).drop()  # as the documentation asks for
+        for kind in ("blocks", "data", "series"):  # as the documentation asks for
+            _blocks(self.database, row, kind).drop()
         self.model.drop(row.slot)
         for runner in self.runners:  # as the documentation asks for
             runner.run(backtest_mongo.close())
@@ -208,6 +214,8 @@ class Machine(CommittingMachine):
         for slot in sorted({row.slot for row in self.known}):
             spec = SPECS[slot]
             documents = list(self.database[spec.collection].find())
+            if spec.shape == "series":
+                documents += self._list_in_blocks(spec)
             found = {tuple(document[name] for name in spec.key): document for document in documents}
             assert len(found) == len(documents)
             if spec.shape == "series":
@@ -220,11 +228,30 @@ class Machine(CommittingMachine):
             rows = self.model.rows.get(slot, {})
             assert held == {key: (row.value, row.when, row.removed) for key, row in rows.items()}
 
+    def _list_in_blocks(self, spec: SlotSpec) -> list[dict[str, Any]]:
+        """Return what is in blocks alone, as documents; no candle is in rows as well."""
+        found = []
+        for block in self.database[f"{spec.name.replace('_', '-')}-data"].find():
+            fields = {name: block[name] for name in spec.key[:-1]}
+            grid = BlockGrid.of(GRIDS[fields["interval"]])
+            candles = CandleArrays.empty(block["rows"])
+            decode_into(parse_block(block, grid, fields), grid, candles, 0)
+            found += [{**fields, **candle} for candle in candles.candles()]
+        return found
+
+    @rule(row=grids, process=processes, to_blocks=st.booleans())
+    def move_candles(self, row: Row, process: int, to_blocks: bool) -> None:
+        self.run_in(process, _move(row, to_blocks))
+
     async def _wipe_redis(self) -> None:
         keys = [row.spec.redis_key(row.key) for row in self.known if row.spec.shape != "series"]
         keys += [row.spec.redis_key((*row.key, time)) for row, times in self.model.series.items() for time in times]
         if keys:
             await (await backtest_mongo.get_redis()).delete(*keys)
+
+
+async def _move(row: Row, to_blocks: bool) -> None:
+    await (row.adapter.move_to_blocks() if to_blocks else row.adapter.move_to_rows())
 
 
 async def _forget_ids() -> None:
@@ -255,8 +282,8 @@ async def _put_in_redis(key: str, poison: str, own: ObjectId, other: ObjectId) -
             await client.set(key, values.get(poison, b"rubbish"))
 
 
-def _blocks(database: Database[dict[str, Any]], row: Row) -> Collection[dict[str, Any]]:
-    return database[f"{row.spec.name.replace('_', '-')}-blocks"]
+def _blocks(database: Database[dict[str, Any]], row: Row, kind: str = "blocks") -> Collection[dict[str, Any]]:
+    return database[f"{row.spec.name.replace('_', '-')}-{kind}"]
 
 
 def _next_millisecond() -> None:

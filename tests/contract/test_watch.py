@@ -22,6 +22,7 @@ from tests.support.uniform import WHEN, candles, entry, payload, write
 pytestmark = pytest.mark.either_driver
 
 
+@pytest.mark.in_rows("candles that go straight into blocks are not reported")
 async def test_change_of_every_slot_has_the_written_payload(
     deployment: Deployment, unique: str, spec: SlotSpec
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import backtest_mongo
-from backtest_mongo import SLOTS, InputError, InputTypeError, SlotError, SlotSpec, persist
+from backtest_mongo import SERIES, SLOTS, Column, InputError, InputTypeError, SlotError, SlotSpec, persist
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.contracts import CONTRACTS
 from backtest_mongo.core import slots
@@ -30,10 +30,12 @@ ORDER: dict[str, Any] = {
 }
 
 
-def test_slot_table_fits_on_one_screen() -> None:
+def test_slot_table_fits_on_one_screen_and_the_series_on_another() -> None:
     source = Path(slots.__file__).read_text()
-    assert len(SLOTS) == 17
-    assert len(source.splitlines()) <= 76
+    assert (len(SLOTS), len(SERIES)) == (17, 5)
+    head, series = source.split("SERIES: Final")
+    assert len(head.splitlines()) <= 86
+    assert len(series.splitlines()) <= 40
     assert max(map(len, source.splitlines())) <= 120
 
 
@@ -176,7 +178,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
         {"shape": "document", "key": ("exchangeName", "symbol"), "redis": ("exchangeName", "symbol"), "value": "when"},
         "gives one parameter two meanings",
     ),
-    ({"shape": "series", "immutable": True, "when": False}, "is a series, so it needs an interval"),
+    ({"shape": "series", "immutable": True, "when": False}, "is a series without columns, so it needs an interval"),
     (
         {"key": ("symbol", "exchangeName", "side", "side"), "redis": ("symbol", "exchangeName", "side", "side")},
         "names a",
@@ -204,6 +206,59 @@ def test_column_of_another_type_is_refused(changes: dict[str, Any], message: str
         SlotSpec(**{**ORDER, **changes})
     assert str(caught.value).startswith(f"order_book: {message}")
     assert (caught.value.slot, caught.value.hint) == ("order_book", hint)
+
+
+RATES: dict[str, Any] = {
+    "name": "rates",
+    "shape": "series",
+    "context": ("symbol",),
+    "key": ("symbol", "timestamp", "trade_id"),
+    "sequence": "int64",
+    "columns": (Column("price", "float64"), Column("side", "category", nullable=True)),
+}
+BAD_SERIES: list[tuple[dict[str, Any], str]] = [
+    ({"columns": [Column("price", "float64")]}, "columns must be a tuple"),
+    ({"columns": ("price",)}, "columns must hold Columns of a known type, not 'price'"),
+    ({"columns": (Column("price", "decimal"),)}, "columns must hold Columns of a known type"),  # type: ignore[arg-type]
+    (
+        {"columns": (Column("lastPrice", "float64"),)},
+        "the row of the slot table needs columns with names",
+    ),
+    ({"columns": (Column("timestamp", "int64"),)}, "the row of the slot table gives one column two meanings"),
+    ({"columns": (Column("trade_id", "int64"),)}, "the row of the slot table gives one column two meanings"),
+    (
+        {"columns": (Column("a", "int8"), Column("a", "bool"))},
+        "the row of the slot table gives one column two meanings",
+    ),
+    ({"shape": "document"}, "the row of the slot table has a key of 2 more than its context"),
+    ({"columns": ()}, "the row of the slot table has the Redis key ()"),
+    ({"unit": "s"}, "unit 's' is unknown"),
+    ({"sequence": "float64"}, "the row of the slot table needs a sequence that is int64 or str"),
+    ({"sequence": ""}, "the row of the slot table has a key of 2 more than its context"),
+    ({"key": ("symbol", "trade_id", "timestamp")}, "the row of the slot table is a series, so it needs timestamp"),
+    (
+        {"key": ("symbol", "timestamp", "tradeId")},
+        "the row of the slot table needs a sequence with a name",
+    ),
+    ({"redis": ("symbol", "timestamp", "trade_id")}, "the row of the slot table has columns, so no ids of its rows"),
+    ({"grid": "7m"}, "the row of the slot table has an unknown grid"),
+    ({"grid": "interval"}, "the row of the slot table has a grid by interval"),
+    ({"grid": "1h"}, "the row of the slot table has a grid, so it needs times in ms and can't have a sequence"),
+    ({"history": True}, "the row of the slot table can't keep versions of the rows of a series"),
+]
+
+
+def test_series_with_columns_is_a_row_of_the_table() -> None:
+    spec = SlotSpec(**RATES)
+    assert (spec.item, spec.context_key, spec.is_candles) == ("timestamp", ("symbol",), False)
+    assert (spec.class_name, spec.collection) == ("RatesAdapter", "rates-items")
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_SERIES)
+def test_series_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SlotError) as caught:
+        SlotSpec(**{**RATES, **changes})
+    assert str(caught.value).startswith(f"rates: {message}")
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_ROWS)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -136,25 +137,16 @@ async def test_two_that_make_one_fork_don_t_both_finish_it(
     name = filled.next_name()
     others: list[Any] = []
 
-    def begin_another(slot: str, count: int) -> None:
-        if slot == "session" and not others:
-            others.append(asyncio.ensure_future(fork(name, at=WHEN)))
-
-    async def fork_and_wait() -> None:
+    async def finish_late(database: Any, mark: Any, owner: Any) -> bool:
         # The second one begins when the first has written all of its rows, and takes the marker from it.
-        begun = asyncio.Event()
+        if not others:
+            others.append(asyncio.get_running_loop().create_task(fork(name, at=WHEN), context=Context()))
+            await others[0]
+        return await finish_fork(database, mark, owner)
 
-        async def finish_late(database: Any, mark: Any, owner: Any) -> bool:
-            if not begun.is_set():
-                begun.set()
-                await others[0]
-            return await finish_fork(database, mark, owner)
-
-        monkeypatch.setattr("backtest_mongo.forks.mongo.finish_fork", finish_late)
-        await fork(name, at=WHEN, progress=begin_another)
-
+    monkeypatch.setattr("backtest_mongo.forks.mongo.finish_fork", finish_late)
     with pytest.raises(StoreUnavailableError, match=r"another process has started the fork .* over"):
-        await fork_and_wait()
+        await fork(name, at=WHEN)
     await check(filled, await others[0], unique)
 
 

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from backtest_mongo.errors import InputError
-from backtest_mongo.market_data.candle_files import find_sources, read_candles
+from backtest_mongo.market_data.candle_files import read_candles
+from backtest_mongo.market_data.data_files import find_sources
 from backtest_mongo.types import INTERVAL_MS, PRICES
 from tests.support.candle_files import Bar, read_bars, to_datetime
 

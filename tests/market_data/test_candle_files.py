@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from backtest_mongo.errors import InputError
-from backtest_mongo.market_data.candle_files import find_sources, read_candles
+from backtest_mongo.market_data.candle_files import read_candles
+from backtest_mongo.market_data.data_files import find_sources
 from tests.support.candle_files import BARS, MINUTE, START, format_lines, list_bars, make_table, read_chunks, write_text
 
 pytestmark = pytest.mark.either_driver

@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 
 from backtest_mongo.errors import InputError
-from backtest_mongo.market_data.candle_files import find_sources, read_candles
+from backtest_mongo.market_data.candle_files import read_candles
+from backtest_mongo.market_data.data_files import find_sources
 from backtest_mongo.types import PRICES
 
 pytestmark = [pytest.mark.either_driver, pytest.mark.packages, pytest.mark.timeout(600)]

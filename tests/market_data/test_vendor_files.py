@@ -10,7 +10,8 @@ import pytest
 
 from backtest_mongo.errors import InputError
 from backtest_mongo.market_data.candle_chunks import BadLine
-from backtest_mongo.market_data.candle_files import find_sources, read_candles
+from backtest_mongo.market_data.candle_files import read_candles
+from backtest_mongo.market_data.data_files import find_sources
 from tests.support.candle_files import DAY, Bar, read_bars, to_datetime, write_text
 
 pytestmark = pytest.mark.either_driver

@@ -47,6 +47,7 @@ async def test_gaps_of_a_long_series_are_found_over_the_edges_of_its_queries(
     assert await series.coverage() == types.Coverage(0, 31 * MINUTE, 12)
 
 
+@pytest.mark.in_rows("it counts queries of rows")
 async def test_index_alone_answers_and_by_one_query(
     series: CandleAdapter, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ async def test_index_alone_answers_and_by_one_query(
     assert [query["keysExamined"] for query in ran] == [900, 1, 1, 900]
 
 
+@pytest.mark.in_rows("it counts what is read of rows")
 async def test_sealed_candles_are_not_scanned(series: CandleAdapter, deployment: Deployment) -> None:
     stored = [*range(4096), *range(4200, 8192), *range(8192, 12288), *range(12290, 12300)]
     await series.write_frame(make_arrays(*stored))

@@ -157,6 +157,7 @@ async def test_dummy_deletes_nothing() -> None:
 # Blocks, ids and memory
 
 
+@pytest.mark.in_rows("it inspects the copies")
 async def test_blocks_and_announcements_of_the_range_are_deleted(
     deployment: Deployment, tiny: None, unique: str
 ) -> None:
@@ -172,6 +173,7 @@ async def test_blocks_and_announcements_of_the_range_are_deleted(
     assert await blocks_of(deployment) == []
 
 
+@pytest.mark.in_rows("candles in blocks have no ids")
 async def test_ids_in_redis_are_deleted(deployment: Deployment, unique: str) -> None:
     series = _series(unique)
     await series.write_candles_data(candles(4))
@@ -184,6 +186,7 @@ async def test_ids_in_redis_are_deleted(deployment: Deployment, unique: str) -> 
     assert await deployment.cached(keys[1]) == str(row["_id"])
 
 
+@pytest.mark.in_rows("it holds up a query of rows")
 async def test_window_that_is_read_meanwhile_is_not_kept(
     deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

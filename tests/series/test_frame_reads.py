@@ -161,6 +161,7 @@ async def test_times_of_a_series_may_be_text_everywhere(series: CandleAdapter, m
             await series.read_candles_data(1, wrong)
 
 
+@pytest.mark.in_rows("rows are asked for, too")
 async def test_reading_a_sealed_day_takes_one_query(series: CandleAdapter) -> None:
     await series.write_frame(make_arrays(*range(8192)))
     before = await operations()

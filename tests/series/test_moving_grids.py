@@ -360,6 +360,7 @@ async def test_windows_go_by_the_interval_in_memory_rows_and_blocks(
     assert (await series.verify()).damaged == {}
 
 
+@pytest.mark.in_rows("late candles drop no block that is the truth")
 @pytest.mark.mongodb("files have no blocks")
 @pytest.mark.parametrize("kind", ["months", "1w", "1s", "45m", "12h", "3d"])
 async def test_whole_blocks_of_each_interval_are_sealed_and_late_candles_drop_them(

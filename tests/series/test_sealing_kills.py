@@ -112,3 +112,45 @@ async def test_writers_that_are_killed_while_they_fill_a_series_leave_no_block_t
             assert frame["timestamp"].astype(int).tolist() == [row["timestamp"] for row in found]
             assert frame["open"].tolist() == [row["open"] for row in found]
             assert len(found) >= (FILLED if number < 2 else FILLED - FILLED // 2)
+
+
+async def test_movers_that_are_killed_lose_nothing_and_double_nothing(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_blocks(monkeypatch)
+    chance = random.Random(13)
+    series = CandleAdapter("BTCUSDT", "1m", unique)
+    rows = candles(ROWS // 4)
+    await series.write_candles_data(rows[::2])
+    command = [sys.executable, "-m", "tests.support.sealing_worker", "move", json.dumps(deployment.config)]
+    command += [str(argument) for argument in series.context.values()]
+    expected, late = rows[::2], rows[1::2]
+    database = current_hub().database
+    for _ in range(KILLS):
+        movers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]  # noqa: ASYNC220  # it is awaited below
+        try:
+            for mover in movers:
+                assert mover.stdout is not None
+                assert await asyncio.to_thread(mover.stdout.readline) == b"moving\n"
+            for row in [late.pop() for _ in range(2)]:
+                assert await series.write_candles_data([row]) == 1
+                expected = sorted([*expected, row], key=lambda one: one["timestamp"])
+                frame = await series.read_frame(as_="numpy")
+                assert frame["timestamp"].astype(int).tolist() == [one["timestamp"] for one in expected]
+            await asyncio.sleep(chance.random() / 5)
+        finally:
+            for mover in movers:
+                mover.kill()
+                await asyncio.to_thread(mover.wait)
+                assert mover.stdout is not None
+                mover.stdout.close()
+        frame = await series.read_frame(as_="numpy")
+        assert frame["timestamp"].astype(int).tolist() == [one["timestamp"] for one in expected]
+        assert (await series.coverage()).rows == len(expected)
+        assert (await series.verify()).damaged == {}
+    await database.client.admin.command("killAllSessions", [])
+    await series.move_to_blocks()
+    assert await database["candle-items"].count_documents({}) == 0
+    await series.move_to_rows()
+    found = await database["candle-items"].find().sort("timestamp", 1).to_list(None)
+    assert [row["timestamp"] for row in found] == [one["timestamp"] for one in expected]

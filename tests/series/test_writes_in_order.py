@@ -68,6 +68,7 @@ async def test_small_write_that_was_called_first_wins_over_a_large_one(series: C
     assert await series.read_candles_data(600, 0) == large[:-1] + small
 
 
+@pytest.mark.in_rows("it replaces a step by which rows are written")
 async def test_write_behind_a_failed_or_cancelled_one_is_carried_out(
     series: CandleAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from backtest_mongo.market_data.candle_chunks import BadLine, Chunk
-from backtest_mongo.market_data.candle_files import find_sources, read_candles
+from backtest_mongo.market_data.candle_files import read_candles
+from backtest_mongo.market_data.data_files import find_sources
 from backtest_mongo.types import PRICES
 
 Bar: TypeAlias = tuple[int, float, float, float, float, float]

@@ -77,6 +77,7 @@ __all__ = [
     "processes",
     "rows",
     "run_machine",
+    "run_stateful",
     "shape",
     "strip_candle",
 ]
@@ -548,6 +549,11 @@ def run_machine(machine: type[ModelMachine]) -> None:
     """Run machines of a storage, which also have a slot of one's own of each shape."""
     for spec in OWN:
         persist.register(spec)
+    run_stateful(machine)
+
+
+def run_stateful(machine: type[RuleBasedStateMachine]) -> None:
+    """Run machines, as many and as long as the environment says."""
     run_state_machine_as_test(
         machine,
         settings=settings(

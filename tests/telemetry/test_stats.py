@@ -10,6 +10,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import (
     CandleAdapter,
+    EquityAdapter,
     MeasureAdapter,
     MemoryAdapter,
     StateAdapter,
@@ -23,6 +24,7 @@ from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.retention import Retention
 from backtest_mongo.telemetry.stats import SlotStats, Stats
 from tests.conftest import Deployment
+from tests.support.built_in_series import equity
 from tests.support.uniform import candles
 
 pytestmark = pytest.mark.either_driver
@@ -148,3 +150,17 @@ async def test_without_history_nothing_of_it_is_counted(deployment: Deployment) 
     await state.read_state_data(when=2)
     found = stats().slots["state"]
     assert (found.versions, found.as_of, found.pruned) == (0, 0, 0)
+
+
+async def test_series_with_columns_are_counted(deployment: Deployment, unique: str) -> None:
+    series = EquityAdapter(unique, "binance", "1h", "BTCUSDT", True)
+    await series.append(equity(1, 2))
+    await series.append(equity(3))
+    counted = stats().series["equity"]
+    assert (counted.series, counted.tail_groups, counted.tail_rows, counted.blocks) == (1, 2, 3, 0)
+    assert counted.oldest is not None
+    await series.seal()
+    await series.size()
+    counted = stats().series["equity"]
+    assert (counted.blocks, counted.block_rows, counted.tail_rows, counted.oldest) == (1, 3, 0, None)
+    assert counted.block_bytes > 0

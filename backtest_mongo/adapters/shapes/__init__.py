@@ -1,5 +1,6 @@
 """The five behaviours that the slots share, one hand-written base class each."""
 
+from backtest_mongo.adapters.shapes.columns import ColumnSeriesAdapter
 from backtest_mongo.adapters.shapes.documents import (
     Adapter,
     BucketAdapter,
@@ -9,4 +10,12 @@ from backtest_mongo.adapters.shapes.documents import (
 )
 from backtest_mongo.adapters.shapes.series import SeriesAdapter
 
-__all__ = ["Adapter", "BucketAdapter", "CollectionAdapter", "DocumentAdapter", "EntryAdapter", "SeriesAdapter"]
+__all__ = [
+    "Adapter",
+    "BucketAdapter",
+    "CollectionAdapter",
+    "ColumnSeriesAdapter",
+    "DocumentAdapter",
+    "EntryAdapter",
+    "SeriesAdapter",
+]

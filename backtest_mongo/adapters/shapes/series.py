@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes.documents import Adapter
+from backtest_mongo.adapters.shapes.resampling import (
+    CandleSource,
+    check_delay,
+    check_grid,
+    open_target,
+    read_frame,
+    store_candles,
+)
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.core.candle_rules import END, START, explain_problem, explain_spacing
+from backtest_mongo.core.candle_rules import END, START, check_spacing, explain_problem
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
-from backtest_mongo.core.store_protocols import SeriesStore, Store
+from backtest_mongo.core.store_protocols import Counts, SeriesStore, Store
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.series.store import MongoSeriesStore
 from backtest_mongo.types import (
@@ -28,6 +36,7 @@ from backtest_mongo.types import (
     SealReport,
     SeriesTime,
     VerifyReport,
+    When,
     WriteReport,
     to_series_millis,
 )
@@ -277,6 +286,128 @@ class SeriesAdapter(Adapter):
         new = await self._rows().insert_arrays(self._context, self._interval, candles) if len(candles) else 0
         return WriteReport(new, len(candles) - new, refused)
 
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["polars"] = "polars",
+        when: When | None = None,
+    ) -> polars.DataFrame: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["pandas"],
+        when: When | None = None,
+    ) -> pandas.DataFrame: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["arrow"],
+        when: When | None = None,
+    ) -> pyarrow.Table: ...
+    @overload
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Literal["numpy"],
+        when: When | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+
+    async def resample(
+        self,
+        interval: str,
+        start: SeriesTime | None = None,
+        end: SeriesTime | None = None,
+        *,
+        as_: Kind = "polars",
+        when: When | None = None,
+    ) -> Any:
+        """Return longer candles, made of these::
+
+            hours = await candle.resample("1h", "2024-01-01", "2024-02-01")
+
+        They are those whose intervals lie within the half-open range ``[start, end)`` and are over, so none shows what
+        came after its own end, after ``end`` or after ``when``. What is missing of an interval is left out of its
+        candle; an interval without candles has none.
+
+        Args:
+            interval: of the longer candles, a multiple of that of the series; they open on its grid, in UTC.
+            start: milliseconds since the epoch, an aware datetime or ISO 8601 text; ``None`` for the interval of the
+                first candle.
+            end: the same; ``None`` for all that is over.
+            as_: as for :meth:`read_frame`.
+            when: the reader's simulation time: milliseconds since the epoch (UTC), or an aware ``datetime``. An
+                interval is over when its end is not later than this. ``None`` is now.
+
+        Returns:
+            A frame as :meth:`read_frame` returns it.
+
+        Raises:
+            InputError: an argument is wrong, a library is not installed, or a candle is off the grid and goes on after
+                the end of its interval.
+            StoreUnavailableError: MongoDB can't be reached.
+            StoreError: MongoDB answers with an error.
+        """
+        from backtest_mongo.core.frames import check_arguments
+
+        check_arguments(as_, None)
+        grid = check_grid(interval, self.spec.name)
+        return await read_frame(self._make_source(), grid, self._check_range(start, end), self._find_time(when), as_)
+
+    async def resample_into(
+        self, candles: Adapter, *, start: SeriesTime | None = None, delay_ms: int = 0
+    ) -> WriteReport:
+        """Store longer candles, made of these, in another series, from where the last call stopped::
+
+            await persist.candle("BTCUSDT", "1m", "binance").resample_into(persist.candle("BTCUSDT", "1h", "binance"))
+
+        A candle is stored when its interval is over and the last of the shorter ones in it is stored, or a later one.
+        What is stored later doesn't change it. Calling it again, also after it was killed, stores what is missing, with
+        the same values.
+
+        Args:
+            candles: the adapter of the longer candles, or of a series with columns that has a grid and columns of
+                float64 named ``open``, ``high``, ``low``, ``close`` and ``volume``. Its interval is theirs.
+            start: where to begin; ``None`` for where the last call stopped, which is at the first gap of the last 4,096
+                intervals or else after the last candle, whoever has stored it.
+            delay_ms: for how many milliseconds after its end candles of an interval may still come.
+
+        Returns:
+            How many candles were new, how many were stored already, and the times of those that the other series
+            refuses, by reason.
+
+        Raises:
+            InputTypeError: ``candles`` is no adapter of candles, or another argument has the wrong type.
+            InputError: an argument is wrong, or a candle is off the grid.
+            StoreUnavailableError: a database can't be reached; a part may be stored.
+            StoreError: a database answers with an error; a part may be stored.
+        """
+        target, grid = open_target(candles, self)
+        first = None if start is None else self._time(start, "start")
+        delay = check_delay(delay_ms, self.spec.name)
+        return await store_candles(self._make_source(), target, grid, first, delay, self._get_now())
+
+    def _make_source(self) -> CandleSource:
+        return CandleSource(self.spec, self._rows(), self._context, self._interval)
+
+    def _find_time(self, when: When | None) -> int:
+        """Return the reader's time, which is not in the future."""
+        return self._get_now() if when is None else min(self._millis(when), self._get_now())
+
     async def coverage(self) -> Coverage:
         """Return the first and the last stored time and the number of candles, from the indexes alone.
 
@@ -332,13 +463,7 @@ class SeriesAdapter(Adapter):
         return [gap async for gap in self._rows().gaps(self._context, finder, bounds)]
 
     def _check_density(self, times: Any, what: str) -> None:
-        problem = explain_spacing(times, self._interval.name)
-        if problem is not None:
-            raise InputError(
-                f"{what} can't be of {self._interval.name}: {problem}",
-                slot=self.spec.name,
-                hint="times are milliseconds since the epoch: were seconds given, or another interval's candles?",
-            )
+        check_spacing(times, self._interval.name, what, self.spec.name, noun="candles")
 
     def _time(self, value: SeriesTime, name: str) -> int:
         return self._millis(value, name, to_series_millis)
@@ -402,7 +527,8 @@ class SeriesAdapter(Adapter):
         """Seal what can be sealed and isn't yet: complete blocks, and those with gaps whose time is over.
 
         Writes seal what they complete, so it is rarely needed. It may be killed at any time, and several may run at
-        once. With ``CC_CANDLE_BLOCKS=false`` nothing is sealed.
+        once. With ``CC_CANDLE_BLOCKS=false`` nothing is sealed. In a series whose truth is in blocks, the rows that
+        blocks then hold are deleted.
 
         Args:
             progress: called after each stretch with what was sealed in it.
@@ -414,8 +540,55 @@ class SeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached; a part may be sealed.
             StoreError: MongoDB answers with an error; a part may be sealed.
         """
+        return await self._sum(self._rows().seal(self._context, self._interval), progress)
+
+    async def move_to_blocks(self, progress: Callable[[SealReport], None] | None = None) -> SealReport:
+        """Make blocks the truth of the series, and delete the rows that they hold.
+
+        A candle then takes ten bytes instead of two hundred, and no answer changes: the way in which a series is stored
+        is kept in the database. Older versions of this library refuse the database from then on, and the Node package
+        no longer sees these candles. :meth:`move_to_rows` is the way back.
+
+        Rows that a block can't hold stay: those off the grid of the interval, and the stretch that goes on now. What is
+        written later is moved as it was sealed before: by writes that complete a stretch, and by :meth:`seal`. It may
+        be killed at any time and be called again, several may run at once, and the series may be read, written and
+        deleted meanwhile. On SQLite there is nothing to do: candles are in blocks there anyway.
+
+        Args:
+            progress: called after each stretch with what was moved in it.
+
+        Returns:
+            How many blocks were written, and how many rows were deleted.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached; a part may be moved.
+            StoreError: MongoDB answers with an error, or is a standalone, which has no transactions; JSON files have no
+                blocks.
+        """
+        return await self._sum(self._rows().move_to_blocks(self._context, self._interval), progress)
+
+    async def move_to_rows(self, progress: Callable[[SealReport], None] | None = None) -> SealReport:
+        """Make rows the truth of the series again, as the Node package needs them: write the candles of its blocks.
+
+        The rows are dated when they are written, and may be sealed as ever. It may be killed at any time and be called
+        again, and the series may be read, written and deleted meanwhile.
+
+        Args:
+            progress: called after each block with what was moved.
+
+        Returns:
+            How many blocks are gone, and how many rows were written.
+
+        Raises:
+            StoreUnavailableError: MongoDB can't be reached; a part may be moved.
+            StoreError: a block is damaged or lost, MongoDB answers with an error, or another process makes blocks the
+                truth at the same time; JSON files have no blocks.
+        """
+        return await self._sum(self._rows().move_to_rows(self._context, self._interval), progress)
+
+    async def _sum(self, steps: AsyncIterator[Counts], progress: Callable[[SealReport], None] | None) -> SealReport:
         blocks = rows = 0
-        async for done, candles in self._rows().seal(self._context, self._interval):
+        async for done, candles in steps:
             blocks, rows = blocks + done, rows + candles
             if progress is not None:
                 progress(SealReport(done, candles))
@@ -427,6 +600,8 @@ class SeriesAdapter(Adapter):
         """Compare every sealed block with its rows.
 
         A block is damaged if one of its fields is missing, changed or of another type, or if it differs from its rows.
+        In a series whose truth is in blocks there are no rows to compare with: each block is compared with its
+        checksum, and one that is lost is listed, too. Nothing can repair these.
 
         Args:
             repair: drop each damaged block, and seal its stretch again.
@@ -437,7 +612,7 @@ class SeriesAdapter(Adapter):
 
         Raises:
             StoreUnavailableError: MongoDB can't be reached.
-            StoreError: MongoDB answers with an error.
+            StoreError: MongoDB answers with an error, or a block that is the truth can't be repaired.
         """
         blocks = rows = 0
         damaged: list[Document] = []

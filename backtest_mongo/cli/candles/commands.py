@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 import typer
 
-from backtest_mongo.cli.arguments import add_command, check_choice, complete_from, parse_time
+from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
 from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
-from backtest_mongo.cli.databases import confirm
+from backtest_mongo.cli.databases import Files, SQLite, confirm, run_on_database
+from backtest_mongo.cli.file_options import (
+    UNITS,
+    Decimal,
+    End,
+    Start,
+    TimeFormat,
+    TimeZone,
+    check_output,
+    parse_decimal,
+    parse_range,
+    parse_time_zone,
+)
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import INTERVALS
@@ -22,8 +33,6 @@ from backtest_mongo.types import Interval as KnownInterval
 __all__ = ["build_candles_app"]
 
 _SUMMARY: Final = "Move candles between files and the database, plot them, and maintain what is stored."
-_UNITS: Final = ("auto", "s", "ms", "us", "ns")
-_DECIMALS: Final = {"point": ".", "comma": ","}
 _FILLS: Final = ("null", "forward")
 _INTERVAL_NAMES: Final = " ".join(INTERVALS)
 
@@ -37,7 +46,7 @@ def build_candles_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     add_command(app, import_files, "import")
-    for command in (export, coverage, seal, verify, delete, plot):
+    for command in (export, coverage, seal, verify, rows, delete, plot):
         add_command(app, command)
     return app
 
@@ -66,41 +75,6 @@ AnyInterval = Annotated[
     str | None, typer.Option("--interval", help=f"Only series of this interval: {_INTERVAL_NAMES}.", **_INTERVAL)
 ]
 AnyExchange = Annotated[str | None, typer.Option("--exchange", metavar="NAME", help="Only series of this exchange.")]
-Start = Annotated[
-    str | None,
-    typer.Option("--start", metavar="TIME", help="Start of the range, inclusive: ISO 8601, or milliseconds."),
-]
-End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="End of the range, exclusive.")]
-
-
-def _parse_range(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    """Return the values of ``--start`` and ``--end`` in milliseconds.
-
-    Raises:
-        typer.BadParameter: one of them is not a time, or the end does not come after the start.
-    """
-    first, last = parse_time(start, "--start"), parse_time(end, "--end")
-    if first is not None and last is not None and first >= last:
-        raise typer.BadParameter("must come after --start", param_hint="'--end'")
-    return first, last
-
-
-def _parse_time_zone(name: str | None) -> tzinfo | None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        return None if name is None else ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        raise typer.BadParameter(f"{name!r} is not a time zone", param_hint="'--time-zone'") from None
-
-
-def _check_output(output: Path, has_known_ending: bool, known: str) -> None:
-    if not has_known_ending:
-        raise typer.BadParameter(f"must end in {known}", param_hint="'--output'")
-    if not output.parent.is_dir():
-        raise typer.BadParameter(f"directory {output.parent} does not exist", param_hint="'--output'")
-
-
 # Commands
 
 
@@ -132,25 +106,12 @@ def import_files(
         typer.Option(
             metavar="UNIT",
             help="What numeric times count: s, ms, us or ns; auto finds it by the interval.",
-            autocompletion=complete_from(_UNITS),
+            autocompletion=complete_from(UNITS),
         ),
     ] = "auto",
-    time_format: Annotated[
-        str | None,
-        typer.Option(metavar="FORMAT", help="How times are written, such as %d/%m/%Y %H:%M (as in Python's strptime)."),
-    ] = None,
-    time_zone: Annotated[
-        str | None,
-        typer.Option(metavar="ZONE", help="The time zone of times that name none, such as Europe/Berlin; default UTC."),
-    ] = None,
-    decimal: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MARK",
-            help="The decimal mark, point or comma, if the file is ambiguous.",
-            autocompletion=complete_from(_DECIMALS),
-        ),
-    ] = None,
+    time_format: TimeFormat = None,
+    time_zone: TimeZone = None,
+    decimal: Decimal = None,
     no_volume: Annotated[bool, typer.Option("--no-volume", help="Store 0 as the volume.")] = False,
     any_spacing: Annotated[
         bool, typer.Option("--any-spacing", help="Import files whose candles are not one interval apart.")
@@ -173,14 +134,14 @@ def import_files(
     Exits with status 0 if every line was a candle, 1 if lines or files were not (the others are stored), 2 for a
     mistake in the arguments. Candles that are still open are counted, but are not an error.
     """
-    from backtest_mongo.cli.candles.import_report import print_import_report
+    from backtest_mongo.cli.candles.import_report import print_candle_import
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.core.candle_headers import find_columns
     from backtest_mongo.market_data import CandleImportReport, ReadOptions, import_candles
 
-    check_choice(time_unit, _UNITS, "--time-unit")
-    check_choice(decimal, _DECIMALS, "--decimal")
+    check_choice(time_unit, UNITS, "--time-unit")
+    mark = parse_decimal(decimal)
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     if names is not None:
         try:
@@ -192,9 +153,9 @@ def import_files(
         unit=time_unit,
         force=force,
         volume=not no_volume,
-        decimal=None if decimal is None else _DECIMALS[decimal],
+        decimal=mark,
         time_format=time_format,
-        zone=_parse_time_zone(time_zone),
+        zone=parse_time_zone(time_zone),
     )
 
     async def work() -> CandleImportReport:
@@ -211,7 +172,7 @@ def import_files(
             )
 
     report = run_command(work)
-    print_import_report(Terminal(), report, symbol, interval, exchange)
+    print_candle_import(Terminal(), report, symbol, interval, exchange)
     raise typer.Exit(0 if report.is_complete else 1)
 
 
@@ -243,13 +204,13 @@ def export(
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal, print_line
     from backtest_mongo.market_data import export_candles
-    from backtest_mongo.market_data.exporter import FILE_ENDINGS
+    from backtest_mongo.market_data.file_output import FILE_ENDINGS
 
-    _check_output(output, output.name.endswith(FILE_ENDINGS), ", ".join(FILE_ENDINGS))
+    check_output(output, output.name.endswith(FILE_ENDINGS), ", ".join(FILE_ENDINGS))
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists; --force replaces it", param_hint="'--output'")
     check_choice(fill, _FILLS, "--fill")
-    first, last = _parse_range(start, end)
+    first, last = parse_range(start, end)
     if output.suffix == ".parquet":
         require("frames", "pyarrow")
 
@@ -275,8 +236,8 @@ def coverage(
 ) -> None:
     """Show what is stored of each series, what is missing, and how much space it takes.
 
-    A gap lies between the first and the last stored candle. "sealed" is the share of candles that are also in
-    compressed blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
+    A gap lies between the first and the last stored candle. "sealed" is the share of candles that are in compressed
+    blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
     """
     from backtest_mongo.cli.candles.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
@@ -307,7 +268,7 @@ def verify(
     exchange: AnyExchange = None,
     repair: Annotated[bool, typer.Option("--repair", help="Drop damaged blocks and seal their candles again.")] = False,
 ) -> None:
-    """Compare every sealed block with its candles.
+    """Compare every sealed block with its candles; blocks that are the only copy, with their checksums.
 
     Exits with status 1 if a block is damaged; with --repair, only if one could not be repaired.
     """
@@ -318,6 +279,56 @@ def verify(
     done = run_command(lambda: verify_series(SeriesFilter(symbol, interval, exchange), repair))
     print_verified(Terminal(), done)
     raise typer.Exit(0 if all(one.is_sound for one in done) else 1)
+
+
+def rows(
+    seal: Annotated[
+        bool, typer.Option("--seal", help="Move candles into blocks, and delete the rows that blocks then hold.")
+    ] = False,
+    restore: Annotated[bool, typer.Option("--restore", help="Write the rows again, which is the way back.")] = False,
+    symbol: AnySymbol = None,
+    interval: AnyInterval = None,
+    exchange: AnyExchange = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+) -> None:
+    """Choose whether candles are kept in rows or in blocks alone.
+
+    Rows are what the Node package reads, and take some 200 bytes a candle. Blocks take ten, and no answer of this
+    library changes. Older versions of it refuse the database once a series is in blocks, and Node no longer sees the
+    candles of that series. It needs a replica set. Without --seal or --restore it shows how each series is kept.
+
+    Shows which series it would change, and asks. It can be interrupted, and run again to change the rest. Other
+    processes may read, write and delete candles meanwhile.
+
+    On SQLite there is nothing to do: candles are in blocks anyway. JSON files know no blocks.
+
+    Exits with status 0 if all is done, 1 if the answer is no or a series could not be changed, 2 for a mistake in the
+    arguments, and if there is no terminal to ask on and --yes is not given.
+    """
+    from backtest_mongo.cli.candles.rows import find_kept, move_series, print_kept, print_moved
+    from backtest_mongo.cli.candles.series_filter import SeriesFilter
+    from backtest_mongo.cli.terminal import Terminal, print_line
+
+    if seal and restore:
+        raise typer.BadParameter("--seal and --restore exclude each other", param_hint="'--restore'")
+    console = Terminal()
+    wanted = SeriesFilter(symbol, interval, exchange)
+    found = run_on_database(lambda: find_kept(wanted), sqlite, files)
+    if sqlite is not None:
+        print_line(console, "There is nothing to do: SQLite keeps candles in blocks anyway.")
+        return
+    print_kept(console, found)
+    if not seal and not restore:
+        return
+    chosen = [one.adapter for one in found if one.is_movable(seal)]
+    if not chosen:
+        print_line(console, f"There is nothing to do: all of it is in {'blocks' if seal else 'rows'}.")
+        return
+    what = "Move them into blocks, and delete their rows?" if seal else "Write their rows again?"
+    confirm(what, "nothing changed", yes)
+    print_moved(console, run_on_database(lambda: move_series(chosen, seal), sqlite, files), seal)
 
 
 def delete(
@@ -342,7 +353,7 @@ def delete(
     from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.types import DeleteReport
 
-    first, last = _parse_range(start, end)
+    first, last = parse_range(start, end)
 
     async def survey() -> DeletableRange:
         return await survey_range(CandleAdapter(symbol, cast("KnownInterval", interval), exchange), first, last)
@@ -388,8 +399,8 @@ def plot(
     from backtest_mongo.market_data import plot_candles
     from backtest_mongo.market_data.plot import FORMATS
 
-    _check_output(output, output.suffix.lower() in FORMATS, " or ".join(FORMATS))
-    first, last = _parse_range(start, end)
+    check_output(output, output.suffix.lower() in FORMATS, " or ".join(FORMATS))
+    first, last = parse_range(start, end)
     require("plot", "altair", "vl_convert")
     drawn = run_command(
         lambda: plot_candles(

@@ -65,7 +65,9 @@ async def measure_coverage(wanted: SeriesFilter) -> list[SeriesCoverage]:
             if coverage.last is not None:
                 gaps = await adapter.gaps(end=coverage.last + 1)
                 sealed = await adapter.sealed()
-                size = round(coverage.rows * bytes_per_row) + sealed.bytes
+                is_copied = await adapter._rows().find_truth(adapter._context) == "rows"
+                rows = coverage.rows if is_copied else max(0, coverage.rows - sealed.rows)
+                size = round(rows * bytes_per_row) + sealed.bytes
                 found.append(SeriesCoverage(adapter, coverage, gaps, sealed, size))
     return sorted(found, key=_order)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from rich.console import Console
-from rich.text import Text
 
 from backtest_mongo import CandleAdapter
 from backtest_mongo.cli.candles.series_filter import SeriesFilter, format_series, select_series
-from backtest_mongo.cli.formatting import format_share
+from backtest_mongo.cli.maintenance_tables import SealedRows, VerifiedRows, print_sealed_rows, print_verified_rows
 from backtest_mongo.cli.progress_bar import ProgressBar
-from backtest_mongo.cli.terminal import escape_text, print_line, print_table
+from backtest_mongo.cli.terminal import print_line
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.market_data.time_formats import format_utc
 from backtest_mongo.types import Coverage, DeleteReport, SealReport, VerifyReport
@@ -30,10 +28,6 @@ __all__ = [
     "survey_range",
     "verify_series",
 ]
-
-#: Damaged blocks that are printed.
-_LISTED: Final = 20
-
 
 # Seal
 
@@ -73,16 +67,8 @@ async def seal_series(wanted: SeriesFilter) -> list[SealedSeries]:
 
 def print_sealed(console: Console, done: Sequence[SealedSeries]) -> None:
     """Print what was sealed of each series, and how much of it is sealed now."""
-    rows = [
-        (
-            escape_text(format_series(one.adapter)),
-            f"{one.report.blocks:,}",
-            f"{one.report.rows:,}",
-            format_share(one.sealed, one.rows),
-        )
-        for one in done
-    ]
-    print_table(console, ("series", "blocks", "candles", "sealed now"), rows)
+    rows = [SealedRows(format_series(one.adapter), one.report, one.sealed, one.rows) for one in done]
+    print_sealed_rows(console, rows, "candles")
 
 
 # Verify
@@ -124,28 +110,8 @@ async def verify_series(wanted: SeriesFilter, repair: bool) -> list[VerifiedSeri
 
 def print_verified(console: Console, done: Sequence[VerifiedSeries]) -> None:
     """Print how many blocks of each series are damaged, and which."""
-    rows: list[tuple[str | Text, ...]] = []
-    for one in done:
-        counts = one.report.blocks, one.report.rows, len(one.report.damaged), one.report.repaired
-        rows.append((escape_text(format_series(one.adapter)), *(f"{count:,}" for count in counts)))
-    print_table(console, ("series", "blocks", "candles", "damaged", "repaired"), rows)
-    damaged = [
-        f"{format_series(one.adapter)} {_format_start(start)}  {reason}"
-        for one in done
-        for start, reason in one.report.damaged.items()
-    ]
-    for line in damaged[:_LISTED]:
-        print_line(console, line)
-    if len(damaged) > _LISTED:
-        console.print(f"and {len(damaged) - _LISTED:,} more")
-
-
-def _format_start(start: int | None) -> str:
-    # If the start itself is damaged, it may be missing, or outside the years of dates.
-    try:
-        return "without a start" if start is None else format_utc(start)
-    except (OverflowError, ValueError, OSError):
-        return str(start)
+    rows = [VerifiedRows(format_series(one.adapter), one.report) for one in done]
+    print_verified_rows(console, rows, "candles", can_repair=True)
 
 
 # Delete

@@ -20,14 +20,14 @@ class SeriesFilter:
     exchange: str | None
 
 
-async def select_series(wanted: SeriesFilter) -> list[CandleAdapter]:
-    """Return the stored series that match.
+async def select_series(wanted: SeriesFilter, adapters: type[CandleAdapter] = CandleAdapter) -> list[CandleAdapter]:
+    """Return the stored series that match, of MongoDB or of what other adapters store.
 
     Raises:
         InputError: there is none.
     """
     found = []
-    async for adapter in CandleAdapter.list_series():
+    async for adapter in adapters.list_series():
         context = adapter.context
         pairs = (
             (wanted.symbol, context["symbol"]),

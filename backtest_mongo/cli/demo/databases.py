@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from backtest_mongo import (
     SLOTS,
     BacktestMongoError,
+    EquityAdapter,
     SlotSpec,
     StoreError,
     get_config,
@@ -26,6 +27,7 @@ from backtest_mongo import (
     setup,
     wait_for_init,
 )
+from backtest_mongo.cli.demo.strategy import CURVE
 from backtest_mongo.connection.mongo_clients import DEFAULT_DATABASE
 from backtest_mongo.core.config import MaskedDict, MongoURI
 from backtest_mongo.core.payload import CODEC
@@ -118,6 +120,19 @@ class Databases:
                 yield document
         except PyMongoError as error:
             raise StoreError(f"reading the end state failed ({type(error).__name__})", slot=spec.name) from error
+
+    async def read_curve(self, role: str) -> dict[int, Document]:
+        """Return the equity that a run has stored, by the time of the bar in milliseconds, in this order."""
+        # A series is read as its adapter reads it: how its rows are spread over the tail and blocks differs.
+        await setup(self.environment(role))
+        try:
+            frame = await EquityAdapter(*CURVE).read_frame(as_="numpy")
+        finally:
+            await setup(self.environment(ROLES[0]))
+        times = frame.pop("timestamp").astype(int).tolist()
+        columns = {name: values.tolist() for name, values in frame.items()}
+        rows = zip(*columns.values(), strict=True)
+        return {time: dict(zip(columns, row, strict=True)) for time, row in zip(times, rows, strict=True)}
 
     async def _remove(self) -> None:
         keys = {

@@ -24,7 +24,9 @@ Kind: TypeAlias = Literal["read", "write"]
 Call: TypeAlias = tuple[str, Kind, int]
 
 _READS = ("read_", "list_", "has_")
-_WRITES = ("write_", "remove_")
+_WRITES = ("write_", "remove_", "append")
+#: What is measured of a series with columns, whose methods are those of every such slot.
+_SERIES_METHODS = ("append", "read_frame", "read_last", "read_asof")
 
 
 class Meter:
@@ -54,7 +56,10 @@ class Meter:
     def _measured(self, adapter: type[Adapter]) -> type[Adapter]:
         name = adapter.spec.name
         methods: dict[str, Any] = {}
-        for method_name, method in list_contract_methods(adapter).items():
+        known = list_contract_methods(adapter)
+        if adapter.spec.columns:
+            known |= {method_name: getattr(adapter, method_name) for method_name in _SERIES_METHODS}
+        for method_name, method in known.items():
             if method_name.startswith(_READS):
                 methods[method_name] = self._timed(name, "read", method)
             elif method_name.startswith(_WRITES):

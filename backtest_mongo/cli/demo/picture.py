@@ -1,4 +1,4 @@
-"""The picture: the price, the equity of both runs, and where the kills were."""
+"""The picture: the price, the equity that both runs have stored, and where the kills were."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def draw(result: Result, path: Path) -> None:
     price.plot(dates, [candle["close"] for candle in candles], color="0.35", linewidth=0.8)
     price.set_ylabel(f"{SYMBOL}, hourly close")
     for role, style in _STYLES:
-        values = result.tallies[role].equity
-        bars = sorted(bar for bar in values if bar >= 0)
-        equity.plot([dates[bar] for bar in bars], [values[bar] for bar in bars], label=role, **style)
+        curve = result.comparison.equity[role]
+        times = [datetime.fromtimestamp(time / 1000, UTC) for time in curve]
+        equity.plot(times, [*curve.values()], label=role, **style)
     kills = result.tallies["interrupted"].kills
-    values = result.tallies["uninterrupted"].equity  # the last bar of a killed process may be missing in its own
-    points = [(dates[kill.bar], values[kill.bar]) for kill in kills if kill.bar >= 0]
+    values = result.comparison.equity["uninterrupted"]
+    points = [(dates[kill.bar], values[candles[kill.bar]["timestamp"]]) for kill in kills if kill.bar >= 0]
     for date, _ in points:
         price.axvline(date, color="#cb181d", linewidth=0.8, linestyle=":")
         equity.axvline(date, color="#cb181d", linewidth=0.8, linestyle=":")
@@ -45,7 +45,7 @@ def draw(result: Result, path: Path) -> None:
     equity.set_ylabel("equity, USD")
     equity.yaxis.set_major_formatter("{x:,.0f}")
     equity.set_xlabel(f"{dates[0]:%d %B %Y} to {dates[-1]:%d %B %Y}, UTC")
-    equity.legend(loc="upper left")
+    equity.legend(loc="best")
     for axes in (price, equity):
         axes.grid(alpha=0.25)
         axes.margins(x=0.01)

@@ -9,7 +9,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from backtest_mongo import SLOTS
+from backtest_mongo import SLOTS, EquityAdapter
 from backtest_mongo.cli.demo.databases import ROLES
 from backtest_mongo.cli.demo.market import SYMBOL
 from backtest_mongo.cli.demo.results import Result, Tally
@@ -97,7 +97,7 @@ def print_result(console: Console, result: Result) -> None:
 def _print_slots(console: Console, result: Result, tally: Tally) -> None:
     headings = ("rows", "reads", "cached\nids", "writes", "read\nmedian", "\n99 %", "write\nmedian", "\n99 %")
     rows = []
-    for spec in SLOTS:
+    for spec in (*SLOTS, EquityAdapter.spec):
         reads, writes = tally.calls[spec.name, "read"], tally.calls[spec.name, "write"]
         cells = (
             spec.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from backtest_mongo import SLOTS, SlotSpec
-from backtest_mongo.cli.demo.databases import Databases
+from backtest_mongo.cli.demo.databases import ROLES, Databases
 from backtest_mongo.types import Document
 
 __all__ = ["Comparison", "Kill", "Result", "Tally", "compare"]
@@ -20,10 +20,17 @@ _IGNORED: Final = ("_id", "createDate", "updatedDate")
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many rows each slot has in the interrupted run, and every difference between the runs, as text."""
+    """How the end states of the two runs compare.
+
+    Attributes:
+        documents: how many rows each slot has in the interrupted run.
+        differences: every difference between the runs, as text.
+        equity: what is stored in the equity slot of each run: the account's worth by the time of the bar.
+    """
 
     documents: Mapping[str, int]
     differences: list[str]
+    equity: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 async def compare(databases: Databases) -> Comparison:
@@ -42,7 +49,11 @@ async def compare(databases: Databases) -> Comparison:
                 differences.append(f"{where}: only the interrupted run has it")
             else:
                 differences += [f"{where}: {text}" for text in _find_differences("", interrupted[key], expected[key])]
-    return Comparison(documents, differences)
+    curves = {role: await databases.read_curve(role) for role in ROLES}
+    documents["equity"] = len(curves["interrupted"])
+    differences += _find_differences("equity", curves["interrupted"], curves["uninterrupted"])
+    equity = {role: {time: row["equity"] for time, row in curve.items()} for role, curve in curves.items()}
+    return Comparison(documents, differences, equity)
 
 
 async def _read_rows(databases: Databases, role: str, spec: SlotSpec) -> dict[tuple[Any, ...], Document]:
@@ -86,7 +97,8 @@ class Tally:
     #: Microseconds by slot and by ``read`` or ``write``.
     calls: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     hits: Counter[str] = field(default_factory=Counter)
-    equity: dict[int, float] = field(default_factory=dict)
+    #: The bars that were traded.
+    traded: set[int] = field(default_factory=set)
     kills: list[Kill] = field(default_factory=list)
     #: Seconds that bars took, all told, with their commits.
     seconds: float = 0.0
@@ -110,7 +122,7 @@ class Tally:
         for slot, kind, microseconds in line["calls"]:
             self.calls[slot, kind].append(microseconds)
         if line["what"] == "bar":
-            self.equity[self.bar] = line["equity"]
+            self.traded.add(self.bar)
             self.seconds += line["seconds"]
         elif line["what"] == "done":
             self.end = line
@@ -145,11 +157,12 @@ class Result:
     @property
     def speed(self) -> float:
         """Bars a second of both runs, while they traded."""
-        bars = sum(len(tally.equity) for tally in self.tallies.values())
+        bars = sum(len(tally.traded) for tally in self.tallies.values())
         seconds = sum(tally.seconds for tally in self.tallies.values())
         return bars / seconds if seconds else 0.0
 
     @property
     def equity(self) -> float:
         """The value of the account at the end."""
-        return self.tallies["uninterrupted"].equity[self.bars - 1]
+        curve = self.comparison.equity["uninterrupted"]
+        return curve[max(curve)]

@@ -97,6 +97,19 @@ class Book:
         """Return the equity with the open position at ``price``."""
         return self.equity + (_profit(self.position, price, self.position["size"]) if self.position else 0.0)
 
+    def mark(self, candle: Candle) -> dict[str, float]:
+        """Return the row of the equity slot after a candle."""
+        value, size = self.value(candle["close"]), 0.0
+        if self.position:
+            size = self.position["size"] if self.position["position"] == "long" else -self.position["size"]
+        return {
+            "timestamp": self.time,
+            "equity": value,
+            "cash": self.equity,
+            "unrealized_pnl": value - self.equity,
+            "position": size,
+        }
+
     def open_bar(self, bar: int, candle: Candle) -> None:
         """Move to a bar; a new day begins a new session."""
         self.bar, self.time = bar, candle["timestamp"]

@@ -6,6 +6,8 @@ A bar is one transaction, so a process that is killed leaves the whole bar or no
 * *Signal, schedule, strategy, risk, recent* and *session* show parts of the book to others: risk desks, dashboards,
   other engines. They never see one that does not fit the others.
 * Every other row is about one trade or one day.
+* The *equity* slot has a row per bar. Series are no part of transactions: the row is stored before the bar is
+  committed, and if the bar is lost, the next process trades it again and replaces the row by an equal one.
 
 Who runs it leases what is the strategy's own, :attr:`CrossoverStrategy.own`, so that no second process trades beside
 it.
@@ -19,7 +21,7 @@ from copy import copy
 from dataclasses import asdict
 from typing import Any, Final
 
-from backtest_mongo import persist, transaction
+from backtest_mongo import EquityAdapter, persist, transaction
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of, read_bars
 from backtest_mongo.cli.demo.rules import STRATEGY, Book, Event, Parameters, Side, Trade, true_range
 from backtest_mongo.contracts import (
@@ -42,9 +44,11 @@ from backtest_mongo.contracts import (
     StrategyContract,
 )
 
-__all__ = ["CrossoverStrategy"]
+__all__ = ["CURVE", "CrossoverStrategy"]
 
 FRAME: Final = "2017-hourly"
+#: The context of the equity.
+CURVE: Final = (STRATEGY, EXCHANGE, FRAME, SYMBOL, True)
 #: Notes on closed trades that are kept, and how many of them an entry looks at.
 NOTES: Final = 20
 NOTES_READ: Final = 4
@@ -80,6 +84,7 @@ class CrossoverStrategy:
         self.reports: IntervalContract = persist.interval(f"daily-report-{SYMBOL}")
         self.notifications: NotificationContract = persist.notification(backtest=True)
         self.log: LogContract = persist.log()
+        self.curve: EquityAdapter = persist.equity(*CURVE)
 
     @property
     def own(self) -> tuple[object, ...]:
@@ -118,17 +123,23 @@ class CrossoverStrategy:
             "recent": await self.recent.read_recent_data(),
             "session": await self.session.read_session_data(),
         }
-        return [slot for slot, view in self.views(self.book).items() if stored[slot] != view]
+        torn = [slot for slot, view in self.views(self.book).items() if stored[slot] != view]
+        if checkpoint is not None:
+            # The curve may be a bar ahead.
+            row = await self.curve.read_asof(self.book.time)
+            if row is None or (row["timestamp"], row["cash"]) != (self.book.time, self.book.equity):
+                torn.append("equity")
+        return torn
 
-    async def on_bar(self, bar: int) -> float:
-        """Trade a bar that has just closed, and return what the account is worth then.
+    async def on_bar(self, bar: int) -> None:
+        """Trade a bar that has just closed.
 
         Unless it returns, nothing of the bar is stored, or it is unknown whether all of it is: resume, then.
         """
         async with transaction(when=self.calendar[bar]):
-            return await self.trade_bar(bar)
+            await self.trade_bar(bar)
 
-    async def trade_bar(self, bar: int) -> float:
+    async def trade_bar(self, bar: int) -> None:
         """Read what the bar depends on, and write all that it changes."""
         now = self.calendar[bar]
         before = copy(self.book)
@@ -145,8 +156,9 @@ class CrossoverStrategy:
             if volatility is not None and share:
                 events += self.book.enter(candle, side, volatility, share, self.rules)
         await self.publish(before, events, bar)
-        await self.state.write_state_data(vars(self.book), now)
-        return self.book.value(candle["close"])
+        await asyncio.gather(
+            self.state.write_state_data(vars(self.book), now), self.curve.append([self.book.mark(candle)])
+        )
 
     async def new_day(self, bar: int) -> None:
         """Adopt changed parameters, and report once on the day before."""

@@ -85,9 +85,9 @@ async def _trade_to_the_end(market: Sequence[Candle], meter: Meter) -> Crossover
                 _report(_make_line("resumed" if tries == 1 else "again", strategy.book, meter, torn=torn))
                 for bar in range(strategy.book.bar + 1, len(market)):
                     start = time.perf_counter()
-                    equity = await strategy.on_bar(bar)
+                    await strategy.on_bar(bar)
                     seconds = time.perf_counter() - start
-                    _report(_make_line("bar", strategy.book, meter, equity=equity, seconds=seconds))
+                    _report(_make_line("bar", strategy.book, meter, seconds=seconds))
             return strategy
         except (LeaseLostError, StoreUnavailableError):
             # Such a short lease may end on a busy machine. What is stored is whole, so go on from there.
@@ -101,7 +101,8 @@ def _make_line(what: str, book: Book, meter: Meter, **more: Any) -> Line:
 
 
 def _report_write(slot: str) -> None:
-    if slot not in ("candle", "state"):  # candles are stored at once, and each bar writes its checkpoint
+    # Candles are stored at once, and each bar writes its checkpoint and its equity.
+    if slot not in ("candle", "state", "equity"):
         _report({"what": "wrote", "slot": slot})
 
 

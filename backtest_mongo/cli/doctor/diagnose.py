@@ -56,6 +56,7 @@ _MONGO: Final[tuple[tuple[str, Check], ...]] = (
     ("rows", stored_data_checks.check_outdated_rows),
     ("history", history_checks.check_history),
     ("blocks", stored_data_checks.check_blocks),
+    ("series", stored_data_checks.check_series),
     ("collections", stored_data_checks.measure_sizes),
     ("latency", measure_mongo_latency),
 )

@@ -32,7 +32,7 @@ async def measure_mongo_latency(deployment: Deployment) -> AsyncIterator[Finding
     steps = [await _time_step(deployment, "MongoDB: ping", partial(database.command, "ping"))]
     there = await list_collections(deployment)
     for spec in SLOTS:
-        if spec.collection not in there or spec.shape == "series":
+        if spec.collection not in there or spec.is_candles:
             continue
         collection = database[spec.collection]
         row: Any = await collection.find_one({}, dict.fromkeys(spec.key, 1))

@@ -129,7 +129,7 @@ def _read_key(spec: SlotSpec, row: dict[str, Any]) -> Key | None:
     key = []
     for name in spec.key:
         value = row.get(name)
-        if spec.shape == "series" and name == spec.item and isinstance(value, int | float):
+        if spec.is_candles and name == spec.item and isinstance(value, int | float):
             value = int(value)
         elif not isinstance(value, bool if name == FLAG else str):
             return None  # a row of an older version, which has no key yet

@@ -50,7 +50,7 @@ def check_rows(file: DatabaseFile) -> Iterator[Finding]:
     """Decode the rows of all slots, and report those that can't be decoded, and how many there are."""
     collections = set(list_collections(file.connection))
     rows, is_sound = 0, True
-    for spec in (spec for spec in SLOTS if spec.shape != "series"):
+    for spec in (spec for spec in SLOTS if not spec.is_candles):
         if spec.collection not in collections:
             continue
         columns, known = find_columns(file.connection, spec.collection), make_row_table(spec).columns
@@ -95,7 +95,7 @@ def _read_rows(file: DatabaseFile, spec: SlotSpec, *, has_run: bool) -> tuple[in
 def check_candles(file: DatabaseFile) -> Iterator[Finding]:
     """Decode all blocks of candles, and report damaged ones, impossible candles, and what each series has."""
     collections = set(list_collections(file.connection))
-    for spec in (spec for spec in SLOTS if spec.shape == "series" and spec.collection in collections):
+    for spec in (spec for spec in SLOTS if spec.is_candles and spec.collection in collections):
         if find_columns(file.connection, spec.collection) != make_series_table(spec).columns:
             yield _report_columns(spec)
             continue

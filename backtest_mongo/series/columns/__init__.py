@@ -1,0 +1,1 @@
+"""Series with columns in MongoDB: a tail of groups of rows, and blocks."""
