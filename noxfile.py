@@ -188,11 +188,12 @@ def model(session: nox.Session) -> None:
         "BACKTEST_LEASE_KILLS": "50",
         "BACKTEST_GRIDS": "50",
         "BACKTEST_SEALING_KILLS": "25",
+        "BACKTEST_STEPS": "1",
     }
     files = (
         *("tests/contract/test_model.py", "tests/mongo/test_cancellation.py", "tests/sqlite/test_kills.py"),
         *("tests/commit/test_lease_processes.py", "tests/series/test_moving_grids.py"),
-        "tests/series/test_sealing_kills.py",
+        *("tests/series/test_sealing_kills.py", "tests/series/columns"),
     )
     session.run("python", "-m", "pytest", "--timeout", "7200", *files, *session.posargs, env=long)
 

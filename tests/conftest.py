@@ -550,7 +550,11 @@ class Counts(dict[str, int]):
 
 
 async def operations() -> Counts:
-    """Return how many operations of each kind the server has carried out."""
+    """Return how many operations of each kind the server has carried out.
+
+    The first write of a session makes the server carry out two queries of its own, and which session a write gets
+    depends on which requests were under way at once before.
+    """
     status = await current_hub().mongo.admin.command("serverStatus")
     return Counts({name: status["opcounters"][name] for name in ("insert", "query", "update", "delete", "getmore")})
 

@@ -6,6 +6,7 @@ A step is the moment before a request of a store, or before a statement of its t
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ LAST: Final = "funding"
 #: Rows of a call that go straight into blocks, where they are shrunk.
 MANY: Final = 6
 BLOCK_ROWS: Final = 4
+#: From one step that is tried to the next.
+STRIDE: Final = int(os.environ.get("BACKTEST_STEPS", "7"))
 
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
@@ -166,7 +169,10 @@ class Process:
 
 
 async def each_step(kills: bool = False) -> AsyncIterator[Steps]:
-    """Yield steps that stop, or kill, a store at its first step, then at the second, until it has no more."""
+    """Yield steps that stop, or kill, a store at its first step, then at a later one, until it has no more.
+
+    ``BACKTEST_STEPS=1`` takes every one of them, which takes long.
+    """
     last = 0
     while True:
         steps = Steps(last, kills=kills)
@@ -174,7 +180,7 @@ async def each_step(kills: bool = False) -> AsyncIterator[Steps]:
         if not steps.reached.is_set():
             assert last, "nothing was stopped"
             return
-        last += 1
+        last += STRIDE
 
 
 async def meet(steps: Steps, work: Coroutine[Any, Any, Any], others: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -30,7 +30,7 @@ from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.watch import ChangeSource
-from backtest_mongo.errors import InputError, InputTypeError
+from backtest_mongo.errors import InputError, InputTypeError, StoreError
 from backtest_mongo.series.columns.changes import ColumnChangeStream
 from backtest_mongo.series.columns.store import MongoColumns
 from backtest_mongo.types import (
@@ -178,12 +178,21 @@ class ColumnSeriesAdapter(Adapter):
         """
         first, last = self._range(start, end)
         if start is None and end is None:
+            # Where rows replace others, some are both in the tail and in blocks, or twice in the tail.
+            rows = None if self.spec.immutable else await self._count_rows()
             deleted, is_left = 0, True
             while is_left:
                 count, is_left = await self._base_store().delete_some(self._context, ())
                 deleted += count
-            return deleted
+            return deleted if rows is None else rows
         return await self._rows().delete_rows(self._context, first, last) if first < last else 0
+
+    async def _count_rows(self) -> int | None:
+        """Return how many rows there are, ``None`` if some are damaged."""
+        try:
+            return (await self._rows().cover(self._context, _LATEST)).rows
+        except StoreError:
+            return None
 
     # Reading
 
