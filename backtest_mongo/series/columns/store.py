@@ -487,8 +487,8 @@ class MongoColumns:
     def _verify(
         self, context: Key, document: Document, where: SeriesTail | SeriesBlocks
     ) -> tuple[Coverage, str | None]:
-        first, last, count = (document.get(name) for name in ("first", "last", "rows"))
-        covered = Coverage(first, last, count if isinstance(count, int) else 0)
+        first, last, count = map(_get_int, (document.get(name) for name in ("first", "last", "rows")))
+        covered = Coverage(first, last, count or 0)
         try:
             rows = where.decode(context, document)
         except StoreError as error:
@@ -617,6 +617,10 @@ async def _merge(first: AsyncIterator[Key], second: AsyncIterator[Key]) -> Async
         for at, keys in enumerate((first, second)):
             if ends[at] == key:
                 ends[at] = await anext(keys, None)
+
+
+def _get_int(value: object) -> int | None:
+    return int(value) if isinstance(value, int) else None
 
 
 def _cover_part(part: Partition) -> Coverage:

@@ -154,52 +154,6 @@ async def _read_beside_append(steps: Steps) -> None:
     await other.check(found)
 
 
-async def test_readers_between_an_append_and_the_commit_of_a_bulk_write() -> None:
-    """Two are stopped at once: a bulk write before its commit, and then an append before it looks for blocks."""
-    insertion = await count_steps_to_insertion("T")
-    async for steps in each_step():
-        await _read_between(steps, insertion)
-
-
-async def _read_between(steps: Steps, insertion: int) -> None:
-    symbol = f"S{steps.last}"
-    reader, bulk = Reader(FIRST, symbol), Process(FIRST, symbol, steps)
-
-    async def meanwhile() -> None:
-        if steps.is_committing:
-            return
-        inserted = Steps(insertion)
-        writer = Process(FIRST, symbol, inserted)
-        appended = number((5,), B)
-
-        async def read_and_commit() -> None:
-            await reader.read()
-            steps.go.set()
-            await reader.read()
-
-        await meet(inserted, writer.write(appended), read_and_commit)
-
-    await meet(steps, bulk.write(number(range(7), A)), meanwhile)
-    found = await reader.read()
-    await bulk.check(found)
-
-
-async def count_steps_to_insertion(symbol: str) -> int:
-    """Return the number of the step after a row was inserted."""
-    steps = Steps(-1)
-    process = Process(FIRST, symbol, steps)
-    counts = []
-    call = process.store._tail.writes.call
-
-    async def inserting(*arguments: object, **options: object) -> None:
-        await call(*arguments, **options)  # type: ignore[arg-type]
-        counts.append(steps.count)
-
-    process.store._tail.writes.call = inserting  # type: ignore[method-assign]
-    await process.write({0: 0.0})
-    return counts[0] - 1
-
-
 @both
 async def test_two_bulk_writes(slot: str) -> None:
     async for steps in each_step():
