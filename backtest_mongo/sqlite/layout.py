@@ -113,7 +113,7 @@ class VersionTable(Table):
 
     #: Payload, ``removed`` if the slot has it, time and time of writing of the latest version up to a time.
     find: str
-    #: Time and time of writing of the latest version.
+    #: Time, time of writing, payload, and ``removed`` if the slot has it, of the latest version.
     latest: str
     #: As ``find``, of so many versions from one time to another, by whether the latest comes first.
     pages: Mapping[bool, str]
@@ -214,6 +214,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
     table, match = quote(name), " AND ".join(f"{quote(column)}=?" for column in key)
     columns = ", ".join(f"{quote(column)} {kinds.get(column, 'INTEGER NOT NULL')}" for column in stored)
     read = ", ".join(map(quote, (field, *extra, "when", "written")))
+    read_payload = ", ".join(map(quote, (field, *extra)))
     replaced = ", ".join(f"{quote(column)}=excluded.{quote(column)}" for column in (field, *extra, "written"))
     unique = ", ".join(map(quote, (*key, "when")))
     within = " AND ".join(f"{quote(column)}=?" for column in key[: len(spec.context)]) or "1"
@@ -224,7 +225,7 @@ def make_version_table(spec: SlotSpec) -> VersionTable:
         columns=stored,
         creation=(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({unique})) WITHOUT ROWID",),
         find=f"SELECT {read} FROM {table} WHERE {match} AND [when]<=? ORDER BY [when] DESC LIMIT 1",
-        latest=f"SELECT [when], written FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1",
+        latest=f"SELECT [when], written, {read_payload} FROM {table} WHERE {match} ORDER BY [when] DESC LIMIT 1",
         pages={
             newest_first: f"SELECT {read} FROM {table} WHERE {match} AND [when] BETWEEN ? AND ? "
             f"ORDER BY [when] {'DESC' if newest_first else ''} LIMIT ?"

@@ -90,7 +90,11 @@ class PastRows(WholeRows):
             return LostRow(dict(zip(self._spec.key, found.key, strict=False)), found.problem)
         row, payload = found
         latest = connection.execute(self._versions.latest, row.key).fetchone() if has_versions else None
-        version: int | None = latest[0] if latest is not None and latest[1] == row.written else None
+        version: int | None = None
+        if latest is not None and latest[1] == row.written:
+            # Two writes may be in one millisecond; a removal keeps the row's own time.
+            is_same = not self._spec.when or row.removed or latest[0] == row.when
+            version = latest[0] if is_same else None
         is_versioned = version is not None
         time = version if version is not None else row.when if self._spec.when else row.written
         if time <= until:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.commits import RowWrite
 from backtest_mongo.core.extended_json import to_json
@@ -47,6 +48,23 @@ def write_versions(connection: Connection, row: RowWrite, at: int, when: int | N
         connection.execute(table.upsert, (*row.key, time, payload, *removed, at, at))
 
 
+def is_version(spec: SlotSpec, row: Sequence[Any], latest: Sequence[Any] | None) -> bool:
+    """Return whether the latest version is that of a row's last write, and no other has written it since.
+
+    Two writes may be in one millisecond, so what they say is compared, too.
+
+    Args:
+        spec: of the slot.
+        row: payload, ``when`` and ``removed`` if the slot has them, and when it was written.
+        latest: time, time of writing, payload, and ``removed`` if the slot has it; ``None`` if there is none.
+    """
+    if latest is None or latest[1] != row[-1]:
+        return False
+    if spec.soft_delete and (row[-2] or latest[-1]):
+        return bool(row[-2] and latest[-1])
+    return bool(latest[2] == row[0] and (not spec.when or latest[0] == row[1]))
+
+
 def keep_unversioned(connection: Connection, spec: SlotSpec, key: Key) -> None:
     """Keep, as a version, a row that is about to be written and whose last write stored none.
 
@@ -61,7 +79,7 @@ def keep_unversioned(connection: Connection, spec: SlotSpec, key: Key) -> None:
         connection.tables.add(table.name)
     latest = connection.execute(table.latest, key).fetchone()
     written = row[-1]
-    if latest is not None and latest[1] == written:
+    if is_version(spec, row, latest):
         return
     time = row[1] if spec.when else written
     removed = (row[-2],) if spec.soft_delete else ()

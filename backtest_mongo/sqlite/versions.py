@@ -19,7 +19,7 @@ from backtest_mongo.sqlite.layout import make_row_table, make_version_table
 from backtest_mongo.sqlite.row_codec import Row, decode_row
 from backtest_mongo.sqlite.store import SQLiteRows
 from backtest_mongo.sqlite.stored_keys import fetch_keys
-from backtest_mongo.sqlite.version_rows import count_prunable, prune
+from backtest_mongo.sqlite.version_rows import count_prunable, is_version, prune
 from backtest_mongo.types import Document
 
 __all__ = ["SQLiteVersions"]
@@ -55,10 +55,9 @@ class SQLiteVersions(SQLiteRows):
     def _find_time(self, connection: Connection, key: Key, row: Row) -> int:
         """Return the simulation time of a row, which ends with when it was written."""
         latest = self._fetch(connection, self._table.latest, key)
-        written: int = row[-1]
-        if latest and latest[0][1] == written:
+        if latest and is_version(self._spec, row, latest[0]):
             return int(latest[0][0])
-        return int(row[1]) if self._spec.when else written
+        return int(row[1] if self._spec.when else row[-1])
 
     def _fetch(self, connection: Connection, statement: str, parameters: Row) -> list[Row]:
         """Return what a statement finds, nothing if no version was ever written."""
@@ -123,7 +122,7 @@ class SQLiteVersions(SQLiteRows):
     def _find_unversioned(self, connection: Connection, key: Key) -> Document | None:
         row: Row | None = connection.execute(self._rows.find_written, key).fetchone()
         latest = self._fetch(connection, self._table.latest, key)
-        if row is None or (latest and latest[0][1] == row[-1]):
+        if row is None or (latest and is_version(self._spec, row, latest[0])):
             return None
         when = self._find_time(connection, key, row)
         return self._decode(key, row[:-1]) | {"when": when, "written": row[-1]}
