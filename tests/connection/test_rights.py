@@ -17,7 +17,17 @@ import pytest
 from pymongo import MongoClient
 
 import backtest_mongo
-from backtest_mongo import SignalAdapter, StateAdapter, StoreError, persist, set_logger, setup
+from backtest_mongo import SERIES as SERIES_SLOTS
+from backtest_mongo import (
+    CandleAdapter,
+    InputError,
+    SignalAdapter,
+    StateAdapter,
+    StoreError,
+    persist,
+    set_logger,
+    setup,
+)
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.core.specs import Shape, SlotSpec
 from backtest_mongo.embedded.server_process import HOST, REPLICA_SET
@@ -86,6 +96,10 @@ async def watch_all(role: Role, adapter: Any) -> None:
 
 async def watched(adapter: Any, changes: Any) -> None:
     async with changes:
+        if adapter.spec.columns:
+            await append(None, adapter)
+            await anext(changes)
+            return
         if adapter.spec.shape == "series":
             taken = len(await adapter.read_frame(as_="numpy"))
             await adapter.write_candles_data(candles(1, first=(1_000_000 + taken) * MINUTE))
@@ -218,6 +232,10 @@ async def list_series(role: Role, adapter: Any) -> None:
     assert [one.context async for one in type(adapter).list_series()] == [adapter.context]
 
 
+async def list_series_there(role: Role, adapter: Any) -> None:
+    assert adapter.context in [one.context async for one in type(adapter).list_series()]
+
+
 async def coverage(role: Role, adapter: Any) -> None:
     assert (await adapter.coverage()).rows > 10
 
@@ -232,6 +250,87 @@ async def bounds(role: Role, adapter: Any) -> None:
 
 async def sealed(role: Role, adapter: Any) -> None:
     assert (await adapter.sealed()).blocks > 2
+
+
+async def resample(role: Role, adapter: Any) -> None:
+    assert len((await adapter.resample("5m", as_="numpy", **_prices(adapter)))["close"]) > 0
+
+
+async def resample_into(role: Role, adapter: Any) -> None:
+    assert await adapter.resample_into(CandleAdapter("x", "5m", f"of {adapter.spec.name}"), **_prices(adapter))
+
+
+def _prices(adapter: Any) -> dict[str, str]:
+    numbers = [column.name for column in adapter.spec.columns if column.type == "float64"]
+    return {"price": numbers[0]} if numbers else {}
+
+
+async def move_to_blocks(role: Role, adapter: Any) -> None:
+    await adapter.move_to_blocks()
+    assert len(await adapter.read_frame(as_="numpy")) > 0
+
+
+async def move_to_rows(role: Role, adapter: Any) -> None:
+    await adapter.move_to_rows()
+    assert await adapter.read_candles_data(6, 0) == candles(6)
+
+
+def make_rows(adapter: Any, first: int, count: int) -> list[dict[str, Any]]:
+    spec = adapter.spec
+    row = {column.name: 1 for column in spec.columns if not column.nullable}
+    steps = {"ms": MINUTE, "us": MINUTE * 1_000}[spec.unit]
+    sequence = spec.key[-1:] if spec.sequence else ()
+    return [
+        {"timestamp": number * steps, **dict.fromkeys(sequence, number), **row}
+        for number in range(first, first + count)
+    ]
+
+
+async def append(role: Any, adapter: Any) -> None:
+    taken = (await adapter.coverage()).rows
+    assert await adapter.append(make_rows(adapter, taken, 1)) == 1
+
+
+async def write_column_frame(role: Role, adapter: Any) -> None:
+    assert (await adapter.write_frame(make_rows(adapter, 100, 20))).new == 20
+
+
+async def read_column_frame(role: Role, adapter: Any) -> None:
+    assert len((await adapter.read_frame(as_="numpy"))["timestamp"]) == 21
+
+
+async def read_last(role: Role, adapter: Any) -> None:
+    assert len(await adapter.read_last(2)) == 2
+
+
+async def read_asof(role: Role, adapter: Any) -> None:
+    assert await adapter.read_asof(0) is not None
+
+
+async def column_gaps(role: Role, adapter: Any) -> None:
+    with pytest.raises(InputError, match="no gaps"):
+        await adapter.gaps()
+
+
+async def retain(role: Role, adapter: Any) -> None:
+    await adapter.retain("36500d")
+    await adapter.retain(None)
+
+
+async def seal_columns(role: Role, adapter: Any) -> None:
+    assert (await adapter.seal()).rows == 21
+
+
+async def verify_columns(role: Role, adapter: Any) -> None:
+    assert (await adapter.verify()).damaged == {}
+
+
+async def size(role: Role, adapter: Any) -> None:
+    assert (await adapter.size()).block_rows == 21
+
+
+async def delete_columns(role: Role, adapter: Any) -> None:
+    assert await adapter.delete() == 21
 
 
 ALL: Final[dict[str, Work]] = {"wait_for_init": wait}
@@ -292,12 +391,43 @@ METHODS: Final[dict[Shape, dict[str, Work]]] = {
         "coverage": coverage,
         "gaps": gaps,
         "sealed": sealed,
+        "resample": resample,
+        "resample_into": resample_into,
         "delete": delete,
-        "list_series": list_series,
+        "move_to_blocks": move_to_blocks,
+        "move_to_rows": move_to_rows,
+        "list_series": list_series_there,
         "list_contexts": list_contexts,
         **WATCHED,
     },
 }
+
+
+#: The same of series with columns.
+COLUMN_METHODS: Final[dict[str, Work]] = {
+    **ALL,
+    "append": append,
+    "write_frame": write_column_frame,
+    "read_frame": read_column_frame,
+    "read_last": read_last,
+    "read_asof": read_asof,
+    "gaps": column_gaps,
+    "coverage": coverage,
+    "resample": resample,
+    "resample_into": resample_into,
+    "retain": retain,
+    "list_series": list_series,
+    "list_contexts": list_contexts,
+    "seal": seal_columns,
+    "verify": verify_columns,
+    "size": size,
+    "delete": delete_columns,
+    **WATCHED,
+}
+
+
+def find_cases(spec: SlotSpec) -> dict[str, Work]:
+    return COLUMN_METHODS if spec.columns else METHODS[spec.shape]
 
 
 def methods(adapter: type) -> set[str]:
@@ -306,8 +436,13 @@ def methods(adapter: type) -> set[str]:
     return {name.replace(f"_{noun}_", "_NOUN_") for name in names}
 
 
+@pytest.mark.parametrize("name", [spec.name for spec in SERIES_SLOTS])
+def test_every_method_of_a_series_has_a_case(name: str) -> None:
+    assert methods(ADAPTERS[name]) == {*COLUMN_METHODS}
+
+
 def test_every_method_has_a_case(spec: SlotSpec) -> None:
-    known = {*METHODS[spec.shape]}
+    known = {*find_cases(spec)}
     found = methods(ADAPTERS[spec.name])
     assert found <= known
     # A slot may lack what others of its shape have.
@@ -325,7 +460,8 @@ async def migrate(role: Role) -> None:
 
 
 async def export_dump(role: Role) -> None:
-    assert (await backtest_mongo.export_dump(role.directory / "dump")).problems == ()
+    problems = (await backtest_mongo.export_dump(role.directory / "dump")).problems
+    assert {problem.slot for problem in problems} == {spec.name for spec in SERIES_SLOTS}  # which files have no place for
 
 
 async def import_dump(role: Role) -> None:
@@ -416,6 +552,7 @@ FUNCTIONS: Final[dict[str, Callable[[Role], Awaitable[None]] | None]] = {
     "stats": None,
 }
 SERIES: Final = ("--symbol", "symbol-x", "--interval", "1m", "--exchange", "exchange_name-x")
+TRADES: Final = ("-c", "symbol=symbol-x", "-c", "exchange_name=exchange_name-x")
 #: Every command with its arguments. Those without have servers or databases of their own, or ask none.
 COMMANDS: Final[dict[str, list[list[str]] | None]] = {
     "serve": None,
@@ -441,7 +578,14 @@ COMMANDS: Final[dict[str, list[list[str]] | None]] = {
     "candles coverage": [[], ["--json"]],
     "candles seal": [[]],
     "candles verify": [[], ["--repair"]],
+    "candles rows": [[], [*SERIES[:2], "--seal", "--yes"], [*SERIES[:2], "--restore", "--yes"]],
     "candles delete": [["symbol-x", "1m", "another", "--yes"]],
+    "series export": [["trade", *TRADES, "--output", "trades.csv"]],
+    "series import": [["trade", "trades.csv", "-c", "symbol=another", "-c", "exchange_name=another"]],
+    "series coverage": [["trade"], ["trade", "--json"]],
+    "series seal": [["trade"]],
+    "series verify": [["trade"]],
+    "series plot": [["trade", *TRADES, "--output", "trades.html"]],
     "candles plot": [[*SERIES, "--strategy", "strategy_name-x", "--output", "candles.html"]],
 }
 
@@ -458,7 +602,7 @@ async def use_everything(role: Role) -> None:
     async with setup():
         for name, cls in ADAPTERS.items():
             known = methods(cls)
-            for method, work in METHODS[cls.spec.shape].items():
+            for method, work in find_cases(cls.spec).items():
                 if method in known:
                     await attempted(role, f"{name}.{method}", work(role, uniform.adapter(cls.spec, "x")))
         for name, function in FUNCTIONS.items():
