@@ -461,7 +461,9 @@ async def migrate(role: Role) -> None:
 
 async def export_dump(role: Role) -> None:
     problems = (await backtest_mongo.export_dump(role.directory / "dump")).problems
-    assert {problem.slot for problem in problems} == {spec.name for spec in SERIES_SLOTS}  # which files have no place for
+    assert {problem.slot for problem in problems} == {
+        spec.name for spec in SERIES_SLOTS
+    }  # which files have no place for
 
 
 async def import_dump(role: Role) -> None:

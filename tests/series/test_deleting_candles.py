@@ -243,6 +243,7 @@ async def test_other_event_loops_forget_too(deployment: Deployment, unique: str)
 STEPS: Final = ("announce", "read", "finish")
 
 
+@pytest.mark.in_rows("it stops a sealer of copies")
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("when", ["before it", "between blocks and rows", "between rows and blocks"])
 async def test_sealer_that_has_read_the_old_rows_seals_none(
@@ -307,6 +308,7 @@ def _method(step: str) -> tuple[Any, str]:
     }[step]
 
 
+@pytest.mark.in_rows("it stops what is done with rows and copies")
 async def test_block_that_is_sealed_before_its_rows_are_deleted_is_dropped(
     deployment: Deployment, tiny: None, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +328,7 @@ async def test_block_that_is_sealed_before_its_rows_are_deleted_is_dropped(
     assert (await series.verify()).damaged == {}
 
 
+@pytest.mark.in_rows("it stops what is done with rows and copies")
 @pytest.mark.parametrize("count", [8, 12])
 async def test_late_sealer_seals_what_is_stored(
     deployment: Deployment, tiny: None, unique: str, count: int, monkeypatch: pytest.MonkeyPatch
@@ -353,6 +356,7 @@ async def test_late_sealer_seals_what_is_stored(
     assert (await series.verify()).damaged == {}
 
 
+@pytest.mark.in_rows("it stops what is done with rows and copies")
 async def test_cancelled_deletion_can_be_run_again(
     deployment: Deployment, tiny: None, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +385,7 @@ async def test_cancelled_deletion_can_be_run_again(
     assert await frame_of(series) == as_frame(candles(2, first=10 * MINUTE))
 
 
+@pytest.mark.in_rows("it stops what is done with rows and copies")
 @pytest.mark.heavy
 async def test_process_that_is_killed_at_any_step_leaves_no_wrong_answer(
     deployment: Deployment, tiny: None, unique: str
