@@ -460,6 +460,7 @@ async def migrate(role: Role) -> None:
 
 
 async def export_dump(role: Role) -> None:
+    # Files have no place for series with columns.
     problems = (await backtest_mongo.export_dump(role.directory / "dump")).problems
     assert {problem.slot for problem in problems} == {
         spec.name for spec in SERIES_SLOTS
