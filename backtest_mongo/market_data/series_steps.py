@@ -52,7 +52,7 @@ def _name_step(step: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """What is drawn: one point a row, or one a step.
+    """What is drawn: one point per row, or one per step.
 
     Attributes:
         time: of the row, or of the last row of the step, in the slot's unit.
