@@ -259,7 +259,13 @@ def _check_column(columns: Mapping[str, Any], name: str, head: int) -> memoryvie
 def _split_names(content: memoryview) -> tuple[list[str], memoryview]:
     """Return the names of all columns that were stored, and the content of the times."""
     end = _NAMES_BYTES + int.from_bytes(content[:_NAMES_BYTES], "little")
-    return bytes(content[_NAMES_BYTES:end]).decode().split(" "), content[end:]
+    try:
+        names = bytes(content[_NAMES_BYTES:end]).decode()
+    except UnicodeDecodeError:
+        names = ""
+    if not names or len(content) < end + 2:
+        raise DamagedRowsError(f"the names of its columns are missing from its column {TIME}")
+    return names.split(" "), content[end:]
 
 
 def _decode_column(column: Column, content: memoryview, rows: int) -> Values:

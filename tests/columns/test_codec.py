@@ -264,6 +264,17 @@ def test_content_that_its_checksum_fits_is_checked_as_well(content: bytes, words
         decode(spec, KEY, document)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\x01", b"\xff\0number price", b"\x05\0\xff\xfe\xfd\xfc\xfb\0\0", b"\x05\0price"]
+)
+def test_names_that_can_t_be_read_are_damage(content: bytes) -> None:
+    spec = make_spec(Column("price", "float64"))
+    document = store(spec, read_rows(spec, [{"timestamp": 1, "number": 1, "price": 1.5}]), is_compressed=False)
+    document["columns"]["timestamp"] = pack_column(document["head"], "timestamp", content)
+    with pytest.raises(DamagedRowsError):
+        decode(spec, KEY, document)
+
+
 def test_document_of_another_series_is_found() -> None:
     spec = make_spec(Column("price", "float64"))
     document = store(spec, read_rows(spec, [{"timestamp": 1, "number": 1, "price": math.nan}]), is_compressed=False)
