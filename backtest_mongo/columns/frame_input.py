@@ -14,11 +14,11 @@ from backtest_mongo import types
 from backtest_mongo.columns.arrays import STORED_TYPES, STRINGS, TIME, ColumnArrays, Mask, Values, make_nulls, sort_rows
 from backtest_mongo.columns.frame_cells import Cells, is_object_column, take_cells, take_objects
 from backtest_mongo.columns.python_values import UnfitValuesError, check_text, read_times, read_values
-from backtest_mongo.columns.row_input import find_grid
 from backtest_mongo.core.candle_rules import check_spacing
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS, Column, ColumnType, Unit
 from backtest_mongo.core.frame_columns import find_time_zone, list_columns, localize_times, take_times
 from backtest_mongo.core.frame_input import NOT_CLOSED
+from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.unit_times import NANOSECONDS, UNIT_NAMES, TimeRangeError, find_time_range

@@ -11,12 +11,12 @@ from backtest_mongo.columns.arrays import TIME, ColumnArrays, sort_rows
 from backtest_mongo.columns.python_values import UnfitValuesError, read_times, read_values
 from backtest_mongo.core.candle_rules import check_spacing
 from backtest_mongo.core.columns import Column
-from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
+from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import InputError, InputTypeError
 
-__all__ = ["check_now", "find_grid", "read_rows"]
+__all__ = ["check_now", "read_rows"]
 
 
 def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays:
@@ -40,24 +40,6 @@ def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays
             _READERS.clear()
         reader = _READERS[id(spec)] = _RowReader(spec)
     return reader.read(rows)
-
-
-def find_grid(spec: SlotSpec, context: Key) -> IntervalGrid | None:
-    """Return the grid of a series, ``None`` if the slot has none.
-
-    Args:
-        spec: of the slot.
-        context: the context's values, in the order of the slot's key.
-
-    Raises:
-        InputError: the context's interval is unknown.
-    """
-    if not spec.grid:
-        return None
-    name = str(context[spec.key.index("interval")]) if spec.grid == "interval" else spec.grid
-    if name not in GRIDS:
-        raise InputError(f"interval {name!r} (str) is unknown", slot=spec.name, hint=f"known are {' '.join(GRIDS)}")
-    return GRIDS[name]
 
 
 def check_now(

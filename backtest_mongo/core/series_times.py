@@ -1,46 +1,32 @@
-"""The times of a series with columns, which count milliseconds, microseconds or nanoseconds."""
+"""How far a series with columns is known at a simulation time, and the grid that its rows are on."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
 
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.types import SeriesTime, to_series_millis
+from backtest_mongo.errors import InputError
 
-__all__ = ["find_grid", "find_known_end", "to_units"]
+__all__ = ["find_grid", "find_known_end"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _MOST = 2**63 - 1
 
 
-def to_units(spec: SlotSpec, value: SeriesTime) -> int:
-    """Return a time in the slot's unit; what is finer is cut off. An integer is in this unit already.
+def find_grid(spec: SlotSpec, context: Key) -> IntervalGrid | None:
+    """Return the grid of a series, ``None`` if the slot has none.
+
+    Args:
+        spec: of the slot.
+        context: the context's values, in the order of the slot's key.
 
     Raises:
-        TypeError: it is neither an integer, a datetime nor text.
-        ValueError: it is a naive datetime or text that is not ISO 8601, or doesn't fit in 64 bits.
+        InputError: the context's interval is unknown.
     """
-    if isinstance(value, str | datetime):
-        millis = to_series_millis(value)  # which checks it
-        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        micros = (time - _EPOCH) // _MICROSECOND
-        units = {"ms": millis, "us": micros, "ns": 1_000 * micros}[spec.unit]
-    else:
-        units = to_series_millis(value)
-    if not MOST_NEGATIVE < units < _MOST:
-        raise ValueError("must fit in 64 bits (int)")
-    return units
-
-
-def find_grid(spec: SlotSpec, context: Key) -> IntervalGrid | None:
-    """Return the grid of a series, ``None`` if it has none. The context is in the order of the key."""
     if not spec.grid:
         return None
-    name = context[spec.key.index("interval")] if spec.grid == "interval" else spec.grid
+    name = str(context[spec.key.index("interval")]) if spec.grid == "interval" else spec.grid
+    if name not in GRIDS:
+        raise InputError(f"interval {name!r} (str) is unknown", slot=spec.name, hint=f"known are {' '.join(GRIDS)}")
     return GRIDS[name]
 
 
@@ -49,8 +35,11 @@ def find_known_end(spec: SlotSpec, context: Key, when: int) -> int:
 
     Args:
         spec: of the slot.
-        context: of the series, in the order of the key.
+        context: the context's values, in the order of the slot's key.
         when: milliseconds since the epoch. On a grid a row is known when its interval is over.
+
+    Raises:
+        InputError: the context's interval is unknown.
     """
     grid = find_grid(spec, context)
     if grid is not None:

@@ -1,9 +1,9 @@
-"""Times in the unit of a series, kept to its last digit: what the unit would lose is refused."""
+"""Times in the unit of a series. Those of rows are exact: what the unit would lose is refused."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any, Final
@@ -12,7 +12,7 @@ from backtest_mongo.core.candle_rules import END, START
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS, Unit
 from backtest_mongo.types import to_millis, to_series_millis
 
-__all__ = ["NANOSECONDS", "UNIT_NAMES", "TimeRangeError", "find_time_range", "to_units"]
+__all__ = ["NANOSECONDS", "UNIT_NAMES", "TimeRangeError", "find_time_range", "round_to_units", "to_units"]
 
 UNIT_NAMES: Final[Mapping[Unit, str]] = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 #: The length of each of NumPy's units whose length is fixed.
@@ -58,24 +58,11 @@ def to_units(value: object, unit: Unit) -> int:
         ValueError: it is a naive datetime or text that is not ISO 8601, the unit would lose some of its digits, or it
             is outside of the years 1 to 9999 or of 64 bits, which is a :class:`TimeRangeError`.
     """
-    if type(value) is int:
-        units = value
-    elif isinstance(value, str):
-        units = _count(_parse_nanoseconds(value), unit, value[:40])
-    elif isinstance(value, datetime):
-        to_millis(value)  # which refuses what is no point in time
-        # The datetimes of pandas have nanoseconds, which their differences round.
-        more = getattr(value, "nanosecond", 0)
-        plain = value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
-        units = _count(Fraction((plain - _EPOCH) // _MICROSECOND * 1_000 + more), unit, value)
-    elif getattr(getattr(value, "dtype", None), "kind", "") == "M":
-        units = _count(_read_datetime64(value), unit, value)
-    else:
-        try:
-            units = to_millis(value)  # type: ignore[arg-type]  # which refuses what is no integer, either
-        except TypeError:
-            kind = type(value).__name__
-            raise TypeError(f"must be {UNIT_NAMES[unit]} (int) or an aware datetime, not {kind}") from None
+    exact = _count(value, unit)
+    if exact.denominator != 1:
+        shown = value[:40] if isinstance(value, str) else value
+        raise ValueError(f"has digits that are lost in {UNIT_NAMES[unit]}: {shown}")
+    units = exact.numerator
     first, last = find_time_range(unit)
     if not first <= units <= last:
         span = "must fit in 64 bits" if unit == "ns" else "must be of the years 1 to 9999"
@@ -83,11 +70,44 @@ def to_units(value: object, unit: Unit) -> int:
     return units
 
 
-def _count(nanoseconds: Fraction, unit: Unit, shown: object) -> int:
-    units = nanoseconds * UNITS_PER_MS[unit] / 1_000_000
-    if units.denominator != 1:
-        raise ValueError(f"has digits that are lost in {UNIT_NAMES[unit]}: {shown}")
-    return units.numerator
+def round_to_units(value: object, unit: Unit, round_: Callable[[int | Fraction], int]) -> int:
+    """Return a time as a count of units since the epoch, rounded if it is finer.
+
+    Args:
+        value: as for :func:`to_units`.
+        unit: of the series.
+        round_: ``math.ceil`` for the bound of a half-open range, ``math.floor`` for the last time that counts.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: it is a naive datetime or text that is not ISO 8601, or doesn't fit in 64 bits.
+    """
+    units = round_(_count(value, unit))
+    if not MOST_NEGATIVE < units < 2**63 - 1:
+        raise ValueError("must fit in 64 bits (int)")
+    return units
+
+
+def _count(value: object, unit: Unit) -> int | Fraction:
+    if type(value) is int:
+        return value
+    if isinstance(value, str):
+        nanoseconds = _parse_nanoseconds(value)
+    elif isinstance(value, datetime):
+        to_millis(value)  # which refuses what is no point in time
+        # The datetimes of pandas have nanoseconds, which their differences round.
+        more = getattr(value, "nanosecond", 0)
+        plain = value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
+        nanoseconds = Fraction((plain - _EPOCH) // _MICROSECOND * 1_000 + more)
+    elif getattr(getattr(value, "dtype", None), "kind", "") == "M":
+        nanoseconds = _read_datetime64(value)
+    else:
+        try:
+            return to_millis(value)  # type: ignore[arg-type]  # which refuses what is no integer, either
+        except TypeError:
+            kind = type(value).__name__
+            raise TypeError(f"must be {UNIT_NAMES[unit]} (int) or an aware datetime, not {kind}") from None
+    return nanoseconds * UNITS_PER_MS[unit] / 1_000_000
 
 
 def _parse_nanoseconds(text: str) -> Fraction:

@@ -13,8 +13,8 @@ import numpy as np
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes import ColumnSeriesAdapter
 from backtest_mongo.columns.arrays import join_columns, sort_rows
-from backtest_mongo.columns.row_input import find_grid
 from backtest_mongo.core.candle_rules import check_spacing
+from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import InputError, InputTypeError

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 
 from backtest_mongo import InputError, InputTypeError, types
-from backtest_mongo.columns.row_input import check_now, find_grid, read_rows
+from backtest_mongo.columns.row_input import check_now, read_rows
 from backtest_mongo.core.columns import Column, Unit
+from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.slots import SERIES
 from backtest_mongo.core.specs import SlotSpec
 from tests.support.columns import CONTEXT, UNHURRIED, check_arrays, make_spec, resolve, samples, to_bits

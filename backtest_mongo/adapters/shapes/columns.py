@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
@@ -25,10 +27,11 @@ from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.core.series_retention import parse_series_retention
-from backtest_mongo.core.series_times import find_grid, find_known_end, to_units
+from backtest_mongo.core.series_times import find_grid, find_known_end
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.core.suggestions import suggest
+from backtest_mongo.core.unit_times import round_to_units
 from backtest_mongo.core.watch import ChangeSource
 from backtest_mongo.errors import InputError, InputTypeError, StoreError
 from backtest_mongo.series.columns.changes import ColumnChangeStream
@@ -319,7 +322,7 @@ class ColumnSeriesAdapter(Adapter):
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error, or what is stored is damaged.
         """
-        end = min(self._units(time, "time") + 1, self._limit(when))
+        end = min(self._units(time, "time", math.floor) + 1, self._limit(when))
         rows = await self._read_last(1, self._check_columns(columns), end)
         return rows[0] if rows else None
 
@@ -423,7 +426,7 @@ class ColumnSeriesAdapter(Adapter):
         grid = check_grid(interval, self.spec.name)
         per_ms = UNITS_PER_MS[self.spec.unit]
         first = None if start is None else -(-self._units(start, "start") // per_ms)
-        last = None if end is None else self._units(end, "end") // per_ms
+        last = None if end is None else self._units(end, "end", math.floor) // per_ms
         if start is not None and end is not None:
             self._range(start, end)
         return await read_frame(self._make_source(price, amount), grid, (first, last), self._find_time(when), as_)
@@ -625,8 +628,8 @@ class ColumnSeriesAdapter(Adapter):
 
     # Arguments
 
-    def _units(self, value: SeriesTime, name: str) -> int:
-        return self._millis(value, name, partial(to_units, self.spec))
+    def _units(self, value: SeriesTime, name: str, round_: Callable[[int | Fraction], int] = math.ceil) -> int:
+        return self._millis(value, name, partial(round_to_units, unit=self.spec.unit, round_=round_))
 
     def _range(self, start: SeriesTime | None, end: SeriesTime | None, when: When | None = None) -> tuple[int, int]:
         first = MOST_NEGATIVE if start is None else self._units(start, "start")
