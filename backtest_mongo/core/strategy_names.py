@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec
+from backtest_mongo.errors import ConflictError
 
-__all__ = ["FIELD", "MENTIONS", "Moved", "NewName", "Renamer", "has_strategy"]
+__all__ = ["FIELD", "MENTIONS", "Moved", "NewName", "Renamer", "has_strategy", "make_name_conflict"]
 
 #: The field of keys and payloads that has the name.
 FIELD: Final = "strategyName"
@@ -87,6 +88,19 @@ def _make_session_id(values: Mapping[str, Any]) -> str:
     frame = (values["frameName"],) if values["frameName"] else ()
     parts = (values["symbol"], values[FIELD], values["exchangeName"], *frame, "backtest" if values[FLAG] else "live")
     return ":".join(parts)
+
+
+def make_name_conflict(
+    spec: SlotSpec, target: Key, what_stays: str = "nothing of this context was renamed"
+) -> ConflictError:
+    """Return the error that a context has something stored under its new name; the key's first fields are its."""
+    return ConflictError(
+        "renaming a strategy failed: something is already stored under its new name",
+        slot=spec.name,
+        collection=spec.collection,
+        key=dict(zip(spec.key, target, strict=False)),
+        hint=f"{what_stays}; delete one of the two, or choose another name",
+    )
 
 
 class Moved(NamedTuple):

@@ -25,8 +25,7 @@ from backtest_mongo.core.contexts import MAX_STEP_ROWS
 from backtest_mongo.core.log import log
 from backtest_mongo.core.payload import RAW_CODEC
 from backtest_mongo.core.specs import POINTS, Key
-from backtest_mongo.core.strategy_names import FIELD, MENTIONS, Moved, NewName
-from backtest_mongo.errors import ConflictError
+from backtest_mongo.core.strategy_names import FIELD, MENTIONS, Moved, NewName, make_name_conflict
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import match_context, match_fields
@@ -132,13 +131,7 @@ class MongoRenamer:
     async def _refuse_stored(self, target: Key, session: Any) -> None:
         for collection in (self._slot.documents, self._versions):
             if await collection.find_one(match_context(self._spec, target), {"_id": 1}, session=session) is not None:
-                raise ConflictError(
-                    "renaming a strategy failed: something is already stored under its new name",
-                    slot=self._spec.name,
-                    collection=self._spec.collection,
-                    key=match_context(self._spec, target),
-                    hint="nothing of this context was renamed; delete one of the two, or choose another name",
-                )
+                raise make_name_conflict(self._spec, target)
 
     async def _read_some(
         self, collection: Any, query: Document, limit: int, size: int, session: Any

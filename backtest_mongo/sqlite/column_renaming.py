@@ -11,8 +11,7 @@ from typing import Any
 
 from backtest_mongo.core.commits import make_claim
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.strategy_names import Moved, NewName
-from backtest_mongo.errors import ConflictError
+from backtest_mongo.core.strategy_names import Moved, NewName, make_name_conflict
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.change_log import encode_deleted, fill_record
 from backtest_mongo.sqlite.column_layout import ColumnTable
@@ -76,13 +75,7 @@ class ColumnRenamer:
         spec, table, at = self._spec, self._table, now()
         lease_rows.refuse_held(connection, make_claim((spec, source), (spec, target)), (), at)
         if self._has_rows(connection, source) and self._has_rows(connection, target):
-            raise ConflictError(
-                "renaming a strategy failed: something is already stored under its new name",
-                slot=spec.name,
-                collection=spec.collection,
-                key=dict(zip(spec.key, target, strict=False)),
-                hint="nothing of this context was renamed; delete one of the two, or choose another name",
-            )
+            raise make_name_conflict(spec, target)
         moved = self._count(connection, source)
         if moved.rows:
             self._record(connection, source, target, moved.rows, at)

@@ -14,8 +14,7 @@ from backtest_mongo.core.contexts import MAX_STEP_ROWS
 from backtest_mongo.core.extended_json import from_json, to_json
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import FLAG, POINTS, Key, SlotSpec
-from backtest_mongo.core.strategy_names import FIELD, Moved, NewName
-from backtest_mongo.errors import ConflictError
+from backtest_mongo.core.strategy_names import FIELD, Moved, NewName, make_name_conflict
 from backtest_mongo.sqlite import lease_rows
 from backtest_mongo.sqlite.change_log import TABLE as CHANGES
 from backtest_mongo.sqlite.change_log import quote
@@ -86,13 +85,7 @@ class SQLiteRenamer:
         lease_rows.refuse_held(connection, claim, (), at)
         count = self._count(connection, source)
         if sum(count) and sum(self._count(connection, target)):
-            raise ConflictError(
-                "renaming a strategy failed: something is already stored under its new name",
-                slot=spec.name,
-                collection=spec.collection,
-                key=dict(zip(spec.key, target, strict=False)),
-                hint="nothing of this context was renamed; delete one of the two, or choose another name",
-            )
+            raise make_name_conflict(spec, target)
         (before,) = connection.execute(f"SELECT max(number) FROM {CHANGES}").fetchone()
         rows = self._fetch(connection, self._table.name, match_context(self._context), source)
         table = quote(self._table.name)

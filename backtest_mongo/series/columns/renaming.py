@@ -21,8 +21,7 @@ from backtest_mongo.connection.driver_errors import DUPLICATE_KEY
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
-from backtest_mongo.core.strategy_names import FIELD, Moved, NewName
-from backtest_mongo.errors import ConflictError
+from backtest_mongo.core.strategy_names import FIELD, Moved, NewName, make_name_conflict
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import match_context
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
@@ -209,7 +208,7 @@ class ColumnRenamer:
             details: Any = error.details
             if all(row["code"] != DUPLICATE_KEY for row in details.get("writeErrors", [])):
                 raise
-            raise self._make_conflict(target) from error
+            raise make_name_conflict(self._spec, target, "what was renamed before stays renamed") from error
 
     async def _note(self, source: Key, target: Key, moved: Sequence[Document], has_blocks: bool, session: Any) -> None:
         """Note what has moved, for those who watch one of the two."""
@@ -241,17 +240,8 @@ class ColumnRenamer:
         filled = {**match_context(self._spec, target), "rows": {"$ne": 0}}
         for where in (self._tail, self._blocks):
             if await where.slot.documents.find_one(filled, {"_id": 1}, session=session) is not None:
-                raise self._make_conflict(target)
+                raise make_name_conflict(self._spec, target, "what was renamed before stays renamed")
         await self._blocks.drop_empty(target, session)
-
-    def _make_conflict(self, target: Key) -> ConflictError:
-        return ConflictError(
-            "renaming a strategy failed: something is already stored under its new name",
-            slot=self._spec.name,
-            collection=self._spec.collection,
-            key=match_context(self._spec, target),
-            hint="delete one of the two, or choose another name; what was renamed before stays renamed",
-        )
 
     def _get_name(self, context: Key) -> str:
         return str(match_context(self._spec, context)[FIELD])
