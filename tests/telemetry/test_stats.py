@@ -160,7 +160,6 @@ async def test_series_with_columns_are_counted(deployment: Deployment, unique: s
     assert (counted.series, counted.tail_groups, counted.tail_rows, counted.blocks) == (1, 2, 3, 0)
     assert counted.oldest is not None
     await series.seal()
-    await series.size()
     counted = stats().series["equity"]
     assert (counted.blocks, counted.block_rows, counted.tail_rows, counted.oldest) == (1, 3, 0, None)
     assert counted.block_bytes > 0

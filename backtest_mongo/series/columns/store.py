@@ -468,6 +468,8 @@ class MongoColumns:
         async with aclosing(self._merger.seal(context, is_all=is_all)) as steps:
             async for step in steps:
                 yield step
+        if is_all and (head := self._heads.get(context)) is not None:
+            await self._count(context, head)
 
     async def verify_rows(self, context: Key) -> AsyncGenerator[tuple[Coverage, str | None], None]:
         """Read each group of the tail and each block; yield what it covers, and what is wrong with it."""
@@ -501,7 +503,7 @@ class MongoColumns:
             part.slot.is_indexed = True
 
     async def verify_sample(self, count: int) -> list[str | None]:
-        """Read so many blocks of any series, by chance; return what is wrong with each."""
+        """Read ``count`` random blocks of any series; return what is wrong with each."""
         problems = []
         for block in await self._blocks.sample(count):
             context = tuple(block.get(name) for name in self._spec.context_key)
