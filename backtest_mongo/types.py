@@ -220,7 +220,8 @@ class WriteReport:
 
     Attributes:
         new: rows that were stored.
-        present: rows whose time was stored already; what is stored stays as it is.
+        present: rows whose key was stored already, or that another row of the frame has. What is stored stays as it is,
+            unless the slot is a series with columns that is not immutable.
         refused: the positions of the rows that were not stored, from 0, by reason.
     """
 

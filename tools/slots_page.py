@@ -41,8 +41,8 @@ SHAPES: Final = {
 SERIES_TEXT: Final = """\
 ## Series
 
-Five slots that the Node package does not have: rows by time with [columns](series.md), stored many together in MongoDB
-and in SQLite. Every column marked with `?` may be null.
+Five slots that the Node package does not have: rows by time with [columns](series.md), many of which are stored in one
+document, in MongoDB and in SQLite. Every column marked with `?` may be null.
 """
 #: The ends of the names of a series' collections.
 COLLECTIONS: Final = ("items", "blocks", "series")

@@ -116,9 +116,9 @@ def prune(
     Shows how many it would delete, and asks. --keep, or else CC_KEEP, says which rows are kept, and CC_HISTORY which
     versions; what is kept of a series is stored with it, as retain() has set it. The age of a version counts from when
     it was written; the last of the old ones stays, because it holds what was true until the next. The age of a row
-    counts from its last write, and in a series to its last row. Signals that are still open are kept, however old they
-    are, and so are contexts that another process has leased. The command can be interrupted, and run again to delete
-    the rest.
+    counts from its last write; in a series with columns it is the time from the row to the last row. Signals that are
+    still open are kept, however old they are, and so are contexts that another process has leased. The command can be
+    interrupted, and run again to delete the rest.
 
     With --json it does not ask: without --yes it prints what it would delete, and deletes nothing.
 

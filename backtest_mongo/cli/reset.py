@@ -40,8 +40,8 @@ def reset_run(
     """Delete what a run has stored, so that it can be repeated from scratch.
 
     Shows what it would delete and what would stay, and asks. It deletes the rows that carry the run's name, and rows of
-    the run's signals that carry no name. Candles stay. Nothing is deleted if a process holds the lease of such a row,
-    or if live rows are among them and --live is not given.
+    the run's signals that carry no name. Candles and other series stay. Nothing is deleted if a process holds the lease
+    of such a row, or if live rows are among them and --live is not given.
 
     Stop the run first. The command can be interrupted, and run again to delete the rest.
 

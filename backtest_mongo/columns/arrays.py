@@ -207,7 +207,7 @@ def find_equal_rows(spec: SlotSpec, rows: ColumnArrays, others: ColumnArrays) ->
 
 
 def make_nulls(column: Column, rows: int) -> Values:
-    """Return so many nulls."""
+    """Return ``rows`` nulls."""
     if column.type == "category":
         return Values(np.full(rows, -1, np.int32))
     return Values(np.zeros(rows, STORED_TYPES[column.type]), np.zeros(rows, bool))

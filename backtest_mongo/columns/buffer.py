@@ -19,7 +19,7 @@ __all__ = ["ColumnBuffer"]
 class ColumnBuffer:
     """Room for so many rows, with all columns or those of these names.
 
-    Joining the rows in the end instead would take as much time and memory again.
+    Joining the rows at the end instead would take as much time and memory again.
     """
 
     def __init__(self, spec: SlotSpec, rows: int, names: Collection[str] | None = None) -> None:

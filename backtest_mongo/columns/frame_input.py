@@ -34,7 +34,7 @@ OUTSIDE_REASON: Final[Mapping[Unit, str]] = {
     "ns": "its time does not fit in 64 bits",
 }
 _KINDS: Final = (
-    "a polars or pandas DataFrame, a PyArrow Table, a mapping or a structured array of NumPy's, or a list of dicts"
+    "a polars or pandas DataFrame, a PyArrow Table, a mapping or a structured NumPy array, or a list of dicts"
 )
 _MOST_SHOWN: Final = 5
 #: Whole numbers up to here are floats.

@@ -10,7 +10,7 @@ from backtest_mongo.columns.arrays import ColumnArrays, join_columns, sort_rows
 
 __all__ = ["BLOCK_ROWS", "merge_rows", "split_rows"]
 
-#: The rows of a block. More are compressed hardly better, and a short range takes longer to read.
+#: The rows of a block. Larger blocks hardly compress better, and a short range takes longer to read.
 BLOCK_ROWS = 65_536
 
 
@@ -28,7 +28,7 @@ def merge_rows(parts: Sequence[ColumnArrays], *, keeps_first: bool) -> ColumnArr
 
 
 def _cut_head(parts: list[ColumnArrays]) -> tuple[ColumnArrays | None, list[ColumnArrays]]:
-    """Take off the first part what is before all others: mostly nearly all of it, which need not be ordered again."""
+    """Split off the rows of the first part that come before all others: usually nearly all, and in order already."""
     first = min(int(part.time[0]) for part in parts[1:])
     at = int(np.searchsorted(parts[0].time, first))
     if not at:
@@ -37,7 +37,7 @@ def _cut_head(parts: list[ColumnArrays]) -> tuple[ColumnArrays | None, list[Colu
 
 
 def split_rows(rows: ColumnArrays, most: int | None = None) -> Iterator[ColumnArrays]:
-    """Yield rows in parts of so many, a few more or less, so that rows of one time are in one part."""
+    """Yield rows in parts of about ``most``, so that rows of one time are in one part."""
     most = BLOCK_ROWS if most is None else most
     start = 0
     while len(rows) - start > most:

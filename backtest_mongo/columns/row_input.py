@@ -25,7 +25,7 @@ def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays
     Args:
         spec: of the slot. If it is immutable the first row of a key counts, otherwise the last.
         rows: each with ``timestamp``, the sequence if the slot has one, and all of its columns; nullable ones may be
-            missing or ``None``. Times are integers in the slot's unit, aware datetimes, ``datetime64`` of NumPy's or
+            missing or ``None``. Times are integers in the slot's unit, aware datetimes, NumPy's ``datetime64`` or
             ISO 8601 text. Numbers may be of any type whose value the column holds exactly; a ``Decimal`` may also be
             one that a float64 is written as, such as ``Decimal("0.1")``.
 

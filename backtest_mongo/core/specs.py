@@ -108,8 +108,8 @@ class SlotSpec:
             document of its own. With columns, ``key`` is the context's fields, ``timestamp`` and, if it has one, the
             sequence, ``redis`` is left out, and rows are stored many together.
         unit: what the times of a series with ``columns`` count since the epoch: ``ms``, ``us`` or ``ns``.
-        sequence: ``int64`` or ``str``, the type of the last field of the key, by which rows of one time are told apart
-            and ordered, such as the id of a trade. It is the caller's. Without it there is one row at a time.
+        sequence: ``int64`` or ``str``, the type of the last field of the key, which distinguishes and orders rows with
+            the same time, such as the id of a trade. The caller supplies it. Without it there is one row per time.
         grid: the interval of the grid on which such a series' rows are, such as ``1h``, or ``interval``, if the context
             has it as an argument. A row is then known when its interval is over. Only in milliseconds, and without a
             sequence.

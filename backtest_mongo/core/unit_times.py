@@ -15,7 +15,7 @@ from backtest_mongo.types import to_millis, to_series_millis
 __all__ = ["NANOSECONDS", "UNIT_NAMES", "TimeRangeError", "find_time_range", "round_to_units", "to_units"]
 
 UNIT_NAMES: Final[Mapping[Unit, str]] = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-#: The length of each of NumPy's units whose length is fixed.
+#: The lengths of NumPy's units of time, without months and years, whose lengths vary.
 NANOSECONDS: Final[Mapping[str, Fraction]] = {
     "W": Fraction(7 * 86_400 * 10**9),
     "D": Fraction(86_400 * 10**9),
@@ -49,7 +49,7 @@ def to_units(value: object, unit: Unit) -> int:
     """Return a time as a count of units since the epoch.
 
     Args:
-        value: an integer, which is the count, an aware datetime, a ``datetime64`` of NumPy's, which is in UTC, or ISO
+        value: an integer, which is the count, an aware datetime, NumPy's ``datetime64``, which is in UTC, or ISO
             8601 text, which is in UTC if it has no offset.
         unit: of the series.
 

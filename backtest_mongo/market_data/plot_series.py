@@ -66,11 +66,11 @@ async def plot_series(
 ) -> SeriesPlotReport:
     """Draw a series as a PNG or an HTML page: trades if the slot has a ``price``, the equity if it has that.
 
-    Trades are drawn with their prices, and below with their amounts, where ``amount`` is a column; buys and sells are
-    told apart, where ``side`` is one. Equity is drawn with its drawdown, the distance from the highest equity before
-    in the range, below it. More rows than ``max_points`` are merged into steps of time, which the subtitle names: of
-    each the lowest, the highest and the last price or equity is drawn, the sum of the amounts, and the deepest
-    drawdown, so nothing is lost but the order within a step.
+    Trades are drawn with their prices, and below with their amounts, where ``amount`` is a column; buys and sells
+    differ in colour and shape, where ``side`` is one. Equity is drawn with its drawdown, the distance below the
+    previous high of the range, below it. More rows than ``max_points`` are merged into steps of time, which the
+    subtitle names: for each, the lowest, the highest and the last price or equity are drawn, the sum of the amounts,
+    and the deepest drawdown, so nothing is lost but the order within a step.
 
     The page needs no network: it zooms, pans, and shows the numbers under the pointer. Times are UTC. An existing file
     is replaced.

@@ -38,7 +38,7 @@ class DoubleRows:
     async def find_stored(self, wanted: Sequence[tuple[Key, BlockGrid, Sequence[int]]]) -> set[Key]:
         """Return, within a request, which of the ascending times of some series are known to be in blocks, as keys.
 
-        The stretch that goes on now is not looked at: there is no block of it.
+        The stretch that is not complete yet is not looked at: there is no block of it.
         """
         now = types.now_ms()
         asked = []

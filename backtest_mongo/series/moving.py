@@ -2,7 +2,7 @@
 
 One block is written in one transaction, which also deletes the rows that it holds, by their ids: merged and compressed
 before it begins, and begun again if a block or a row is no longer what was read. What a block can't hold stays in rows:
-candles off the grid, rows of other programs that are no candles, and the stretch that goes on now.
+candles off the grid, rows of other programs that are no candles, and the stretch that is not complete yet.
 
 Candles that are written to blocks without having been rows are announced, as sealing does it, before rows are looked
 for: whoever inserts a row into the stretch meanwhile withdraws the announcement, which the transaction has to find.
@@ -90,7 +90,7 @@ class Mover:
             except BlockChangedError:
                 await asyncio.sleep(_PAUSE)
         raise StoreUnavailableError(
-            f"{doing} failed: others were changing the same block all the time",
+            f"{doing} failed: other processes kept changing the same block",
             slot=self._rows.spec.name,
             collection=self._rows.spec.collection,
             hint="try again",
@@ -131,7 +131,7 @@ class Mover:
         blocks = moved = 0
         for start in starts:
             if start >= grid.start(types.now_ms()):
-                continue  # the stretch that goes on now
+                continue  # the stretch that is not complete yet
             rows = await self._repeat(_SEALING, partial(self._seal_block, context, grid, start))
             blocks, moved = blocks + bool(rows), moved + rows
         return blocks, moved
@@ -207,7 +207,7 @@ class Mover:
         Args:
             context: the series.
             grid: its blocks.
-            candles: on the grid, ascending, and of stretches before the one that goes on now.
+            candles: on the grid, ascending, and of stretches before the one that is not complete yet.
 
         Raises:
             LayoutChangedError: the truth of the series is not in blocks.
@@ -300,10 +300,10 @@ class Mover:
             layout = await self._request(_RESTORING, partial(self._layouts.change, context, "restoring", "rows"))
         if layout.truth == "blocks":
             raise StoreError(
-                f"{_RESTORING} failed: another process moves those of {':'.join(map(str, context))} into blocks again",
+                f"{_RESTORING} failed: another process is moving {':'.join(map(str, context))} back into blocks",
                 slot=self._rows.spec.name,
                 collection=self._rows.spec.collection,
-                hint="decide for one of the two, and run it again",
+                hint="stop one of the two, and run the other one again",
             )
 
     async def _restore_block(self, context: Key, grid: BlockGrid, start: int) -> int:

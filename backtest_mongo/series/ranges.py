@@ -128,7 +128,7 @@ class _Planner:
 
     async def plan(self) -> AsyncGenerator[list[_Step], None]:
         """Yield the steps of each page of blocks, by time, and then those after the last block."""
-        # The stretch that goes on now is in no block.
+        # The stretch that is not complete yet is in no block.
         end = min(self.end, self.grid.start(types.now_ms()))
         position = self.first
         following: int | None = self.grid.start(position)

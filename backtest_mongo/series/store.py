@@ -406,7 +406,7 @@ def _is_whole(candles: CandleArrays, interval: IntervalGrid, first: int, end: in
 
 
 def _has_window(candles: CandleArrays, interval: IntervalGrid, first: int, limit: int) -> bool:
-    """Return whether there are so many rows from ``first`` on, one an interval, whatever else there is."""
+    """Return whether there are so many rows from ``first`` on, one per interval, whatever else there is."""
     import numpy as np
 
     part = candles.between(first, min(interval.shift(first, limit), _LATEST))
@@ -417,7 +417,7 @@ def _has_window(candles: CandleArrays, interval: IntervalGrid, first: int, limit
 
 
 def _pick_arrays(candles: CandleArrays, interval: IntervalGrid, first: int, limit: int) -> list[Candle] | None:
-    """Return so many rows from ``first`` on, one an interval, skipping others; ``None`` if one is missing."""
+    """Return so many rows from ``first`` on, one per interval, skipping others; ``None`` if one is missing."""
     import numpy as np
 
     part = candles.between(first, min(interval.shift(first, limit), _LATEST))
@@ -430,7 +430,7 @@ def _pick_arrays(candles: CandleArrays, interval: IntervalGrid, first: int, limi
 
 
 def _pick_rows(rows: Sequence[Document], interval: IntervalGrid, first: int, limit: int) -> list[Candle] | None:
-    """Return so many rows from ``first`` on, one an interval, skipping others; ``None`` if one is missing."""
+    """Return so many rows from ``first`` on, one per interval, skipping others; ``None`` if one is missing."""
     candles: list[Candle] = []
     wanted = iter(interval.times(first, limit))
     expected = next(wanted)

@@ -275,7 +275,7 @@ class PartReader:
         """Return the error of a part that is damaged."""
         what = f"a {'block' if part.is_block else 'group'} of {part.rows:,} rows from {part.first} to {part.last}"
         return StoreError(
-            f"{doing} failed: {what} ({self._spec.unit}) is damaged, so they are lost: {problem}: {self._path}",
+            f"{doing} failed: {what} ({self._spec.unit}) is damaged, so these rows are lost: {problem}: {self._path}",
             slot=self._spec.name,
             collection=self._spec.collection,
             key=dict(zip(self._spec.key, context, strict=False)),

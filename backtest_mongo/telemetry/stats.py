@@ -74,8 +74,8 @@ class CommitStats:
 class SeriesStats:
     """How the series with columns of one slot are stored that this event loop has written or measured.
 
-    They are what was last counted, which is at the first write, after each sealing and by ``size()``, with the groups
-    that this event loop has added since.
+    A series is counted at the first write, after each sealing and by ``size()``. Groups and rows of the tail that this
+    event loop has added since are included.
 
     Attributes:
         series: how many series these are.

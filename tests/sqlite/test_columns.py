@@ -246,7 +246,7 @@ async def test_write_succeeds_where_its_tail_can_t_be_merged(path: Path, capsys:
     for at in range(60, 240, 30):
         assert await store.insert(CONTEXT, make_uniform(LAST, at, at + 30)) == 30
     assert (await store.size(CONTEXT)).tail_rows == 180
-    with pytest.raises(StoreError, match=r"100 rows from 0 to 99 \(us\) is damaged, so they are lost"):
+    with pytest.raises(StoreError, match=r"100 rows from 0 to 99 \(us\) is damaged, so these rows are lost"):
         await store.read_rows(CONTEXT, 0, 1)
     assert await store.delete_rows(CONTEXT, 0, 100) == 140  # of the block and of the tail, which can't be compared
     await seal(store)

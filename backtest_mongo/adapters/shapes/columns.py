@@ -99,13 +99,14 @@ class ColumnSeriesAdapter(Adapter):
     # Writing
 
     async def append(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Store rows as they come, many in one call or one.
+        """Store rows as they arrive, one or many in a call.
 
-        They are stored together, and on the disks of a majority of the servers when the call returns. They need not be
-        in order, and may be late. Where the slot is immutable, a row whose key is stored stays as it is, so a call may
-        be repeated; otherwise the later row replaces it. Of rows of one call with the same key the first one counts, or
-        the last. On a grid, a row
-        whose interval has not ended is skipped. Calls are no part of a :func:`~backtest_mongo.transaction`.
+        They are on the disks of a majority of the servers when the call returns, and need not be in order. Where the
+        slot is immutable, a row whose key is stored stays as it is, so a call may be repeated; otherwise the later row
+        replaces it. If one call has several rows with the same key, the first is stored in an immutable slot, and
+        otherwise the last. On a grid, a row whose interval has not ended is skipped. Up to 16,383 rows are stored
+        together; of a larger call that is cancelled or fails, a part may be stored. Calls are no part of a
+        :func:`~backtest_mongo.transaction`.
 
         Args:
             rows: a list of dicts with ``timestamp``, the sequence if the slot has one, and the slot's columns; those
@@ -120,7 +121,7 @@ class ColumnSeriesAdapter(Adapter):
                 losing digits; the message names its place. Nothing was stored.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; append the same rows again to settle it.
-            StoreError: MongoDB answers with an error.
+            StoreError: MongoDB answers with an error; of 16,384 rows or more a part may be stored.
         """
         from backtest_mongo.columns.row_input import check_now, read_rows
 
@@ -145,8 +146,8 @@ class ColumnSeriesAdapter(Adapter):
 
         Returns:
             How many rows were new, how many had a key that was stored already or that another row of the frame has, and
-            the positions of the refused ones by reason: those without a time, without a sequence, or with a null in a
-            column that can't hold it.
+            the positions of the refused ones by reason: those without a time or with one outside of the years 1 to
+            9999, without a sequence, with a null in a column that can't hold it, or whose interval has not ended.
 
         Raises:
             InputError: a column is missing, unknown, or holds what the slot's can't hold without losing digits, or
@@ -307,7 +308,7 @@ class ColumnSeriesAdapter(Adapter):
     async def read_asof(
         self, time: SeriesTime, *, columns: Iterable[str] | None = None, when: When | None = None
     ) -> dict[str, Any] | None:
-        """Return the row that was the last one at a time: the one with the greatest key up to it.
+        """Return the latest row at or before a time: the one with the greatest key up to it.
 
         Args:
             time: an integer in the slot's unit since the epoch, an aware datetime or ISO 8601 text.
@@ -444,8 +445,8 @@ class ColumnSeriesAdapter(Adapter):
 
             await trade.resample_into(persist.candle("BTCUSDT", "1m", "binance"))
 
-        A candle is stored when its interval is over and a row is stored whose time is its end or later, so that no row
-        of it is to be expected. Rows that come even later don't change a candle, as the first write of a candle wins.
+        A candle is stored when its interval is over and a row is stored whose time is its end or later, so that no
+        more of its rows are expected. Rows that arrive later still don't change a candle, as its first write wins.
         Calling it again, also after it was killed, stores what is missing, with the same values.
 
         Args:

@@ -188,7 +188,7 @@ class CandleSource:
         if (places != last).any():
             time = int(candles.timestamp[(places != last).argmax()])
             raise InputError(
-                f"the candle at {time} is off the grid: it goes on after the end of its {grid.name}",
+                f"the candle at {time} is off the grid: it ends after the end of its {grid.name}",
                 slot=self._slot,
                 hint="resample to an interval that ends with it",
             )

@@ -549,10 +549,10 @@ class SeriesAdapter(Adapter):
         is kept in the database. Older versions of this library refuse the database from then on, and the Node package
         no longer sees these candles. :meth:`move_to_rows` is the way back.
 
-        Rows that a block can't hold stay: those off the grid of the interval, and the stretch that goes on now. What is
-        written later is moved as it was sealed before: by writes that complete a stretch, and by :meth:`seal`. It may
-        be killed at any time and be called again, several may run at once, and the series may be read, written and
-        deleted meanwhile. On SQLite there is nothing to do: candles are in blocks there anyway.
+        Rows that a block can't hold stay: those off the grid of the interval, and the stretch that is not complete yet.
+        What is written later is moved as it was sealed before: by writes that complete a stretch, and by :meth:`seal`.
+        It may be killed at any time and be called again, several may run at once, and the series may be read, written
+        and deleted meanwhile. On SQLite there is nothing to do: candles are in blocks there anyway.
 
         Args:
             progress: called after each stretch with what was moved in it.

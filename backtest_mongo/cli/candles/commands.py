@@ -295,14 +295,14 @@ def rows(
 ) -> None:
     """Choose whether candles are kept in rows or in blocks alone.
 
-    Rows are what the Node package reads, and take some 200 bytes a candle. Blocks take ten, and no answer of this
-    library changes. Older versions of it refuse the database once a series is in blocks, and Node no longer sees the
+    Rows are what the Node package reads, and take some 200 bytes per candle. Blocks take ten, and this library returns
+    the same results. Older versions of it refuse the database once a series is in blocks, and Node no longer sees the
     candles of that series. It needs a replica set. Without --seal or --restore it shows how each series is kept.
 
     Shows which series it would change, and asks. It can be interrupted, and run again to change the rest. Other
     processes may read, write and delete candles meanwhile.
 
-    On SQLite there is nothing to do: candles are in blocks anyway. JSON files know no blocks.
+    On SQLite there is nothing to do: candles are in blocks anyway. JSON files have no blocks.
 
     Exits with status 0 if all is done, 1 if the answer is no or a series could not be changed, 2 for a mistake in the
     arguments, and if there is no terminal to ask on and --yes is not given.

@@ -156,7 +156,7 @@ def _describe_series(spec: SlotSpec, total: SeriesCounts, count: int) -> Finding
         f"{format_count(total.tail_groups, 'group')} of the tail ({format_bytes(total.tail_bytes)})"
     )
     if total.oldest is not None:
-        text += f", the oldest of which {format_duration(max(0, now_ms() - total.oldest))} old"
+        text += f", the oldest of which is {format_duration(max(0, now_ms() - total.oldest))} old"
     return Finding("series", "ok", text)
 
 

@@ -197,22 +197,22 @@ def import_files(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Name the file's columns: price=px,amount=qty for those whose names differ from the slot's, or all "
-            "of them in their order, - for one that is not used, where there is no header.",
+            help="Name the file's columns: price=px,amount=qty for those whose names differ from the slot's, or, for "
+            "a file without a header, all of them in their order, with - for one that is not used.",
         ),
     ] = None,
     time_unit: Annotated[
         str,
         typer.Option(
             metavar="UNIT",
-            help="What numeric times count: s, ms, us or ns; auto finds it by their size, or by a grid.",
+            help="What numeric times count: s, ms, us or ns; auto infers it from their size, or from the grid.",
             autocompletion=complete_from(UNITS),
         ),
     ] = "auto",
     time_format: TimeFormat = None,
     time_zone: TimeZone = None,
     decimal: Decimal = None,
-    force: Annotated[bool, typer.Option("--force", help="Import a file whose column names another symbol.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Import a file even if its rows have another symbol.")] = False,
     module: Module = None,
     sqlite: SQLite = None,
 ) -> None:
@@ -281,8 +281,8 @@ def export(
 ) -> None:
     """Write the rows of a series to a Parquet or CSV file.
 
-    In CSV, times are integers in the slot's unit since the epoch (UTC), an empty field is null, and two quotes are text
-    without a character. Both formats can be imported again without losing a bit. The file appears when it is complete.
+    In CSV, times are integers in the slot's unit since the epoch (UTC), an empty field is null, and two quotes are an
+    empty string. Both formats can be imported again without losing a bit. The file appears when it is complete.
     """
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.series.stored_series import format_series, get_series_adapter
@@ -354,7 +354,7 @@ def seal(slot: Slot, context: AnyContext = None, module: Module = None, sqlite: 
 def verify(slot: Slot, context: AnyContext = None, module: Module = None, sqlite: SQLite = None) -> None:
     """Read every block and every group of the tail, and compare their checksums.
 
-    They are the only place of their rows, so nothing can repair them but another import. Exits with status 1 if one is
+    They are the only copy of their rows, so nothing can repair them but another import. Exits with status 1 if one is
     damaged.
     """
     from functools import partial
@@ -392,7 +392,7 @@ def plot(
 ) -> None:
     """Draw the trades of a market, or the equity of a strategy.
 
-    Of a slot with prices, such as trade: the price and the amounts, with buyers and sellers told apart. Of a slot with
+    Of a slot with prices, such as trade: the price and the amounts, buys and sells in different colours. Of a slot with
     equity: the equity and its drawdown. A .png is a picture. An .html is a page that needs no network: drag it, zoom
     with the wheel, and point at a row for its numbers. Times are UTC. An existing file is replaced.
     """

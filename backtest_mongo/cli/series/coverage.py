@@ -79,7 +79,7 @@ def coverage_to_json(spec: SlotSpec, found: Sequence[SeriesCoverage]) -> dict[st
 def print_coverage(console: Console, spec: SlotSpec, found: Sequence[SeriesCoverage], gaps: int) -> None:
     """Print a table of series, and of those on a grid one of the longest ``gaps`` gaps."""
     on_grid = ("gaps", "rows\nmissing") if spec.grid else ()
-    headings = (spec.name, "first and last\n(UTC)", "rows", *on_grid, "sealed", "tail", "blocks", "bytes\na row")
+    headings = (spec.name, "first and last\n(UTC)", "rows", *on_grid, "sealed", "tail", "blocks", "bytes\nper row")
     print_table(console, headings, [_make_row(one) for one in found], leading=1)
     every = [(gap, one) for one in found for gap in one.gaps or ()]
     longest = sorted(every, key=lambda pair: (pair[0].start - pair[0].end, pair[0].start))[:gaps]

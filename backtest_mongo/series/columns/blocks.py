@@ -114,7 +114,7 @@ class SeriesBlocks:
             await self._documents.create_index(list(fields), unique=is_unique)
 
     async def sample(self, count: int) -> list[Document]:
-        """Return so many blocks of any series, by chance."""
+        """Return ``count`` random blocks of any series."""
         pipeline: list[Document] = [{"$sample": {"size": count}}]
         return await self.slot.read(_READING, partial(aggregate, self._documents, pipeline))
 

@@ -7,8 +7,9 @@ and the change is prepared again.
 
 Where the first row of a key wins, a block wins over the tail. Rows from outside could thus take the place of a row that
 was stored just before: so they are announced. Whoever stores a row in the tail looks at the announcement afterwards,
-and replaces the edition if there is one, and so does who reads such a row; and what is stored before the announcement
-is read by who made it. If others keep replacing the edition, rows from outside are appended to the tail, as theirs are.
+and replaces the edition if there is one, and so does a reader of such a row; rows that were stored before the
+announcement are read by the process that made it. If others keep replacing the edition, rows from outside are appended
+to the tail, as theirs are.
 
 Where the last row of a key wins, the tail may have rows that win over those of blocks. Deleting begins with the blocks
 there, or an older row would come back in between, and otherwise with the tail, for the same reason.
