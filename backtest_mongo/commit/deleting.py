@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backtest_mongo.commit.committing import run_in_turn
 from backtest_mongo.commit.scope import LeaseScope, current_scope
+from backtest_mongo.core.outcomes import after_writing
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import InputError, StoreError
@@ -41,13 +42,17 @@ async def delete_context(store: Store, spec: SlotSpec, context: Key) -> int:
     """
     refuse_in_transaction("delete()", spec.name)
     lease = _find_lease(store, spec, context)
-    rows, is_left = 0, True
-    while is_left:
+
+    async def delete_some() -> tuple[int, bool]:
         if lease is None:
-            deleted, is_left = await store.delete_some(context, ())
-        else:
-            deleted, is_left = await _delete_under(lease, store, spec, context)
-        rows += deleted
+            return await store.delete_some(context, ())
+        return await _delete_under(lease, store, spec, context)
+
+    rows, is_left = await delete_some()
+    with after_writing():
+        while is_left:
+            deleted, is_left = await delete_some()
+            rows += deleted
     return rows
 
 

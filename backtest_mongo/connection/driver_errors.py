@@ -19,6 +19,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
+from backtest_mongo.core.outcomes import UNKNOWN
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import BacktestMongoError, IndexConflictError, InputError, StoreError, StoreUnavailableError
 from backtest_mongo.types import Document
@@ -118,9 +119,7 @@ def translate_error(
         unavailable = StoreUnavailableError(
             f"{doing} failed: MongoDB at {hosts} is unavailable ({kind})",
             **where,
-            hint="it may or may not have been applied; repeat it to be sure"
-            if unknown
-            else "is it running, and is CC_MONGO_CONNECTION_STRING right?",
+            hint=UNKNOWN if unknown else "is it running, and is CC_MONGO_CONNECTION_STRING right?",
         )
         unavailable.may_be_applied = unknown
         return unavailable
@@ -152,11 +151,7 @@ def make_unanswered_error(
         slot=spec.name,
         collection=spec.collection,
         key=key,
-        hint="it may or may not have been applied; repeat it to be sure"
-        if unknown
-        else None
-        if was_sent
-        else "it was not sent",
+        hint=UNKNOWN if unknown else None if was_sent else "it was not sent",
     )
     error.may_be_applied = unknown
     return error
@@ -232,4 +227,4 @@ def strip_frames(error: BaseException) -> BaseException:
 
 
 def _is_write(doing: str) -> bool:
-    return doing.startswith(("writing", "removing"))
+    return doing.startswith(("writing", "removing", "deleting", "renaming"))

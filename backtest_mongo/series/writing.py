@@ -28,6 +28,7 @@ from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.hub_registry import forget_candles
 from backtest_mongo.connection.operation import Attempts, WaitBudget, seconds_left
 from backtest_mongo.core.log import log
+from backtest_mongo.core.outcomes import after_writing
 from backtest_mongo.core.specs import Key
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import BacktestMongoError, StoreError, StoreUnavailableError
@@ -226,13 +227,14 @@ class CandleWriter:
         Returns:
             The ids of the documents that blocks have had before, which are deleted.
         """
-        _, layouts = await _gather(
-            self._blocks.drop_stale([one for one, _ in written], spared),
-            self._layouts.look_within({one.context for one, _ in written}),
-        )
-        # Blocks are looked at last: no announcement is left by which one could get in.
-        entered = [(one.context, one.grid, documents) for one, documents in written if layouts[one.context].changes]
-        return await self._doubles.drop([one for one in entered if one[2]])
+        with after_writing():
+            _, layouts = await _gather(
+                self._blocks.drop_stale([one for one, _ in written], spared),
+                self._layouts.look_within({one.context for one, _ in written}),
+            )
+            # Blocks are looked at last: no announcement is left by which one could get in.
+            entered = [(one.context, one.grid, documents) for one, documents in written if layouts[one.context].changes]
+            return await self._doubles.drop([one for one in entered if one[2]])
 
     async def _begin_new(self, contexts: Collection[Key]) -> None:
         """Make blocks the truth, within a request, of series that are new, if the configuration says so."""
@@ -266,27 +268,40 @@ class CandleWriter:
 
         With ``publish`` their ids go to Redis.
         """
-        inserted = 0
         stretches = list(_split_by_blocks(candles, grid))
         places = [self._rows.writes.reserve(WRITING, _make_keys(context, grid, part.timestamp)) for part in stretches]
         try:
             with self._hub.writes.hold(), WaitBudget():
-                if (await self._find_layout(context)).truth == "blocks":
-                    return await self._insert_into_blocks(context, grid, stretches, places, publish)
-                for part, place in zip(stretches, places, strict=True):
-                    starts = grid.starts(part.timestamp)
-                    if part is stretches[-1]:
-                        starts = _find_passed(grid, starts, int(part.timestamp[-1]))
-                    async with place:
-                        # The rows and their blocks are made one after the other: of the same numbers.
-                        candles = part.copy()
-                        vacant = await self._claim_vacant(context, grid, starts, candles)
-                        inserted += await self._insert_stretch(context, grid, candles, publish, vacant)
-                    sealed = await self._finish(context, vacant)
-                    await self._seal(context, grid, [start for start in starts if start not in sealed])
+                layout = await self._find_layout(context)
+                with after_writing():
+                    if layout.truth == "blocks":
+                        return await self._insert_into_blocks(context, grid, stretches, places, publish)
+                    return await self._insert_stretches(context, grid, stretches, places, publish)
         finally:
             for place in places:
                 place.give_up()
+
+    async def _insert_stretches(
+        self,
+        context: Key,
+        grid: BlockGrid,
+        stretches: Sequence[CandleArrays],
+        places: Sequence[Reservation],
+        publish: bool,
+    ) -> int:
+        """Insert candles as rows, and seal what they complete."""
+        inserted = 0
+        for part, place in zip(stretches, places, strict=True):
+            starts = grid.starts(part.timestamp)
+            if part is stretches[-1]:
+                starts = _find_passed(grid, starts, int(part.timestamp[-1]))
+            async with place:
+                # The rows and their blocks are made one after the other: of the same numbers.
+                candles = part.copy()
+                vacant = await self._claim_vacant(context, grid, starts, candles)
+                inserted += await self._insert_stretch(context, grid, candles, publish, vacant)
+            sealed = await self._finish(context, vacant)
+            await self._seal(context, grid, [start for start in starts if start not in sealed])
         return inserted
 
     async def _find_layout(self, context: Key) -> Layout:
@@ -465,8 +480,9 @@ class CandleWriter:
         rows = blocks = 0
         position = first
         try:
-            with self._hub.writes.hold():
-                rows, blocks = await self._delete_from_blocks(context, grid, first, end)
+            layout = await self._layouts.look(context)
+            with self._hub.writes.hold(), after_writing():
+                rows, blocks = await self._delete_from_blocks(context, grid, first, end, layout)
                 drop = partial(self._blocks.drop_between, context, grid, first, end)
                 blocks += await self._rows.writes.run_steps(drop, DELETING)
                 deleted = None
@@ -477,7 +493,8 @@ class CandleWriter:
                     position = deleted.times[-1] + 1 if deleted.times else position
                 # Blocks that a killed process has left in stretches without rows.
                 blocks += await self._rows.writes.run_steps(drop, DELETING)
-                moved, changed = await self._delete_from_blocks(context, grid, first, end)
+                layout = await self._layouts.look(context)
+                moved, changed = await self._delete_from_blocks(context, grid, first, end, layout)
                 rows, blocks = rows + moved, blocks + changed
         finally:
             # Whatever was deleted until then. A window that is being read now is not kept either.
@@ -489,8 +506,9 @@ class CandleWriter:
         drop = partial(self._blocks.drop_between, context, grid, None, None)
         await self._rows.writes.run_steps(drop, DELETING)
 
-    async def _delete_from_blocks(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> Counts:
-        layout = await self._layouts.look(context)
+    async def _delete_from_blocks(
+        self, context: Key, grid: BlockGrid, first: int | None, end: int | None, layout: Layout
+    ) -> Counts:
         return await self._mover.delete(context, grid, first, end) if layout.changes else (0, 0)
 
     async def _delete_some(self, context: Key, grid: BlockGrid, first: int | None, end: int | None) -> _Deleted:

@@ -20,6 +20,7 @@ from pymongo import monitoring
 import backtest_mongo
 from backtest_mongo import ConflictError, SlotSpec
 from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.core.config import reset_config
 from tests.support import uniform
 
 TASKS = 8
@@ -240,6 +241,7 @@ async def main() -> None:
 
     while line := await next_line():
         job = json.loads(line)
+        reset_config()  # no field of the job before holds for this one
         await backtest_mongo.setup(job["config"])
         racer = Racer(job)
         await racer.prepare()

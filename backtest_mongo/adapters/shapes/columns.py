@@ -26,6 +26,7 @@ from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS
 from backtest_mongo.core.gaps import GapFinder
 from backtest_mongo.core.interval_grid import GRIDS
+from backtest_mongo.core.outcomes import after_writing
 from backtest_mongo.core.series_retention import parse_series_retention
 from backtest_mongo.core.series_times import find_grid, find_known_end
 from backtest_mongo.core.specs import Key
@@ -184,10 +185,11 @@ class ColumnSeriesAdapter(Adapter):
         if start is None and end is None:
             # Where rows replace others, some are both in the tail and in blocks, or twice in the tail.
             rows = None if self.spec.immutable else await self._count_rows()
-            deleted, is_left = 0, True
-            while is_left:
-                count, is_left = await self._base_store().delete_some(self._context, ())
-                deleted += count
+            deleted, is_left = await self._base_store().delete_some(self._context, ())
+            with after_writing():
+                while is_left:
+                    count, is_left = await self._base_store().delete_some(self._context, ())
+                    deleted += count
             return deleted if rows is None else rows
         return await self._rows().delete_rows(self._context, first, last) if first < last else 0
 

@@ -8,12 +8,13 @@ interval or later must be there, or the last of its shorter candles.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from backtest_mongo.core.columns import UNITS_PER_MS
 from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
+from backtest_mongo.core.outcomes import after_writing
 from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import InputError, InputTypeError
@@ -255,7 +256,8 @@ async def store_candles(
     stop = min(found.end, now) - delay
     new = present = 0
     refused: dict[str, list[int]] = {}
-    async with aclosing(read_candles(source, grid, first, None, stop)) as parts:
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(aclosing(read_candles(source, grid, first, None, stop)))
         async for candles in parts:
             places, _ = grid.locate_all(candles.timestamp)
             for some in _split(candles, places):
@@ -264,6 +266,8 @@ async def store_candles(
                     **dict(zip(PRICES, some.prices, strict=True)),
                 }
                 report = await target.write_frame(frame)
+                if not new + present:
+                    stack.enter_context(after_writing())
                 new, present = new + report.new, present + report.present
                 for reason, rows in report.refused.items():
                     refused.setdefault(reason, []).extend(int(some.timestamp[row]) for row in rows)

@@ -31,7 +31,7 @@ from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.log import log
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.errors import StoreError
+from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
 from backtest_mongo.series.columns.heads import Basis, Head, RangeNote, SeriesHeads
@@ -490,7 +490,7 @@ class _Announcement:
         if self._token is not None:
             try:
                 await self._heads.withdraw(self._context, [self._token])
-            except StoreError as error:
+            except (StoreError, StoreUnavailableError) as error:
                 log().debug("an announcement was left", slot=self._heads.slot.spec.name, error=type(error).__name__)
 
 

@@ -20,6 +20,7 @@ from backtest_mongo.core.commits import Committer
 from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.counters import SeriesCounts
 from backtest_mongo.core.log import log
+from backtest_mongo.core.outcomes import after_writing
 from backtest_mongo.core.series_retention import Piece, find_cut, parse_series_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
@@ -94,11 +95,15 @@ class MongoColumns:
         if len(rows) >= _MANY:
             if await self._can_seal():
                 await self._blocks.slot.prepare()
-                new = await self._merger.write(context, rows, self._insert)
+                await self._heads.look(context)
+                with after_writing():
+                    new = await self._merger.write(context, rows, self._insert)
                 await self._prune_behind(context)
                 return new
+            await self._heads.open(context)
             parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
-            return sum([await self._insert(context, part) for part in parts])
+            with after_writing():
+                return sum([await self._insert(context, part) for part in parts])
         return await self._insert(context, rows)
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
@@ -111,7 +116,8 @@ class MongoColumns:
         if group.document is None:
             return 0
         if self._spec.immutable and not head.holds_beyond(first):
-            await self._check_blocks(context, group)
+            with after_writing():
+                await self._check_blocks(context, group)
         await self._note(context, head, len(group.rows))
         return len(group.rows)
 
@@ -143,7 +149,10 @@ class MongoColumns:
         """Seal the tail in the background when it has become long."""
         if not head.is_counted:
             head.is_counted = True
-            await self._count(context, head)
+            try:
+                await self._count(context, head)
+            except (StoreError, StoreUnavailableError):
+                head.is_counted = False  # the rows are stored, and the next write counts them
         else:
             head.groups += 1
             head.rows += rows
@@ -232,7 +241,9 @@ class MongoColumns:
         if not await self._can_seal():
             return await self._delete_from_tail(context, first, end)
         rows = None if self._spec.immutable else await self._count_rows(context, first, end)
-        deleted = await self._merger.delete(context, first, end)
+        await self._heads.look(context)
+        with after_writing():
+            deleted = await self._merger.delete(context, first, end)
         return deleted if rows is None else rows
 
     async def _count_rows(self, context: Key, first: int, end: int) -> int | None:
@@ -244,13 +255,14 @@ class MongoColumns:
 
     async def _delete_from_tail(self, context: Key, first: int, end: int) -> int:
         """Delete rows where there are neither transactions nor blocks."""
-        deleted = 0
-        for document in await self._tail.find(context, first, end):
-            rows = self._tail.decode(context, document)
-            gone = (rows.time >= first) & (rows.time < end)
-            deleted += int(gone.sum())
-            if gone.any():
-                await self._tail.take_back(Group(context, rows, document), gone)
+        deleted, found = 0, await self._tail.find(context, first, end)
+        with after_writing():
+            for document in found:
+                rows = self._tail.decode(context, document)
+                gone = (rows.time >= first) & (rows.time < end)
+                deleted += int(gone.sum())
+                if gone.any():
+                    await self._tail.take_back(Group(context, rows, document), gone)
         return deleted
 
     # Reading
@@ -606,8 +618,9 @@ class MongoColumns:
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
         """Delete all rows of a series; return how many, and that none is left."""
         deleted = await self.delete_rows(context, MOST_NEGATIVE, LATEST)
-        if await self._can_seal():
-            await self._merger.forget(context)
+        with after_writing():
+            if await self._can_seal():
+                await self._merger.forget(context)
         return deleted, False
 
 
