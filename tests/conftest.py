@@ -99,6 +99,7 @@ SERVERLESS_TOO = {
     "tests.commit.test_runs": (SQLITE,),
     "tests.adapters.test_resampling": (SQLITE,),
     "tests.adapters.test_series_retention": (SQLITE,),
+    "tests.series.test_column_write_order": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
 }

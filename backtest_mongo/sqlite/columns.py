@@ -18,6 +18,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_mongo.columns.turns import Turn, Turns
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import make_claim
 from backtest_mongo.core.log import log
@@ -82,6 +83,7 @@ class SQLiteColumns(SQLiteRows):
         #: How many small groups this process writes before it looks how many there are.
         self._unseen: dict[Key, int] = {}
         self._tools: tuple[PartReader, ColumnSealer] | None = None
+        self._turns = Turns()
 
     @property
     def _reader(self) -> PartReader:
@@ -115,30 +117,38 @@ class SQLiteColumns(SQLiteRows):
         """
         if not len(rows):
             return 0
-        if len(rows) >= _BULK:
-            count = await self._insert_blocks(context, rows)
-            if count is not None:
-                await self._prune_behind(context)
-                return count
-        groups = _split_groups(rows)
-        encode = partial(self._encode_groups, groups)
+        key = (asyncio.get_running_loop(), context)
+        async with self._turns.take(key, int(rows.time[0]), int(rows.time[-1]), is_alone=len(rows) > _FEW) as turn:
+            is_in_blocks = len(rows) >= _BULK and await self._insert_blocks(context, rows)
+            added, tail_rows = (len(rows), None) if is_in_blocks else await self._insert_groups(context, rows, turn)
+        if is_in_blocks:
+            await self._prune_behind(context)
+        elif tail_rows is not None:
+            await self._seal_whole(context, tail_rows)
+        return added
+
+    async def _insert_groups(self, context: Key, rows: ColumnArrays, turn: Turn) -> tuple[int, int | None]:
+        """Add rows to the tail; return how many were new, and how many the tail has if it is to be merged into blocks.
+
+        The turn is over as soon as the writer keeps the order.
+        """
+        encode = partial(self._encode_groups, _split_groups(rows))
         encoded = encode() if len(rows) <= _FEW else await asyncio.to_thread(encode)
+        turn.share()
         apply = partial(self._insert, context, rows, encoded)
         added, tail_rows, error = await self._write("writing", lambda: apply)
         if error is not None:
             raise error
-        if tail_rows is not None:
-            await self._seal_whole(context, tail_rows)
-        return added
+        return added, tail_rows
 
-    async def _insert_blocks(self, context: Key, rows: ColumnArrays) -> int | None:
-        """Store rows as blocks; return ``None``, and store nothing, unless all others come before them."""
+    async def _insert_blocks(self, context: Key, rows: ColumnArrays) -> bool:
+        """Store rows as blocks, or nothing unless all others come before them; return whether they are stored."""
         time = int(rows.time[0])
         if await self._read_here("writing", self._is_behind, context, time) is False:
-            return None
+            return False
         encoded = await asyncio.to_thread(self._encode_blocks, rows)
         apply = partial(self._append_blocks, context, encoded)
-        return len(rows) if await self._write("writing", lambda: apply) else None
+        return await self._write("writing", lambda: apply)
 
     # What need not be kept
 

@@ -7,12 +7,14 @@ resolved, and never missed.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest_mongo.columns.turns import Turns
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
@@ -66,6 +68,9 @@ class MongoColumns:
         self._merger = Merger(hub, spec, self._heads, self._tail, self._blocks)
         self._has_transactions: bool | None = None
         self._sealing: set[Key] = set()
+        self._turns = Turns()
+        #: Held by a call until its rows are queued.
+        self._queueing: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ready(self) -> None:
         """Make sure that the collections have their indexes."""
@@ -92,27 +97,36 @@ class MongoColumns:
         """Store rows, each key once and in order, and return how many were new."""
         if not len(rows):
             return 0
-        if len(rows) >= _MANY:
-            if await self._can_seal():
-                await self._blocks.slot.prepare()
-                await self._heads.look(context)
-                with after_writing():
-                    new = await self._merger.write(context, rows, self._insert)
-                await self._prune_behind(context)
-                return new
-            await self._heads.open(context)
-            parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
+        first, last = int(rows.time[0]), int(rows.time[-1])
+        is_large = len(rows) >= _MANY
+        async with self._turns.take(context, first, last, is_alone=is_large):
+            if not is_large:
+                return await self._insert(context, rows)
+            new = await self._insert_many(context, rows)
+        if await self._can_seal():
+            await self._prune_behind(context)
+        return new
+
+    async def _insert_many(self, context: Key, rows: ColumnArrays) -> int:
+        if await self._can_seal():
+            await self._blocks.slot.prepare()
+            await self._heads.look(context)
             with after_writing():
-                return sum([await self._insert(context, part) for part in parts])
-        return await self._insert(context, rows)
+                return await self._merger.write(context, rows, self._insert)
+        await self._heads.open(context)
+        parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
+        with after_writing():
+            return sum([await self._insert(context, part) for part in parts])
 
     async def _insert(self, context: Key, rows: ColumnArrays) -> int:
-        head = self._heads.get(context) or await self._heads.open(context)
         first = int(rows.time[0])
-        if self._spec.immutable and not head.is_fresh:
-            head = await self._heads.look(context)
-        is_checked = not self._spec.immutable or first > head.bound
-        group = await self._tail.insert(context, rows, is_checked=is_checked)
+        async with self._queueing[context]:  # a call waits if one before it has to look at the series
+            head = self._heads.get(context)
+            if head is None or (self._spec.immutable and not head.is_fresh):
+                head = await self._heads.look(context)
+            is_checked = not self._spec.immutable or first > head.bound
+            group, inserted = self._tail.insert(context, rows, is_checked=is_checked)
+        await inserted
         if group.document is None:
             return 0
         if self._spec.immutable and not head.holds_beyond(first):

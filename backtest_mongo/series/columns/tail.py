@@ -17,7 +17,7 @@ writer, before its call returns, if blocks turn out to have some of the rows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -114,20 +114,24 @@ class SeriesTail:
 
     # Writing
 
-    async def insert(self, context: Key, rows: ColumnArrays, *, is_checked: bool = True) -> Group:
-        """Insert rows, which are in order, each key once, without those whose keys the tail has; return the others.
+    def insert(
+        self, context: Key, rows: ColumnArrays, *, is_checked: bool = True
+    ) -> tuple[Group, Coroutine[Any, Any, None]]:
+        """Queue rows, which are in order, each key once, to be inserted without those whose keys the tail has.
 
         Args:
             context: of the series.
             rows: the rows.
             is_checked: whether no block can have one of them; otherwise the group must be settled by :meth:`confirm` or
                 :meth:`take_back`.
+
+        Returns:
+            The group, which has the rows that are new once the other one was awaited.
         """
         keys = make_keys(rows)
         group = Group(context, rows, self._make_document(context, rows, keys), is_checked)
         lines = [(*context, key) for key in keys]
-        await self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
-        return group
+        return group, self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
 
     def _make_document(
         self, context: Key, rows: ColumnArrays, keys: list[Any] | None = None, base: Document | None = None
