@@ -281,7 +281,7 @@ def test_column_that_would_change_is_refused(name: str, nullable: bool) -> None:
 
 GOOD = {"timestamp": US, "number": [1, 2, 3], "price": [1.0, 2.0, 3.0]}
 SPEC = make_spec(Column("price", "float64"), Column("side", "category", nullable=True))
-KNOWN = "a polars or pandas DataFrame, a PyArrow Table, a mapping or a structured array of NumPy's, or a list of dicts"
+KNOWN = "a polars or pandas DataFrame, a PyArrow Table, a mapping or a structured NumPy array, or a list of dicts"
 BROKEN: dict[str, tuple[Any, type[InputError], str]] = {
     "no frame": (5, InputTypeError, f"a frame must be {KNOWN}, not int"),
     "no column": ({}, InputError, "the frame lacks timestamp, number, price; its columns are none"),
