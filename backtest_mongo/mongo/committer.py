@@ -51,6 +51,7 @@ from backtest_mongo.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from backtest_mongo.mongo.abandoned import Unblocking
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
@@ -227,6 +228,10 @@ class MongoCommitter:
     async def end_abandoned_within(self) -> None:
         """End, within a request, transactions that nobody goes on with."""
         await self._leases.sessions.end_abandoned()
+
+    def unblock(self) -> Unblocking:
+        """Return a block for a write outside of transactions, which may have to wait for the rows of abandoned ones."""
+        return Unblocking(self._leases.sessions, self.seconds)
 
     async def _check_once(self) -> bool:
         if not self._is_checked:

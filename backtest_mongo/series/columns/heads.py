@@ -44,6 +44,7 @@ from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import FIELD
 from backtest_mongo.mongo.collection import SlotCollection
+from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.format import note_feature
 from backtest_mongo.mongo.indexes import Fields
@@ -176,12 +177,13 @@ class SeriesHeads:
             first: Document = {"bound": Int64(MOST_NEGATIVE), "edition": ObjectId(), "written": datetime.now(UTC)}
             if self._spec.keep:
                 first["retention"] = self._spec.keep
-            found = await self.slot.attempt(
-                "making a series",
-                lambda _: self._documents.find_one_and_update(
-                    query, {"$setOnInsert": first}, upsert=True, return_document=ReturnDocument.AFTER
-                ),
-            )
+            with get_committer(self._hub).unblock():
+                found = await self.slot.attempt(
+                    "making a series",
+                    lambda _: self._documents.find_one_and_update(
+                        query, {"$setOnInsert": first}, upsert=True, return_document=ReturnDocument.AFTER
+                    ),
+                )
         return self._take(context, found or {}, seen)
 
     def _take(self, context: Key, found: Document, seen: float) -> Head:
@@ -252,7 +254,8 @@ class SeriesHeads:
 
     async def _change(self, context: Key, update: Document) -> None:
         query = match_context(self._spec, context)
-        await self.slot.write("writing a series", lambda _: self._documents.update_one(query, update))
+        with get_committer(self._hub).unblock():
+            await self.slot.write("writing a series", lambda _: self._documents.update_one(query, update))
 
     async def advance(
         self,

@@ -17,12 +17,12 @@ writer, before its call returns, if blocks turn out to have some of the rows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from bson import ObjectId, Timestamp
 from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
@@ -36,6 +36,7 @@ from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.indexes import Fields
 from backtest_mongo.types import Document
@@ -51,6 +52,8 @@ _READING: Final = "reading rows"
 _SERVER_TIME: Final = Timestamp(0, 0)
 _SIGN: Final = 1 << 63
 _KEY: Final = Struct(">QQ")
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -90,6 +93,7 @@ class SeriesTail:
     """The tails of one slot's series."""
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+        self._hub = hub
         self._spec = spec
         collection = hub.get_database(spec)[spec.collection]
         self._groups = collection.with_options(read_concern=hub.durable_read_concern)
@@ -126,7 +130,8 @@ class SeriesTail:
         keys = make_keys(rows)
         group = Group(context, rows, self._make_document(context, rows, keys), is_checked)
         lines = [(*context, key) for key in keys]
-        await self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
+        with get_committer(self._hub).unblock():
+            await self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
         return group
 
     def _make_document(
@@ -221,7 +226,7 @@ class SeriesTail:
         document = group.document
         if document is not None:
             query = {"_id": document["_id"], **match_context(self._spec, group.context)}
-            await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, document))
+            await self._write(lambda _: self._groups.replace_one(query, document))
 
     async def take_back(self, group: Group, gone: Any) -> bool:
         """Remove rows of a group that was inserted, by a request of its own; return whether it was still there."""
@@ -234,11 +239,16 @@ class SeriesTail:
             rest = group.document = self._make_document(group.context, group.rows, base=document)
             if group.is_checked:  # the rows have been reported
                 rest["moved"] = True
-            replaced = await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
+            replaced = await self._write(lambda _: self._groups.replace_one(query, rest))
             return replaced.matched_count == 1
         group.document = None
-        deleted = await self.slot.write(WRITING, lambda _: self._groups.delete_one(query))
+        deleted = await self._write(lambda _: self._groups.delete_one(query))
         return deleted.deleted_count == 1
+
+    async def _write(self, work: Callable[[Attempts], Awaitable[T]]) -> T:
+        """Write by a request of its own, which may have to wait for groups that a killed process was about to seal."""
+        with get_committer(self._hub).unblock():
+            return await self.slot.write(WRITING, work)
 
     # Reading, each method by a request of its own
 
@@ -266,7 +276,7 @@ class SeriesTail:
     async def drop(self, context: Key, groups: Sequence[Document]) -> int:
         """Delete groups without a transaction, by a request of its own; return how many rows they had."""
         query = {"_id": {"$in": [group["_id"] for group in groups]}, **match_context(self._spec, context)}
-        await self.slot.write(WRITING, lambda _: self._groups.delete_many(query))
+        await self._write(lambda _: self._groups.delete_many(query))
         return sum(group["rows"] for group in groups)
 
     async def fetch(self, context: Key, ids: Sequence[Any]) -> list[Document]:
