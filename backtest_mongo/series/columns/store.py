@@ -13,6 +13,8 @@ from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
+from bson import ObjectId
+
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.background import start_background
 from backtest_mongo.core.columns import MOST_NEGATIVE
@@ -112,17 +114,24 @@ class MongoColumns:
         if self._spec.immutable and not head.is_fresh:
             head = await self._heads.look(context)
         is_checked = not self._spec.immutable or first > head.bound
+        edition = head.edition
         group = await self._tail.insert(context, rows, is_checked=is_checked)
         if group.document is None:
             return 0
         if self._spec.immutable and not head.holds_beyond(first):
             with after_writing():
-                await self._check_blocks(context, group)
+                await self._check_blocks(context, group, edition)
         await self._note(context, head, len(group.rows))
         return len(group.rows)
 
-    async def _check_blocks(self, context: Key, group: Group) -> None:
-        """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
+    async def _check_blocks(self, context: Key, group: Group, edition: ObjectId) -> None:
+        """Take back those rows of an inserted group that blocks have; the first row of a key wins.
+
+        Args:
+            context: of the series.
+            group: the group; those of its rows that are new are left in it.
+            edition: of the blocks, before it was inserted.
+        """
         head = await self._heads.look(context)
         first, last = int(group.rows.time[0]), int(group.rows.time[-1])
         if first > head.bound:
@@ -137,9 +146,10 @@ class MongoColumns:
             if not group.is_checked:
                 await self._tail.confirm(group)
             return
-        rows = group.rows
-        if not await self._tail.take_back(group, present):
-            # The group itself has become a part of blocks, so these are its own rows unless they differ.
+        rows, may_be_sealed = group.rows, group.is_resent and head.edition != edition
+        if not await self._tail.take_back(group, present) or may_be_sealed:
+            # The group, or what was inserted before it was sent again, has become a part of blocks, so these are its
+            # own rows unless they differ.
             stored = await self._read_blocks(context, first, last + 1, None)
             known = {repr(row) for row in stored.rows(self._spec)}
             own = [at for at, row in enumerate(rows.rows(self._spec)) if not present[at] or repr(row) in known]

@@ -65,12 +65,14 @@ class Group:
         rows: in order; those that turn out to be stored are taken out.
         document: what is inserted, ``None`` if no row is left.
         is_checked: whether watches may report it.
+        is_resent: whether an earlier attempt, whose answer was lost, may have inserted it.
     """
 
     context: Key
     rows: ColumnArrays
     document: Document | None
     is_checked: bool = True
+    is_resent: bool = False
 
     def get_inserted(self) -> Document:
         """Return the document with its marks."""
@@ -146,9 +148,11 @@ class SeriesTail:
         base = base or {"_id": ObjectId(), "at": _SERVER_TIME, "written": datetime.now(UTC)}
         return {"_id": base["_id"], **document, "at": base["at"], "written": base["written"]}
 
-    async def _write_batch(self, calls: list[Call[Group, None]], _: Attempts) -> None:
+    async def _write_batch(self, calls: list[Call[Group, None]], attempts: Attempts) -> None:
         self.counts.writes.add(sum(len(call.item.rows) for call in calls) - len(calls), trips=0)
         waiting = calls
+        for call in calls:
+            call.item.is_resent = attempts.is_retry
         while True:
             for call in waiting:
                 if call.item.document is None:
@@ -242,8 +246,12 @@ class SeriesTail:
             replaced = await self._write(lambda _: self._groups.replace_one(query, rest))
             return replaced.matched_count == 1
         group.document = None
-        deleted = await self._write(lambda _: self._groups.delete_one(query))
-        return deleted.deleted_count == 1
+
+        async def delete(attempts: Attempts) -> bool:
+            deleted = await self._groups.delete_one(query)
+            return deleted.deleted_count == 1 or attempts.is_retry  # an earlier attempt, whose answer was lost, has
+
+        return await self._write(delete)
 
     async def _write(self, work: Callable[[Attempts], Awaitable[T]]) -> T:
         """Write by a request of its own, which may have to wait for groups that a killed process was about to seal."""
