@@ -102,6 +102,7 @@ SERVERLESS_TOO = {
     "tests.series.test_column_write_order": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
+    "tests.series.columns.test_process_kills": (SQLITE,),
 }
 #: How candles are sealed: as ever, not at all, or in blocks of four rows that even the shortest series of a test fill;
 #: and the last of these as the only copy, without rows.

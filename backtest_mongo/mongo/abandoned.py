@@ -5,12 +5,17 @@ So every session of this library that has transactions is noted, in a document o
 and whoever meets a conflict, or begins, ends those that have been idle within a transaction. The library sends the
 statements of one without a pause, so an owner that is alive loses nothing: it sends its transaction again.
 
+A write outside of transactions meets no conflict: the server lets it wait until the row is free. :class:`Unblocking` is
+for those that may need a row of somebody else's transaction.
+
 ``$currentOp`` shows a user its own operations, and ``killSessions`` ends its own sessions, without further rights.
 """
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
+from types import TracebackType
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,11 +23,13 @@ from bson import Binary
 from pymongo.errors import OperationFailure, PyMongoError
 
 from backtest_mongo.connection.hub import Hub
+from backtest_mongo.connection.operation import Deadline
+from backtest_mongo.core.background import start_background
 from backtest_mongo.core.log import log
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.types import Document
 
-__all__ = ["Sessions"]
+__all__ = ["Sessions", "Unblocking"]
 
 #: How long a transaction is idle before it is taken for abandoned.
 IDLE_SECONDS: Final = 2.0
@@ -86,3 +93,38 @@ class Sessions:
         rows = await aggregate(self._hub.mongo.admin, pipeline)
         names = (row.get("lsid", {}).get("id") for row in rows)
         return [name if isinstance(name, UUID) else name.as_uuid() for name in names if name is not None]
+
+
+class Unblocking:
+    """Ends transactions that nobody goes on with, for as long as the block takes, if it takes long.
+
+    Args:
+        sessions: the sessions of the database.
+        seconds: the deadline of a look.
+    """
+
+    __slots__ = ("_seconds", "_sessions", "_timer")
+
+    def __init__(self, sessions: Sessions, seconds: float) -> None:
+        self._sessions = sessions
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        # Not by way of a queue, whose lanes may all be taken by what waits.
+        start_background(self._end, "abandoned transactions could not be ended")
+        self._wait()
+
+    async def _end(self) -> None:
+        with Deadline(self._seconds):
+            await self._sessions.end_abandoned()

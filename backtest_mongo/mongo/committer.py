@@ -33,7 +33,7 @@ from backtest_mongo.connection.driver_errors import (
     translate_error,
 )
 from backtest_mongo.connection.hub import Hub
-from backtest_mongo.connection.operation import Attempts, Deadline, seconds_left
+from backtest_mongo.connection.operation import Attempts, Deadline, attempt, seconds_left
 from backtest_mongo.core.commits import ABSENT_ROW, UNKNOWN_ROW, Claim, Commit, Holder, RowWrite, State
 from backtest_mongo.core.history import find_row_time
 from backtest_mongo.core.lease_errors import make_fenced_error, make_foreign_error
@@ -51,6 +51,7 @@ from backtest_mongo.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from backtest_mongo.mongo.abandoned import Unblocking
 from backtest_mongo.mongo.collection import SlotCollection
 from backtest_mongo.mongo.format import check_format
 from backtest_mongo.mongo.lease_documents import LeaseDocuments
@@ -227,6 +228,10 @@ class MongoCommitter:
     async def end_abandoned_within(self) -> None:
         """End, within a request, transactions that nobody goes on with."""
         await self._leases.sessions.end_abandoned()
+
+    def unblock(self) -> Unblocking:
+        """Return a block for a write outside of transactions, which may have to wait for the rows of abandoned ones."""
+        return Unblocking(self._leases.sessions, self.seconds)
 
     async def _check_once(self) -> bool:
         if not self._is_checked:
@@ -853,11 +858,11 @@ class MongoCommitter:
         work: Callable[[Any], Awaitable[T]],
         spec: SlotSpec,
     ) -> T:
-        await prepare()
+        await attempt(lambda _: prepare())
         session = await open_session(self._hub)
         pause = _FIRST_PAUSE
         try:
-            await self._leases.sessions.note(session)
+            await attempt(lambda _: self._leases.sessions.note(session))
             while True:
                 try:
                     await begin(session)

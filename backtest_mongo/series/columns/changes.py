@@ -56,7 +56,7 @@ class ColumnChangeStream(ChangeStream):
             {"ns.coll": {"$in": [spec.collection, name_blocks(spec)]}, "operationType": {"$in": [*_DROPS]}},
             {"operationType": "invalidate"},
         ]
-        return [{"$match": {"$or": events}}, {"$unset": "fullDocument.keys"}]
+        return [{"$match": {"$or": events}}, {"$unset": ["fullDocument.keys", "updateDescription.updatedFields.taken"]}]
 
 
 class _Decoder(ChangeDecoder):

@@ -4,6 +4,7 @@
 
     {…the context, bound, edition, announced, blocks, written, change,
      retention,                 what is kept, as text; absent if everything is
+     taken,                     ids of groups
      renamedFrom, renamedTo}    while a strategy is being renamed, the name that this series had, or will have
 
 ``bound`` is the latest time of a row that is in a block or may soon be. ``edition`` is replaced by whoever changes the
@@ -23,6 +24,9 @@ and anyone may withdraw an announcement at any time, as whoever made it makes an
 
 ``blocks`` is set once blocks were made, so a reader who finds none knows that they are lost.
 
+``taken`` has the ids of the groups that left the tail last. Whoever inserts a group again, because the answer was lost,
+finds out by it that the first attempt was applied, though the group is gone: the rows may have been replaced since.
+
 A process that is killed leaves its announcement. Until it is withdrawn, each writer of late rows and each reader of
 rows of the tail costs an update of the document. Whoever meets an announcement that is older than
 :data:`_ANNOUNCED_SECONDS` by its own clock withdraws it.
@@ -31,19 +35,21 @@ rows of the tail costs an update of the document. Whoever meets an announcement 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from bson import Int64, ObjectId
 from pymongo import ReturnDocument
+from pymongo.read_concern import ReadConcern
 
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import FIELD
 from backtest_mongo.mongo.collection import SlotCollection
+from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.format import note_feature
 from backtest_mongo.mongo.indexes import Fields
@@ -61,6 +67,9 @@ _FRESH_SECONDS: Final = 0.25
 _RAISING_SECONDS: Final = 2 * _FRESH_SECONDS
 #: After how long an announcement is taken for one that was left. Whoever made it loses nothing but a wait.
 _ANNOUNCED_SECONDS: Final = 120
+#: How many of the groups that leave the tail are remembered, and how long before that they were made, in seconds.
+_TAKEN: Final = 4_096
+_TAKEN_SECONDS: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +178,20 @@ class SeriesHeads:
         """Read the document within a request, or make it, and return what is known now."""
         seen = asyncio.get_running_loop().time()
         query = match_context(self._spec, context)
-        found = await self.slot.attempt("reading a series", lambda _: self._documents.find_one(query))
+        found = await self.slot.attempt("reading a series", lambda _: self._documents.find_one(query, {"taken": 0}))
         if found is None:
             await note_feature(self._hub, FEATURE)
             await self.slot.ensure_indexes()
             first: Document = {"bound": Int64(MOST_NEGATIVE), "edition": ObjectId(), "written": datetime.now(UTC)}
             if self._spec.keep:
                 first["retention"] = self._spec.keep
-            found = await self.slot.attempt(
-                "making a series",
-                lambda _: self._documents.find_one_and_update(
-                    query, {"$setOnInsert": first}, upsert=True, return_document=ReturnDocument.AFTER
-                ),
-            )
+            with get_committer(self._hub).unblock():
+                found = await self.slot.attempt(
+                    "making a series",
+                    lambda _: self._documents.find_one_and_update(
+                        query, {"$setOnInsert": first}, {"taken": 0}, upsert=True, return_document=ReturnDocument.AFTER
+                    ),
+                )
         return self._take(context, found or {}, seen)
 
     def _take(self, context: Key, found: Document, seen: float) -> Head:
@@ -252,7 +262,8 @@ class SeriesHeads:
 
     async def _change(self, context: Key, update: Document) -> None:
         query = match_context(self._spec, context)
-        await self.slot.write("writing a series", lambda _: self._documents.update_one(query, update))
+        with get_committer(self._hub).unblock():
+            await self.slot.write("writing a series", lambda _: self._documents.update_one(query, update))
 
     async def advance(
         self,
@@ -263,8 +274,9 @@ class SeriesHeads:
         *,
         has_blocks: bool,
         note: RangeNote | None = None,
+        taken: Collection[ObjectId] = (),
     ) -> bool:
-        """Replace the edition in a transaction, and note what was changed.
+        """Replace the edition in a transaction, and note what was changed, and which groups leave the tail.
 
         Returns:
             Whether the series still was what the change was made for.
@@ -280,8 +292,21 @@ class SeriesHeads:
             update["blocks"] = True
         if note is not None:
             update["change"] = note.encode(key, following)
-        changed = await self._documents.update_one(query, {"$set": update}, session=session)
+        oldest = datetime.now(UTC) - timedelta(seconds=_TAKEN_SECONDS)
+        late = [group for group in taken if group.generation_time > oldest]
+        push = {"$push": {"taken": {"$each": late, "$slice": -_TAKEN}}} if late else {}
+        changed = await self._documents.update_one(query, {"$set": update, **push}, session=session)
         return changed.matched_count == 1
+
+    async def find_taken(self, groups: Mapping[Key, Sequence[ObjectId]]) -> set[ObjectId]:
+        """Return, within a request, which groups of some series have left the tail a short time ago."""
+        latest = self._documents.with_options(read_concern=ReadConcern("local"))
+        found: set[ObjectId] = set()
+        for context, ids in groups.items():
+            query = {**match_context(self._spec, context), "taken": {"$in": ids}}
+            head = await latest.find_one(query, {"taken": 1})
+            found.update(head["taken"] if head is not None else ())
+        return found
 
     async def has_edition(self, context: Key, edition: ObjectId, session: Any) -> bool:
         """Return, within a transaction, whether the edition is this one."""

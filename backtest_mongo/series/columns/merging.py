@@ -116,8 +116,9 @@ class Merger:
 
     async def _apply(self, context: Key, change: _Change, session: Any) -> None:
         has_blocks, note = bool(change.made), change.note
+        taken = [group["_id"] for group in change.groups]
         if not await self._heads.advance(
-            context, change.basis, change.following, session, has_blocks=has_blocks, note=note
+            context, change.basis, change.following, session, has_blocks=has_blocks, note=note, taken=taken
         ):
             if await self._heads.has_edition(context, change.following, session):
                 return  # it was committed, and the answer was lost

@@ -63,7 +63,7 @@ class MongoColumns:
         self._hub = hub
         self._spec = spec
         self._heads = SeriesHeads(hub, spec)
-        self._tail = SeriesTail(hub, spec)
+        self._tail = SeriesTail(hub, spec, self._heads.find_taken)
         self._blocks = SeriesBlocks(hub, spec)
         self._merger = Merger(hub, spec, self._heads, self._tail, self._blocks)
         self._has_transactions: bool | None = None

@@ -17,12 +17,12 @@ writer, before its call returns, if blocks turn out to have some of the rows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from bson import ObjectId, Timestamp
 from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteConcernError, WriteError
@@ -36,6 +36,7 @@ from backtest_mongo.core.counters import SlotCounts
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.mongo.collection import SlotCollection, aggregate
+from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import list_contexts, match_context
 from backtest_mongo.mongo.indexes import Fields
 from backtest_mongo.types import Document
@@ -51,6 +52,8 @@ _READING: Final = "reading rows"
 _SERVER_TIME: Final = Timestamp(0, 0)
 _SIGN: Final = 1 << 63
 _KEY: Final = Struct(">QQ")
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -87,9 +90,22 @@ class Totals:
 
 
 class SeriesTail:
-    """The tails of one slot's series."""
+    """The tails of one slot's series.
 
-    def __init__(self, hub: Hub, spec: SlotSpec) -> None:
+    Args:
+        hub: the connections of the event loop.
+        spec: the slot.
+        find_taken: returns, within a request, which groups have left the tails of some series.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        spec: SlotSpec,
+        find_taken: Callable[[Mapping[Key, Sequence[ObjectId]]], Awaitable[set[ObjectId]]],
+    ) -> None:
+        self._find_taken = find_taken
+        self._hub = hub
         self._spec = spec
         collection = hub.get_database(spec)[spec.collection]
         self._groups = collection.with_options(read_concern=hub.durable_read_concern)
@@ -131,7 +147,13 @@ class SeriesTail:
         keys = make_keys(rows)
         group = Group(context, rows, self._make_document(context, rows, keys), is_checked)
         lines = [(*context, key) for key in keys]
-        return group, self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
+        call = self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
+        return group, self._wait_unblocked(call)
+
+    async def _wait_unblocked(self, call: Awaitable[None]) -> None:
+        """Wait for a write that may need groups which a killed process was about to seal."""
+        with get_committer(self._hub).unblock():
+            await call
 
     def _make_document(
         self, context: Key, rows: ColumnArrays, keys: list[Any] | None = None, base: Document | None = None
@@ -145,9 +167,12 @@ class SeriesTail:
         base = base or {"_id": ObjectId(), "at": _SERVER_TIME, "written": datetime.now(UTC)}
         return {"_id": base["_id"], **document, "at": base["at"], "written": base["written"]}
 
-    async def _write_batch(self, calls: list[Call[Group, None]], _: Attempts) -> None:
+    async def _write_batch(self, calls: list[Call[Group, None]], attempts: Attempts) -> None:
         self.counts.writes.add(sum(len(call.item.rows) for call in calls) - len(calls), trips=0)
         waiting = calls
+        if attempts.is_retry:
+            for call in await self._list_taken(calls):
+                call.answer(None)
         while True:
             for call in waiting:
                 if call.item.document is None:
@@ -156,15 +181,32 @@ class SeriesTail:
             if not waiting:
                 return
             refused = await self._insert_all([call.item for call in waiting])
+            inserted = []
             for at, call in enumerate(waiting):
                 error = refused.get(at)
                 if error is None or _is_own(error):  # or an earlier attempt, whose answer was lost, has inserted it
-                    call.answer(None)
+                    inserted.append(call)
                 elif error.get("code") == DUPLICATE_KEY:
                     await self._drop_present(call.item)
                 else:
                     problem = WriteError(str(error.get("errmsg")), error.get("code"), error)
                     call.fail(self.slot.translate(call.doing, problem))
+            if attempts.is_retry:
+                # Between the look and the insertion a group may have left the tail, which was then inserted twice.
+                for call in await self._list_taken(inserted):
+                    assert call.item.document is not None
+                    await self._groups.delete_one({"_id": call.item.document["_id"]})
+            for call in inserted:
+                call.answer(None)
+
+    async def _list_taken(self, calls: Sequence[Call[Group, None]]) -> list[Call[Group, None]]:
+        """Return those whose groups an earlier attempt has inserted, and others have taken from the tail since."""
+        ids: dict[Key, list[ObjectId]] = {}
+        for call in calls:
+            if call.item.document is not None and not call.is_done:
+                ids.setdefault(call.item.context, []).append(call.item.document["_id"])
+        taken = await self._find_taken(ids)
+        return [call for call in calls if call.item.document is not None and call.item.document["_id"] in taken]
 
     async def _insert_all(self, groups: Sequence[Group]) -> dict[int, Document]:
         """Insert groups, and return the errors of those that were refused, by their places."""
@@ -225,7 +267,7 @@ class SeriesTail:
         document = group.document
         if document is not None:
             query = {"_id": document["_id"], **match_context(self._spec, group.context)}
-            await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, document))
+            await self._write(lambda _: self._groups.replace_one(query, document))
 
     async def take_back(self, group: Group, gone: Any) -> bool:
         """Remove rows of a group that was inserted, by a request of its own; return whether it was still there."""
@@ -238,11 +280,20 @@ class SeriesTail:
             rest = group.document = self._make_document(group.context, group.rows, base=document)
             if group.is_checked:  # the rows have been reported
                 rest["moved"] = True
-            replaced = await self.slot.write(WRITING, lambda _: self._groups.replace_one(query, rest))
+            replaced = await self._write(lambda _: self._groups.replace_one(query, rest))
             return replaced.matched_count == 1
         group.document = None
-        deleted = await self.slot.write(WRITING, lambda _: self._groups.delete_one(query))
-        return deleted.deleted_count == 1
+
+        async def delete(attempts: Attempts) -> bool:
+            deleted = await self._groups.delete_one(query)
+            return deleted.deleted_count == 1 or attempts.is_retry  # an earlier attempt, whose answer was lost, has
+
+        return await self._write(delete)
+
+    async def _write(self, work: Callable[[Attempts], Awaitable[T]]) -> T:
+        """Write by a request of its own, which may have to wait for groups that a killed process was about to seal."""
+        with get_committer(self._hub).unblock():
+            return await self.slot.write(WRITING, work)
 
     # Reading, each method by a request of its own
 
@@ -270,7 +321,7 @@ class SeriesTail:
     async def drop(self, context: Key, groups: Sequence[Document]) -> int:
         """Delete groups without a transaction, by a request of its own; return how many rows they had."""
         query = {"_id": {"$in": [group["_id"] for group in groups]}, **match_context(self._spec, context)}
-        await self.slot.write(WRITING, lambda _: self._groups.delete_many(query))
+        await self._write(lambda _: self._groups.delete_many(query))
         return sum(group["rows"] for group in groups)
 
     async def fetch(self, context: Key, ids: Sequence[Any]) -> list[Document]:

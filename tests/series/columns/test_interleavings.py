@@ -126,6 +126,43 @@ async def _append_beside_bulk(steps: Steps, slot: str) -> None:
     await writer.check(found)
 
 
+@both
+async def test_readers_in_the_midst_of_a_bulk_write(slot: str) -> None:
+    """They find what was stored before, and what the write has stored by then; no row goes, or is as before again."""
+    async for steps in each_step():
+        await _read_beside_bulk(steps, slot)
+
+
+async def _read_beside_bulk(steps: Steps, slot: str) -> None:
+    symbol = f"S{steps.last}"
+    writer, reader, bulk = Process(slot, symbol), Process(slot, symbol), Process(slot, symbol, steps)
+    stored, frame = number((0, 3, 6, 9, 1, 8, 25), A), number(range(14), B)
+    await writer.write_each(number((0, 3, 6, 9), A))
+    await writer.seal()
+    await writer.write_each(number((1, 8, 25), A))
+    expected = first_of(stored, frame) if slot == FIRST else stored | frame
+    known: dict[int, float] = {}
+
+    async def read() -> None:
+        # One that has read before, one that has written, and one that knows nothing.
+        for process in (reader, writer, Process(slot, symbol)):
+            found = await process.read()
+            assert {*stored} <= {*found} <= {*expected}
+            for time, value in found.items():
+                assert value in ((expected[time],) if known.get(time) == expected[time] else (expected[time], A + time))
+                assert time in stored or value == expected[time]
+            assert {*known} <= {*found}
+            known.update(found)
+
+    await read()
+    new = await meet(steps, bulk.write(frame), read)
+    assert new == (len(expected) - len(stored) if slot == FIRST else len(frame))
+    await read()
+    await writer.check(expected)
+    await writer.seal()
+    await writer.check(expected)
+
+
 async def test_bulk_writes_and_readers_in_the_midst_of_an_append() -> None:
     """The row of an append that has not returned yet may be read, and is then the one that stays."""
     async for steps in each_step():
