@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import make_claim
 from backtest_mongo.core.log import log
-from backtest_mongo.core.series_retention import Piece, parse_series_retention
+from backtest_mongo.core.series_retention import Piece, parse_stored_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
@@ -31,6 +31,7 @@ from backtest_mongo.sqlite.change_log import encode_deleted, fill_record
 from backtest_mongo.sqlite.column_layout import make_column_table
 from backtest_mongo.sqlite.column_renaming import ColumnRenamer
 from backtest_mongo.sqlite.column_retention import (
+    RETENTION,
     find_prunable,
     is_retention_known,
     move_retention,
@@ -172,7 +173,9 @@ class SQLiteColumns(SQLiteRows):
         keep = read_retention(connection, self._spec, context)
         if keep is None:
             return []
-        return find_prunable(connection, self._spec, self._table, context, parse_series_retention(keep))
+        key = dict(zip(self._spec.key, context, strict=False))
+        retention = parse_stored_retention(keep, slot=self._spec.name, collection=RETENTION, key=key)
+        return find_prunable(connection, self._spec, self._table, context, retention)
 
     def _prune(self, context: Key, connection: Connection) -> int:
         found = self._find_prunable(connection, context)
