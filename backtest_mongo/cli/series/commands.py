@@ -322,7 +322,8 @@ def coverage(
     """Show what is stored of each series of a slot, and how much space it takes.
 
     "sealed" is the share of rows in compressed blocks; the others are in the tail, in the small groups in which they
-    were written. On a grid, gaps between the first and the last row are shown as well.
+    were written. "kept" is the retention, and is shown if one of the series has one. On a grid, gaps between the first
+    and the last row are shown as well.
     """
     from backtest_mongo.cli.series.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.terminal import Terminal, print_json
