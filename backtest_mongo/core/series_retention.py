@@ -44,12 +44,14 @@ class Piece:
     bytes: int
 
 
-def parse_series_retention(text: str) -> SeriesRetention:
+def parse_series_retention(text: object) -> SeriesRetention:
     """Return what a text says.
 
     Raises:
-        ValueError: it says nothing of the kind, or would keep nothing.
+        ValueError: it says nothing of the kind, would keep nothing, or is no text.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"must be text, not {text!r}")
     size = _BYTES.fullmatch(text.strip())
     if size is None:
         try:
@@ -67,11 +69,11 @@ def parse_series_retention(text: str) -> SeriesRetention:
     return SeriesRetention(bytes=count)
 
 
-def parse_stored_retention(text: str, *, slot: str, collection: str, key: dict[str, Any]) -> SeriesRetention:
+def parse_stored_retention(text: object, *, slot: str, collection: str, key: dict[str, Any]) -> SeriesRetention:
     """Return what the text that is stored with a series says.
 
     Args:
-        text: the text.
+        text: what is stored, which is text unless it was written by hand.
         slot: the slot's name, for messages.
         collection: where it is stored.
         key: the fields of the context.

@@ -507,13 +507,13 @@ class MongoColumns:
         for part in (self._tail, self._blocks, self._heads):
             part.slot.is_indexed = True
 
-    async def verify_sample(self, count: int) -> list[str | None]:
-        """Read ``count`` random blocks of any series; return what is wrong with each."""
-        problems = []
+    async def verify_sample(self, count: int) -> list[tuple[Key, str | None]]:
+        """Read ``count`` random blocks of any series; return the context of each, and what is wrong with it."""
+        found = []
         for block in await self._blocks.sample(count):
             context = tuple(block.get(name) for name in self._spec.context_key)
-            problems.append((await asyncio.to_thread(self._verify, context, block, self._blocks))[1])
-        return problems
+            found.append((context, (await asyncio.to_thread(self._verify, context, block, self._blocks))[1]))
+        return found
 
     async def find_lost(self, context: Key) -> list[tuple[int, int]]:
         """Return the half-open ranges of times whose blocks are missing, or have damaged headers."""
