@@ -99,6 +99,7 @@ SERVERLESS_TOO = {
     "tests.commit.test_runs": (SQLITE,),
     "tests.adapters.test_resampling": (SQLITE,),
     "tests.adapters.test_series_retention": (SQLITE,),
+    "tests.market_data.test_series_packages": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
 }
