@@ -45,7 +45,7 @@ class Appends:
     goal: float
 
 
-APPENDS: Final = (Appends("one row", 1, 2_500, 10, 40, 1.3), Appends("1,000 rows", 1_000, 50, 1, 1, 1.0))
+APPENDS: Final = (Appends("one row", 1, 10_000, 10, 20, 1.3), Appends("1,000 rows", 1_000, 250, 1, 1, 1.0))
 #: Rows that are appended at most.
 _MOST: Final = 1_000_000
 

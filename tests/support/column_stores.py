@@ -62,6 +62,7 @@ class Steps:
         reached: is set at that step.
         go: lets the store go on.
         is_committing: whether the store is within a transaction.
+        is_over: whether the work is done whose steps are counted.
     """
 
     def __init__(self, last: int, *, kills: bool = False) -> None:
@@ -71,8 +72,11 @@ class Steps:
         self.reached = asyncio.Event()
         self.go = asyncio.Event()
         self.is_committing = False
+        self.is_over = False
 
     async def take(self) -> None:
+        if self.is_over:
+            return
         if self.kills and self.reached.is_set():
             raise Killed
         self.count += 1
@@ -197,7 +201,10 @@ async def meet(steps: Steps, work: Coroutine[Any, Any, Any], others: Callable[[]
             await asyncio.wait({other})
         steps.go.set()
         await other
-    return await task
+    try:
+        return await task
+    finally:
+        steps.is_over = True
 
 
 def number(times: Iterable[int], of: float) -> dict[int, float]:
