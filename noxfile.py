@@ -217,12 +217,11 @@ def environments(session: nox.Session) -> None:
 
 @nox.session
 def packages(session: nox.Session) -> None:
-    """Download packages that contain candle files, and read these files as pandas does."""
+    """Download packages that contain market data, and read their files as pandas and polars do."""
     # The tests download with pip, which environments made by uv lack.
     session.install("pip", WHOLE, *_groups("test"))
-    session.run(
-        "python", "-m", "pytest", "-m", "packages", "tests/market_data/test_candle_packages.py", *session.posargs
-    )
+    files = sorted(str(path) for path in Path("tests/market_data").glob("test_*_packages.py"))
+    session.run("python", "-m", "pytest", "-m", "packages", *files, *session.posargs)
 
 
 @nox.session(python=BENCHED)

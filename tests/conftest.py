@@ -100,6 +100,7 @@ SERVERLESS_TOO = {
     "tests.adapters.test_resampling": (SQLITE,),
     "tests.adapters.test_series_retention": (SQLITE,),
     "tests.series.test_column_write_order": (SQLITE,),
+    "tests.market_data.test_series_packages": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
     "tests.adapters.test_reset_processes": (SQLITE,),
     "tests.series.columns.test_process_kills": (SQLITE,),

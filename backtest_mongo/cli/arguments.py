@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,9 +13,23 @@ from typer.core import TyperGroup
 
 from backtest_mongo.core.control_characters import escape_controls
 
-__all__ = ["AsJson", "CommandGroup", "add_command", "check_choice", "complete_from", "parse_moment", "parse_time"]
+__all__ = [
+    "AsJson",
+    "CommandGroup",
+    "Module",
+    "add_command",
+    "check_choice",
+    "complete_from",
+    "import_module",
+    "parse_moment",
+    "parse_time",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Module = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE", help="Import this Python module first, which registers slots of your own."),
+]
 
 #: The base of all mistakes in arguments; Typer has no public name for it.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
@@ -47,6 +62,23 @@ def check_choice(value: str | None, choices: Iterable[str], option: str) -> None
     """
     if value is not None and value not in choices:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(choices)}", param_hint=f"'{option}'")
+
+
+def import_module(name: str) -> None:
+    """Import the module that an option names.
+
+    Raises:
+        typer.BadParameter: it can't be imported.
+    """
+    import importlib
+    import sys
+
+    # As `python -m` does.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise typer.BadParameter(str(error), param_hint="'--module'") from None
 
 
 def parse_time(text: str | None, option: str) -> int | None:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS, Unit
 from backtest_mongo.core.retention import parse_retention
+from backtest_mongo.errors import StoreError
 
-__all__ = ["Piece", "SeriesRetention", "find_cut", "parse_series_retention"]
+__all__ = ["Piece", "SeriesRetention", "find_cut", "parse_series_retention", "parse_stored_retention"]
 
 _BYTES: Final = re.compile(r"([0-9]+) ?([KMGT]?B)", re.IGNORECASE)
 _FACTORS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -43,12 +44,14 @@ class Piece:
     bytes: int
 
 
-def parse_series_retention(text: str) -> SeriesRetention:
+def parse_series_retention(text: object) -> SeriesRetention:
     """Return what a text says.
 
     Raises:
-        ValueError: it says nothing of the kind, or would keep nothing.
+        ValueError: it says nothing of the kind, would keep nothing, or is no text.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"must be text, not {text!r}")
     size = _BYTES.fullmatch(text.strip())
     if size is None:
         try:
@@ -64,6 +67,30 @@ def parse_series_retention(text: str) -> SeriesRetention:
     if not 0 < count <= _MOST_BYTES:
         raise ValueError(f"must be from 1B to {_MOST_BYTES // 10**12:,}TB, not {text}")
     return SeriesRetention(bytes=count)
+
+
+def parse_stored_retention(text: object, *, slot: str, collection: str, key: dict[str, Any]) -> SeriesRetention:
+    """Return what the text that is stored with a series says.
+
+    Args:
+        text: what is stored, which is text unless it was written by hand.
+        slot: the slot's name, for messages.
+        collection: where it is stored.
+        key: the fields of the context.
+
+    Raises:
+        StoreError: it says nothing of the kind: another program, or a later version, has written it.
+    """
+    try:
+        return parse_series_retention(text)
+    except ValueError as error:
+        raise StoreError(
+            f"deleting old rows failed: the retention of a series {error}",
+            slot=slot,
+            collection=collection,
+            key=key,
+            hint="retain() sets it",
+        ) from None
 
 
 def find_cut(retention: SeriesRetention, pieces: Iterable[Piece], unit: Unit, now: int) -> int:

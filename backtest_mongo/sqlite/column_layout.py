@@ -81,6 +81,10 @@ class ColumnTable(Table):
     #: When the newest row of a block was written.
     block_written: str
 
+    #: The contexts of all series, in the order of the key, which an index has.
+    contexts: str
+    #: Numbers of so many blocks of any series, at random.
+    sample: str
     #: How many blocks, or groups, there are, their rows, their bytes, and when the oldest row was written.
     counts: tuple[str, str]
     #: Their first and last times.
@@ -118,6 +122,7 @@ def make_column_table(spec: SlotSpec) -> ColumnTable:
     block_head = "number, start, first, last, [rows], head"
     renamed = ", ".join(f"{quote(column)}=?" for column in context)
     indexed = "".join(f"{quote(column)}, " for column in context)
+    listed = ", ".join(map(quote, context)) or "NULL"
     context_again = _number_parameters(context)
     # The start of the block that is responsible for a time: for times before all blocks it is the first one.
     responsible = (
@@ -164,6 +169,9 @@ def make_column_table(spec: SlotSpec) -> ColumnTable:
         created_from=f"SELECT min(created) FROM {table} WHERE {within} AND number>=?",
         written_until=f"SELECT max(written) FROM {table} WHERE {within} AND number<=?",
         block_written=f"SELECT written FROM {of_blocks} WHERE number=?",
+        contexts=f"SELECT {listed} FROM {table} UNION SELECT {listed} FROM {of_blocks} "
+        f"ORDER BY {', '.join(str(place + 1) for place in range(max(1, len(context))))}",
+        sample=f"SELECT number FROM {of_blocks} ORDER BY random() LIMIT ?",
         counts=_for_both(
             f"SELECT count(*), sum([rows]), sum(length(document)), min(created) FROM {{}} WHERE {within}", both
         ),

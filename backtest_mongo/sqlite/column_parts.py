@@ -18,11 +18,12 @@ from bson.errors import BSONError
 
 from backtest_mongo.columns.arrays import ColumnArrays
 from backtest_mongo.columns.codec import DamagedRowsError, parse_header
-from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.specs import FLAG, Key, SlotSpec
 from backtest_mongo.errors import StoreError
 from backtest_mongo.sqlite.column_documents import Part, cluster, cut, decode_part, merge
 from backtest_mongo.sqlite.column_layout import ColumnTable
-from backtest_mongo.types import Coverage
+from backtest_mongo.sqlite.column_retention import read_retention
+from backtest_mongo.types import Coverage, SeriesSize
 
 __all__ = ["PartReader", "open_snapshot"]
 
@@ -54,6 +55,26 @@ class PartReader:
         self._spec = spec
         self._table = table
         self._path = path
+
+    # All series
+
+    def list_contexts(self, connection: sqlite3.Connection) -> list[Key]:
+        """Return the context of each stored series, in the order of the key."""
+        fields = self._spec.key[: len(self._spec.context)]
+        found = (zip(fields, row, strict=False) for row in connection.execute(self._table.contexts))
+        return [tuple(bool(value) if field == FLAG else value for field, value in row) for row in found]
+
+    def sample_blocks(self, connection: sqlite3.Connection, count: int) -> list[int]:
+        """Return the numbers of ``count`` random blocks of any series, or of all if there are fewer."""
+        return [number for (number,) in connection.execute(self._table.sample, (count,))]
+
+    def measure(self, connection: sqlite3.Connection, context: Key) -> SeriesSize:
+        """Return how a series is stored, of one moment; rows that were replaced and not merged yet count."""
+        with open_snapshot(connection):
+            counts = [connection.execute(statement, context).fetchone() for statement in self._table.counts]
+            keep = read_retention(connection, self._spec, context)
+        (groups, rows, size, oldest), (blocks, block_rows, block_size, _) = counts
+        return SeriesSize(blocks, block_rows or 0, block_size or 0, groups, rows or 0, size or 0, oldest, keep)
 
     # Headers
 

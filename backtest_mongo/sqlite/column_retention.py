@@ -16,17 +16,18 @@ from backtest_mongo.sqlite.change_log import quote
 from backtest_mongo.sqlite.column_layout import ColumnTable
 from backtest_mongo.types import now_ms
 
-__all__ = ["find_prunable", "is_retention_known", "move_retention", "read_retention", "write_retention"]
+__all__ = ["RETENTION", "find_prunable", "is_retention_known", "move_retention", "read_retention", "write_retention"]
 
-TABLE: Final = "retention"
+#: The table.
+RETENTION: Final = "retention"
 _COLUMNS: Final = "slot TEXT NOT NULL, context TEXT NOT NULL, keep TEXT NOT NULL, PRIMARY KEY (slot, context)"
-_READ: Final = f"SELECT keep FROM {TABLE} WHERE slot=? AND context=?"  # noqa: S608  # a name of this module
-_WRITE: Final = f"INSERT OR REPLACE INTO {TABLE} VALUES (?, ?, ?)"  # noqa: S608
-_DELETE: Final = f"DELETE FROM {TABLE} WHERE slot=? AND context=?"  # noqa: S608
+_READ: Final = f"SELECT keep FROM {RETENTION} WHERE slot=? AND context=?"  # noqa: S608  # a name of this module
+_WRITE: Final = f"INSERT OR REPLACE INTO {RETENTION} VALUES (?, ?, ?)"  # noqa: S608
+_DELETE: Final = f"DELETE FROM {RETENTION} WHERE slot=? AND context=?"  # noqa: S608
 
 
 def _read(connection: sqlite3.Connection, spec: SlotSpec, context: Key) -> str | None:
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", (TABLE,)).fetchone() is None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", (RETENTION,)).fetchone() is None:
         return None
     found = connection.execute(_READ, (spec.name, _encode(context))).fetchone()
     return None if found is None else str(found[0])
@@ -48,7 +49,7 @@ def is_retention_known(connection: sqlite3.Connection, spec: SlotSpec, context: 
 
 def write_retention(connection: sqlite3.Connection, spec: SlotSpec, context: Key, keep: str | None) -> None:
     """Set what is kept of a series, in a transaction."""
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} ({_COLUMNS})")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {RETENTION} ({_COLUMNS})")
     connection.execute(_WRITE, (spec.name, _encode(context), keep or ""))
 
 

@@ -16,13 +16,13 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from backtest_mongo.columns.turns import Turn, Turns
 from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.commits import make_claim
 from backtest_mongo.core.log import log
-from backtest_mongo.core.series_retention import Piece, parse_series_retention
+from backtest_mongo.core.series_retention import Piece, parse_stored_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
@@ -32,6 +32,7 @@ from backtest_mongo.sqlite.change_log import encode_deleted, fill_record
 from backtest_mongo.sqlite.column_layout import make_column_table
 from backtest_mongo.sqlite.column_renaming import ColumnRenamer
 from backtest_mongo.sqlite.column_retention import (
+    RETENTION,
     find_prunable,
     is_retention_known,
     move_retention,
@@ -182,7 +183,9 @@ class SQLiteColumns(SQLiteRows):
         keep = read_retention(connection, self._spec, context)
         if keep is None:
             return []
-        return find_prunable(connection, self._spec, self._table, context, parse_series_retention(keep))
+        key = dict(zip(self._spec.key, context, strict=False))
+        retention = parse_stored_retention(keep, slot=self._spec.name, collection=RETENTION, key=key)
+        return find_prunable(connection, self._spec, self._table, context, retention)
 
     def _prune(self, context: Key, connection: Connection) -> int:
         found = self._find_prunable(connection, context)
@@ -256,11 +259,8 @@ class SQLiteColumns(SQLiteRows):
 
     async def size(self, context: Key) -> SeriesSize:
         """Return how the series is stored; rows that were replaced and not merged yet count."""
-        found = await self._read_in_thread("listing", self._measure_parts, context)
-        (groups, rows, size, oldest), (blocks, block_rows, block_size, _) = found or ((0, 0, 0, None), (0, 0, 0, None))
-        keep = await self._read_in_thread("reading", read_retention, self._spec, context)
-        counts = (blocks, block_rows or 0, block_size or 0, groups, rows or 0, size or 0)
-        return SeriesSize(*counts, oldest, keep)
+        found = await self._read_in_thread("listing", self._reader.measure, context)
+        return SeriesSize(0, 0, 0, 0, 0, 0, None) if found is None else found
 
     async def copy_rows(
         self, context: Key, end: int, target: SQLiteColumns, copied: Key
@@ -572,12 +572,6 @@ class SQLiteColumns(SQLiteRows):
 
         with open_snapshot(connection):
             return self._reader.cover(connection, context, _FIRST, last)
-
-    def _measure_parts(self, connection: Connection, context: Key) -> list[tuple[Any, ...]]:
-        from backtest_mongo.sqlite.column_parts import open_snapshot
-
-        with open_snapshot(connection):
-            return [connection.execute(statement, context).fetchone() for statement in self._table.counts]
 
     def _list_numbers(self, connection: Connection, context: Key) -> list[tuple[bool, int]]:
         found: list[tuple[bool, int]] = []

@@ -16,6 +16,7 @@ __all__ = [
     "WholeSeriesTable",
     "WholeTable",
     "count_rows",
+    "find_blocks",
     "find_columns",
     "has_rows",
     "list_collections",
@@ -136,7 +137,7 @@ def find_columns(connection: sqlite3.Connection, name: str) -> tuple[str, ...]:
 def has_rows(connection: sqlite3.Connection) -> bool:
     """Return whether there is a row of any slot."""
     names = list_collections(connection)
-    names += [blocks for name in names if (blocks := _find_blocks(connection, name))]
+    names += [blocks for name in names if (blocks := find_blocks(connection, name))]
     return any(connection.execute(f"SELECT 1 FROM {_quote_any(name)} LIMIT 1").fetchone() is not None for name in names)
 
 
@@ -153,7 +154,7 @@ def list_filled(connection: sqlite3.Connection) -> list[str]:
 
 def count_rows(connection: sqlite3.Connection, name: str) -> int:
     """Return how many rows a table has; one of a series with columns, how many tail and blocks have."""
-    blocks = _find_blocks(connection, name)
+    blocks = find_blocks(connection, name)
     if blocks:
         sums = [f"(SELECT sum([rows]) FROM {_quote_any(one)})" for one in (name, blocks)]
         found = connection.execute(f"SELECT {', '.join(sums)}").fetchone()
@@ -162,7 +163,7 @@ def count_rows(connection: sqlite3.Connection, name: str) -> int:
     return int(count)
 
 
-def _find_blocks(connection: sqlite3.Connection, name: str) -> str | None:
+def find_blocks(connection: sqlite3.Connection, name: str) -> str | None:
     """Return the name of the table of blocks that a table of rows has, if it is that of a series with columns."""
     blocks = f"{name.removesuffix(_ITEMS)}{BLOCKS}"
     return blocks if "head" in find_columns(connection, name) and find_columns(connection, blocks) else None

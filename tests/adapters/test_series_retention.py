@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from backtest_mongo import Column, InputError, InputTypeError, SlotSpec, as_of, persist, rename_strategy
+from backtest_mongo import (
+    Column,
+    InputError,
+    InputTypeError,
+    SlotSpec,
+    StoreError,
+    as_of,
+    persist,
+    rename_strategy,
+)
 from tests.conftest import Deployment, SQLiteDeployment
 from tests.support.built_in_series import equity, shrink_blocks
 
@@ -126,3 +135,16 @@ async def test_wrong_arguments_are_refused(series: Any) -> None:
     for keep in ("0d", "0", "0MB", "36501d"):
         with pytest.raises(InputError, match="keep must"):
             await series.retain(keep)
+
+
+async def test_limit_that_can_t_be_parsed_stops_no_write_and_deletes_nothing(series: Any) -> None:
+    store = series._base_store()
+    await store.retain(series._context, "a week")  # as a later version might
+    await series.write_frame(equity(*range(8)))
+    assert await read_times(series) == list(range(8))
+    for call in (store.prune_rows, store.count_prunable):
+        with pytest.raises(StoreError, match="the retention of a series must be days such as 90d") as caught:
+            await call(series._context)
+        assert caught.value.key == dict(zip(series.spec.key, series._context, strict=False))
+    await series.retain("4")
+    assert await read_times(series) == [4, 5, 6, 7]

@@ -18,16 +18,19 @@ from rich.console import Console
 import backtest_mongo
 from backtest_mongo import (
     CandleAdapter,
+    Column,
     EquityAdapter,
     LogAdapter,
     MemoryAdapter,
     SessionAdapter,
     SignalAdapter,
+    SlotSpec,
     StateAdapter,
+    persist,
     transaction,
 )
 from backtest_mongo.cli.doctor import diagnose as doctor
-from backtest_mongo.cli.doctor import history_checks, latency, mongo_checks
+from backtest_mongo.cli.doctor import history_checks, latency, mongo_checks, series_checks
 from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.findings import SEVERITIES, Diagnosis, Finding
 from backtest_mongo.cli.doctor.latency import PROBE
@@ -528,6 +531,7 @@ async def test_series_with_columns_are_described_and_damage_is_found(
     assert "8 rows in 2 blocks" in text
     assert "1 in 1 group of the tail" in text
     assert "the oldest of which" in text
+    assert text.endswith("; retention: 90d of 1 series")
     (fact,) = diagnosis.facts["series"]
     assert (fact["slot"], fact["context"], fact["tail_rows"], fact["keep"]) == ("equity", series.context, 1, "90d")
     assert {size.collection for size in diagnosis.sizes} == {"equity-items", "equity-blocks", "equity-series"}
@@ -535,8 +539,62 @@ async def test_series_with_columns_are_described_and_damage_is_found(
     await database["equity-blocks"].update_one({"start": 4}, {"$set": {"columns": {}}})
     await database["equity-items"].drop_indexes()
     diagnosis = await diagnose(read_only=True)
-    assert "a block is damaged" in found(diagnosis, "series", "equity-blocks: ").text
+    assert "a block is damaged" in found(diagnosis, "series", f"equity {unique} binance 1h BTCUSDT backtest: ").text
     assert "the index on strategyName" in found(diagnosis, "indexes", "equity-items: ").text
     await database["equity-blocks"].delete_one({"start": 4})
     diagnosis = await diagnose(read_only=True)
     assert "had the rows from 4 to the last one is missing" in found(diagnosis, "series", f"equity {unique}").text
+
+
+async def test_series_whose_tail_or_retention_needs_attention_are_named(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, behind, unknown = (EquityAdapter(unique, "binance", "1h", symbol, False) for symbol in ("BTC", "ETH", "XRP"))
+    await old.append(equity(1, 2))
+    await old.retain("1d")
+    await old.append(equity(3 * 86_400_000))  # a write of one row makes no block, and deletes none
+    for at in range(4):
+        await behind.append(equity(at))
+    await unknown.append(equity(1))
+    database = (await backtest_mongo.get_mongo())[deployment.name]
+    await database["equity-series"].update_one({"symbol": "XRP"}, {"$set": {"retention": 7}})
+    monkeypatch.setattr(series_checks, "SEALED_GROUPS", 1)
+    diagnosis = await diagnose(read_only=True)
+    name = f"equity: {unique} binance 1h"
+    finding = found(diagnosis, "series", "2 rows that need not be kept")
+    assert (finding.severity, finding.text.endswith(f": {unique} binance 1h BTC live: 2")) == ("note", True)
+    assert finding.advice == "`backtest-mongo prune equity` deletes them"
+    finding = found(diagnosis, "series", "sealing does not keep up")
+    assert f"{unique} binance 1h ETH live: 4 rows in 4 groups, the oldest of which is " in finding.text
+    assert (finding.severity, "BTC" in finding.text) == ("warning", False)
+    assert "`backtest-mongo series seal equity`" in finding.advice
+    finding = found(diagnosis, "series", f"{name} XRP live: its retention must be text, not 7")
+    assert (finding.severity, "so nothing of it is deleted" in finding.text) == ("problem", True)
+    assert "; retention: 1d of 1 series, 7 of 1 series" in found(diagnosis, "series", "equity: 3 series").text
+    assert sorted((one["keep"] or "", one["prunable"]) for one in diagnosis.facts["series"] if one["keep"] != 7) == [
+        ("", 0),
+        ("1d", 2),
+    ]
+
+
+async def test_standalone_is_the_reason_why_series_are_not_sealed(
+    alone: RedisNode, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backtest_mongo.setup()
+    monkeypatch.setattr(series_checks, "SEALED_GROUPS", 0)
+    await EquityAdapter(unique, "binance", "1h", "BTC", False).append(equity(1))
+    finding = found(await diagnose(), "series", "sealing does not keep up")
+    assert "a standalone has no transactions, so nothing is sealed" in finding.advice
+
+
+async def test_series_of_a_registered_slot_are_examined(deployment: Deployment, unique: str) -> None:
+    name = f"own_{unique[-8:].lower()}"
+    columns = (Column("value", "float64"),)
+    own = persist.register(
+        SlotSpec(name=name, shape="series", context=("symbol",), key=("symbol", "timestamp"), columns=columns)
+    )
+    await own("BTC").append([{"timestamp": 1, "value": 1.0}])
+    diagnosis = await diagnose(read_only=True)
+    assert found(diagnosis, "series", f"{name}: 1 series").severity == "ok"
+    assert f"{name.replace('_', '-')}-items" in {size.collection for size in diagnosis.sizes}
+    assert not [finding for finding in diagnosis.findings if "other collections" in finding.text]

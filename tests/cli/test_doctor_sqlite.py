@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import persist
-from backtest_mongo.cli.doctor import diagnose_sqlite, history_checks, sqlite_checks
+from backtest_mongo.cli.doctor import diagnose_sqlite, history_checks, series_checks, sqlite_checks
 from backtest_mongo.cli.doctor.diagnose_sqlite import diagnose_file
 from backtest_mongo.cli.doctor.sqlite_checks import check_versions, find_file_system
 from backtest_mongo.core.config import reset_config
-from backtest_mongo.sqlite import backup
+from backtest_mongo.sqlite import backup, column_documents, columns
 from backtest_mongo.sqlite.file_format import STEPS
 from tests.cli.test_doctor import found, texts
 from tests.sqlite.support import change, get, locked_for_all, put, query
 from tests.sqlite.test_backup import damage, make_foreign
+from tests.support.built_in_series import equity, trades
 from tests.support.commands import invoke
 from tests.support.leases import LONG_AGO, take_leases
 from tests.support.uniform import WHEN, candles
@@ -67,7 +69,7 @@ async def test_sound_file_has_no_problem_and_is_not_changed(path: Path) -> None:
         ("candle-items", 602),
     ]
     assert diagnosis.facts["format"] == len(STEPS)
-    assert [one["rows"] for one in diagnosis.facts["series"]] == [600, 2]
+    assert [one["rows"] for one in diagnosis.facts["candles"]] == [600, 2]
     assert get(path) == before
     assert os.listdir(path.parent) == [path.name]
 
@@ -384,3 +386,154 @@ async def test_setting_that_can_t_be_read_is_a_problem(path: Path, monkeypatch: 
     reset_config()
     finding = found(diagnose_file(path), "history", "CC_HISTORY")
     assert finding.severity == "problem"
+
+
+@pytest.fixture
+async def series(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Trades in four blocks and a group of the tail, those of another symbol in the tail, and a curve of equity."""
+    monkeypatch.setattr(columns, "_BULK", 4)
+    monkeypatch.setattr(column_documents, "BLOCK_ROWS", 4)
+    persist.use_sqlite(path)
+    made = [persist.trade("BTC", "x"), persist.trade("ETH", "x"), persist.equity("trend", "x", "", "BTC", False)]
+    await made[0].write_frame(trades(*range(16)))
+    await made[0].append(trades(20))
+    await made[1].append(trades(1, 2))
+    await made[2].write_frame(equity(*range(8)))
+    await made[2].retain("2")
+    await backtest_mongo.close()
+    return made
+
+
+@pytest.mark.usefixtures("series")
+async def test_series_with_columns_are_described(path: Path) -> None:
+    before = get(path)
+    diagnosis = diagnose_file(path)
+    assert texts(diagnosis, "problem", "warning", "note") == []
+    text = found(diagnosis, "series", "trade: 2 series").text
+    assert "16 rows in 4 blocks (" in text
+    assert "3 in 2 groups of the tail (" in text
+    assert ", the oldest of which is " in text
+    assert "retention" not in text
+    text = found(diagnosis, "series", "equity: 1 series").text
+    assert text.endswith(" of the tail (0 B); retention: 2 of 1 series")
+    assert found(diagnosis, "series", "trade-blocks: ").text == "trade-blocks: random blocks that were read: 4"
+    assert found(diagnosis, "rows", "").text == "8 rows of the library's slots, all of which can be decoded"
+    shown = {size.collection: (size.rows, bool(size.data_bytes)) for size in diagnosis.sizes}
+    assert {name: shown[name] for name in shown if name.startswith(("trade", "equity"))} == {
+        "trade-items": (3, True),
+        "trade-blocks": (16, True),
+        "equity-items": (0, False),
+        "equity-blocks": (4, True),
+    }
+    names = ("slot", "blocks", "block_rows", "tail_groups", "tail_rows", "keep", "prunable")
+    assert [tuple(one[name] for name in names) for one in diagnosis.facts["series"]] == [
+        ("trade", 4, 16, 1, 1, None, 0),
+        ("trade", 0, 0, 1, 2, None, 0),
+        ("equity", 1, 4, 0, 0, "2", 0),
+    ]
+    assert diagnosis.facts["series"][0]["context"] == {"symbol": "BTC", "exchange_name": "x"}
+    assert diagnosis.facts["series"][2]["context"]["backtest"] is False
+    thorough = diagnose_file(path, thorough=True)
+    text = "trade: all blocks and groups of the tail were read: 6"
+    assert found(thorough, "series", "trade: all").text == text
+    assert get(path) == before
+
+
+@pytest.mark.usefixtures("series")
+async def test_damaged_blocks_and_groups_of_series_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = query(path, "SELECT document FROM [trade-blocks] WHERE start=4000")[0]
+    damaged = block[:-20] + bytes([block[-20] ^ 1]) + block[-19:]
+    change(path, f"UPDATE [trade-blocks] SET document=x'{damaged.hex()}' WHERE start=4000")
+    finding = found(diagnose_file(path), "series", "trade: 1 block or group of the tail is damaged")
+    start = "1970-01-01 00:00:00.004 to 1970-01-01 00:00:00.007"
+    assert f"BTC x: a block of 4 rows from {start}: the checksum of its column" in finding.text
+    assert finding.severity == "problem"
+    assert "delete this range" in finding.advice
+    # A sample may miss it, but not a header.
+    monkeypatch.setattr(series_checks, "_BLOCKS", 0)
+    diagnosis = diagnose_file(path)
+    assert diagnosis.is_sound
+    assert not [one for one in diagnosis.findings if "that were read" in one.text]
+    change(
+        path,
+        "UPDATE [trade-items] SET [rows]=7 WHERE symbol='ETH'",
+        "UPDATE [trade-blocks] SET [first]='x', document=x'00' WHERE start=8000",
+        "UPDATE [equity-blocks] SET [last]=9",
+    )
+    text = found(diagnose_file(path), "series", "trade: 2 blocks and groups of the tail are damaged").text
+    assert "BTC x: a block: its header lacks something" in text
+    assert "ETH x: a group of 2 rows from 1970-01-01 00:00:00.001 to 1970-01-01 00:00:00.002: its header has" in text
+    diagnosis = diagnose_file(path, thorough=True)
+    assert found(diagnosis, "series", "trade: 3 blocks and groups of the tail are damaged").severity == "problem"
+    assert found(diagnosis, "series", "equity: 1 block or group of the tail is damaged").severity == "problem"
+    assert diagnosis.facts["series"][2]["prunable"] == 0
+
+
+async def test_series_whose_tail_or_retention_needs_attention_are_named(
+    path: Path, series: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bitcoin, ether, curve = series
+    persist.use_sqlite(path)
+    await bitcoin._base_store().retain(bitcoin._context, "a week")  # as a later version might
+    await ether.retain("1")
+    await curve.append(equity(8))  # a write of one row makes no block, and deletes none
+    await curve.append(equity(9))
+    await backtest_mongo.close()
+    monkeypatch.setattr(series_checks, "SEALED_GROUPS", 0.5)
+    diagnosis = diagnose_file(path)
+    finding = found(diagnosis, "series", "equity: 4 rows that need not be kept: trend x '' BTC live: 4")
+    assert (finding.severity, finding.advice) == ("note", "`backtest-mongo prune equity --sqlite FILE` deletes them")
+    finding = found(diagnosis, "series", "trade: BTC x: its retention must be days such as 90d")
+    assert finding.text.endswith("not 'a week'; so nothing of it is deleted")
+    assert finding.severity == "problem"
+    assert found(diagnosis, "series", "trade: 2 series").text.endswith("; retention: 1 of 1 series, a week of 1 series")
+    finding = found(diagnosis, "series", "sealing does not keep up")
+    assert "equity: sealing does not keep up, so reads take longer: trend x '' BTC live: 2 rows in 2 g" in finding.text
+    assert finding.severity == "warning"
+    assert "`backtest-mongo series seal equity --sqlite FILE`" in finding.advice
+
+
+@pytest.mark.usefixtures("series")
+async def test_tables_that_are_not_those_of_the_series_are_problems(path: Path) -> None:
+    change(path, "DROP TABLE [trade-blocks]", "CREATE TABLE [trade-blocks] (x)", "DROP TABLE [equity-blocks]")
+    diagnosis = diagnose_file(path)
+    assert found(diagnosis, "rows", "trade-blocks: the table has other columns than the slot").severity == "problem"
+    assert found(diagnosis, "rows", "equity-blocks: the table").severity == "problem"
+    assert [one for one in diagnosis.findings if one.area == "series"] == []
+
+
+OWN = """
+from backtest_mongo import Column, SlotSpec, persist
+
+persist.register(
+    SlotSpec(
+        name="{name}",
+        shape="series",
+        context=(),
+        key=("timestamp",),
+        columns=(Column("value", "float64"),),
+    )
+)
+"""
+
+
+def test_series_of_a_module_are_examined(path: Path, monkeypatch: pytest.MonkeyPatch, unique: str) -> None:
+    name = f"own_{unique[-8:].lower()}"
+    path.with_name(f"{name}.py").write_text(OWN.format(name=name))
+    path.with_name("rows.csv").write_text(
+        "timestamp,value\n" + "".join(f"{at},1.5\n" for at in range(1_700_000_000, 1_700_000_009))
+    )
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own = ("--sqlite", path.name, "--module", name)
+    assert invoke("series", "import", name, "rows.csv", *own).code == 0
+    done = invoke("doctor", *own, "--json")
+    printed = json.loads(done.out)
+    assert any(finding["text"].startswith(f"{name}: 1 series: 9 rows in") for finding in printed["findings"])
+    assert printed["facts"]["series"][0]["context"] == {}
+    # A process that does not know the slot counts the rows.
+    persist._adapters.pop(name)
+    printed = json.loads(invoke("doctor", "--sqlite", path.name, "--json").out)
+    (note,) = [one for one in printed["findings"] if "9 rows of a slot of your own, not checked" in one["text"]]
+    assert "--module names the module" in note["advice"]
+    assert invoke("doctor", "--module", "no_such_module").code == 2

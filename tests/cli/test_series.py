@@ -154,6 +154,23 @@ def test_coverage_shows_what_is_stored_and_how(database: Database, tmp_path: Pat
     assert (done.code, done.err) == (1, "backtest-mongo: trade: no series with symbol=XRP is stored\n")
 
 
+def test_coverage_shows_what_is_kept_where_a_series_has_a_limit(database: Database) -> None:
+    row = {"timestamp": START, "trade_id": 1, "price": 1.0, "amount": 1.0}
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        store(TradeAdapter(symbol, "binance"), [row])
+    assert "kept" not in run_series("coverage", "trade").out
+
+    async def limit() -> None:
+        async with setup():
+            await TradeAdapter("ETHUSDT", "binance").retain("5GB")
+
+    asyncio.run(limit())
+    done = run_series("coverage", "trade")
+    assert [done.line(f" {symbol}").split()[-1] for symbol in ("BTCUSDT", "ETHUSDT")] == ["all", "5GB"]
+    shown = json.loads(run_series("coverage", "trade", "--json").out)
+    assert [one["keep"] for one in shown["series"]] == [None, "5GB"]
+
+
 def test_rows_are_sealed_and_verified(database: Database, tmp_path: Path) -> None:
     row = {"trade_id": 1, "price": 1.0, "amount": 1.0}
     store(TradeAdapter("BTCUSDT", "binance"), [{"timestamp": START + at, **row} for at in range(5)])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from backtest_mongo.cli.arguments import AsJson
+from backtest_mongo.cli.arguments import AsJson, import_module
 from backtest_mongo.cli.command_runner import exit_cleanly, run_command
 
 __all__ = ["doctor"]
@@ -28,16 +28,24 @@ def doctor(
         Path | None, typer.Option("--sqlite", metavar="FILE", help="Examine this SQLite file, and no servers.")
     ] = None,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="With --sqlite: compare indexes with their tables, which takes longer.")
+        bool,
+        typer.Option(
+            "--thorough",
+            help="With --sqlite: compare indexes with their tables, and read all of each series, which takes longer.",
+        ),
     ] = False,
+    module: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE", help="Import this Python module first, which registers series of your own."),
+    ] = None,
 ) -> None:
     """Examine the deployment that the environment names (CC_*), and say what to do about the findings.
 
     Looks at versions, topology, durability, clocks, indexes, stored data and Redis, and times each step. Samples are
     random, so another run may find more. It does not change stored data.
 
-    With --sqlite, it examines an SQLite file instead: versions, format, disk, write-ahead log, structure, rows and
-    candles.
+    With --sqlite, it examines an SQLite file instead: versions, format, disk, write-ahead log, structure, rows, candles
+    and other series.
 
     Exits with status 1 if there is a problem: something fails, or loses data, as it is.
     """
@@ -45,6 +53,8 @@ def doctor(
     from backtest_mongo.cli.doctor.output import print_diagnosis
     from backtest_mongo.cli.terminal import Terminal, print_json
 
+    if module is not None:
+        import_module(module)
     if sqlite is None:
         from backtest_mongo.cli.doctor.diagnose import diagnose
 

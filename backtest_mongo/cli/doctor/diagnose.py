@@ -15,6 +15,7 @@ from backtest_mongo.cli.doctor import (
     lease_checks,
     mongo_checks,
     redis_checks,
+    series_checks,
     stored_data_checks,
 )
 from backtest_mongo.cli.doctor.findings import (
@@ -56,7 +57,7 @@ _MONGO: Final[tuple[tuple[str, Check], ...]] = (
     ("rows", stored_data_checks.check_outdated_rows),
     ("history", history_checks.check_history),
     ("blocks", stored_data_checks.check_blocks),
-    ("series", stored_data_checks.check_series),
+    ("series", series_checks.check_series),
     ("collections", stored_data_checks.measure_sizes),
     ("latency", measure_mongo_latency),
 )

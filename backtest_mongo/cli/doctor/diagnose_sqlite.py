@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final, TypeAlias
 
-from backtest_mongo.cli.doctor import fork_checks, history_checks, lease_checks, sqlite_checks, sqlite_row_checks
+from backtest_mongo.cli.doctor import (
+    fork_checks,
+    history_checks,
+    lease_checks,
+    series_checks,
+    sqlite_checks,
+    sqlite_row_checks,
+)
 from backtest_mongo.cli.doctor.findings import Diagnosis, Finding
 from backtest_mongo.cli.doctor.sqlite_checks import DatabaseFile
 from backtest_mongo.errors import BacktestMongoError
@@ -32,6 +39,7 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("rows", sqlite_row_checks.check_rows),
     ("history", history_checks.check_history_of_file),
     ("candles", sqlite_row_checks.check_candles),
+    ("series", series_checks.check_series_of_file),
 )
 
 
@@ -42,7 +50,8 @@ def diagnose_file(path: str | os.PathLike[str], *, thorough: bool = False, read_
 
     Args:
         path: the file.
-        thorough: check indexes against their tables, too, which takes several times as long.
+        thorough: check indexes against their tables, and read all of the series with columns, which takes several
+            times as long.
         read_only: leave the write-ahead log as it is. Otherwise what no reader needs of it is moved into the file, as
             every writer does from time to time.
     """

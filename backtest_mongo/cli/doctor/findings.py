@@ -8,9 +8,11 @@ from typing import Any, Final, Literal, TypeAlias
 from pymongo.errors import OperationFailure
 from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 
+from backtest_mongo.adapters.registry import persist
 from backtest_mongo.connection.driver_errors import DRIVER_ERRORS
 from backtest_mongo.connection.hub import Hub
 from backtest_mongo.connection.redis_clients import RedisClient, format_address
+from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import BacktestMongoError, StoreError
 
 __all__ = [
@@ -20,12 +22,14 @@ __all__ = [
     "Deployment",
     "Diagnosis",
     "Finding",
+    "Listed",
     "Severity",
     "Size",
     "Step",
     "describe_failure",
     "find_advice",
     "is_refused",
+    "list_series",
 ]
 
 
@@ -99,6 +103,29 @@ class Diagnosis:
             "latency": [asdict(step) for step in self.steps],
             "collections": [asdict(size) for size in self.sizes],
         }
+
+
+class Listed:
+    """Texts of which only the first are kept, and how many there are."""
+
+    def __init__(self, most: int) -> None:
+        self.count = 0
+        self._most = most
+        self._first: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if len(self._first) < self._most:
+            self._first.append(text)
+
+    def __str__(self) -> str:
+        more = f"; and {self.count - self._most:,} more" if self.count > self._most else ""
+        return "; ".join(self._first) + more
+
+
+def list_series() -> list[SlotSpec]:
+    """Return the slots with columns, those that a module of the user has registered, too."""
+    return [adapter.spec for adapter in persist._adapters.values() if adapter.spec.columns]
 
 
 #: What a check may fail with.

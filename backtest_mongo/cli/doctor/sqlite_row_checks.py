@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest_mongo.cli.doctor.findings import Finding, Size
+from backtest_mongo.cli.doctor.findings import Finding, Listed, Size, list_series
 from backtest_mongo.cli.doctor.sqlite_checks import DatabaseFile
 from backtest_mongo.cli.formatting import format_iso_time
 from backtest_mongo.core.candle_rules import find_impossible_rows
@@ -13,7 +13,7 @@ from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.sqlite.layout import make_row_table, make_series_table
-from backtest_mongo.sqlite.whole_layout import count_rows, find_columns, list_collections
+from backtest_mongo.sqlite.whole_layout import count_rows, find_blocks, find_columns, list_collections
 from backtest_mongo.sqlite.whole_rows import DamagedRow, fetch_page
 from backtest_mongo.sqlite.whole_series import fetch_blocks, fetch_contexts
 from backtest_mongo.types import PRICES
@@ -21,29 +21,13 @@ from backtest_mongo.types import PRICES
 if TYPE_CHECKING:
     from backtest_mongo.core.arrays import CandleArrays
 
-__all__ = ["check_candles", "check_rows"]
+__all__ = ["check_candles", "check_rows", "report_columns"]
+
+_MODULE: Final = "--module names the module that registers this series, and has it checked"
 
 #: Damaged rows and blocks, and sound series, that are named.
 _NAMED: Final = 5
 _SERIES: Final = 10
-
-
-class _Listed:
-    """Texts of which only the first are kept, and how many there are."""
-
-    def __init__(self, most: int) -> None:
-        self.count = 0
-        self._most = most
-        self._first: list[str] = []
-
-    def add(self, text: str) -> None:
-        self.count += 1
-        if len(self._first) < self._most:
-            self._first.append(text)
-
-    def __str__(self) -> str:
-        more = f"; and {self.count - self._most:,} more" if self.count > self._most else ""
-        return "; ".join(self._first) + more
 
 
 def check_rows(file: DatabaseFile) -> Iterator[Finding]:
@@ -56,7 +40,7 @@ def check_rows(file: DatabaseFile) -> Iterator[Finding]:
         columns, known = find_columns(file.connection, spec.collection), make_row_table(spec).columns
         if columns not in (known, known[:-1]):  # without the last one before format 4
             is_sound = False
-            yield _report_columns(spec)
+            yield report_columns(spec, spec.collection)
             continue
         count, size, damaged = _read_rows(file, spec, has_run=columns == known)
         rows += count
@@ -70,17 +54,19 @@ def check_rows(file: DatabaseFile) -> Iterator[Finding]:
                 "reading one raises, and lists leave it out: write the row again, or repair or delete it with the "
                 "sqlite3 shell",
             )
-    for name in sorted(collections - {spec.collection for spec in SLOTS}):
+    for name in sorted(collections - {spec.collection for spec in (*SLOTS, *list_series())}):
         count = count_rows(file.connection, name)
         file.diagnosis.sizes.append(Size(name, count))
-        yield Finding("rows", "note", f"{name}: {format_count(count, 'row')} of a slot of your own, not checked")
+        text = f"{name}: {format_count(count, 'row')} of a slot of your own, not checked"
+        is_series = find_blocks(file.connection, name) is not None
+        yield Finding("rows", "note", text, _MODULE if is_series else "")
     if is_sound:
         yield Finding("rows", "ok", f"{format_count(rows, 'row')} of the library's slots, all of which can be decoded")
 
 
-def _read_rows(file: DatabaseFile, spec: SlotSpec, *, has_run: bool) -> tuple[int, int, _Listed]:
+def _read_rows(file: DatabaseFile, spec: SlotSpec, *, has_run: bool) -> tuple[int, int, Listed]:
     """Return how many rows a slot has, the bytes of their payloads, and those that can't be decoded."""
-    count, size, damaged, last = 0, 0, _Listed(_NAMED), -(2**63)
+    count, size, damaged, last = 0, 0, Listed(_NAMED), -(2**63)
     while (page := fetch_page(spec, file.connection, last, has_run=has_run)) is not None:
         rows, last = page
         count += len(rows)
@@ -97,14 +83,14 @@ def check_candles(file: DatabaseFile) -> Iterator[Finding]:
     collections = set(list_collections(file.connection))
     for spec in (spec for spec in SLOTS if spec.is_candles and spec.collection in collections):
         if find_columns(file.connection, spec.collection) != make_series_table(spec).columns:
-            yield _report_columns(spec)
+            yield report_columns(spec, spec.collection)
             continue
-        damaged, impossible, sound = _Listed(_NAMED), _Listed(_NAMED), _Listed(_SERIES)
+        damaged, impossible, sound = Listed(_NAMED), Listed(_NAMED), Listed(_SERIES)
         series = [
             _read_series(file, spec, context, damaged, impossible) for context in fetch_contexts(spec, file.connection)
         ]
         count = sum(one["rows"] for one in series)
-        file.facts.setdefault("series", []).extend(series)
+        file.facts.setdefault("candles", []).extend(series)
         file.diagnosis.sizes.append(Size(spec.collection, count, 8 * (1 + len(PRICES)) * count))
         if damaged.count:
             yield Finding(
@@ -128,7 +114,7 @@ def check_candles(file: DatabaseFile) -> Iterator[Finding]:
 
 
 def _read_series(
-    file: DatabaseFile, spec: SlotSpec, context: Key, damaged: _Listed, impossible: _Listed
+    file: DatabaseFile, spec: SlotSpec, context: Key, damaged: Listed, impossible: Listed
 ) -> dict[str, Any]:
     """Return what a series has; note what is wrong with it."""
     name, after = " ".join(map(str, context)), -(2**63)
@@ -163,10 +149,11 @@ def _describe_series(one: dict[str, Any]) -> str:
     return f"{names}: {one['rows']:,} ({format_iso_time(one['first'])} to {format_iso_time(one['last'])})"
 
 
-def _report_columns(spec: SlotSpec) -> Finding:
+def report_columns(spec: SlotSpec, name: str) -> Finding:
+    """Return the finding for a table that is not the slot's."""
     return Finding(
         "rows",
         "problem",
-        f"{spec.collection}: the table has other columns than the slot {spec.name}",
+        f"{name}: the table has other columns than the slot {spec.name}",
         "rename the table; the next write makes the slot's",
     )

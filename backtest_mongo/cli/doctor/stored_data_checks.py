@@ -1,4 +1,4 @@
-"""Checks of stored data: indexes, rows that no read finds, a sample of the sealed blocks, and sizes."""
+"""Checks of data in MongoDB: indexes, rows that no read finds, a sample of the blocks of candles, and sizes."""
 
 from __future__ import annotations
 
@@ -8,38 +8,29 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.cli.doctor.findings import UNAUTHORIZED, Deployment, Finding, Size
-from backtest_mongo.cli.formatting import format_bytes, format_duration, format_iso_time
-from backtest_mongo.core.columns import MOST_NEGATIVE
-from backtest_mongo.core.contexts import name_values
-from backtest_mongo.core.counters import SeriesCounts
+from backtest_mongo.cli.doctor.findings import UNAUTHORIZED, Deployment, Finding, Size, list_series
+from backtest_mongo.cli.formatting import format_iso_time
 from backtest_mongo.core.interval_grid import GRIDS
-from backtest_mongo.core.slots import SERIES, SLOTS
-from backtest_mongo.core.specs import Key, SlotSpec
+from backtest_mongo.core.slots import SLOTS
+from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.mongo.collection import aggregate
 from backtest_mongo.mongo.format import OWN_COLLECTIONS
 from backtest_mongo.mongo.indexes import Fields, indexes, optional_indexes
 from backtest_mongo.mongo.migrations import migrate
-from backtest_mongo.series.columns.blocks import LATEST, name_blocks
+from backtest_mongo.series.columns.blocks import name_blocks
 from backtest_mongo.series.columns.heads import name_heads
-from backtest_mongo.series.columns.store import MongoColumns
 from backtest_mongo.series.sealing import NO_SERIES
 from backtest_mongo.series.store import MongoSeriesStore
-from backtest_mongo.types import now_ms
 
 __all__ = [
     "check_blocks",
     "check_indexes",
     "check_outdated_rows",
-    "check_series",
     "list_collections",
     "measure_size",
     "measure_sizes",
 ]
-
-
-_RESTORE: Final = "restore it from a backup, or delete this range and write it again"
 #: Blocks that are compared with their candles.
 _BLOCKS: Final = 8
 
@@ -66,7 +57,7 @@ async def _list_names(database: Any) -> set[str]:
 def _list_known_collections() -> list[str]:
     series = _list_series_collections()
     versions = [spec.versions for spec in SLOTS if not spec.immutable]
-    columns = [name for spec in SERIES for name in (spec.collection, name_blocks(spec), name_heads(spec))]
+    columns = [name for spec in list_series() for name in (spec.collection, name_blocks(spec), name_heads(spec))]
     return [*dict.fromkeys((*(spec.collection for spec in SLOTS), *series, *columns, *versions))]
 
 
@@ -118,54 +109,6 @@ async def check_blocks(deployment: Deployment) -> AsyncIterator[Finding]:
                 yield Finding("blocks", "problem", text, hint)
         if checked and not damaged:
             yield Finding("blocks", "ok", f"random sealed blocks: {checked} of {checked} match their candles")
-
-
-async def check_series(deployment: Deployment) -> AsyncIterator[Finding]:
-    """Say how series with columns are stored, and look for missing blocks and for damage in a sample of them."""
-    there = await list_collections(deployment)
-    for spec in (spec for spec in SERIES if there & {spec.collection, name_blocks(spec)}):
-        store = MongoColumns(deployment.hub, spec)
-        store.skip_indexes()
-        for collection, fields, is_unique in await store.find_missing_indexes():
-            kind = "unique index" if is_unique else "index"
-            text = f"{collection}: the {kind} on {', '.join(fields)} is missing"
-            yield Finding("indexes", "warning", text, "the next use of the slot creates it")
-        total, count = SeriesCounts(), 0
-        async for context in store.list_contexts():
-            size = await store.size(context)
-            shown = {name: getattr(size, name) for name in (*SeriesCounts.__slots__, "keep")}
-            named = name_values(spec, context)
-            deployment.facts.setdefault("series", []).append({"slot": spec.name, "context": named, **shown})
-            total.add(SeriesCounts(*(getattr(size, name) for name in SeriesCounts.__slots__)))
-            count += 1
-            for first, end in await store.find_lost(context):
-                yield _report_lost(spec, context, first, end)
-        if count:
-            yield _describe_series(spec, total, count)
-        problems = await store.verify_sample(_BLOCKS)
-        for problem in filter(None, problems):
-            yield Finding("series", "problem", f"{name_blocks(spec)}: {problem}", _RESTORE)
-        if problems and not any(problems):
-            yield Finding("series", "ok", f"{name_blocks(spec)}: random blocks that were read: {len(problems)}")
-
-
-def _describe_series(spec: SlotSpec, total: SeriesCounts, count: int) -> Finding:
-    text = (
-        f"{spec.name}: {format_count(count, 'series', 'series')}: {total.block_rows:,} rows in "
-        f"{format_count(total.blocks, 'block')} ({format_bytes(total.block_bytes)}), {total.tail_rows:,} in "
-        f"{format_count(total.tail_groups, 'group')} of the tail ({format_bytes(total.tail_bytes)})"
-    )
-    if total.oldest is not None:
-        text += f", the oldest of which is {format_duration(max(0, now_ms() - total.oldest))} old"
-    return Finding("series", "ok", text)
-
-
-def _report_lost(spec: SlotSpec, context: Key, first: int, end: int) -> Finding:
-    series = " ".join(map(str, context))
-    start = "the first one" if first == MOST_NEGATIVE else str(first)
-    stop = "the last one" if end == LATEST else f"before {end}"
-    text = f"{spec.name} {series}: the block that had the rows from {start} to {stop} is missing or damaged"
-    return Finding("series", "problem", text, _RESTORE)
 
 
 async def measure_sizes(deployment: Deployment) -> AsyncIterator[Finding]:

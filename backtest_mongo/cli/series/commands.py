@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
+from backtest_mongo.cli.arguments import Module, add_command, check_choice, complete_from, import_module
 from backtest_mongo.cli.command_runner import print_error, print_output, require
 from backtest_mongo.cli.context_text import format_values, parse_context
 from backtest_mongo.cli.databases import SQLite, run_on_database
@@ -83,10 +83,6 @@ AnyContext = Annotated[
         help="Only series with this value, such as symbol=BTCUSDT; repeatable. The backtest flag is backtest or live.",
     ),
 ]
-Module = Annotated[
-    str | None,
-    typer.Option(metavar="MODULE", help="Import this Python module first, which registers slots of your own."),
-]
 Start = Annotated[
     str | None,
     typer.Option("--start", metavar="TIME", help="Start of the range, inclusive: ISO 8601, or a number of s to ns."),
@@ -103,7 +99,7 @@ def _find_slot(name: str, module: str | None) -> SlotSpec:
     from backtest_mongo.adapters.registry import persist
 
     if module is not None:
-        _import_module(module)
+        import_module(module)
     adapters = persist._adapters
     known = [spec.name for spec in (adapter.spec for adapter in adapters.values()) if spec.columns]
     if name not in adapters:
@@ -113,18 +109,6 @@ def _find_slot(name: str, module: str | None) -> SlotSpec:
         advice = "the commands of `candles` work with them" if spec.is_candles else suggest(name, known)
         raise typer.BadParameter(f"{name} is not a series with columns: {advice}", param_hint="'SLOT'")
     return spec
-
-
-def _import_module(name: str) -> None:
-    import importlib
-    import sys
-
-    # As `python -m` does.
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise typer.BadParameter(str(error), param_hint="'--module'") from None
 
 
 def _require_context(spec: SlotSpec, words: Sequence[str] | None) -> dict[str, Any]:
@@ -322,7 +306,8 @@ def coverage(
     """Show what is stored of each series of a slot, and how much space it takes.
 
     "sealed" is the share of rows in compressed blocks; the others are in the tail, in the small groups in which they
-    were written. On a grid, gaps between the first and the last row are shown as well.
+    were written. "kept" is the retention, and is shown if one of the series has one. On a grid, gaps between the first
+    and the last row are shown as well.
     """
     from backtest_mongo.cli.series.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.terminal import Terminal, print_json

@@ -77,10 +77,17 @@ def coverage_to_json(spec: SlotSpec, found: Sequence[SeriesCoverage]) -> dict[st
 
 
 def print_coverage(console: Console, spec: SlotSpec, found: Sequence[SeriesCoverage], gaps: int) -> None:
-    """Print a table of series, and of those on a grid one of the longest ``gaps`` gaps."""
+    """Print a table of series, and of those on a grid one of the longest ``gaps`` gaps.
+
+    What is kept of each is shown if one of them has a retention.
+    """
     on_grid = ("gaps", "rows\nmissing") if spec.grid else ()
-    headings = (spec.name, "first and last\n(UTC)", "rows", *on_grid, "sealed", "tail", "blocks", "bytes\nper row")
-    print_table(console, headings, [_make_row(one) for one in found], leading=1)
+    headings = [spec.name, "first and last\n(UTC)", "rows", *on_grid, "sealed", "tail", "blocks", "bytes\nper row"]
+    listed = [_make_row(one) for one in found]
+    if any(one.size.keep is not None for one in found):
+        headings.append("kept")
+        listed = [(*row, _format_kept(one.size)) for row, one in zip(listed, found, strict=True)]
+    print_table(console, headings, listed, leading=1)
     every = [(gap, one) for one in found for gap in one.gaps or ()]
     longest = sorted(every, key=lambda pair: (pair[0].start - pair[0].end, pair[0].start))[:gaps]
     if longest:
@@ -113,3 +120,7 @@ def _make_row(one: SeriesCoverage) -> tuple[str | Text, ...]:
         format_bytes(size.block_bytes),
         f"{(size.block_bytes + size.tail_bytes) / stored:,.1f}" if stored else "-",
     )
+
+
+def _format_kept(size: SeriesSize) -> str | Text:
+    return "all" if size.keep is None else escape_text(str(size.keep))

@@ -23,7 +23,7 @@ from backtest_mongo.core.contexts import EVERYTHING, Measure
 from backtest_mongo.core.counters import SeriesCounts
 from backtest_mongo.core.log import log
 from backtest_mongo.core.outcomes import after_writing
-from backtest_mongo.core.series_retention import Piece, find_cut, parse_series_retention
+from backtest_mongo.core.series_retention import Piece, find_cut, parse_stored_retention
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
@@ -234,16 +234,9 @@ class MongoColumns:
         keep = await self._heads.read_retention(context)
         if keep is None:
             return None
-        try:
-            retention = parse_series_retention(keep)
-        except ValueError as error:
-            raise StoreError(
-                f"deleting old rows failed: the retention of a series {error}",
-                slot=self._spec.name,
-                collection=self._heads.slot.documents.name,
-                key=dict(zip(self._spec.key, context, strict=False)),
-                hint="retain() sets it",
-            ) from None
+        key = dict(zip(self._spec.key, context, strict=False))
+        collection = self._heads.slot.documents.name
+        retention = parse_stored_retention(keep, slot=self._spec.name, collection=collection, key=key)
         groups = await self._tail.find_before(context, LATEST)
         pieces = [Piece(one["first"], one["last"], self._tail.count_rows(one), one["bytes"]) for one in groups]
         heads = await self._blocks.read_heads(context, LATEST)
@@ -528,13 +521,13 @@ class MongoColumns:
         for part in (self._tail, self._blocks, self._heads):
             part.slot.is_indexed = True
 
-    async def verify_sample(self, count: int) -> list[str | None]:
-        """Read ``count`` random blocks of any series; return what is wrong with each."""
-        problems = []
+    async def verify_sample(self, count: int) -> list[tuple[Key, str | None]]:
+        """Read ``count`` random blocks of any series; return the context of each, and what is wrong with it."""
+        found = []
         for block in await self._blocks.sample(count):
             context = tuple(block.get(name) for name in self._spec.context_key)
-            problems.append((await asyncio.to_thread(self._verify, context, block, self._blocks))[1])
-        return problems
+            found.append((context, (await asyncio.to_thread(self._verify, context, block, self._blocks))[1]))
+        return found
 
     async def find_lost(self, context: Key) -> list[tuple[int, int]]:
         """Return the half-open ranges of times whose blocks are missing, or have damaged headers."""
