@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from backtest_mongo import InputError, InputTypeError, SlotSpec, StoreError, as_of, lease, persist, transaction
+from backtest_mongo import (
+    Column,
+    InputError,
+    InputTypeError,
+    SlotSpec,
+    StoreError,
+    as_of,
+    lease,
+    persist,
+    transaction,
+)
 from tests.conftest import Deployment
 from tests.history.conftest import NAMES
 from tests.history.test_history import value_of, write_at
@@ -178,6 +188,35 @@ async def test_candles_of_the_future_fill_no_gap(kept: Deployment, unique: str) 
         frame = await past.candle(unique, "1m", "binance").read_frame(4 * 60_000, 6 * 60_000, as_="numpy", fill="null")
         # Counted on from the last one that had closed.
         assert frame["timestamp"].astype("int64").tolist() == [4 * 60_000, 5 * 60_000]
+
+
+async def test_gaps_are_those_of_the_intervals_that_were_over(deployment: Deployment, unique: str) -> None:
+    persist.register(
+        SlotSpec(
+            name="gap_bars",
+            shape="series",
+            context=("symbol", "exchange_name"),
+            key=("exchangeName", "symbol", "timestamp"),
+            grid="1m",
+            columns=(Column("value", "float64"),),
+        )
+    )
+    minute = 60_000
+    for number in (0, 1, 2, 4, 5):
+        await persist.gap_bars(unique, "binance").append([{"timestamp": number * minute, "value": 1.0}])  # type: ignore[attr-defined]  # registered above
+        await persist.candle(unique, "1m", "binance").write_candles_data(candles(1, first=number * minute))
+    for until in range(3 * minute, 7 * minute, minute // 2):
+        async with as_of(until) as past:
+            views: tuple[Any, ...] = (past.gap_bars(unique, "binance"), past.candle(unique, "1m", "binance"))
+            for start, end in ((None, None), (0, None), (None, until), (None, 9 * minute), (0, 3 * minute)):
+                is_over = until >= 4 * minute and end != 3 * minute
+                missing = [(3 * minute, 4 * minute, 1)] if is_over and (end is None or end > 3 * minute) else []
+                for view in views:
+                    assert await view.gaps(start, end) == missing, (until, start, end)
+            missing = [(0, min(until, 9 * minute) // minute * minute, until // minute)]
+            for view in (past.gap_bars("none", "binance"), past.candle("none", "1m", "binance")):
+                assert await view.gaps(0, 9 * minute) == missing
+                assert await view.gaps(0) == missing
 
 
 async def test_slot_without_versions_answers_for_what_was_not_written_since(

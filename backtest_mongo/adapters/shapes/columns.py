@@ -525,12 +525,9 @@ class ColumnSeriesAdapter(Adapter):
         grid = find_grid(self.spec, self._context)
         if grid is None:
             raise InputError("rows without a grid have no gaps", slot=self.spec.name)
-        first, last = self._range(start, end)
-        limit = self._limit(None)
-        finder = GapFinder(
-            grid, None if start is None else first, None if end is None else last, min(types.now_ms(), limit)
-        )
-        rows = await self._rows().read_rows(self._context, MOST_NEGATIVE, limit, ())
+        first, last = self._check_range(start, end)
+        finder = GapFinder(grid, None if start is None else first, None if end is None else last, self._find_time(None))
+        rows = await self._rows().read_rows(self._context, MOST_NEGATIVE, self._limit(None), ())
         if not len(rows):
             return list(finder.find_all(()))
         import numpy as np
@@ -635,11 +632,15 @@ class ColumnSeriesAdapter(Adapter):
         return self._millis(value, name, partial(round_to_units, unit=self.spec.unit, round_=round_))
 
     def _range(self, start: SeriesTime | None, end: SeriesTime | None, when: When | None = None) -> tuple[int, int]:
+        first, last = self._check_range(start, end)
+        return first, min(last, self._limit(when))
+
+    def _check_range(self, start: SeriesTime | None, end: SeriesTime | None) -> tuple[int, int]:
         first = MOST_NEGATIVE if start is None else self._units(start, "start")
         last = _LATEST if end is None else self._units(end, "end")
         if first > last:
             raise InputError(f"start must not come after end: {first} is later than {last} (int)", slot=self.spec.name)
-        return first, min(last, self._limit(when))
+        return first, last
 
     def _limit(self, when: When | None) -> int:
         """Return the time before which a read finds rows."""
