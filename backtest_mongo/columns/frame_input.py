@@ -21,7 +21,7 @@ from backtest_mongo.core.frame_input import NOT_CLOSED
 from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.suggestions import suggest
-from backtest_mongo.core.unit_times import NANOSECONDS, UNIT_NAMES, TimeRangeError, find_time_range
+from backtest_mongo.core.unit_times import NANOSECONDS, UNIT_NAMES, TimeRangeError, find_time_range, is_missing_time
 from backtest_mongo.errors import InputError, InputTypeError
 
 __all__ = ["NO_TIME_REASON", "OUTSIDE_REASON", "read_frame"]
@@ -212,10 +212,10 @@ def _read_times(spec: SlotSpec, column: Any, zone: tzinfo | None) -> tuple[NDArr
 
 
 def _read_object_times(spec: SlotSpec, objects: list[Any]) -> tuple[NDArray[np.int64], Mask | None, Mask | None]:
-    missing = np.fromiter((value is None for value in objects), bool, len(objects))
+    missing = np.fromiter(map(is_missing_time, objects), bool, len(objects))
     outside = np.zeros(len(objects), bool)
     try:
-        time = read_times([0 if value is None else value for value in objects], spec.unit)
+        time = read_times([0 if skip else value for value, skip in zip(objects, missing, strict=True)], spec.unit)
     except UnfitValuesError as error:
         if not all(isinstance(problem, TimeRangeError) for problem in error.problems.values()):
             _refuse_values(spec, TIME, error)

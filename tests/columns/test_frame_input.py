@@ -578,6 +578,8 @@ MISSING: dict[str, Any] = {
     "masked": np.ma.masked_array(STAMPS, [False, True]),
     "masked typed": np.ma.masked_array(np.array(STAMPS, "M8[us]"), [False, True]),
     "objects": [AWARE[0], None],
+    "NaT of pandas in a list": [AWARE[0], pd.NaT],
+    "NaT of NumPy in a list": [AWARE[0], np.datetime64("NaT")],
     "polars": pl.Series([AWARE[0], None]),
     "polars integers": pl.Series([STAMPS[0], None]),
     "pandas": pd.Series([AWARE[0], None]),

@@ -18,10 +18,11 @@ from hypothesis import given
 
 from backtest_mongo import InputError, InputTypeError, types
 from backtest_mongo.columns.row_input import check_now, read_rows
-from backtest_mongo.core.columns import Column, Unit
+from backtest_mongo.core.columns import UNITS, Column, Unit
 from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.slots import SERIES
 from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.core.unit_times import UNIT_NAMES
 from tests.support.columns import CONTEXT, UNHURRIED, check_arrays, make_spec, resolve, samples, to_bits
 
 TRADE = next(spec for spec in SERIES if spec.name == "trade")
@@ -307,14 +308,17 @@ BAD_TIMES: list[tuple[object, Unit, type[InputError], str]] = [
         InputError,
         "has digits that are lost in milliseconds: 2024-12-01T09:30:00.000100",
     ),
-    (np.datetime64("NaT"), "ms", InputError, "must be a point in time, not NaT"),
-    (np.datetime64("NaT", "ns"), "ms", InputError, "must be a point in time, not NaT"),
-    (pd.NaT, "ms", InputError, "must be a point in time, but its timezone raised ValueError (NaTType)"),
-    (
-        datetime(2024, 12, 1),
-        "ms",
-        InputError,
-        "must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give milliseconds",
+    (np.datetime64("NaT"), "ms", InputError, "must not be missing (datetime64)"),
+    (np.datetime64("NaT", "ns"), "ms", InputError, "must not be missing (datetime64)"),
+    (pd.NaT, "ms", InputError, "must not be missing (NaTType)"),
+    *(
+        (
+            datetime(2024, 12, 1),
+            unit,
+            InputError,
+            f"must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give {UNIT_NAMES[unit]}",
+        )
+        for unit in UNITS
     ),
     ("yesterday", "ms", InputError, "must be ISO 8601, as in 2024-12-01 or 2024-12-01T09:30Z, not 'yesterday'"),
     (
