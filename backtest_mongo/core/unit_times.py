@@ -39,16 +39,19 @@ _FRACTION: Final = re.compile(r"(\d[\dW-]+[^\d+-][\d:]+)[.,](\d+)([^.,]*)")
 
 
 class TimeRangeError(ValueError):
-    """A time is outside of the years 1 to 9999 or of 64 bits."""
+    """A time is outside of what a row can have."""
 
 
 def find_time_range(unit: Unit) -> tuple[int, int]:
-    """Return the first and the last time that a row can have: of the years 1 to 9999, and within 64 bits."""
+    """Return the first and the last time that a row can have: of the years 1 to 9999, and between the ends of 64 bits.
+
+    The last one is followed by another, which is the end of every half-open range.
+    """
     return _RANGES[unit]
 
 
 _RANGES: Final[Mapping[Unit, tuple[int, int]]] = {
-    unit: (max(START * factor, MOST_NEGATIVE + 1), min(END * factor - 1, 2**63 - 1))
+    unit: (max(START * factor, MOST_NEGATIVE + 1), min(END * factor - 1, 2**63 - 2))
     for unit, factor in UNITS_PER_MS.items()
 }
 
@@ -70,7 +73,7 @@ def to_units(value: object, unit: Unit) -> int:
     Raises:
         TypeError: it is none of these.
         ValueError: it is a naive datetime or text that is not ISO 8601, the unit would lose some of its digits, or it
-            is outside of the years 1 to 9999 or of 64 bits, which is a :class:`TimeRangeError`.
+            is outside of the years 1 to 9999, or at or beyond an end of 64 bits, which is a :class:`TimeRangeError`.
     """
     exact = _count(value, unit)
     if exact.denominator != 1:
@@ -79,7 +82,7 @@ def to_units(value: object, unit: Unit) -> int:
     units = exact.numerator
     first, last = find_time_range(unit)
     if not first <= units <= last:
-        span = "must fit in 64 bits" if unit == "ns" else "must be of the years 1 to 9999"
+        span = "must be between -2**63 and 2**63 - 1" if unit == "ns" else "must be of the years 1 to 9999"
         raise TimeRangeError(f"{span}: {units} {unit}")
     return units
 
