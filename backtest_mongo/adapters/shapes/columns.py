@@ -276,7 +276,7 @@ class ColumnSeriesAdapter(Adapter):
         from backtest_mongo.columns.frame_output import to_frame
         from backtest_mongo.core.frames import check_arguments
 
-        check_arguments(as_, None)
+        check_arguments(as_, None, self.spec.name)
         names = self._check_columns(columns)
         first, last = self._range(start, end, when)
         rows = await self._rows().read_rows(self._context, first, max(first, last), names)
@@ -425,7 +425,7 @@ class ColumnSeriesAdapter(Adapter):
         """
         from backtest_mongo.core.frames import check_arguments
 
-        check_arguments(as_, None)
+        check_arguments(as_, None, self.spec.name)
         grid = check_grid(interval, self.spec.name)
         per_ms = UNITS_PER_MS[self.spec.unit]
         first = None if start is None else -(-self._units(start, "start") // per_ms)
@@ -479,7 +479,8 @@ class ColumnSeriesAdapter(Adapter):
         return await store_candles(source, target, grid, first, delay, self._find_time(None))
 
     def _make_source(self, price: str | None, amount: str | None) -> ColumnSource:
-        return ColumnSource(self.spec, self._rows(), self._context, *find_columns(self.spec, price, amount))
+        columns = find_columns(self.spec, price, amount)
+        return ColumnSource(self.spec, self._rows(), self._context, *columns)
 
     def _find_time(self, when: When | None) -> int:
         """Return the reader's time, which is not in the future."""
@@ -655,10 +656,15 @@ class ColumnSeriesAdapter(Adapter):
             kind = type(columns).__name__
             raise InputTypeError(f"columns must be a list of names, not {kind}", slot=cls.spec.name)
         known = {column.name for column in cls.spec.columns}
-        names = [name for name in columns if name not in cls._key_columns()]
+        chosen = list(columns)
+        for name in chosen:
+            if not isinstance(name, str):
+                kind = type(name).__name__
+                raise InputTypeError(f"columns must be a list of names, not of {kind}", slot=cls.spec.name)
+        names = [name for name in chosen if name not in cls._key_columns()]
         for name in names:
             if name not in known:
-                hint = suggest(str(name), known)
+                hint = suggest(name, known)
                 raise InputError(f"there is no column {name!r}", slot=cls.spec.name, hint=hint)
         return names
 

@@ -233,7 +233,7 @@ class SeriesAdapter(Adapter):
         """
         from backtest_mongo.core.frames import check_arguments, fill_gaps, to_frame
 
-        check_arguments(as_, fill)
+        check_arguments(as_, fill, self.spec.name)
         first, last = self._clamp_range(start, end)
         candles = await self._rows().read(
             self._context,
@@ -244,7 +244,7 @@ class SeriesAdapter(Adapter):
         missing = None
         if fill is not None:
             before, after = await self._rows().find_around(self._context, first, last)
-            candles, missing = fill_gaps(candles, self._interval, first, last, fill, before, after)
+            candles, missing = fill_gaps(candles, self._interval, first, last, fill, before, after, slot=self.spec.name)
         return to_frame(candles, missing, as_)
 
     async def write_frame(self, frame: object, tz: str | tzinfo | None = None) -> WriteReport:
@@ -364,7 +364,7 @@ class SeriesAdapter(Adapter):
         """
         from backtest_mongo.core.frames import check_arguments
 
-        check_arguments(as_, None)
+        check_arguments(as_, None, self.spec.name)
         grid = check_grid(interval, self.spec.name)
         return await read_frame(self._make_source(), grid, self._check_range(start, end), self._find_time(when), as_)
 
