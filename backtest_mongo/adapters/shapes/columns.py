@@ -543,6 +543,8 @@ class ColumnSeriesAdapter(Adapter):
     async def size(self) -> SeriesSize:
         """Return how the series is stored: its blocks, and the tail of rows that are not in blocks yet.
 
+        Within :func:`~backtest_mongo.as_of` too, it is about what is stored now.
+
         Raises:
             StoreUnavailableError: MongoDB can't be reached.
             StoreError: MongoDB answers with an error.
@@ -598,7 +600,8 @@ class ColumnSeriesAdapter(Adapter):
     async def verify(self) -> VerifyReport:
         """Read every block and every group of the tail, and compare their checksums.
 
-        Blocks are the only place of their rows, so nothing can repair them.
+        Blocks are the only place of their rows, so nothing can repair them. Within :func:`~backtest_mongo.as_of` too,
+        all that is stored now is read.
 
         Returns:
             How many blocks and groups were read, the rows in them, and what is wrong with the damaged ones by the time

@@ -512,7 +512,7 @@ class SeriesAdapter(Adapter):
         return await self._rows().survey(self._context, self._interval, *self._check_range(start, end))
 
     async def sealed(self) -> Sealed:
-        """Return how much of the series is in sealed blocks.
+        """Return how much of the series is in sealed blocks, within :func:`~backtest_mongo.as_of` too.
 
         Returns:
             How many blocks there are, the candles in them and their bytes.
@@ -601,7 +601,8 @@ class SeriesAdapter(Adapter):
 
         A block is damaged if one of its fields is missing, changed or of another type, or if it differs from its rows.
         In a series whose truth is in blocks there are no rows to compare with: each block is compared with its
-        checksum, and one that is lost is listed, too. Nothing can repair these.
+        checksum, and one that is lost is listed, too. Nothing can repair these. Within :func:`~backtest_mongo.as_of`
+        too, all that is stored now is compared.
 
         Args:
             repair: drop each damaged block, and seal its stretch again.
