@@ -281,7 +281,7 @@ class RenamedSlot:
     Attributes:
         slot: the slot's name.
         contexts: how many contexts get the new name; 0 where only payloads name the strategy.
-        rows: how many rows.
+        rows: how many rows. Of series with columns, those that were replaced count until they are merged.
         versions: how many versions of these contexts.
     """
 
@@ -347,7 +347,8 @@ class ResetReport:
         live: live rows among those of the run, by slot.
         live_signal_ids: signals of the run that live rows of storage have, too.
         left: rows that carry no name and that nothing ties to a run, by slot. Rows that are known to be live, and those
-            of candles, are not counted.
+            of candles and other series of markets, are not counted; of a strategy's series, rows that were replaced
+            count until they are merged.
         other_runs: rows of the run's signals that carry the name of another run and stay, by slot.
         skipped: slots whose storage does not record runs: JSON files, or an implementation of your own.
     """
