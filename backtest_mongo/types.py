@@ -204,9 +204,10 @@ class Coverage:
     """What is stored of a series.
 
     Attributes:
-        first: the open time of the first candle, in milliseconds since the epoch; ``None`` if there is none.
-        last: that of the last candle.
-        rows: how many candles there are.
+        first: the open time of the first candle, in milliseconds since the epoch, or the time of the first row of a
+            series with columns, in the slot's unit; ``None`` if there is none.
+        last: that of the last one.
+        rows: how many there are.
     """
 
     first: int | None
@@ -280,7 +281,7 @@ class RenamedSlot:
     Attributes:
         slot: the slot's name.
         contexts: how many contexts get the new name; 0 where only payloads name the strategy.
-        rows: how many rows.
+        rows: how many rows. Of series with columns, those that were replaced count until they are merged.
         versions: how many versions of these contexts.
     """
 
@@ -322,8 +323,8 @@ class VerifyReport:
     Attributes:
         blocks: blocks that were compared.
         rows: candles in them.
-        damaged: what is wrong with each damaged block, by its start in milliseconds; ``None`` is the key of those whose
-            start is not a time.
+        damaged: what is wrong with each damaged block, by its start in milliseconds, in series with columns by the time
+            of its first row in the slot's unit; ``None`` is the key of those of which that is not known.
         repaired: how many of them were dropped, and sealed again where their rows still fill a block.
     """
 
@@ -346,7 +347,8 @@ class ResetReport:
         live: live rows among those of the run, by slot.
         live_signal_ids: signals of the run that live rows of storage have, too.
         left: rows that carry no name and that nothing ties to a run, by slot. Rows that are known to be live, and those
-            of candles, are not counted.
+            of candles and other series of markets, are not counted; of a strategy's series, rows that were replaced
+            count until they are merged.
         other_runs: rows of the run's signals that carry the name of another run and stay, by slot.
         skipped: slots whose storage does not record runs: JSON files, or an implementation of your own.
     """
@@ -409,17 +411,29 @@ def to_millis(value: When) -> int:
             raise ValueError("must fit in 64 bits (int)")
         return millis
     if isinstance(value, datetime):
-        try:
-            if value.utcoffset() is not None:
-                return int((value - _EPOCH) // _MILLISECOND)
-        except Exception as error:  # the caller's timezone may raise anything, and pandas' NaT has none
-            raise ValueError(
-                f"must be a point in time, but its timezone raised {type(error).__name__} ({type(value).__name__})"
-            ) from None
-        raise ValueError(
-            "must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give milliseconds"
-        )
+        return int(since_epoch(value) // _MILLISECOND)
     raise TypeError(f"must be milliseconds (int) or an aware datetime, not {type(value).__name__}")
+
+
+def since_epoch(value: datetime, unit: str = "milliseconds") -> timedelta:
+    """Return how long after the epoch a datetime is.
+
+    Args:
+        value: the datetime.
+        unit: what integers would count in its place, for the message.
+
+    Raises:
+        ValueError: it is naive, or pandas' NaT.
+    """
+    try:
+        if value.utcoffset() is not None:
+            return value - _EPOCH
+    except Exception as error:  # the caller's timezone may raise anything, and NaT has none
+        kind = type(value).__name__
+        if kind == "NaTType":
+            raise ValueError(f"must not be missing ({kind})") from None
+        raise ValueError(f"must be a point in time, but its timezone raised {type(error).__name__} ({kind})") from None
+    raise ValueError(f"must not be a naive datetime: give it a timezone, as in datetime.now(UTC), or give {unit}")
 
 
 def _is_length(value: object) -> bool:

@@ -115,8 +115,9 @@ def as_of(when: When) -> Past:
             candles = await past.candle("BTCUSDT", "1h", "binance").read_frame(limit=50)
 
     It has a method for each slot, and reads where ``persist`` stores. Rows are read as they were then, from the
-    versions that ``CC_HISTORY`` or ``SlotSpec(history=)`` keep; candles are those that had closed. Nothing can be
-    written to it.
+    versions that ``CC_HISTORY`` or ``SlotSpec(history=)`` keep; candles are those that had closed, and rows of other
+    series those up to then. Nothing can be written to it. How series are stored, as ``size()``, ``sealed()`` and
+    ``verify()`` tell, is about now.
 
     In slots without versions, rows that were not written since can be read; others raise ``StoreError``, because their
     past is unknown.

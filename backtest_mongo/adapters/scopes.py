@@ -42,7 +42,8 @@ def transaction(*, when: When | None = None, run: str | None = None) -> Transact
     same :func:`lease`, or write with ``expect``.
 
     Blocks within a block join it; an exception that leaves an inner one and is caught outside drops the writes of the
-    inner one alone. Candles and other series are not part of a transaction: their rows are stored at once.
+    inner one alone. Candles and other series are not part of a transaction: their rows are stored at once, and ``when``
+    does not limit reads of them.
 
     Args:
         when: the simulation time of writes in the block that name none, and the limit of its reads: milliseconds since

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from backtest_mongo.core.columns import UNITS_PER_MS, Unit
 from backtest_mongo.core.control_characters import escape_controls
 
 __all__ = [
@@ -97,21 +98,35 @@ def parse_time(text: str | None, option: str) -> int | None:
         raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
 
 
-def parse_moment(text: str | None, option: str) -> int | None:
+def parse_moment(text: str | None, option: str, unit: Unit | None = None) -> int | None:
     """Return the value of an option that takes a simulation time, in milliseconds since the epoch.
 
     Like :func:`parse_time`, but a number that is too small for a time in any unit is taken as milliseconds.
 
+    Args:
+        text: the value; ``None`` if there is none.
+        option: the option.
+        unit: what to return instead of milliseconds, to the last digit.
+
     Raises:
-        typer.BadParameter: it is neither ISO 8601 nor a number.
+        typer.BadParameter: it is neither ISO 8601 nor a number, or the unit would lose digits of it.
     """
     try:
-        return parse_time(text, option)
+        return parse_time(text, option) if text is None or unit is None else _parse_exactly(text, option, unit)
     except typer.BadParameter:
         number = (text or "").strip()
         if number.lstrip("+-").isdecimal() and number.isascii() and len(number) < 12:
-            return int(number)
+            return int(number) * UNITS_PER_MS[unit or "ms"]
         raise
+
+
+def _parse_exactly(text: str, option: str, unit: Unit) -> int:
+    from backtest_mongo.market_data.exact_times import parse_exact_time
+
+    try:
+        return parse_exact_time(text, unit)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
 
 
 class CommandGroup(TyperGroup):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backtest_mongo.adapters.shapes import Adapter
     from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["Files", "SQLite", "confirm", "get_adapter", "run_on_database"]
+__all__ = ["Files", "NewSQLite", "SQLite", "confirm", "get_adapter", "run_on_database"]
 
 _T = TypeVar("_T")
 
@@ -30,8 +30,25 @@ Files = Annotated[
 ]
 
 
-def run_on_database(work: Callable[[], Awaitable[_T]], sqlite: Path | None, files: Path | None = None) -> _T:
+#: Of a command that writes.
+NewSQLite = Annotated[
+    Path | None,
+    typer.Option(
+        "--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB; it is created if it is missing."
+    ),
+]
+
+
+def run_on_database(
+    work: Callable[[], Awaitable[_T]], sqlite: Path | None, files: Path | None = None, *, creates: bool = False
+) -> _T:
     """Run a command's asynchronous work with the registry pointed at the database that its options name.
+
+    Args:
+        work: the work.
+        sqlite: an SQLite file.
+        files: a directory of JSON files.
+        creates: whether the work may create the SQLite file.
 
     Raises:
         typer.BadParameter: they name two databases.
@@ -45,7 +62,7 @@ def run_on_database(work: Callable[[], Awaitable[_T]], sqlite: Path | None, file
     async def run() -> _T:
         from backtest_mongo.sqlite.database import close_databases
 
-        _point_registry(sqlite, files)
+        _point_registry(sqlite, files, creates=creates)
         try:
             return await work()
         finally:
@@ -54,7 +71,7 @@ def run_on_database(work: Callable[[], Awaitable[_T]], sqlite: Path | None, file
     return run_command(run, connect=False)
 
 
-def _point_registry(sqlite: Path | None, files: Path | None) -> None:
+def _point_registry(sqlite: Path | None, files: Path | None, *, creates: bool) -> None:
     """Point the registry at an SQLite file or at a directory, and log to standard error.
 
     Raises:
@@ -67,7 +84,7 @@ def _point_registry(sqlite: Path | None, files: Path | None) -> None:
 
     set_logger(logging.getLogger("backtest_mongo"))
     if sqlite is not None:
-        if not os.path.lexists(sqlite):
+        if not creates and not os.path.lexists(sqlite):
             raise InputError(f"there is no file {sqlite}")
         persist.use_sqlite(sqlite)
     elif files is not None:

@@ -41,7 +41,9 @@ def inspect_slot(
     at: Annotated[
         str | None,
         typer.Option(
-            "--at", metavar="TIME", help="Show rows as they were at this simulation time: ISO 8601, or milliseconds."
+            "--at",
+            metavar="TIME",
+            help="Show rows as they were at this simulation time: ISO 8601, or a number of s to ns.",
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Then show each change as it happens, until Ctrl-C.")] = False,
@@ -56,7 +58,7 @@ def inspect_slot(
 
     With --at, shows rows as they were then, from the versions that CC_HISTORY keeps; in slots without versions, only
     rows that were not written since. Candles are those that had closed by then, and rows of other series those up to
-    then.
+    then, to the last digit of the slot's unit.
     """
     spec = _SPECS.get(slot)
     if spec is None:
@@ -67,7 +69,7 @@ def inspect_slot(
         raise typer.BadParameter(str(error), param_hint="'KEY'") from None
     if watch and at is not None:
         raise typer.BadParameter("the past does not change: --watch and --at exclude each other", param_hint="'--at'")
-    time = parse_moment(at, "--at")
+    time = parse_moment(at, "--at", spec.unit if spec.columns else None)
     # Here, as help needs nothing of Rich.
     from backtest_mongo.cli.row_printer import RowPrinter
     from backtest_mongo.cli.terminal import Terminal

@@ -11,7 +11,7 @@ from backtest_mongo.cli.stored_past import PastRow, StoredPast, find_database, l
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter, find_rows
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.series_times import find_known_end
-from backtest_mongo.core.specs import Key, camel
+from backtest_mongo.core.specs import Key, SlotSpec, camel
 from backtest_mongo.sqlite.stored_keys import StoredKeys
 from backtest_mongo.types import Document, now_ms
 
@@ -27,7 +27,8 @@ async def find_rows_here(wanted: RowFilter, limit: int, at: int | None) -> Found
     Args:
         wanted: which rows.
         limit: how many to return at most.
-        at: the simulation time as of which they are; ``None`` for what is stored now.
+        at: the simulation time as of which they are, of series with columns in the slot's unit, of others in
+            milliseconds; ``None`` for what is stored now.
     """
     if wanted.spec.columns:
         return await _find_columns(wanted, limit, at)
@@ -121,7 +122,7 @@ async def _find_columns(wanted: RowFilter, limit: int, at: int | None) -> FoundR
     documents: list[Document] = []
     for context in reversed(contexts):
         left = limit - len(documents) + 1
-        end = 2**63 - 1 if at is None else find_known_end(spec, context, at)
+        end = 2**63 - 1 if at is None else _find_end(spec, context, at)
         if time is None:
             rows = await adapter._base_store().read_last(context, left, end)
         else:
@@ -131,6 +132,11 @@ async def _find_columns(wanted: RowFilter, limit: int, at: int | None) -> FoundR
         if len(documents) > limit:
             return FoundRows(documents[:limit], None)
     return FoundRows(documents, len(documents))
+
+
+def _find_end(spec: SlotSpec, context: Key, at: int) -> int:
+    """Return the time before which rows are known at a time in the slot's unit."""
+    return find_known_end(spec, context, at) if spec.grid else at + 1  # on a grid the unit is milliseconds
 
 
 def _name_series(names: dict[str, Any]) -> dict[str, str]:

@@ -40,7 +40,8 @@ class RowPrinter:
 
         Args:
             found: the rows.
-            at: the simulation time as of which they are; ``None`` for what is stored now.
+            at: the simulation time as of which they are, of series with columns in the slot's unit, of others in
+                milliseconds; ``None`` for what is stored now.
         """
         self._report_unread(found)
         if self._as_json:
@@ -48,7 +49,7 @@ class RowPrinter:
                 print_json(format_extended_json(document))
             return
         if not found.documents:
-            nothing = "Nothing is stored." if at is None else f"Nothing was stored at {format_iso_time(at)}."
+            nothing = "Nothing is stored." if at is None else f"Nothing was stored at {self._format_time(at)}."
             print_line(self._console, "" if found.count or found.unknown or found.older else nothing)
         elif self._spec.columns:
             self._print_columns(found.documents)
@@ -61,6 +62,9 @@ class RowPrinter:
             print_line(self._console, f"the first {len(found.documents):,}; --limit shows more", "dim")
         elif len(found.documents) < found.count:
             print_line(self._console, f"{len(found.documents):,} of {found.count:,}; --limit shows more", "dim")
+
+    def _format_time(self, at: int) -> str:
+        return format_exact_time(at, self._spec.unit) if self._spec.columns else format_iso_time(at)
 
     def _report_unread(self, found: FoundRows) -> None:
         """Say on standard error what is left out."""

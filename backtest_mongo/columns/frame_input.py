@@ -21,7 +21,7 @@ from backtest_mongo.core.frame_input import NOT_CLOSED
 from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.suggestions import suggest
-from backtest_mongo.core.unit_times import NANOSECONDS, UNIT_NAMES, TimeRangeError, find_time_range
+from backtest_mongo.core.unit_times import NANOSECONDS, UNIT_NAMES, TimeRangeError, find_time_range, is_missing_time
 from backtest_mongo.errors import InputError, InputTypeError
 
 __all__ = ["NO_TIME_REASON", "OUTSIDE_REASON", "read_frame"]
@@ -31,7 +31,7 @@ NO_TIME_REASON: Final = "it has no time"
 OUTSIDE_REASON: Final[Mapping[Unit, str]] = {
     "ms": "its time is outside of the years 1 to 9999",
     "us": "its time is outside of the years 1 to 9999",
-    "ns": "its time does not fit in 64 bits",
+    "ns": "its time is not between -2**63 and 2**63 - 1",
 }
 _KINDS: Final = (
     "a polars or pandas DataFrame, a PyArrow Table, a mapping or a structured NumPy array, or a list of dicts"
@@ -47,8 +47,9 @@ def read_frame(
     """Return the rows of a frame in the order of their keys, how many were doubles, and which are refused.
 
     Of several rows with one key the first counts if the slot is immutable, otherwise the last; the others are the
-    doubles. A row is refused if it has no time or one outside of the years 1 to 9999 (in nanoseconds, of 64 bits), is
-    null in its sequence or in a column that is not nullable, or if it is on a grid and its interval has not ended yet.
+    doubles. A row is refused if it has no time or one outside of the years 1 to 9999 (in nanoseconds, one that is not
+    between the ends of 64 bits), is null in its sequence or in a column that is not nullable, or if it is on a grid and
+    its interval has not ended yet.
 
     Nothing is copied where the frame's memory can be used as it is: the frame must not change until the rows are
     stored.
@@ -212,10 +213,10 @@ def _read_times(spec: SlotSpec, column: Any, zone: tzinfo | None) -> tuple[NDArr
 
 
 def _read_object_times(spec: SlotSpec, objects: list[Any]) -> tuple[NDArray[np.int64], Mask | None, Mask | None]:
-    missing = np.fromiter((value is None for value in objects), bool, len(objects))
+    missing = np.fromiter(map(is_missing_time, objects), bool, len(objects))
     outside = np.zeros(len(objects), bool)
     try:
-        time = read_times([0 if value is None else value for value in objects], spec.unit)
+        time = read_times([0 if skip else value for value, skip in zip(objects, missing, strict=True)], spec.unit)
     except UnfitValuesError as error:
         if not all(isinstance(problem, TimeRangeError) for problem in error.problems.values()):
             _refuse_values(spec, TIME, error)

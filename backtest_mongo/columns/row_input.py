@@ -32,7 +32,7 @@ def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays
     Raises:
         InputTypeError: a row or a value has the wrong type; the message names the place, such as ``rows[3].price``.
         InputError: a row has an unknown column or lacks one, the column or the unit would lose digits of a value, or a
-            time is outside of the years 1 to 9999 or of 64 bits.
+            time is outside of the years 1 to 9999, or at or beyond an end of 64 bits.
     """
     reader = _READERS.get(id(spec))
     if reader is None:

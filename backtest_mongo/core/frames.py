@@ -45,6 +45,8 @@ def fill_gaps(
     how: Fill,
     before: int | None = None,
     after: int | None = None,
+    *,
+    slot: str = "candle",
 ) -> tuple[CandleArrays, Mask]:
     """Return the candles with a row for each missing one, and which rows are null. Every candle stays.
 
@@ -55,6 +57,7 @@ def fill_gaps(
             without volume, and leaves those before the first candle null.
         before: the time of the candle before the range, if there is one.
         after: the time of the first candle after it.
+        slot: for the error.
     """
     times = candles.timestamp
     if len(times):
@@ -72,7 +75,7 @@ def fill_gaps(
         behind = np.zeros(0, np.int64)
     rows = len(leading) + len(times) + int(behind.sum())
     if rows > _MOST_ROWS:
-        raise InputError(f"fill={how!r} would make {rows:,} rows", slot="candle", hint="choose a shorter range")
+        raise InputError(f"fill={how!r} would make {rows:,} rows", slot=slot, hint="choose a shorter range")
     at = len(leading) + np.arange(len(times)) + np.cumsum(behind) - behind
     whole = CandleArrays.empty(rows)
     missing = np.ones(rows, bool)
@@ -105,7 +108,7 @@ def check_kind(kind: object, slot: str) -> None:
     Raises:
         InputError: the kind is unknown, or its library is not installed.
     """
-    if kind not in _MAKERS:
+    if not isinstance(kind, str) or kind not in _MAKERS:
         raise InputError(f"as_ must be one of {', '.join(_MAKERS)}, not {kind!r}", slot=slot)
     for library in _NEEDED[cast("Kind", kind)]:
         if importlib.util.find_spec(library) is None:
@@ -116,15 +119,15 @@ def check_kind(kind: object, slot: str) -> None:
             )
 
 
-def check_arguments(kind: object, fill: object) -> None:
+def check_arguments(kind: object, fill: object, slot: str) -> None:
     """Check that a frame can be made, before anything is read.
 
     Raises:
         InputError: the kind is unknown, its library is not installed, or the way to fill is unknown.
     """
-    check_kind(kind, "candle")
+    check_kind(kind, slot)
     if fill not in (None, "null", "forward"):
-        raise InputError(f"fill must be None, null or forward, not {fill!r}", slot="candle")
+        raise InputError(f"fill must be None, null or forward, not {fill!r}", slot=slot)
 
 
 def to_frame(candles: CandleArrays, missing: Mask, kind: Kind) -> Any:

@@ -77,6 +77,10 @@ class IntervalGrid(ABC):
         """Return when the candle that opens at ``time`` closes."""
         return self.shift(time, 1)
 
+    @abstractmethod
+    def closed_before(self, now: int) -> int:
+        """Return the time before which every candle has closed by ``now``, and from which on none has."""
+
     def room(self, first: int, end: int) -> int:
         """Return how many places a half-open range has, or a few more."""
         return max(0, -((first - end) // self.shortest))
@@ -127,6 +131,9 @@ class FixedGrid(IntervalGrid):
     def closes_at(self, time: int) -> int:
         return time + self.step
 
+    def closed_before(self, now: int) -> int:
+        return now - self.step + 1
+
     def steps(self, first: int, time: int) -> int:
         return (time - first) // self.step
 
@@ -172,7 +179,8 @@ class MonthGrid(IntervalGrid):
     """Calendar months in UTC; places are numbered by months since January 1970.
 
     An exchange ahead of UTC opens its months in the last hours of the UTC month before. So a candle that opens on the
-    last day of a month counts as the next month's.
+    last day of a month counts as the next month's. Any other closes at the latest when the last day of the next month
+    begins: what opens earlier never closes later.
     """
 
     def __init__(self, name: str) -> None:
@@ -200,7 +208,13 @@ class MonthGrid(IntervalGrid):
 
     def shift(self, time: int, steps: int) -> int:
         place, _ = self.locate(time + _DAY)
-        return self.time(place + steps) + time - self.time(place)
+        opens = self.time(place + steps)
+        return min(opens + time - self.time(place), self.time(place + steps + 1) - _DAY)
+
+    def closed_before(self, now: int) -> int:
+        place, _ = self.locate(now + _DAY)
+        opens = self.time(place)
+        return min(self.time(place - 1) + now - opens + 1, opens - _DAY)
 
     def steps(self, first: int, time: int) -> int:
         steps = self.locate(time)[0] - self.locate(first)[0]  # or too many, by one or two
@@ -234,8 +248,13 @@ class MonthGrid(IntervalGrid):
         return times
 
     def shift_all(self, times: Numbers, steps: Numbers) -> Numbers:
+        import numpy as np
+
         places, _ = self.locate_all(times + _DAY)
-        return self.times_of(places + steps) + (times - self.times_of(places))
+        opens = self.times_of(places + steps)
+        latest = self.times_of(places + steps + 1) - _DAY
+        shifted: Numbers = np.minimum(opens + (times - self.times_of(places)), latest)
+        return shifted
 
     def missing_all(self, times: Numbers) -> Numbers:
         import numpy as np

@@ -42,6 +42,5 @@ def find_known_end(spec: SlotSpec, context: Key, when: int) -> int:
         InputError: the context's interval is unknown.
     """
     grid = find_grid(spec, context)
-    if grid is not None:
-        return grid.shift(when, -1) + 1
-    return min(max(when * UNITS_PER_MS[spec.unit] + 1, MOST_NEGATIVE), _MOST)
+    end = when * UNITS_PER_MS[spec.unit] + 1 if grid is None else grid.closed_before(when)
+    return min(max(end, MOST_NEGATIVE), _MOST)

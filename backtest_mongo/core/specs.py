@@ -351,6 +351,8 @@ def _check_redis_has_the_fields_of_the_key(row: SlotSpec) -> str | None:
     if sorted(row.redis) != sorted(() if row.columns else row.key):
         if row.columns:
             return "has columns, so no ids of its rows are in Redis, and redis must be left out"
+        if row.shape == "series" and not row.redis:
+            return "has no columns, so its rows are candles, which need redis: name the columns of other rows"
         return f"has the Redis key {row.redis}, which differs from the unique key {row.key}"
     return None
 
@@ -418,8 +420,18 @@ def _check_columns_have_one_meaning(row: SlotSpec) -> str | None:
 
 
 @_rule
+def _check_columns_are_not_the_context_s(row: SlotSpec) -> str | None:
+    names = {column.name for column in row.columns} | ({row.key[-1]} if row.sequence else set())
+    taken = sorted(names & {*row.context, *row.context_fields})
+    # Files have the context's values in columns of these names, and shown rows have both side by side.
+    return f"has columns with the names of its context: {', '.join(taken)}" if taken else None
+
+
+@_rule
 def _check_sequence_is_known(row: SlotSpec) -> str | None:
-    return None if row.sequence in ("", "int64", "str") else "needs a sequence that is int64 or str"
+    if row.sequence in ("", "int64", "str"):
+        return None
+    return f"needs a sequence that is int64 or str, or '' for none, unlike {row.sequence!r}"
 
 
 @_rule

@@ -10,9 +10,17 @@ from typing import Any, Final
 
 from backtest_mongo.core.candle_rules import END, START
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS, Unit
-from backtest_mongo.types import to_millis, to_series_millis
+from backtest_mongo.types import since_epoch, to_millis, to_series_millis
 
-__all__ = ["NANOSECONDS", "UNIT_NAMES", "TimeRangeError", "find_time_range", "round_to_units", "to_units"]
+__all__ = [
+    "NANOSECONDS",
+    "UNIT_NAMES",
+    "TimeRangeError",
+    "find_time_range",
+    "is_missing_time",
+    "round_to_units",
+    "to_units",
+]
 
 UNIT_NAMES: Final[Mapping[Unit, str]] = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 #: The lengths of NumPy's units of time, without months and years, whose lengths vary.
@@ -31,18 +39,27 @@ _FRACTION: Final = re.compile(r"(\d[\dW-]+[^\d+-][\d:]+)[.,](\d+)([^.,]*)")
 
 
 class TimeRangeError(ValueError):
-    """A time is outside of the years 1 to 9999 or of 64 bits."""
+    """A time is outside of what a row can have."""
 
 
 def find_time_range(unit: Unit) -> tuple[int, int]:
-    """Return the first and the last time that a row can have: of the years 1 to 9999, and within 64 bits."""
+    """Return the first and the last time that a row can have: of the years 1 to 9999, and between the ends of 64 bits.
+
+    The last one is followed by another, which is the end of every half-open range.
+    """
     return _RANGES[unit]
 
 
 _RANGES: Final[Mapping[Unit, tuple[int, int]]] = {
-    unit: (max(START * factor, MOST_NEGATIVE + 1), min(END * factor - 1, 2**63 - 1))
+    unit: (max(START * factor, MOST_NEGATIVE + 1), min(END * factor - 1, 2**63 - 2))
     for unit, factor in UNITS_PER_MS.items()
 }
+
+
+def is_missing_time(value: object) -> bool:
+    """Return whether a value is ``None``, or NaT of pandas or NumPy."""
+    kind = type(value).__name__
+    return value is None or kind == "NaTType" or (kind == "datetime64" and value != value)
 
 
 def to_units(value: object, unit: Unit) -> int:
@@ -56,7 +73,7 @@ def to_units(value: object, unit: Unit) -> int:
     Raises:
         TypeError: it is none of these.
         ValueError: it is a naive datetime or text that is not ISO 8601, the unit would lose some of its digits, or it
-            is outside of the years 1 to 9999 or of 64 bits, which is a :class:`TimeRangeError`.
+            is outside of the years 1 to 9999, or at or beyond an end of 64 bits, which is a :class:`TimeRangeError`.
     """
     exact = _count(value, unit)
     if exact.denominator != 1:
@@ -65,7 +82,7 @@ def to_units(value: object, unit: Unit) -> int:
     units = exact.numerator
     first, last = find_time_range(unit)
     if not first <= units <= last:
-        span = "must fit in 64 bits" if unit == "ns" else "must be of the years 1 to 9999"
+        span = "must be between -2**63 and 2**63 - 1" if unit == "ns" else "must be of the years 1 to 9999"
         raise TimeRangeError(f"{span}: {units} {unit}")
     return units
 
@@ -94,7 +111,7 @@ def _count(value: object, unit: Unit) -> int | Fraction:
     if isinstance(value, str):
         nanoseconds = _parse_nanoseconds(value)
     elif isinstance(value, datetime):
-        to_millis(value)  # which refuses what is no point in time
+        since_epoch(value, UNIT_NAMES[unit])  # which refuses what is no point in time
         # The datetimes of pandas have nanoseconds, which their differences round.
         more = getattr(value, "nanosecond", 0)
         plain = value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
@@ -128,6 +145,8 @@ def _read_datetime64(value: Any) -> Fraction:
     unit, step = np.datetime_data(value.dtype)
     if unit in ("Y", "M"):
         value, unit, step = value.astype("M8[D]"), "D", 1
-    if unit not in NANOSECONDS or np.isnat(value):
+    if np.isnat(value):
+        raise ValueError(f"must not be missing ({type(value).__name__})")
+    if unit not in NANOSECONDS:
         raise ValueError(f"must be a point in time, not {value}")
     return int(value.astype(np.int64)) * step * NANOSECONDS[unit]

@@ -259,7 +259,7 @@ class PastSeries(PastStore):
 
     def _end(self, interval: IntervalGrid, end: int | None = None) -> int:
         """Return the time from which on candles had not closed, or ``end`` if that is earlier."""
-        cut = max(interval.shift(self._until, -1) + 1, EARLIEST)  # wherever they open, off the grid too
+        cut = max(interval.closed_before(self._until), EARLIEST)  # wherever they open, off the grid too
         return cut if end is None else min(end, cut)
 
     async def window(self, context: Key, first: int, interval: IntervalGrid, limit: int) -> list[Candle] | None:

@@ -56,8 +56,8 @@ async def export_series(
         How many rows the file has.
 
     Raises:
-        InputError: an argument is wrong, nothing is stored in the range, or text has a line break, which CSV files
-            can't hold here.
+        InputError: an argument is wrong, nothing is stored in the range, or text has a line break or a NUL, which CSV
+            files can't hold here.
         InputTypeError: the adapter is not one of a series with columns.
         OSError: the file can't be written.
         StoreUnavailableError: MongoDB can't be reached.

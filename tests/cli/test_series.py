@@ -20,6 +20,7 @@ pytestmark = pytest.mark.either_driver
 
 #: 2024-01-01 00:00 UTC.
 START = 1_704_067_200_000_000
+READING = ("coverage", "seal", "verify")
 BINANCE = ("--context", "symbol=BTCUSDT", "--context", "exchange_name=binance")
 
 
@@ -60,6 +61,19 @@ def test_rows_are_imported_and_the_report_says_what_is_new(database: Database, t
     done = run_series("import", "trade", path, *BINANCE)
     assert (done.code, done.line("new"), done.line("already there")) == (1, "new 0", "already there 1,000")
     assert f"{path}:1002  'x' is not a time in us" in done.out
+
+
+def test_import_creates_the_file_of_a_database_and_no_other_command_does(tmp_path: Path) -> None:
+    path, file = write_trades(tmp_path / "a.csv", 10), tmp_path / "new.db"
+    for command in (("export", "trade", *BINANCE, "-o", tmp_path / "b.csv"), *((name, "trade") for name in READING)):
+        done = run_series(*command, "--sqlite", file)
+        assert (done.code, "there is no file" in done.error, file.exists()) == (1, True, False), command
+    done = run_series("import", "trade", path, *BINANCE, "--sqlite", file)
+    assert (done.code, done.line("new"), file.exists()) == (0, "new 10", True)
+    done = run_series("import", "trade", path, *BINANCE, "--sqlite", file)
+    assert (done.code, done.line("already there")) == (0, "already there 10")
+    done = run_series("coverage", "trade", "--json", "--sqlite", file)
+    assert [one["rows"] for one in json.loads(done.out)["series"]] == [10]
 
 
 def test_files_that_name_the_context_need_no_option(database: Database, tmp_path: Path) -> None:

@@ -79,6 +79,14 @@ def test_rows_are_shown_newest_first(stored: Stored) -> None:
     assert [(row["symbol"], row["price"]) for row in rows] == [("BTC", 2.5), ("BTC", 1.5)]
     done = invoke("inspect", "equity", "trend", "--at", "2", "--json", *stored.options)
     assert len(done.out.splitlines()) == 2
+    for at, count in (("1970-01-01T00:00:00.001999Z", 1), ("1970-01-01T00:00:00.002", 2), ("2", 2), ("1", 1)):
+        done = invoke("inspect", "trade", "--at", at, "--json", *stored.options)
+        assert len(done.out.splitlines()) == count, at
+    done = invoke("inspect", "trade", "--at", "1970-01-01T00:00:00.000999Z", *stored.options)
+    assert done.out.strip() == "Nothing was stored at 1970-01-01 00:00:00.000999."
+    done = invoke("inspect", "equity", "--at", "1970-01-01T00:00:00.002001", *stored.options)
+    assert done.code == 2
+    assert "has digits that are lost in milliseconds" in done.error
     done = invoke("inspect", "trade", "BTC", "binance", "2000", "--json", *stored.options)
     assert len(done.out.splitlines()) == 1
     done = invoke("inspect", "trade", "BTC", "binance", "x", *stored.options)

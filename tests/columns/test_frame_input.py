@@ -578,6 +578,8 @@ MISSING: dict[str, Any] = {
     "masked": np.ma.masked_array(STAMPS, [False, True]),
     "masked typed": np.ma.masked_array(np.array(STAMPS, "M8[us]"), [False, True]),
     "objects": [AWARE[0], None],
+    "NaT of pandas in a list": [AWARE[0], pd.NaT],
+    "NaT of NumPy in a list": [AWARE[0], np.datetime64("NaT")],
     "polars": pl.Series([AWARE[0], None]),
     "polars integers": pl.Series([STAMPS[0], None]),
     "pandas": pd.Series([AWARE[0], None]),
@@ -624,9 +626,17 @@ def test_times_that_no_row_can_have_are_refused(name: str) -> None:
     assert refused == {"its time is outside of the years 1 to 9999": [0]}
 
 
-def test_nanoseconds_must_fit_in_64_bits() -> None:
+@pytest.mark.parametrize(
+    "times",
+    [
+        np.array(["2300-01-01", "2024-12-01"], "M8[s]"),
+        np.array([2**63 - 1, 1_733_011_200_000_000_000], "M8[ns]"),
+        np.array([2**63 - 1, 1_733_011_200_000_000_000]),
+        [-(2**63), 1_733_011_200_000_000_000],
+    ],
+)
+def test_nanoseconds_must_be_between_the_ends_of_64_bits(times: Any) -> None:
     spec: SlotSpec = make_spec(Column("price", "float64"), sequence="", unit="ns")
-    times = np.array(["2300-01-01", "2024-12-01"], "M8[s]")
     found, _, refused = read_frame(spec, CONTEXT, {"timestamp": times, "price": [1.0, 2.0]})
     assert found.time.tolist() == [1_733_011_200_000_000_000]
-    assert refused == {"its time does not fit in 64 bits": [0]}
+    assert refused == {"its time is not between -2**63 and 2**63 - 1": [0]}

@@ -134,7 +134,7 @@ def test_frame_of_too_many_rows_is_refused_before_it_is_made(monkeypatch: pytest
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", [None, "null", "forward"])
 def test_every_kind_and_every_way_to_fill_is_accepted(kind: str, how: str | None) -> None:
-    check_arguments(kind, how)
+    check_arguments(kind, how, "candle")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,7 @@ def test_every_kind_and_every_way_to_fill_is_accepted(kind: str, how: str | None
     [
         ("dask", None, "as_ must be one of polars, pandas, numpy, arrow, not 'dask'", None),
         (None, None, "as_ must be one of polars, pandas, numpy, arrow, not None", None),
+        (["numpy"], None, "as_ must be one of polars, pandas, numpy, arrow, not ['numpy']", None),
         ("numpy", "back", "fill must be None, null or forward, not 'back'", None),
         ("numpy", "", "fill must be None, null or forward, not ''", None),
         *(
@@ -158,10 +159,10 @@ def test_frame_that_can_t_be_made_is_refused(
         return None
 
     monkeypatch.setattr(importlib.util, "find_spec", find_nothing)
-    check_arguments("numpy", None)
+    check_arguments("numpy", None, "candle")
     with pytest.raises(InputError) as caught:
-        check_arguments(kind, how)
-    assert (caught.value.slot, caught.value.message, caught.value.hint) == ("candle", problem, hint)
+        check_arguments(kind, how, "trade")
+    assert (caught.value.slot, caught.value.message, caught.value.hint) == ("trade", problem, hint)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from backtest_mongo.types import INTERVAL_MS
 
 pytestmark = pytest.mark.either_driver
 
-MINUTE, DAY = 60_000, 86_400_000
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIXED = [grid for grid in GRIDS.values() if isinstance(grid, FixedGrid)]
 MONTHS = GRIDS["1M"]
@@ -171,6 +172,44 @@ def test_shift_keeps_the_distance_to_the_turn_of_the_month(
     assert MONTHS.steps(first, last) == steps
     assert MONTHS.steps(first, last - 1) == steps - 1
     assert MONTHS.shift_all(array(first, last), array(steps, 0)).tolist() == [last, last]
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "end"),
+    [
+        ((2023, 1, 29), 1, (2023, 2, 28)),
+        ((2024, 1, 29), 1, (2024, 2, 29)),
+        ((2023, 1, 30, 16), 1, (2023, 2, 28)),
+        ((2023, 1, 30, 16), 2, (2023, 3, 30, 16)),
+        ((2023, 3, 30, 16), 1, (2023, 4, 30)),
+        ((2023, 3, 30, 16), -1, (2023, 2, 28)),
+    ],
+)
+def test_shift_to_a_month_that_is_too_short_leads_to_its_last_day(
+    start: tuple[int, ...], steps: int, end: tuple[int, ...]
+) -> None:
+    assert MONTHS.shift(millis(*start), steps) == millis(*end)
+    assert MONTHS.shift_all(array(millis(*start)), array(steps)).tolist() == [millis(*end)]
+    assert MONTHS.steps(millis(*start), millis(*end)) == steps
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=lambda grid: grid.name)
+def test_what_has_closed_is_before_one_time(grid: IntervalGrid) -> None:
+    seed = random.Random(7)
+    around = [0, 1, -1, HOUR, -HOUR, DAY, -DAY]
+    days = [millis(year, month, day) for year in (2023, 2024) for month in (1, 2, 3, 4) for day in (1, 15, 27, 28)]
+    days += [day + more * DAY for day in days for more in (1, 2, 3)]
+    times = [day + offset for day in days for offset in around]
+    times += [seed.randrange(-(10**12), 2 * 10**12) for _ in range(200)]
+    for time in times:
+        closes = grid.closes_at(time)
+        nows = [closes + offset for offset in around]
+        nows += [closes + seed.randrange(-3 * DAY, 3 * DAY) for _ in range(5)]
+        for now in nows:
+            assert (time < grid.closed_before(now)) == (closes <= now), (time, now)
+            assert grid.open_at(array(time), now).tolist() == [closes > now], (time, now)
+    closings = [grid.closes_at(time) for time in sorted(times)]
+    assert closings == sorted(closings)
 
 
 def test_months_are_missing_from_one_and_a_half_on() -> None:

@@ -231,9 +231,24 @@ BAD_SERIES: list[tuple[dict[str, Any], str]] = [
         "the row of the slot table gives one column two meanings",
     ),
     ({"shape": "document"}, "the row of the slot table has a key of 2 more than its context"),
-    ({"columns": ()}, "the row of the slot table has the Redis key ()"),
+    ({"columns": ()}, "the row of the slot table has no columns, so its rows are candles"),
+    (
+        {"columns": (Column("price", "float64"), Column("symbol", "str"))},
+        "the row of the slot table has columns with the names of its context: symbol",
+    ),
+    (
+        {
+            "context": ("symbol", "exchange_name"),
+            "key": ("symbol", "exchangeName", "timestamp", "exchange_name"),
+        },
+        "the row of the slot table has columns with the names of its context: exchange_name",
+    ),
     ({"unit": "s"}, "unit 's' is unknown"),
     ({"sequence": "float64"}, "the row of the slot table needs a sequence that is int64 or str"),
+    (
+        {"sequence": None, "key": ("symbol", "timestamp")},
+        "the row of the slot table needs a sequence that is int64 or str, or '' for none, unlike None",
+    ),
     ({"sequence": ""}, "the row of the slot table has a key of 2 more than its context"),
     ({"key": ("symbol", "trade_id", "timestamp")}, "the row of the slot table is a series, so it needs timestamp"),
     (

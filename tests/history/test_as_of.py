@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from backtest_mongo import InputError, InputTypeError, SlotSpec, StoreError, as_of, lease, persist, transaction
+from backtest_mongo import (
+    Column,
+    InputError,
+    InputTypeError,
+    SlotSpec,
+    StoreError,
+    as_of,
+    lease,
+    persist,
+    transaction,
+)
 from tests.conftest import Deployment
 from tests.history.conftest import NAMES
 from tests.history.test_history import value_of, write_at
@@ -178,6 +188,58 @@ async def test_candles_of_the_future_fill_no_gap(kept: Deployment, unique: str) 
         frame = await past.candle(unique, "1m", "binance").read_frame(4 * 60_000, 6 * 60_000, as_="numpy", fill="null")
         # Counted on from the last one that had closed.
         assert frame["timestamp"].astype("int64").tolist() == [4 * 60_000, 5 * 60_000]
+
+
+def register_bars(grid: str) -> None:
+    persist.register(
+        SlotSpec(
+            name="bars",
+            shape="series",
+            context=("symbol", "exchange_name"),
+            key=("exchangeName", "symbol", "timestamp"),
+            grid=grid,
+            columns=(Column("value", "float64"),),
+        )
+    )
+
+
+def bars_of(source: Any, symbol: str) -> Any:
+    return source.bars(symbol, "binance")
+
+
+async def test_gaps_are_those_of_the_intervals_that_were_over(deployment: Deployment, unique: str) -> None:
+    register_bars("1m")
+    minute = 60_000
+    for number in (0, 1, 2, 4, 5):
+        await bars_of(persist, unique).append([{"timestamp": number * minute, "value": 1.0}])
+        await persist.candle(unique, "1m", "binance").write_candles_data(candles(1, first=number * minute))
+    for until in range(3 * minute, 7 * minute, minute // 2):
+        async with as_of(until) as past:
+            views: tuple[Any, ...] = (bars_of(past, unique), past.candle(unique, "1m", "binance"))
+            for start, end in ((None, None), (0, None), (None, until), (None, 9 * minute), (0, 3 * minute)):
+                is_over = until >= 4 * minute and end != 3 * minute
+                missing = [(3 * minute, 4 * minute, 1)] if is_over and (end is None or end > 3 * minute) else []
+                for view in views:
+                    assert await view.gaps(start, end) == missing, (until, start, end)
+            missing = [(0, min(until, 9 * minute) // minute * minute, until // minute)]
+            for view in (bars_of(past, "none"), past.candle("none", "1m", "binance")):
+                assert await view.gaps(0, 9 * minute) == missing
+                assert await view.gaps(0) == missing
+
+
+async def test_months_are_known_when_they_are_over_wherever_they_open(deployment: Deployment, unique: str) -> None:
+    register_bars("1M")
+    first = datetime(2023, 1, 30, 16, tzinfo=UTC)  # February has no such day
+    over, last = datetime(2023, 2, 28, tzinfo=UTC), datetime(2023, 2, 27, 23, 59, 59, 999_000, tzinfo=UTC)
+    await bars_of(persist, unique).append([{"timestamp": first, "value": 1.0}])
+    series: Any = persist.candle(unique, "1M", "binance")
+    await series.write_candles_data([{**candles(1)[0], "timestamp": first}])
+    for when, rows in ((last, 0), (over, 1), (-(2**63), 0), (2**63 - 1, 1)):
+        async with as_of(when) as past:
+            for view in (bars_of(past, unique), past.candle(unique, "1M", "binance")):
+                assert (await view.coverage()).rows == rows, when
+                assert len(await list_contexts(view)) == rows, when
+        assert len(await bars_of(persist, unique).read_last(1, when=when)) == rows, when
 
 
 async def test_slot_without_versions_answers_for_what_was_not_written_since(

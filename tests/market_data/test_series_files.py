@@ -25,8 +25,11 @@ from backtest_mongo import (
     TradeAdapter,
     persist,
 )
+from backtest_mongo.core.columns import UNITS, Unit
+from backtest_mongo.core.unit_times import find_time_range
 from backtest_mongo.market_data import SeriesOptions, export_series, import_series
-from tests.conftest import Deployment
+from backtest_mongo.types import Coverage
+from tests.conftest import DRIVERS, SQLITE, Deployment
 from tests.market_data.test_import_export import Progress
 
 pytestmark = pytest.mark.either_driver
@@ -228,6 +231,53 @@ async def test_rows_of_a_grid_that_are_still_open_are_counted(
     (tmp_path / "b.csv").write_text("timestamp,value\n" + "".join(f"{START // 1_000 + at},{at}\n" for at in range(4)))
     report = await import_series(adapter, {"symbol": unique}, [tmp_path / "b.csv"])
     assert len(report.unreadable) == 1
+
+
+@pytest.mark.parametrize("driver", [*DRIVERS, SQLITE], indirect=True)
+@pytest.mark.parametrize("unit", UNITS)
+async def test_first_and_last_time_of_a_unit_are_stored_and_found(
+    deployment: Deployment, unique: str, tmp_path: Path, unit: Unit
+) -> None:
+    persist.register(
+        SlotSpec(
+            name="ends",
+            shape="series",
+            context=("symbol",),
+            key=("symbol", "timestamp"),
+            unit=unit,
+            immutable=True,
+            columns=(Column("value", "float64"),),
+        )
+    )
+    first, last = find_time_range(unit)
+    beyond = min(last + 1, 2**63 - 1)
+    (tmp_path / "a.csv").write_text("timestamp,value\n" + "".join(f"{time},1\n" for time in (first, last, beyond)))
+    table = pa.table({"timestamp": [first, last, beyond], "value": [1.0, 1.0, 1.0]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows = [{"timestamp": time, "value": 1.0} for time in (first, last)]
+    bad = [{"timestamp": time, "value": 1.0} for time in (first - 1, beyond)]
+    options = SeriesOptions(unit=unit)
+    ends: Any = persist.ends  # type: ignore[attr-defined]  # registered above
+    appended, framed, text, typed = (ends(f"{unique}-{name}") for name in ("append", "frame", "csv", "parquet"))
+    assert await appended.append(rows) == 2
+    for row in bad:
+        with pytest.raises(InputError, match=r"rows\[0\].timestamp must be "):
+            await appended.append([row])
+    report = await framed.write_frame([*rows, *bad])
+    assert (report.new, [*report.refused.values()]) == (2, [[2, 3]])
+    for series, name in ((text, "a.csv"), (typed, "a.parquet")):
+        done = await import_series(type(series), dict(series.context), [tmp_path / name], options=options)
+        assert (done.new, done.is_complete) == (2, False)
+    for series in (appended, framed, text, typed):
+        for _ in range(2):  # in the tail, and in blocks
+            assert await series.coverage() == Coverage(first, last, 2)
+            assert await series.read_last(3) == rows
+            assert [await series.read_asof(time) for time in (first, last)] == rows
+            assert (await series.read_frame(as_="numpy"))["timestamp"].astype("int64").tolist() == [first, last]
+            assert (await series.read_frame(first, last, as_="numpy"))["timestamp"].astype("int64").tolist() == [first]
+            await series.seal()
+        assert await export_series(series, tmp_path / "all.csv") == 2
+        assert await series.delete(first) == 2
 
 
 async def test_range_is_exported(deployment: Deployment, unique: str, tmp_path: Path) -> None:

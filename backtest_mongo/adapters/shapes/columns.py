@@ -276,7 +276,7 @@ class ColumnSeriesAdapter(Adapter):
         from backtest_mongo.columns.frame_output import to_frame
         from backtest_mongo.core.frames import check_arguments
 
-        check_arguments(as_, None)
+        check_arguments(as_, None, self.spec.name)
         names = self._check_columns(columns)
         first, last = self._range(start, end, when)
         rows = await self._rows().read_rows(self._context, first, max(first, last), names)
@@ -425,7 +425,7 @@ class ColumnSeriesAdapter(Adapter):
         """
         from backtest_mongo.core.frames import check_arguments
 
-        check_arguments(as_, None)
+        check_arguments(as_, None, self.spec.name)
         grid = check_grid(interval, self.spec.name)
         per_ms = UNITS_PER_MS[self.spec.unit]
         first = None if start is None else -(-self._units(start, "start") // per_ms)
@@ -479,7 +479,8 @@ class ColumnSeriesAdapter(Adapter):
         return await store_candles(source, target, grid, first, delay, self._find_time(None))
 
     def _make_source(self, price: str | None, amount: str | None) -> ColumnSource:
-        return ColumnSource(self.spec, self._rows(), self._context, *find_columns(self.spec, price, amount))
+        columns = find_columns(self.spec, price, amount)
+        return ColumnSource(self.spec, self._rows(), self._context, *columns)
 
     def _find_time(self, when: When | None) -> int:
         """Return the reader's time, which is not in the future."""
@@ -525,12 +526,9 @@ class ColumnSeriesAdapter(Adapter):
         grid = find_grid(self.spec, self._context)
         if grid is None:
             raise InputError("rows without a grid have no gaps", slot=self.spec.name)
-        first, last = self._range(start, end)
-        limit = self._limit(None)
-        finder = GapFinder(
-            grid, None if start is None else first, None if end is None else last, min(types.now_ms(), limit)
-        )
-        rows = await self._rows().read_rows(self._context, MOST_NEGATIVE, limit, ())
+        first, last = self._check_range(start, end)
+        finder = GapFinder(grid, None if start is None else first, None if end is None else last, self._find_time(None))
+        rows = await self._rows().read_rows(self._context, MOST_NEGATIVE, self._limit(None), ())
         if not len(rows):
             return list(finder.find_all(()))
         import numpy as np
@@ -544,6 +542,8 @@ class ColumnSeriesAdapter(Adapter):
 
     async def size(self) -> SeriesSize:
         """Return how the series is stored: its blocks, and the tail of rows that are not in blocks yet.
+
+        Within :func:`~backtest_mongo.as_of` too, it is about what is stored now.
 
         Raises:
             StoreUnavailableError: MongoDB can't be reached.
@@ -600,7 +600,8 @@ class ColumnSeriesAdapter(Adapter):
     async def verify(self) -> VerifyReport:
         """Read every block and every group of the tail, and compare their checksums.
 
-        Blocks are the only place of their rows, so nothing can repair them.
+        Blocks are the only place of their rows, so nothing can repair them. Within :func:`~backtest_mongo.as_of` too,
+        all that is stored now is read.
 
         Returns:
             How many blocks and groups were read, the rows in them, and what is wrong with the damaged ones by the time
@@ -635,11 +636,15 @@ class ColumnSeriesAdapter(Adapter):
         return self._millis(value, name, partial(round_to_units, unit=self.spec.unit, round_=round_))
 
     def _range(self, start: SeriesTime | None, end: SeriesTime | None, when: When | None = None) -> tuple[int, int]:
+        first, last = self._check_range(start, end)
+        return first, min(last, self._limit(when))
+
+    def _check_range(self, start: SeriesTime | None, end: SeriesTime | None) -> tuple[int, int]:
         first = MOST_NEGATIVE if start is None else self._units(start, "start")
         last = _LATEST if end is None else self._units(end, "end")
         if first > last:
             raise InputError(f"start must not come after end: {first} is later than {last} (int)", slot=self.spec.name)
-        return first, min(last, self._limit(when))
+        return first, last
 
     def _limit(self, when: When | None) -> int:
         """Return the time before which a read finds rows."""
@@ -654,10 +659,15 @@ class ColumnSeriesAdapter(Adapter):
             kind = type(columns).__name__
             raise InputTypeError(f"columns must be a list of names, not {kind}", slot=cls.spec.name)
         known = {column.name for column in cls.spec.columns}
-        names = [name for name in columns if name not in cls._key_columns()]
+        chosen = list(columns)
+        for name in chosen:
+            if not isinstance(name, str):
+                kind = type(name).__name__
+                raise InputTypeError(f"columns must be a list of names, not of {kind}", slot=cls.spec.name)
+        names = [name for name in chosen if name not in cls._key_columns()]
         for name in names:
             if name not in known:
-                hint = suggest(str(name), known)
+                hint = suggest(name, known)
                 raise InputError(f"there is no column {name!r}", slot=cls.spec.name, hint=hint)
         return names
 

@@ -65,12 +65,15 @@ def find_columns(spec: SlotSpec, price: str | None, amount: str | None) -> tuple
     """Return the columns of prices and of amounts.
 
     Raises:
+        InputTypeError: a name is no text.
         InputError: there is no such column of numbers, or none is known.
     """
     numbers = [column.name for column in spec.columns if column.type == "float64"]
     for what, name in (("price", price), ("amount", amount)):
+        if name is not None and not isinstance(name, str):
+            raise InputTypeError(f"{what} must be the name of a column, not {type(name).__name__}", slot=spec.name)
         if name is not None and name not in numbers:
-            hint = suggest(str(name), numbers)
+            hint = suggest(name, numbers)
             raise InputError(f"{what}: there is no column of float64 named {name!r}", slot=spec.name, hint=hint)
     found = price or next((name for name in _PRICE_NAMES if name in numbers), None)
     if found is None:

@@ -233,7 +233,7 @@ class SeriesAdapter(Adapter):
         """
         from backtest_mongo.core.frames import check_arguments, fill_gaps, to_frame
 
-        check_arguments(as_, fill)
+        check_arguments(as_, fill, self.spec.name)
         first, last = self._clamp_range(start, end)
         candles = await self._rows().read(
             self._context,
@@ -244,7 +244,7 @@ class SeriesAdapter(Adapter):
         missing = None
         if fill is not None:
             before, after = await self._rows().find_around(self._context, first, last)
-            candles, missing = fill_gaps(candles, self._interval, first, last, fill, before, after)
+            candles, missing = fill_gaps(candles, self._interval, first, last, fill, before, after, slot=self.spec.name)
         return to_frame(candles, missing, as_)
 
     async def write_frame(self, frame: object, tz: str | tzinfo | None = None) -> WriteReport:
@@ -364,7 +364,7 @@ class SeriesAdapter(Adapter):
         """
         from backtest_mongo.core.frames import check_arguments
 
-        check_arguments(as_, None)
+        check_arguments(as_, None, self.spec.name)
         grid = check_grid(interval, self.spec.name)
         return await read_frame(self._make_source(), grid, self._check_range(start, end), self._find_time(when), as_)
 
@@ -512,7 +512,7 @@ class SeriesAdapter(Adapter):
         return await self._rows().survey(self._context, self._interval, *self._check_range(start, end))
 
     async def sealed(self) -> Sealed:
-        """Return how much of the series is in sealed blocks.
+        """Return how much of the series is in sealed blocks, within :func:`~backtest_mongo.as_of` too.
 
         Returns:
             How many blocks there are, the candles in them and their bytes.
@@ -601,7 +601,8 @@ class SeriesAdapter(Adapter):
 
         A block is damaged if one of its fields is missing, changed or of another type, or if it differs from its rows.
         In a series whose truth is in blocks there are no rows to compare with: each block is compared with its
-        checksum, and one that is lost is listed, too. Nothing can repair these.
+        checksum, and one that is lost is listed, too. Nothing can repair these. Within :func:`~backtest_mongo.as_of`
+        too, all that is stored now is compared.
 
         Args:
             repair: drop each damaged block, and seal its stretch again.

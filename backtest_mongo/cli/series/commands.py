@@ -11,7 +11,7 @@ import typer
 from backtest_mongo.cli.arguments import Module, add_command, check_choice, complete_from, import_module
 from backtest_mongo.cli.command_runner import print_error, print_output, require
 from backtest_mongo.cli.context_text import format_values, parse_context
-from backtest_mongo.cli.databases import SQLite, run_on_database
+from backtest_mongo.cli.databases import NewSQLite, SQLite, run_on_database
 from backtest_mongo.cli.file_options import (
     UNITS,
     Decimal,
@@ -198,7 +198,7 @@ def import_files(
     decimal: Decimal = None,
     force: Annotated[bool, typer.Option("--force", help="Import a file even if its rows have another symbol.")] = False,
     module: Module = None,
-    sqlite: SQLite = None,
+    sqlite: NewSQLite = None,
 ) -> None:
     """Store the rows of files as series.
 
@@ -236,7 +236,7 @@ def import_files(
         with ProgressBar() as bar:
             return await import_series(get_series_adapter(spec), given, files, options=options, progress=bar)
 
-    report = run_on_database(work, sqlite)
+    report = run_on_database(work, sqlite, creates=True)
     words = ("new", "already there") if spec.immutable else ("written", "doubles")
     name = " ".join([spec.name, *_name_series(spec, given, report.series)])
     print_import_report(Terminal(), report, name, "row", words=words)
