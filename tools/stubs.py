@@ -1,4 +1,4 @@
-"""Writes ``adapters/__init__.pyi`` and ``adapters/contracts.pyi`` from the slot table, for type checkers and editors.
+"""Writes the stubs of ``adapters``, ``adapters.contracts`` and ``sync``, for type checkers and editors.
 
 ``python tools/stubs.py`` writes them; ``--check`` fails if they are not what it would write.
 """
@@ -11,12 +11,17 @@ import re
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backtest_mongo.adapters import ADAPTERS, contracts
 from backtest_mongo.adapters.contracts import SlotFactories, list_contract_methods
 from backtest_mongo.adapters.expansion import make_signature
 from backtest_mongo.adapters.shapes import Adapter
+
+if TYPE_CHECKING:
+    from tools.sync_stubs import render_sync
+else:
+    from sync_stubs import render_sync  # the directory of a script is where it imports from
 
 PACKAGE = Path(__file__).resolve().parent.parent / "backtest_mongo"
 
@@ -171,6 +176,7 @@ def render() -> dict[Path, str]:
     return {
         PACKAGE / "adapters" / "__init__.pyi": _format_source("".join(adapter_stub)),
         PACKAGE / "adapters" / "contracts.pyi": _format_source("".join(contract_stub)),
+        PACKAGE / "sync" / "__init__.pyi": _format_source(render_sync(_list_overloads)),
     }
 
 

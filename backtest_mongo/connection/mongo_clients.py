@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_DATABASE",
+    "REFUSALS",
     "count_change_streams",
     "count_lanes",
     "count_mongo_connections",
     "make_mongo_client",
+    "make_options",
+    "make_refusal",
     "open_candle_database",
     "open_database",
 ]
@@ -41,6 +44,8 @@ _MONITORING_MS: Final = 3_000
 _LANES: Final = 8
 #: Change streams that ask at a time, where the pool of connections sets no smaller number.
 _CHANGE_STREAMS: Final = 1_000
+#: What a driver raises for a connection string that it refuses.
+REFUSALS: Final = (InvalidURI, ConfigurationError, InvalidName, ValueError, OSError)
 #: Characters that a database name must not have: the server refuses some, and takes others although nobody means them.
 _BAD_IN_NAME: Final = re.compile(r'[\s\x00-\x1f\x7f./\\"$]')
 
@@ -51,6 +56,23 @@ def make_mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
     Raises:
         ConfigError: the driver refuses the connection string.
     """
+    text, options = config.CC_MONGO_CONNECTION_STRING.get_secret_value(), make_options(config)
+    try:
+        if config.CC_MONGO_DRIVER == "pymongo":
+            from pymongo import AsyncMongoClient
+
+            return AsyncMongoClient(text, **options)
+        from motor.motor_asyncio import AsyncIOMotorClient
+
+        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(text, **options))
+    except REFUSALS as error:
+        kind = type(error).__name__
+    # Not chained: the driver's text may quote the connection string.
+    raise make_refusal(kind)
+
+
+def make_options(config: Config) -> dict[str, Any]:
+    """Return the options of a client, of whichever driver, besides the connection string."""
     uri = config.CC_MONGO_CONNECTION_STRING
     options: dict[str, Any] = {
         name: value
@@ -67,19 +89,12 @@ def make_mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
         # In PyMongo keyword arguments win over the URI, but the URI is what the user wrote.
         if uri.option(name) is None
     }
-    options["appname"] = "backtest-mongo"
-    try:
-        if config.CC_MONGO_DRIVER == "pymongo":
-            from pymongo import AsyncMongoClient
+    return {**options, "appname": "backtest-mongo"}
 
-            return AsyncMongoClient(uri.get_secret_value(), **options)
-        from motor.motor_asyncio import AsyncIOMotorClient
 
-        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(uri.get_secret_value(), **options))
-    except (InvalidURI, ConfigurationError, InvalidName, ValueError, OSError) as error:
-        kind = type(error).__name__
-    # Not chained: the driver's text may quote the connection string.
-    raise ConfigError(
+def make_refusal(kind: str) -> ConfigError:
+    """Return the error for a connection string that the driver refuses by an error of this kind."""
+    return ConfigError(
         f"CC_MONGO_CONNECTION_STRING: the driver refuses it ({kind})",
         hint="escape user and password by RFC 3986 (urllib.parse.quote_plus), and check host, port, options and files",
     )

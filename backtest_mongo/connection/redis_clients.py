@@ -22,7 +22,10 @@ __all__ = [
     "delete_all",
     "format_address",
     "get_all",
+    "make_arguments",
     "make_redis_client",
+    "make_refusal",
+    "make_sentinel_arguments",
     "ping_redis",
     "set_all",
 ]
@@ -91,7 +94,12 @@ def make_redis_client(config: Config, **options: Any) -> RedisClient:
     except (TypeError, ValueError, OSError, RedisError, RedisClusterException) as error:
         kind = type(error).__name__
     # Not chained: the client's text may quote an option, and a password can be one.
-    raise ConfigError(
+    raise make_refusal(kind)
+
+
+def make_refusal(kind: str) -> ConfigError:
+    """Return the error for a URL that the client refuses by an error of this kind."""
+    return ConfigError(
         f"CC_REDIS_URL: the client refuses it ({kind})",
         hint="check its options, and that the files which they name can be read and are valid",
     )
@@ -100,21 +108,22 @@ def make_redis_client(config: Config, **options: Any) -> RedisClient:
 def _target_client(config: Config, target: RedisTarget, options: Mapping[str, Any]) -> RedisClient:
     if target.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
-        return Cluster(startup_nodes=nodes, **_arguments(config, target, options))
+        return Cluster(startup_nodes=nodes, **make_arguments(config, target, options))
     if target.kind == "sentinel":
         sentinels: Any = _Sentinels  # it has no types
-        master: Redis = sentinels(target.hosts, sentinel_kwargs=_sentinel_arguments(target, options)).master_for(
-            target.service, redis_class=_MasterClient, db=target.database, **_arguments(config, target, options)
+        master: Redis = sentinels(target.hosts, sentinel_kwargs=make_sentinel_arguments(target, options)).master_for(
+            target.service, redis_class=_MasterClient, db=target.database, **make_arguments(config, target, options)
         )
         return master
     if target.kind == "socket":
         arguments: dict[str, Any] = {"unix_socket_path": target.path}
     else:
         arguments = {"host": target.hosts[0][0], "port": target.hosts[0][1]}
-    return Redis(**arguments, db=target.database, **_arguments(config, target, options))
+    return Redis(**arguments, db=target.database, **make_arguments(config, target, options))
 
 
-def _arguments(config: Config, target: RedisTarget, options: Mapping[str, Any]) -> dict[str, Any]:
+def make_arguments(config: Config, target: RedisTarget, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a client of a target: credentials, and the options of its URL and these."""
     return {
         "username": target.user or config.CC_REDIS_USER or None,
         "password": target.password.get_secret_value() or config.CC_REDIS_PASSWORD.get_secret_value() or None,
@@ -124,7 +133,7 @@ def _arguments(config: Config, target: RedisTarget, options: Mapping[str, Any]) 
     }
 
 
-def _sentinel_arguments(target: RedisTarget, options: Mapping[str, Any]) -> dict[str, Any]:
+def make_sentinel_arguments(target: RedisTarget, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of connections to the Sentinels: those shared with the nodes, and their own credentials."""
     shared = {
         name: value

@@ -1,0 +1,180 @@
+"""The background thread of this process, on whose event loop synchronous calls are carried out.
+
+It starts with the first call. A call of any thread is a task of its own there, with a copy of the caller's context
+variables. At exit the thread waits for what is being written, closes the connections and ends. A process that was
+forked starts a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import inspect
+import os
+import sys
+import threading
+from asyncio import events
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, Final
+
+from backtest_mongo.adapters.lifecycle import close
+from backtest_mongo.errors import InputError
+
+__all__ = ["run", "run_soon", "translations"]
+
+#: Where a lock can't be interrupted, Ctrl-C is looked for this often, in seconds.
+_LOOK_SECONDS: Final = 0.1 if sys.platform == "win32" else -1
+
+
+#: The class here of an error whose methods are awaited otherwise.
+translations: dict[type[BaseException], type[BaseException]] = {}
+
+
+class _Call:
+    """A call that a thread waits for."""
+
+    __slots__ = ("_args", "_done", "_function", "_kwargs", "_task", "error", "result")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self._task: asyncio.Future[Any] | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Make the call, on the event loop and in the caller's context."""
+        try:
+            result = self._function(*self._args, **self._kwargs)
+            if not inspect.isawaitable(result):
+                self.result = result
+                self._done.release()
+                return
+            self._task = asyncio.ensure_future(result)
+        except BaseException as error:
+            self.error = error
+            self._done.release()
+            return
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Future[Any]) -> None:
+        try:
+            self.result = task.result()
+        except BaseException as error:
+            self.error = error
+        self._task = None
+        self._done.release()
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def wait(self) -> None:
+        """Wait until it is done; Ctrl-C interrupts that."""
+        while not self._done.acquire(timeout=_LOOK_SECONDS):
+            pass
+
+
+class _Portal:
+    """A thread and its event loop."""
+
+    def __init__(self) -> None:
+        self._is_ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="backtest_mongo.sync", daemon=True)
+        self._thread.start()
+        self._is_ready.wait()
+
+    def _serve(self) -> None:
+        asyncio.run(self._wait())
+
+    async def _wait(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._is_ready.set()
+        await self._stopping.wait()
+        await close()
+
+    def stop(self) -> None:
+        """Close the connections, once all that was written is stored, and end the thread."""
+        self.loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+
+_portal: _Portal | None = None
+_lock = threading.Lock()
+
+
+def _get_portal() -> _Portal:
+    global _portal
+    with _lock:
+        if _portal is None:
+            _portal = _Portal()
+        return _portal
+
+
+def _stop() -> None:
+    global _portal
+    with _lock:
+        portal, _portal = _portal, None
+    if portal is not None:
+        portal.stop()
+
+
+def _forget() -> None:
+    """In a child process: the thread is the parent's, and so are the locks that it may hold."""
+    global _portal, _lock
+    _portal, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+# Before the pools of threads end, which the drivers need to close. Only `concurrent.futures` and this name it.
+getattr(threading, "_register_atexit", atexit.register)(_stop)
+
+
+def run(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what a function returns that is called on the event loop, and awaited there if it has to be.
+
+    Args:
+        name: what errors call it: its name in :mod:`backtest_mongo`.
+        function: it gets the other arguments.
+        args: positional ones.
+        kwargs: and those by name.
+
+    Raises:
+        InputError: an event loop is running in this thread, which would stand still meanwhile.
+        Exception: what the function raises.
+    """
+    if events._get_running_loop() is not None:
+        raise InputError(
+            f"backtest_mongo.sync: {name}() can't be called where an event loop is running, which it would hold up",
+            hint=f"use backtest_mongo itself: await {name}(...)",
+        )
+    portal = _portal or _get_portal()
+    call = _Call(function, args, kwargs)
+    portal.loop.call_soon_threadsafe(call.begin, context=copy_context())
+    try:
+        call.wait()
+    except BaseException:  # such as Ctrl-C
+        portal.loop.call_soon_threadsafe(call.cancel)
+        call.wait()  # a second one is not waited for
+        raise
+    error = call.error
+    if error is not None:
+        error.__class__ = translations.get(type(error), type(error))
+        try:
+            raise error
+        finally:
+            del error, call  # or each would refer to itself by its traceback
+    return call.result
+
+
+def run_soon(function: Callable[..., Any], *args: Any) -> None:
+    """Have a coroutine function called and awaited on the event loop, if there is one, without waiting for it."""
+    portal = _portal
+    if portal is not None and not portal.loop.is_closed():
+        portal.loop.call_soon_threadsafe(_Call(function, args, {}).begin)
