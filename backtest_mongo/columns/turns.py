@@ -28,9 +28,9 @@ class Turn:
 
     def __init__(self, line: _Line, first: int, last: int, *, is_alone: bool) -> None:
         self._line = line
-        self.first = first
-        self.last = last
-        self.is_alone = is_alone
+        self.first: int = first
+        self.last: int = last
+        self.is_alone: bool = is_alone
         # Each is there once somebody waits for it.
         self._has_begun: asyncio.Future[None] | None = None
         self._is_shared: asyncio.Future[None] | None = None

@@ -34,4 +34,4 @@ class Registry:
 
 
 #: The registry of this process.
-persist = Registry()
+persist: Registry = Registry()

@@ -149,7 +149,7 @@ REFUSED: list[tuple[Any, object, type[InputError], str]] = [
     ("int64", "5", InputTypeError, f"{WHOLE} str"),
     ("int64", False, InputTypeError, f"{WHOLE} bool"),
     ("int64", None, InputTypeError, f"{WHOLE} NoneType"),
-    ("int64", np.timedelta64(1), InputTypeError, f"{WHOLE} timedelta64"),
+    ("int64", np.timedelta64(1, "s"), InputTypeError, f"{WHOLE} timedelta64"),
     ("int64", 2**63, InputError, f"must be from {-(2**63)} to {2**63 - 1}, not {2**63} (int)"),
     ("int64", 2.0**63, InputError, f"must be from {-(2**63)} to {2**63 - 1}, not {2.0**63} (float)"),
     ("int64", np.uint64(2**63), InputError, f"must be from {-(2**63)} to {2**63 - 1}, not {2**63} (uint64)"),
@@ -309,7 +309,7 @@ BAD_TIMES: list[tuple[object, Unit, type[InputError], str]] = [
         InputError,
         "has digits that are lost in milliseconds: 2024-12-01T09:30:00.000100",
     ),
-    (np.datetime64("NaT"), "ms", InputError, "must not be missing (datetime64)"),
+    (np.datetime64("NaT", "us"), "ms", InputError, "must not be missing (datetime64)"),
     (np.datetime64("NaT", "ns"), "ms", InputError, "must not be missing (datetime64)"),
     (pd.NaT, "ms", InputError, "must not be missing (NaTType)"),
     *(

@@ -109,7 +109,7 @@ class Listed:
     """Texts of which only the first are kept, and how many there are."""
 
     def __init__(self, most: int) -> None:
-        self.count = 0
+        self.count: int = 0
         self._most = most
         self._first: list[str] = []
 
