@@ -56,15 +56,15 @@ def make_mongo_client(config: Config) -> AsyncMongoClient[dict[str, Any]]:
     Raises:
         ConfigError: the driver refuses the connection string.
     """
-    text, options = config.CC_MONGO_CONNECTION_STRING.get_secret_value(), make_options(config)
+    uri, options = config.CC_MONGO_CONNECTION_STRING, make_options(config)
     try:
         if config.CC_MONGO_DRIVER == "pymongo":
             from pymongo import AsyncMongoClient
 
-            return AsyncMongoClient(text, **options)
+            return AsyncMongoClient(uri.get_secret_value(), **options)
         from motor.motor_asyncio import AsyncIOMotorClient
 
-        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(text, **options))
+        return cast("AsyncMongoClient[dict[str, Any]]", AsyncIOMotorClient(uri.get_secret_value(), **options))
     except REFUSALS as error:
         kind = type(error).__name__
     # Not chained: the driver's text may quote the connection string.

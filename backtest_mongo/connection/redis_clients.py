@@ -18,6 +18,7 @@ from backtest_mongo.errors import ConfigError
 
 __all__ = [
     "RedisClient",
+    "check_tls",
     "count_redis_connections",
     "delete_all",
     "format_address",
@@ -89,7 +90,7 @@ def make_redis_client(config: Config, **options: Any) -> RedisClient:
     target = config.CC_REDIS_URL.target
     try:
         if target.tls:
-            _check_tls(target)
+            check_tls(target)
         return _target_client(config, target, options)
     except (TypeError, ValueError, OSError, RedisError, RedisClusterException) as error:
         kind = type(error).__name__
@@ -143,8 +144,8 @@ def make_sentinel_arguments(target: RedisTarget, options: Mapping[str, Any]) -> 
     return {**shared, **({"ssl": True} if target.tls else {}), **target.sentinel_options}
 
 
-def _check_tls(target: RedisTarget) -> None:
-    # Otherwise a missing file would look like a missing server.
+def check_tls(target: RedisTarget) -> None:
+    """Make sure that the files which a URL names can be used: a missing one would look like a missing server."""
     options = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
     SSLConnection(**options).ssl_context.get()
 

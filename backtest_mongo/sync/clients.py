@@ -43,9 +43,9 @@ def get_mongo() -> MongoClient[dict[str, Any]]:
 
 
 def _make_mongo(config: Config) -> MongoClient[dict[str, Any]]:
-    text = config.CC_MONGO_CONNECTION_STRING.get_secret_value()
+    uri = config.CC_MONGO_CONNECTION_STRING
     try:
-        return MongoClient(text, **mongo_clients.make_options(config))
+        return MongoClient(uri.get_secret_value(), **mongo_clients.make_options(config))
     except mongo_clients.REFUSALS as error:
         kind = type(error).__name__
     # Not chained: the driver's text may quote the connection string.
@@ -76,25 +76,31 @@ def _make_redis(config: Config) -> Redis | RedisCluster:
             username=config.CC_REDIS_USER or None,
             password=config.CC_REDIS_PASSWORD.get_secret_value() or None,
         )
-    target = config.CC_REDIS_URL.target
     try:
-        arguments = redis_clients.make_arguments(config, target, {})
-        if target.kind == "cluster":
-            return RedisCluster(startup_nodes=[_make_node(host, port) for host, port in target.hosts], **arguments)
-        if target.kind == "sentinel":
-            sentinels: Any = Sentinel  # it has no types
-            options = redis_clients.make_sentinel_arguments(target, {})
-            master: Redis = sentinels(target.hosts, sentinel_kwargs=options).master_for(
-                target.service, db=target.database, **arguments
-            )
-            return master
-        if target.kind == "socket":
-            return Redis(unix_socket_path=target.path, db=target.database, **arguments)
-        return Redis(host=target.hosts[0][0], port=target.hosts[0][1], db=target.database, **arguments)
+        return _make_redis_of_url(config)
     except (TypeError, ValueError, OSError, RedisError, RedisClusterException) as error:
         kind = type(error).__name__
     # Not chained: the client's text may quote an option, and a password can be one.
     raise redis_clients.make_refusal(kind)
+
+
+def _make_redis_of_url(config: Config) -> Redis | RedisCluster:
+    target = config.CC_REDIS_URL.target
+    if target.tls:
+        redis_clients.check_tls(target)
+    arguments = redis_clients.make_arguments(config, target, {})
+    if target.kind == "cluster":
+        return RedisCluster(startup_nodes=[_make_node(host, port) for host, port in target.hosts], **arguments)
+    if target.kind == "sentinel":
+        sentinels: Any = Sentinel  # it has no types
+        options = redis_clients.make_sentinel_arguments(target, {})
+        master: Redis = sentinels(target.hosts, sentinel_kwargs=options).master_for(
+            target.service, db=target.database, **arguments
+        )
+        return master
+    if target.kind == "socket":
+        return Redis(unix_socket_path=target.path, db=target.database, **arguments)
+    return Redis(host=target.hosts[0][0], port=target.hosts[0][1], db=target.database, **arguments)
 
 
 def close_clients() -> None:

@@ -30,6 +30,7 @@ from backtest_mongo import (
     get_config,
     set_config,
     set_logger,
+    sync,
 )
 from backtest_mongo.cli.doctor.diagnose import diagnose
 from backtest_mongo.cli.doctor.output import print_diagnosis
@@ -280,6 +281,24 @@ async def test_redis_url_that_the_client_refuses(form: str, options: str, config
     await backtest_mongo.setup({**config, "CC_REDIS_URL": f"{url}?{options}{own}"})
     with pytest.raises(ConfigError, match="CC_REDIS_URL") as caught:
         await StateAdapter("a", "b").read_state_data()
+    assert_nothing_shown(*everything(caught.value))
+
+
+@pytest.mark.parametrize("uri", [uri for uri in REFUSED_URIS if "srv" not in uri and "w=0" not in uri])
+def test_connection_string_that_the_synchronous_client_refuses(uri: str) -> None:
+    set_config(CC_MONGO_CONNECTION_STRING=uri)
+    with pytest.raises(ConfigError) as caught:
+        sync.get_mongo()
+    assert_nothing_shown(*everything(caught.value))
+
+
+@pytest.mark.parametrize("options", ["ssl_certfile=/no/such/file", "ssl_min_version=1"])
+@pytest.mark.parametrize("form", ["rediss://", "rediss+sentinel://"])
+def test_redis_url_that_the_synchronous_client_refuses(form: str, options: str) -> None:
+    url = redis_url(f"{HOST}:1/ids" if "sentinel" in form else f"{HOST}:1", form.removesuffix("://"))
+    set_config(CC_REDIS_URL=f"{url}?{options}&ssl_password={quote_plus(KEY_PASSWORD)}")
+    with pytest.raises(ConfigError, match="CC_REDIS_URL") as caught:
+        sync.get_redis()
     assert_nothing_shown(*everything(caught.value))
 
 
