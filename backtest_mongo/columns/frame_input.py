@@ -242,7 +242,7 @@ def _count_units(spec: SlotSpec, data: NDArray[Any]) -> tuple[NDArray[np.int64],
     unit, step = np.datetime_data(data.dtype)
     if unit in ("Y", "M"):  # whose length varies
         far = np.abs(data.astype(f"M8[{unit}]").view(np.int64)) > 12 * 10_000
-        data, unit, step = np.where(far, np.datetime64("NaT"), data).astype("M8[D]"), "D", 1
+        data, unit, step = np.where(far, np.array("NaT", data.dtype), data).astype("M8[D]"), "D", 1
     else:
         far = np.zeros(len(data), bool)
     # Times without a unit are all missing.
