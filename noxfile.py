@@ -224,6 +224,13 @@ def packages(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "packages", *files, *session.posargs)
 
 
+@nox.session(name="engines-ccxt")
+def engines_ccxt(session: nox.Session) -> None:
+    """The real ccxt, on an exchange that a local server plays."""
+    session.install(".[ccxt,demo,frames]", "aiohttp>=3.10", *_groups("test"))
+    session.run("python", "-m", "pytest", "tests/engines/ccxt", *session.posargs)
+
+
 @nox.session(python=BENCHED)
 def bench(session: nox.Session) -> None:
     """The benchmarks: tables, and figures and a chart for the documentation in benchmark-results/.

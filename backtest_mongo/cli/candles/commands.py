@@ -10,7 +10,7 @@ import typer
 
 from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
 from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
-from backtest_mongo.cli.databases import Files, SQLite, confirm, run_on_database
+from backtest_mongo.cli.databases import Files, NewSQLite, SQLite, confirm, run_on_database
 from backtest_mongo.cli.file_options import (
     UNITS,
     Decimal,
@@ -46,7 +46,7 @@ def build_candles_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     add_command(app, import_files, "import")
-    for command in (export, coverage, seal, verify, rows, delete, plot):
+    for command in (fetch, export, coverage, seal, verify, rows, delete, plot):
         add_command(app, command)
     return app
 
@@ -174,6 +174,56 @@ def import_files(
     report = run_command(work)
     print_candle_import(Terminal(), report, symbol, interval, exchange)
     raise typer.Exit(0 if report.is_complete else 1)
+
+
+def fetch(
+    exchange: Annotated[str, typer.Option("--exchange", metavar="NAME", help="The exchange's id in ccxt: binance.")],
+    symbol: Annotated[str, typer.Option("--symbol", metavar="NAME", help="The market as ccxt names it: BTC/USDT.")],
+    interval: Interval,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Where to begin: ISO 8601 or milliseconds; default the first stored candle."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Where to end, exclusive; default now.")] = None,
+    store_as: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The symbol that the series is stored under; default that of the exchange: BTCUSDT."
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Pages that are fetched at once.")] = 4,
+    again_after: Annotated[
+        float,
+        typer.Option(min=0, metavar="DAYS", help="Ask again for what the exchange did not have so many days ago."),
+    ] = 7.0,
+    sqlite: NewSQLite = None,
+) -> None:
+    """Fetch the candles that a series lacks from an exchange, by ccxt.
+
+    Asks for the gaps alone, under the exchange's rate limit. A candle that is still open is not stored. What the
+    exchange does not have is remembered, and not asked for again before --again-after. Each page is stored as it comes:
+    an interrupted fetch goes on when it is run again.
+
+    Example: backtest-mongo candles fetch --exchange binance --symbol BTC/USDT --interval 1m --since 2024-01-01
+
+    Exits with status 0 if all is fetched, 1 if the exchange refuses or does not answer (what was fetched is stored),
+    2 for a mistake in the arguments.
+    """
+    from backtest_mongo.cli.candles.fetching import fetch_candles, print_fetched
+    from backtest_mongo.cli.progress_bar import ProgressBar
+    from backtest_mongo.cli.terminal import Terminal
+
+    first, last = parse_range(since, until)
+    require("ccxt", "ccxt", "tenacity")
+
+    async def work() -> Any:
+        with ProgressBar("candles") as bar:
+            return await fetch_candles(
+                exchange, symbol, interval, store_as, first, last, concurrency=concurrency, days=again_after, bar=bar
+            )
+
+    done = run_on_database(work, sqlite, creates=True)
+    raise typer.Exit(print_fetched(Terminal(), done))
 
 
 def export(
