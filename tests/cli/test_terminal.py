@@ -47,6 +47,7 @@ from tests.sqlite.support import change
 from tests.support import uniform
 from tests.support.commands import Done, commands, invoke
 from tests.support.leases import take_leases
+from tests.support.short_deadlines import LONG_MS
 from tests.support.uniform import WHEN, candles
 
 pytestmark = [pytest.mark.either_driver, pytest.mark.one_python]
@@ -112,6 +113,7 @@ def hostile(
     given = MaskedDict({**servers, "CC_MONGO_CONNECTION_STRING": uri})
     for name, value in given.items():
         monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("CC_MONGO_TIMEOUT_MS", str(LONG_MS))
     tiny_blocks(monkeypatch)
     with MongoClient[dict[str, Any]](given["CC_MONGO_CONNECTION_STRING"]) as client:
         asyncio.run(_store(tmp_path / "dump"))
