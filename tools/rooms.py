@@ -34,6 +34,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     INIT: (1, "the public names"),
     "contracts": (0, "protocols of slots"),
     "sync": (3, "all without await"),
+    "integrations": (2, "others' packages"),
     "testing": (4, "the pytest plugin"),
     "forks": (1, "copies as of a time"),
     "dumps": (1, "moves of rows"),
