@@ -1,5 +1,5 @@
 """What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `coverage`, `lint`, `types`, `docs`, `release` and
-`audit`.
+`audit`, and `engines-langgraph`.
 
 The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments` and `bench`;
 `packages` downloads files to read. CONTRIBUTING.md says when to run which.
@@ -229,6 +229,14 @@ def engines_ccxt(session: nox.Session) -> None:
     """The real ccxt, on an exchange that a local server plays."""
     session.install(".[ccxt,demo,frames]", "aiohttp>=3.10", *_groups("test"))
     session.run("python", "-m", "pytest", "tests/engines/ccxt", *session.posargs)
+
+
+@nox.session(name="engines-langgraph")
+def engines_langgraph(session: nox.Session) -> None:
+    """The savers of LangGraph's checkpoints, with LangGraph itself and its conformance suite."""
+    session.install(".[embedded,langgraph]", *_groups("engines-langgraph"))
+    files = ("tests/engines/langgraph", "tests/integrations/test_langgraph_versions.py")
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
 
 
 @nox.session(python=BENCHED)

@@ -100,6 +100,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "frames": ("-c", FRAMES),
     "plot": ("-c", "import altair, vl_convert"),
     "otel": ("-c", "import opentelemetry.trace"),
+    "langgraph": ("-c", "import backtest_mongo.integrations.langgraph"),
     "demo": ("-m", "backtest_mongo", "demo", "--bars", "60", "--kills", "1", "--seed", "1"),
 }
 

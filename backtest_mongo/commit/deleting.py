@@ -9,7 +9,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import InputError, StoreError
 
-__all__ = ["delete_context", "refuse_in_transaction"]
+__all__ = ["delete_context", "delete_rows", "refuse_in_transaction"]
 
 
 def refuse_in_transaction(call: str, slot: str | None) -> None:
@@ -40,13 +40,30 @@ async def delete_context(store: Store, spec: SlotSpec, context: Key) -> int:
         InputError: a transaction is current.
         LeaseHeldError: somebody else holds the lease of the context.
     """
+    return await delete_rows(store, spec, context)
+
+
+async def delete_rows(store: Store, spec: SlotSpec, start: Key) -> int:
+    """Delete all rows whose keys begin with some values, in MongoDB or SQLite, and return how many there were.
+
+    Args:
+        store: the slot's own store.
+        spec: the slot.
+        start: the first values of the keys: fewer than a context has, a context, or one and the key of an entry.
+            With fewer, no lease is asked for.
+
+    Raises:
+        InputError: a transaction is current.
+        LeaseHeldError: somebody else holds the lease of the context.
+    """
     refuse_in_transaction("delete()", spec.name)
+    context = start[: len(spec.context)]
     lease = _find_lease(store, spec, context)
 
     async def delete_some() -> tuple[int, bool]:
         if lease is None:
-            return await store.delete_some(context, ())
-        return await _delete_under(lease, store, spec, context)
+            return await store.delete_some(start, ())
+        return await _delete_under(lease, store, spec, start)
 
     rows, is_left = await delete_some()
     with after_writing():
@@ -67,7 +84,7 @@ def _find_lease(store: Store, spec: SlotSpec, context: Key) -> LeaseScope | None
     return scope.find_lease(committer, spec.name, context)
 
 
-async def _delete_under(lease: LeaseScope, store: Store, spec: SlotSpec, context: Key) -> tuple[int, bool]:
+async def _delete_under(lease: LeaseScope, store: Store, spec: SlotSpec, start: Key) -> tuple[int, bool]:
     """Delete some rows while neither a commit nor a renewal of the lease is under way, and let it forget them."""
     await lease.flush()
     done: list[tuple[int, bool]] = []
@@ -77,9 +94,9 @@ async def _delete_under(lease: LeaseScope, store: Store, spec: SlotSpec, context
         if lease.doubt is not None:
             await lease.doubt.settle("deleting")
         try:
-            done.append(await store.delete_some(context, (lease.claim.owner,)))
+            done.append(await store.delete_some(start, (lease.claim.owner,)))
         finally:
-            lease.forget_context(spec.name, context)
+            lease.forget_context(spec.name, start[: len(spec.context)])
 
     await run_in_turn([lease], delete)
     return done[0]

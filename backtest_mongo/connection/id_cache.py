@@ -102,6 +102,8 @@ class IdCache:
 
     async def get_many(self, spec: SlotSpec, keys: list[Key]) -> dict[Key, ObjectId]:
         """The same for many keys, by one command."""
+        if not spec.redis:
+            return {}
         values = await self._guard.run(lambda: get_all(self._redis, [spec.redis_key(key) for key in keys]))
         found = {}
         for key, value in zip(keys, values or (), strict=False):
@@ -119,6 +121,10 @@ class IdCache:
     async def put_many(self, spec: SlotSpec, ids: Iterable[tuple[Key, ObjectId]]) -> None:
         """The same for many keys, a thousand per command."""
         waiting = [entry for entry in ids if not self.local.is_published(spec.name, *entry)]
+        if not spec.redis:
+            for key, oid in waiting:
+                self.local.put(spec.name, key, oid, published=True)  # there is nowhere else to be
+            return
         for start in range(0, len(waiting), SET_ENTRIES):
             chunk = waiting[start : start + SET_ENTRIES]
             done = await self._guard.run(partial(self._set, {spec.redis_key(key): str(oid) for key, oid in chunk}))
@@ -140,7 +146,7 @@ class IdCache:
         """Drop the ids of these keys from both parts, a thousand per command; from Redis only if it answers."""
         for key in keys:
             self.local.drop(spec.name, key)
-        for start in range(0, len(keys), SET_ENTRIES):
+        for start in range(0, len(keys) if spec.redis else 0, SET_ENTRIES):
             await self._guard.run(
                 partial(self._drop, [spec.redis_key(key) for key in keys[start : start + SET_ENTRIES]])
             )

@@ -75,7 +75,8 @@ class SlotSpec:
         context: the constructor's arguments, in order. ``backtest`` is a ``bool``, all others are ``str``.
         key: the fields of the unique index, in its order: the context's, and for every shape but ``document`` one more,
             at the end.
-        redis: the same fields in the order of the Redis key.
+        redis: the same fields in the order of the Redis key. Left out, ids are cached in the process alone: for rows
+            that are hardly read by their keys, or that are so many that Redis had better not know them.
         optional: arguments of the context that have a default: ``False`` for ``backtest``, ``""`` for all others.
         blank: further arguments of the context that may be the empty string.
         noun: the word in the method names, if it isn't ``name``.
@@ -348,6 +349,8 @@ def _check_context_has_no_repeats(row: SlotSpec) -> str | None:
 
 @_rule
 def _check_redis_has_the_fields_of_the_key(row: SlotSpec) -> str | None:
+    if not row.redis and row.shape != "series":
+        return None
     if sorted(row.redis) != sorted(() if row.columns else row.key):
         if row.columns:
             return "has columns, so no ids of its rows are in Redis, and redis must be left out"

@@ -95,7 +95,7 @@ class Store(Protocol):
         """Delete some rows of a context, or some of their versions.
 
         Args:
-            context: the context.
+            context: the context; in MongoDB and SQLite also fewer or more values, with which the keys begin.
             owners: who may hold its lease.
 
         Returns:

@@ -191,13 +191,14 @@ class MongoContexts:
     async def delete_some(self, context: Key, owners: Collection[str]) -> tuple[int, bool]:
         """Delete some rows of a context, or some of their versions; return how many rows, and whether any may be left.
 
-        Versions go first: those that a killed process has left belong to rows that are found again.
+        More or fewer values than a context's are the beginning of the keys whose rows are deleted. Versions go first:
+        those that a killed process has left belong to rows that are found again.
 
         Raises:
             LeaseHeldError: another owner has the lease.
         """
         if await self._has_transactions():
-            claim = make_claim((self._spec, context))
+            claim = make_claim((self._spec, context[: len(self._spec.context)]))
             committer = get_committer(self._hub)
             keys, versions = await self._slot.read("reading", partial(self._find_some, context))
             if not keys and not versions:

@@ -156,7 +156,7 @@ class SQLiteContexts:
     def exists(self, connection: Connection, context: Key) -> bool:
         """Return whether there is a row or a version of a context."""
         return any(
-            connection.execute(f"SELECT 1 FROM {quote(name)} WHERE {self._match()} LIMIT 1", context).fetchone()
+            connection.execute(f"SELECT 1 FROM {quote(name)} WHERE {self._match(context)} LIMIT 1", context).fetchone()
             for name in (self._spec.collection, self._spec.versions)
             if has_table(connection, name)
         )
@@ -164,18 +164,21 @@ class SQLiteContexts:
     def delete_some(self, context: Key, owners: Collection[str], connection: Connection) -> tuple[int, bool]:
         """Delete some versions of a context or, once there are none, some rows.
 
+        More or fewer values than a context's are the beginning of the keys whose rows are deleted.
+
         Returns:
             How many rows were deleted, and whether any may be left.
 
         Raises:
             LeaseHeldError: another owner has the lease.
         """
-        lease_rows.refuse_held(connection, make_claim((self._spec, context)), owners, now())
+        claim = make_claim((self._spec, context[: len(self._columns)]))
+        lease_rows.refuse_held(connection, claim, owners, now())
         for name in (self._spec.versions, self._spec.collection):
             if not has_table(connection, name):
                 continue
             unique = "number" if name == self._spec.collection else ", ".join(map(quote, self._find_unique()))
-            some = f"SELECT {unique} FROM {quote(name)} WHERE {self._match()} LIMIT {MAX_STEP_ROWS}"
+            some = f"SELECT {unique} FROM {quote(name)} WHERE {self._match(context)} LIMIT {MAX_STEP_ROWS}"
             deleted = connection.execute(f"DELETE FROM {quote(name)} WHERE ({unique}) IN ({some})", context).rowcount
             if deleted:
                 return (deleted if name == self._spec.collection else 0), True
@@ -185,8 +188,10 @@ class SQLiteContexts:
         """Return the columns that tell a version from all others."""
         return make_version_table(self._spec).columns[: len(self._spec.key) + 1]
 
-    def _match(self) -> str:
-        return match_context(self._columns)
+    def _match(self, context: Key) -> str:
+        return match_context(
+            (self._columns if len(context) == len(self._columns) else self._find_unique())[: len(context)]
+        )
 
 
 def match_context(columns: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backtest_mongo import LeaseHeldError, LeaseLostError, lease, transaction
+from backtest_mongo.commit.deleting import delete_rows
 from backtest_mongo.commit.scope import current_scope
 from backtest_mongo.mongo import contexts as mongo_contexts
 from backtest_mongo.sqlite import contexts as sqlite_contexts
@@ -50,6 +51,27 @@ async def test_deletion_leaves_no_lease(deployment: Deployment, unique: str) -> 
     async with lease(state):
         await state.write_state_data({"n": 2}, WHEN)
     assert await state.read_state_data() == {"n": 2}
+
+
+async def test_rows_whose_keys_begin_with_some_values_are_deleted(deployment: Deployment, unique: str) -> None:
+    notes, other = make("memory", unique, "notes"), make("memory", unique, "other")
+    for memory in (notes, other):
+        for key in ("a", "b", "c"):
+            await memory.write_memory_data({"n": 0}, key, WHEN)
+    store, spec = notes._base_store(), notes.spec
+    assert await delete_rows(store, spec, (unique, "notes", "b")) == 1
+    assert await delete_rows(store, spec, (unique, "notes", "b")) == 0
+    assert [key async for key, _ in notes.list_memory_data()] == ["a", "c"]
+    claim = await outside(take_leases(notes))
+    with pytest.raises(LeaseHeldError):
+        await delete_rows(store, spec, (unique, "notes", "a"))
+    await store.committer.release(claim)
+    async with lease(notes):
+        assert await notes.read_memory_data("a") == {"n": 0}
+        assert await delete_rows(store, spec, (unique, "notes", "a")) == 1
+        assert await notes.read_memory_data("a") is None
+    assert await delete_rows(store, spec, (unique,)) == 4
+    assert [context async for context in notes.list_contexts(signal_id=unique)] == []
 
 
 async def test_lease_that_has_expired_is_taken_from_its_owner(deployment: Deployment, unique: str) -> None:

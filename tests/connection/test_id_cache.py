@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,18 @@ async def test_id_is_put_into_both_parts_and_redis_told_once(cache: IdCache, com
     assert await stored(cache, key) == str(other).encode()
     assert cache.local.get(SPEC.name, key) == other
     assert commands == [True, True]
+
+
+async def test_ids_of_a_slot_without_redis_keys_stay_in_this_process(
+    cache: IdCache, commands: list[Any], unique: str
+) -> None:
+    spec, key, oid = replace(SPEC, redis=()), (unique, "b"), ObjectId()
+    await cache.put(spec, key, oid)
+    assert cache.local.get(spec.name, key) == oid
+    await cache.drop_many(spec, [key])
+    assert cache.local.get(spec.name, key) is None
+    assert await cache.get(spec, key) is None
+    assert commands == []
 
 
 async def test_ids_that_redis_has_are_found_by_one_command_and_kept(
