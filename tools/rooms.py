@@ -33,6 +33,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "cli": (1, "the command line"),
     INIT: (1, "the public names"),
     "contracts": (0, "protocols of slots"),
+    "integrations": (3, "engines people run"),
     "sync": (3, "all without await"),
     "testing": (4, "the pytest plugin"),
     "forks": (1, "copies as of a time"),
