@@ -9,6 +9,7 @@ import argparse
 import importlib
 import random
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -43,6 +44,8 @@ def main() -> None:
             for what, make in list_works(f"s{number}", arguments.rows, arguments.streamed):
                 for name in order:
                     seconds[what][name].append(measure(make(sides[name])))
+                shown = ", ".join(f"{name} {seconds[what][name][-1]:.2f} s" for name in sides)
+                print(f"round {number + 1}, {what}: {shown}", file=sys.stderr, flush=True)
         sync.close()
         sides["theirs"].client.close()
     print(f"{'':24}{'this library':>14}{'vnpy_mongodb':>14}{'ratio':>8}{'  of each round'}")
