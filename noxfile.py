@@ -1,5 +1,5 @@
-"""What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `coverage`, `lint`, `types`, `docs`, `release` and
-`audit`, and `engines-langgraph`.
+"""What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `engines-langgraph`, `engines-vnpy`, `coverage`,
+`lint`, `types`, `docs`, `release` and `audit`.
 
 The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments` and `bench`;
 `packages` downloads files to read. CONTRIBUTING.md says when to run which.
@@ -29,14 +29,14 @@ CONFIGURATION = {
 }
 #: Leaves out tests that take long, and of those that only need one driver the runs on the one that the next Python
 #: takes: 3.12 runs PyMongo's asyncio client, the others Motor.
-NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages")
+NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages and not engines")
 #: Only those that take long: processes that are killed, faults, long queues, deadlines that run out. Of those that only
 #: need one driver about half run on each of them.
-HEAVY = ("-m", "heavy and not other_driver and not packages")
+HEAVY = ("-m", "heavy and not other_driver and not packages and not engines")
 #: The same tests, each on the driver that these leave out.
-OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages")
+OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages and not engines")
 #: Leaves out all tests that hardly depend on the Python version, or only runs them on the other driver.
-MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages")
+MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages and not engines")
 #: What a worker takes of the machine's memory, with its servers and their data.
 WORKER_BYTES = 5 << 29
 #: Tests start hundreds of processes, each of which would otherwise compile all that it imports.
@@ -127,6 +127,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """mypy on everything, pyright on right and wrong user code, stubs up to date, no public type unknown."""
     session.install("-e", WHOLE, *_groups("lint", "types"))
+    session.install("--no-deps", "vnpy>=4,<5")  # the types of a base class
     session.run("python", "tools/stubs.py", "--check")
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "backtest_mongo.adapters")
@@ -237,6 +238,16 @@ def engines_langgraph(session: nox.Session) -> None:
     session.install(".[embedded,langgraph]", *_groups("engines-langgraph"))
     files = ("tests/engines/langgraph", "tests/integrations/test_langgraph_versions.py")
     session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
+
+
+@nox.session(name="engines-vnpy")
+def engines_vnpy(session: nox.Session) -> None:
+    """VeighNa's database compared with vnpy_sqlite, under vnpy's own engines; --bench compares it with vnpy_mongodb."""
+    session.install(".[demo,frames,vnpy]", *_groups("engines-vnpy"))
+    if "--bench" in session.posargs:
+        session.run("python", "-m", "benchmarks.veighna", *(name for name in session.posargs if name != "--bench"))
+        return
+    session.run("python", "-m", "pytest", "-m", "engines", "tests/engines/vnpy", *session.posargs, env=COMPILED)
 
 
 @nox.session(python=BENCHED)

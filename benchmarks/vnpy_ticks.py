@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pymongo.uri_parser import parse_uri
 
-__all__ = ["VnpyTicks"]
+__all__ = ["VnpyTicks", "import_settings"]
 
 
 class VnpyTicks:
@@ -24,7 +24,7 @@ class VnpyTicks:
     """
 
     def __init__(self, uri: str, database: str) -> None:
-        settings = _import_settings()
+        settings = import_settings()
         host, port = parse_uri(uri)["nodelist"][0]
         settings |= {"database.host": host, "database.port": port, "database.database": database}
         self._database: Any = importlib.import_module("vnpy_mongodb").Database()
@@ -55,7 +55,7 @@ class VnpyTicks:
         self._database.client.close()
 
 
-def _import_settings() -> dict[str, Any]:
+def import_settings() -> dict[str, Any]:
     """Import vnpy without the directory that it makes in the user's home, and without its log files."""
     with tempfile.TemporaryDirectory(prefix="backtest-mongo-bench-") as name, contextlib.chdir(name):
         (Path(name) / ".vntrader").mkdir()

@@ -33,6 +33,7 @@ NEEDED: Final = (
     "backtest_mongo/adapters/contracts.pyi",
     "backtest_mongo/cli/demo/eurusd-1h.csv",
     "pytest_backtest_mongo.py",
+    "vnpy_backtest_mongo.py",
 )
 FOREIGN: Final = ("tests/", "tools/", "benchmarks/", "faults/", "docs/", "examples/")
 #: What a program of the wheel and a plugin of pytest's are found by.
@@ -100,7 +101,9 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "frames": ("-c", FRAMES),
     "plot": ("-c", "import altair, vl_convert"),
     "otel": ("-c", "import opentelemetry.trace"),
+    "ccxt": ("-c", "import backtest_mongo.integrations.ccxt, ccxt.async_support"),
     "langgraph": ("-c", "import backtest_mongo.integrations.langgraph"),
+    "vnpy": ("-c", "import vnpy_backtest_mongo"),
     "demo": ("-m", "backtest_mongo", "demo", "--bars", "60", "--kills", "1", "--seed", "1"),
 }
 

@@ -224,6 +224,11 @@ class Registry(SlotFactories):
             # Without obj=, as some versions of Python would add a suggestion of their own.
             raise AttributeError(f"persist has no slot {name!r} ({suggest(name, self._adapters)})", name=name)
 
+    @property
+    def _is_chosen(self) -> bool:
+        """Whether a storage was named, or one is in use."""
+        return self._choose is not None or bool(self._implementations)
+
     def _add(self, adapter: type[Adapter]) -> None:
         self._adapters[adapter.spec.name] = adapter
         self._instances[adapter.spec.name] = WeakValueDictionary()

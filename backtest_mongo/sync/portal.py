@@ -21,7 +21,7 @@ from typing import Any, Final
 from backtest_mongo.adapters.lifecycle import close
 from backtest_mongo.errors import InputError
 
-__all__ = ["run", "run_soon", "translations"]
+__all__ = ["block", "run", "run_soon", "translations"]
 
 #: Where a lock can't be interrupted, Ctrl-C is looked for this often, in seconds.
 _LOOK_SECONDS: Final = 0.1 if sys.platform == "win32" else -1
@@ -154,6 +154,14 @@ def run(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
             f"backtest_mongo.sync: {name}() can't be called where an event loop is running, which it would hold up",
             hint=f"use backtest_mongo itself: await {name}(...)",
         )
+    return block(function, *args, **kwargs)
+
+
+def block(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do the same wherever it is called: an event loop of this thread stands still meanwhile.
+
+    It is for interfaces of others that block by contract, also in a notebook.
+    """
     portal = _portal or _get_portal()
     call = _Call(function, args, kwargs)
     portal.loop.call_soon_threadsafe(call.begin, context=copy_context())

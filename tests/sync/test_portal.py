@@ -16,7 +16,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import InputError, sync
-from backtest_mongo.sync.portal import run
+from backtest_mongo.sync.portal import block, run
 from tests.support.deadlines import PROCESS_SECONDS
 from tests.sync.support import ALL, make
 
@@ -44,6 +44,16 @@ async def test_where_an_event_loop_runs() -> None:
     with pytest.raises(InputError, match="use backtest_mongo itself"), sync.transaction():
         pytest.fail("it began")
     assert await asyncio.to_thread(state.read_state_data) is None
+
+
+async def test_interfaces_that_block_by_contract_do_so_where_an_event_loop_runs() -> None:
+    async def answer(value: int, *, more: int) -> int:
+        await asyncio.sleep(0)
+        return value + more
+
+    assert block(answer, 1, more=2) == 3
+    sync_loop = block(asyncio.get_running_loop)
+    assert sync_loop is not asyncio.get_running_loop()
 
 
 def test_context_variables() -> None:
