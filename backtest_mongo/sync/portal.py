@@ -15,6 +15,7 @@ import sys
 import threading
 from asyncio import events
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, Final
 
@@ -79,6 +80,18 @@ class _Call:
             pass
 
 
+class _Inline(ThreadPoolExecutor):
+    """Carries out at once what is submitted: there are no new threads once the interpreter shuts down."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class _Portal:
     """A thread and its event loop."""
 
@@ -89,19 +102,37 @@ class _Portal:
         self._is_ready.wait()
 
     def _serve(self) -> None:
-        asyncio.run(self._wait())
+        # As asyncio.run() does, which starts a thread at its end: that can't be done once the interpreter shuts down.
+        loop = asyncio.new_event_loop()
+        with ThreadPoolExecutor(thread_name_prefix="backtest_mongo.sync") as executor:
+            loop.set_default_executor(executor)
+            try:
+                loop.run_until_complete(self._wait())
+                loop.run_until_complete(_end_tasks())
+                loop.run_until_complete(loop.shutdown_asyncgens())
+            finally:
+                loop.close()
 
     async def _wait(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._is_ready.set()
         await self._stopping.wait()
+        self.loop.set_default_executor(_Inline())
         await close()
 
     def stop(self) -> None:
         """Close the connections, once all that was written is stored, and end the thread."""
         self.loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
+
+
+async def _end_tasks() -> None:
+    """Cancel what is still under way, and wait for its end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _portal: _Portal | None = None
