@@ -217,11 +217,6 @@ class ColumnArrays:
                 lists.append(self.values[column.name].to_list(column))
         return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
-    def count_bytes(self) -> int:
-        """Return about how many bytes of memory the rows take."""
-        parts = [self.time, *(values.data for values in self.values.values())]
-        return sum(part.nbytes for part in parts) + (0 if self.sequence is None else self.sequence.nbytes)
-
 
 def find_equal_rows(spec: SlotSpec, rows: ColumnArrays, others: ColumnArrays) -> Mask:
     """Return which of some rows have the same values as others, row by row; floats are compared by their bits."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from backtest_mongo.columns.arrays import ColumnArrays, Values
 
-__all__ = ["GROUP_BYTES", "RowSizes", "measure_rows", "split_groups"]
+__all__ = ["GROUP_BYTES", "RowSizes", "explain_oversized", "find_oversized", "measure_rows", "split_groups"]
 
 #: The bytes of a group at most, unless a single row has more.
 GROUP_BYTES = 8_000_000
@@ -126,6 +126,36 @@ def _measure_names(values: Values) -> int | NDArray[np.int64]:
     table[slice(0, len(lengths)) if used is None else used] = lengths
     found: NDArray[np.int64] = table[values.data]
     return found
+
+
+def find_oversized(rows: ColumnArrays, most: int) -> dict[int, int]:
+    """Return the places of the rows each of which has more than so many bytes, and their bytes."""
+    longest = 0  # of all texts of a row, if each were the longest one of its column
+    for values in rows.values.values():
+        if values.data.dtype.kind == "T":
+            longest += _find_longest(values.data)
+        elif values.categories:
+            longest += max(map(len, values.categories))
+    if rows.sequence is not None and rows.sequence.dtype.kind == "T":
+        longest += 2 * _find_longest(rows.sequence)
+    # JSON takes six bytes for some characters of a category, and UTF-8 takes up to four for each.
+    if 6 * longest + 64 * (len(rows.values) + 1) <= most:
+        return {}
+    sizes = measure_rows(rows, has_keys=True)
+    if sizes.ends is None:
+        return {}
+    suspects = np.flatnonzero(np.diff(sizes.ends) + sizes.once > most).tolist()
+    found = {at: measure_rows(rows.take(slice(at, at + 1)), has_keys=True).count() for at in suspects}
+    return {at: size for at, size in found.items() if size > most}  # and not only with the names of others
+
+
+def explain_oversized(size: int, most: int) -> str:
+    """Return what is wrong with a row of too many bytes."""
+    return f"has {size:,} bytes, and the database takes rows of up to {most:,}"
+
+
+def _find_longest(data: NDArray[Any]) -> int:
+    return max((max(map(len, texts)) for _, texts in _list_texts(data)), default=0)
 
 
 def split_groups(rows: ColumnArrays, most: int, *, has_keys: bool) -> Iterator[ColumnArrays]:

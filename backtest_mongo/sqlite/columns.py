@@ -77,6 +77,8 @@ _DELETED: Final = 64
 class SQLiteColumns(SQLiteRows):
     """The series of a slot with columns in a database, for any event loop; any number of processes may share it."""
 
+    row_bytes = 900_000_000
+
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         self._table = table = make_column_table(spec)
         super().__init__(database, spec, table)

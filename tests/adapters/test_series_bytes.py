@@ -11,14 +11,19 @@ import pytest
 
 from backtest_mongo import (
     Column,
+    InputError,
     SlotSpec,
     StoreError,
+    import_dump,
     persist,
     rename_strategy,
+    setup,
 )
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.background import finish_background
+from backtest_mongo.market_data import import_series
 from backtest_mongo.series.columns.blocks import get_position
+from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.types import Coverage
 from tests.conftest import Deployment
 from tests.support.column_stores import shrink_bytes
@@ -190,6 +195,58 @@ async def test_numbers_of_many_columns_are_cut_by_bytes_too(deployment: Deployme
     assert (await ticks.write_frame(frame)).new == count
     size = await ticks.size()
     assert (size.blocks, size.block_rows) == (2, count)
+
+
+# Single rows
+
+
+async def test_row_that_is_too_large_is_refused_by_its_place(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SQLiteColumns, "row_bytes", 12_000_000)  # so that less than 900 MB are needed
+    series = series_of("own_notes", unique)
+    rows = [make("own_notes", 9 - at, 0, "x" * (12_000_000 if at == 3 else 5)) for at in range(5)]
+    with pytest.raises(
+        InputError, match=r"own_notes: rows\[3\] has 12,000,0\d\d bytes, and .* rows of up to 12,000,000"
+    ):
+        await series.append(rows)
+    with pytest.raises(InputError, match=r"own_notes: the frame's row 3 has 12,000,0\d\d bytes"):
+        await series.write_frame(rows)
+    assert await series.read_last(10) == []
+    assert [context async for context in type(series).list_contexts()] == []
+
+
+@pytest.mark.mongodb("only MongoDB takes smaller rows than SQLite")
+async def test_rows_of_a_file_that_are_too_large_are_left_out_and_named(
+    deployment: Deployment, unique: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = crowd("own_notes", 1, places=range(4))
+    rows[2]["text"] = "x" * 5_000
+    persist.use_sqlite(tmp_path / "backtest.db")
+    await series_of("own_notes", unique).append(rows)
+    await setup(deployment.config)
+    monkeypatch.setattr("backtest_mongo.series.columns.store.MongoColumns.row_bytes", 1_000)
+    report = await import_dump(tmp_path / "backtest.db", apply=True)
+    (counted,) = report.slots
+    assert (counted.files, counted.added, counted.refused) == (4, 3, 1)
+    (problem,) = report.problems
+    assert "has 5,0" in problem.problem
+    assert await series_of("own_notes", unique).read_last(10) == [row for row in rows if row is not rows[2]]
+
+
+async def test_lines_that_are_too_large_are_bad_ones(
+    deployment: Deployment, unique: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for store in ("series.columns.store.MongoColumns", "sqlite.columns.SQLiteColumns"):
+        monkeypatch.setattr(f"backtest_mongo.{store}.row_bytes", 1_000)
+    file, first = tmp_path / "notes.csv", 1_704_067_200_000_000
+    lines = [f"{first},{place},{text}" for place, text in enumerate(("short", "x" * 2_000, "short"))]
+    file.write_text("\n".join(["timestamp,place,text", *lines, ""]))
+    kind: Any = type(series_of("own_notes", unique))
+    report = await import_series(kind, {"strategy_name": unique, "symbol": "BTC"}, [file])
+    assert report.unreadable == []
+    assert (report.new, report.bad_lines, report.is_complete) == (2, 1, False)
+    assert report.bad == [f"{file}:3  has 2,048 bytes, and the database takes rows of up to 1,000"]
 
 
 # Small blocks, whose rows are few

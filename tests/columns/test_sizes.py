@@ -16,7 +16,7 @@ from backtest_mongo.columns.arrays import ColumnArrays, join_columns
 from backtest_mongo.columns.codec import encode
 from backtest_mongo.columns.merging import split_rows
 from backtest_mongo.columns.row_input import read_rows
-from backtest_mongo.columns.sizes import measure_rows, split_groups
+from backtest_mongo.columns.sizes import find_oversized, measure_rows, split_groups
 from backtest_mongo.core.columns import Column
 from backtest_mongo.series.columns.tail import make_keys
 from tests.support.column_rows import list_rows, make_arrays, make_spec, values
@@ -122,3 +122,12 @@ def test_names_of_categories_count_once_unless_they_are_many() -> None:
     many = read_rows(TEXT, [{**row, "kind": "k" * 1_000 + str(at)} for at, row in enumerate(rows)])
     assert measure_rows(many).count() > 1_000_000
     assert measure_rows(many.take(slice(0, 10))).count() < 20_000
+
+
+def test_rows_of_too_many_bytes_are_found_by_their_places() -> None:
+    rows = make_text((1, 0, "x" * 100), (2, 0, "é" * 600), (3, 0, "x" * 900), (4, 0, "x" * 1_100))
+    assert [*find_oversized(rows, 1_000)] == [1, 3]
+    assert [*find_oversized(rows, 1_190)] == [1]
+    assert find_oversized(rows, 10_000) == {}
+    named = read_rows(TEXT, [{"timestamp": at, "place": 0, "note": "", "kind": "k" * 500 * at} for at in range(4)])
+    assert [*find_oversized(named, 1_200)] == [3]

@@ -66,6 +66,7 @@ class MongoColumns:
     """A slot's series with columns in MongoDB. Times are in the slot's unit."""
 
     has_history = False
+    row_bytes = 12_000_000
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         self._hub = hub
