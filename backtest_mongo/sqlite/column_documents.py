@@ -32,6 +32,7 @@ __all__ = [
     "encode_block",
     "encode_group",
     "find_unfit",
+    "has_times",
     "merge",
     "split",
 ]
@@ -103,6 +104,12 @@ def cut(rows: ColumnArrays, first: int, last: int) -> ColumnArrays:
     begin = int(np.searchsorted(rows.time, np.int64(first), "left"))
     end = int(np.searchsorted(rows.time, np.int64(last), "right"))
     return rows if end - begin == len(rows) else rows.take(slice(begin, end))
+
+
+def has_times(rows: ColumnArrays, first: int, last: int) -> bool:
+    """Return whether some rows, which are in order, are from one time to another, both included."""
+    at = int(np.searchsorted(rows.time, np.int64(first), "left"))
+    return at < len(rows) and int(rows.time[at]) <= last
 
 
 def merge(parts: Sequence[ColumnArrays]) -> ColumnArrays:

@@ -448,10 +448,13 @@ class SQLiteColumns(SQLiteRows):
 
     def _drop_known(self, connection: Connection, context: Key, rows: ColumnArrays) -> ColumnArrays:
         """Return the rows whose keys are not stored."""
+        from backtest_mongo.sqlite.column_documents import has_times
+
         for part in self._reader.list_parts(connection, context, int(rows.time[0]), int(rows.time[-1])):
-            rows = rows.take(~self._reader.load(connection, context, part, ()).contains(rows))
-            if not len(rows):
-                break
+            if has_times(rows, part.first, part.last):
+                rows = rows.take(~self._reader.load(connection, context, part, ()).contains(rows))
+                if not len(rows):
+                    break
         return rows
 
     def _merge_small(self, connection: Connection, context: Key) -> int | None:

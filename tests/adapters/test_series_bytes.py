@@ -19,13 +19,15 @@ from backtest_mongo import (
     rename_strategy,
     setup,
 )
+from backtest_mongo.columns.row_input import read_rows
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.core.background import finish_background
 from backtest_mongo.market_data import import_series
-from backtest_mongo.series.columns.blocks import get_position
+from backtest_mongo.series.columns.blocks import Partition, SeriesBlocks, get_position
+from backtest_mongo.series.columns.store import MongoColumns
 from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.types import Coverage
-from tests.conftest import Deployment
+from tests.conftest import Deployment, operations
 from tests.support.column_stores import shrink_bytes
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
@@ -381,3 +383,68 @@ async def test_full_blocks_stay_as_they_are_when_rows_are_written_behind_them(
     assert len(before & {block["_id"] for block in blocks}) >= len(before) - 1
     assert len(blocks) < 12
     await check(series, crowd("own_notes", *range(60), places=range(1)))
+
+
+# Late rows
+
+
+@pytest.mark.mongodb("it counts the blocks of MongoDB that are read")
+@pytest.mark.parametrize("listed", [7, 4_096])
+async def test_late_rows_are_looked_for_in_their_own_blocks_alone(
+    deployment: Deployment, unique: str, listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest_mongo.columns.merging.BLOCK_ROWS", 4)
+    monkeypatch.setattr("backtest_mongo.series.columns.store._MANY", 4)
+    monkeypatch.setattr("backtest_mongo.series.columns.blocks.PAGE", 2)
+    monkeypatch.setattr("backtest_mongo.series.columns.blocks._LISTED", listed)
+    series = series_of("own_notes", unique)
+    await series.write_frame([make("own_notes", 10 * time, 0) for time in range(400)])
+    counts = current_hub().counts["own_notes"]
+
+    async def append(*keys: tuple[int, int]) -> tuple[int, int]:
+        """Return how many rows were new, and how many blocks were read."""
+        blocks = counts.blocks
+        new = await series.append([make("own_notes", *key) for key in keys])
+        return new, counts.blocks - blocks
+
+    assert await append((15, 0), (3_975, 0)) == (2, 2)
+    assert await append((10, 0), (3_970, 0)) == (0, 2)
+    assert await append((10, 1), (2_000, 0), (3_970, 1)) == (2, 3)
+    assert await append((-1, 0), (9_000, 0)) == (2, 0)
+    if listed > 400:
+        before = await operations()
+        await append((25, 0), (3_985, 0))
+        assert (await operations() - before)["query"] < 10
+    blocks = counts.blocks
+    assert (await series.coverage()).rows == 400 + 2 + 2 + 2 + (2 if listed > 400 else 0)
+    assert counts.blocks - blocks < 12
+    assert [row["timestamp"] for row in await series.read_last(2)] == [3_990, 9_000]
+
+
+@pytest.mark.mongodb("it replaces blocks of MongoDB")
+async def test_late_rows_are_found_in_blocks_that_are_replaced_meanwhile(
+    deployment: Deployment, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest_mongo.columns.merging.BLOCK_ROWS", 4)
+    monkeypatch.setattr("backtest_mongo.series.columns.store._MANY", 4)
+    series = series_of("own_notes", unique)
+    await series.write_frame([make("own_notes", 10 * time, 0) for time in range(40)])
+    await series.append([make("own_notes", 55, 0), make("own_notes", 305, 0)])
+    listing, sealed = SeriesBlocks._list_holding, 0
+    others = read_rows(SPECS["own_notes"], [make("own_notes", time, 0) for time in (52, 302)])
+
+    async def list_and_seal(*arguments: Any) -> list[Partition]:
+        nonlocal sealed
+        found = await listing(*arguments)
+        if sealed < 2:
+            sealed += 1
+            other = MongoColumns(current_hub(), SPECS["own_notes"])
+            if sealed == 2:
+                await other.insert(series._context, others)
+            assert [step async for step in other.seal_rows(series._context)]
+        return found
+
+    monkeypatch.setattr(SeriesBlocks, "_list_holding", list_and_seal)
+    assert await series.append([make("own_notes", 50, 0, "another"), make("own_notes", 300, 1)]) == 1
+    assert sealed == 2
+    assert await series.coverage() == Coverage(0, 390, 45)

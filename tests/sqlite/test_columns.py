@@ -175,6 +175,31 @@ async def test_range_of_times_is_read_from_its_blocks_alone(path: Path, monkeypa
 
 
 @pytest.mark.usefixtures("few_rows")
+async def test_late_rows_are_looked_for_in_their_own_blocks_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, fetched = open_store(path, FIRST), []
+    for number in range(20):
+        await store.insert(CONTEXT, make_uniform(FIRST, number * 200, number * 200 + 100))
+    fetch = PartReader.fetch
+
+    def note(self: PartReader, connection: Any, part: Any) -> bytes | None:
+        fetched.append(part.first)
+        return fetch(self, connection, part)
+
+    monkeypatch.setattr(PartReader, "fetch", note)
+
+    async def insert(*times: int) -> tuple[int, list[int]]:
+        """Return how many rows were new, and the first times of the blocks and groups that were read."""
+        fetched.clear()
+        rows = make_uniform(FIRST, 0, 4_000)
+        return await store.insert(CONTEXT, rows.take(np.isin(rows.time, times))), [*fetched]
+
+    assert await insert(250, 3_650) == (0, [200, 3_600])
+    assert await insert(150, 3_550) == (2, [])
+    assert await insert(50, 150, 3_000, 3_551) == (1, [0, 3_000, 150])
+    assert await store.cover(CONTEXT, 4_000) == Coverage(0, 3_899, 2_003)
+
+
+@pytest.mark.usefixtures("few_rows")
 async def test_groups_of_many_bytes_are_large_however_few_rows_they_have(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

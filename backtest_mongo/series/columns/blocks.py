@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,6 +74,8 @@ _CANDIDATES: Final = 16
 #: How often a block is looked for: while blocks are replaced, a query may see some as before and some as afterwards.
 _LOOKS: Final = 4
 _PAUSE: Final = 0.01
+#: Blocks whose headers are read at a time, to find those of some rows.
+_LISTED: Final = 4_096
 #: After all times.
 LATEST: Final = 2**63 - 1
 
@@ -240,6 +243,69 @@ class SeriesBlocks:
         projection = {**make_projection(self._spec, names), **_HEADER}
         cursor = self._documents.find(query, projection).sort(self.order).limit(PAGE)
         return await cursor.to_list(None)
+
+    async def read_holding(
+        self,
+        context: Key,
+        rows: ColumnArrays,
+        names: Collection[str] | None,
+        *,
+        has_blocks: Callable[[], Awaitable[bool]],
+    ) -> AsyncGenerator[ColumnArrays, None]:
+        """Yield the rows of each block that may have the key of one of some rows, whatever is between these.
+
+        Args:
+            context: of the series.
+            rows: in order; their keys matter.
+            names: of the columns that are read.
+            has_blocks: returns whether there must be blocks; asked if there are none.
+
+        Raises:
+            StoreError: one of these blocks is damaged or missing.
+        """
+        import numpy as np
+
+        looks = 0
+        while len(rows):
+            parts = await self._list_holding(context, rows, has_blocks)
+            lost = next((part for part in parts if part.head is None), None)
+            if lost is not None:
+                looks += 1
+                if looks == _LOOKS:
+                    raise self.make_part_error(context, lost)
+                await asyncio.sleep(_PAUSE)
+                continue
+            are_left = np.zeros(len(rows), bool)
+            for at in range(0, len(parts), PAGE):
+                page = {part.blocks[0]["_id"]: part for part in parts[at : at + PAGE]}
+                found = await self.slot.read(_READING, partial(self._fetch_all, context, [*page], names))
+                self.slot.counts.blocks += len(found)
+                for block in found:
+                    yield await asyncio.to_thread(self.decode, context, block, names)
+                for part in (part for name, part in page.items() if name not in {block["_id"] for block in found}):
+                    are_left[rows.find_rows(part.start, part.end)] = True  # it has been replaced by others
+            rows = rows.take(are_left)
+
+    async def _list_holding(
+        self, context: Key, rows: ColumnArrays, has_blocks: Callable[[], Awaitable[bool]]
+    ) -> list[Partition]:
+        """Return the parts that may have the key of one of some rows, but for those that are known not to."""
+        position, end = rows.get_position(0), int(rows.time[-1]) + 1
+        found: list[Partition] = []
+        while position < (end,):
+            parts = await self.list_partitions(context, position, end, _LISTED, is_expected=False)
+            if not parts:
+                if not await has_blocks():
+                    break
+                parts = await self.list_partitions(context, position, end, _LISTED, is_expected=True)
+            found += parts
+            position = parts[-1].end
+        times: list[int] = rows.time.tolist()
+        return [part for part in found if _holds(part, rows, times)]
+
+    async def _fetch_all(self, context: Key, ids: Sequence[Any], names: Collection[str] | None) -> list[Document]:
+        query = {"_id": {"$in": ids}, **match_context(self._spec, context)}
+        return await self._documents.find(query, {**make_projection(self._spec, names), **_HEADER}).to_list(None)
 
     async def read_heads(self, context: Key, end: Position, limit: int = 0) -> list[BlockHead]:
         """Return what the index says of the blocks that start before a position, the last ones first.
@@ -634,3 +700,19 @@ def _pick(strays: list[Document], start: Position, end: Position) -> tuple[Docum
     picked = tuple(block for block in strays if start[0] <= block["start"] and (block["start"],) < end)
     strays[:] = [block for block in strays if block not in picked]
     return picked
+
+
+def _holds(part: Partition, rows: ColumnArrays, times: Sequence[int]) -> bool:
+    """Return whether a part may have the key of one of some rows, which have these times."""
+    first, last = part.times[0], part.times[1] - 1
+    if part.head is not None:
+        if not part.head.rows:
+            return False
+        first, last = part.head.first, part.head.last
+    at = bisect_left(times, first)
+    if at == len(times) or times[at] > last:
+        return False
+    if len(part.start) == len(part.end) == 1:
+        return True
+    found = rows.find_rows(part.start, part.end)
+    return bool(found.start < found.stop)

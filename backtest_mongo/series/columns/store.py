@@ -45,7 +45,7 @@ from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.types import Coverage, Document, SeriesSize, now_ms, to_millis
 
 if TYPE_CHECKING:
-    from backtest_mongo.columns.arrays import ColumnArrays
+    from backtest_mongo.columns.arrays import ColumnArrays, Mask
 
 __all__ = ["MongoColumns"]
 
@@ -153,26 +153,42 @@ class MongoColumns:
     async def _check_blocks(self, context: Key, group: Group) -> None:
         """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
         head = await self._heads.look(context)
-        first, last = int(group.rows.time[0]), int(group.rows.time[-1])
-        if first > head.bound:
+        if int(group.rows.time[0]) > head.bound:
             if not group.is_checked:
                 await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context, head)
-        stored = await self._read_blocks(context, (first,), last + 1, ())
-        present = stored.contains(group.rows)
+        rows = group.rows
+        present = await self._find_present(context, rows)
         if not present.any():
             if not group.is_checked:
                 await self._tail.confirm(group)
             return
-        rows = group.rows
         if not await self._tail.take_back(group, present):
             # The group itself has become a part of blocks, so these are its own rows unless they differ.
-            stored = await self._read_blocks(context, (first,), last + 1, None)
-            known = {repr(row) for row in stored.rows(self._spec)}
+            known: set[str] = set()
+            async with aclosing(self._read_holding(context, rows, None)) as blocks:
+                async for stored in blocks:
+                    known.update(map(repr, stored.take(rows.contains(stored)).rows(self._spec)))
             own = [at for at, row in enumerate(rows.rows(self._spec)) if not present[at] or repr(row) in known]
             group.rows = rows.take(own)
+
+    def _read_holding(
+        self, context: Key, rows: ColumnArrays, names: Collection[str] | None
+    ) -> AsyncGenerator[ColumnArrays, None]:
+        has_blocks = partial(self._heads.has_blocks, context)
+        return self._blocks.read_holding(context, rows, names, has_blocks=has_blocks)
+
+    async def _find_present(self, context: Key, rows: ColumnArrays) -> Mask:
+        """Return which of some rows have a key that a block has."""
+        import numpy as np
+
+        present: Mask = np.zeros(len(rows), bool)
+        async with aclosing(self._read_holding(context, rows, ())) as blocks:
+            async for stored in blocks:
+                present |= stored.contains(rows)
+        return present
 
     async def _note(self, context: Key, head: Head, group: Group) -> None:
         """Seal the tail in the background when it has become long."""
@@ -460,8 +476,7 @@ class MongoColumns:
             return Coverage(first, last, rows)
         lowest, highest = int(times.time[0]), int(times.time[-1])
         if last is not None and lowest <= last:
-            stored = await self._read_blocks(context, (lowest,), min(highest + 1, end), ())
-            rows -= int(stored.contains(times).sum())
+            rows -= int((await self._find_present(context, times)).sum())
         return Coverage(
             lowest if first is None else min(first, lowest),
             highest if last is None else max(last, highest),
