@@ -190,7 +190,7 @@ class ColumnsMachine(RuleBasedStateMachine):
                 changed[place % len(content)] ^= 1 << place % 8
                 damaged: Any = bytes(changed)
             else:
-                damaged = content + 1
+                damaged = content - 1 if content == END - 1 else content + 1
             connection.execute(f"UPDATE [{table}] SET [{what}]=? WHERE number=?", (damaged, number))
 
         problems = [(covers, problem) for covers, problem in self.run(self.list_problems(store)) if problem]
