@@ -98,6 +98,7 @@ SERVERLESS_TOO = {
     "tests.forks.test_series": (SQLITE,),
     "tests.commit.test_runs": (SQLITE,),
     "tests.adapters.test_resampling": (SQLITE,),
+    "tests.adapters.test_series_bytes": (SQLITE,),
     "tests.adapters.test_series_retention": (SQLITE,),
     "tests.series.test_column_write_order": (SQLITE,),
     "tests.market_data.test_series_packages": (SQLITE,),

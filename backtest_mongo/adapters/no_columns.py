@@ -24,6 +24,7 @@ class EmptyColumns:
     """A store of a series with columns in which nothing is stored."""
 
     has_history = False
+    row_bytes = 12_000_000
 
     def __init__(self, spec: SlotSpec) -> None:
         self._spec = spec

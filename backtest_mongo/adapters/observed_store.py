@@ -227,6 +227,10 @@ class _ObservedStore:
 
     # Series with columns
 
+    @property
+    def row_bytes(self) -> int:
+        return self._columns.row_bytes
+
     async def insert(self, context: Key, rows: ColumnArrays) -> int:
         return await self._alone("write", self._columns.insert(context, rows), batch=len(rows))
 

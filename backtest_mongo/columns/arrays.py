@@ -24,6 +24,7 @@ __all__ = [
     "TIME",
     "ColumnArrays",
     "Mask",
+    "Position",
     "Values",
     "find_equal_rows",
     "join_columns",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 Mask: TypeAlias = NDArray[np.bool_]
+
+#: A place in the order of the rows: before all rows of a time or, with a sequence, before the row that has it.
+Position: TypeAlias = tuple[int] | tuple[int, Any]
 
 #: The column of the times.
 TIME: Final = "timestamp"
@@ -126,6 +130,36 @@ class ColumnArrays:
         start, stop = np.searchsorted(self.time, (first, end))
         return self if stop - start == len(self) else self.take(slice(start, stop))
 
+    def get_position(self, row: int) -> Position:
+        """Return the position of a row, which is where those before it end."""
+        time = int(self.time[row])
+        return (time,) if self.sequence is None else (time, self.sequence[row : row + 1].tolist()[0])
+
+    def find_rows(self, start: Position, end: Position) -> slice:
+        """Return where the rows from one position to another are, without the latter; these must be in order."""
+        return slice(self._locate(start), self._locate(end))
+
+    def _locate(self, position: Position) -> int:
+        """Return how many rows come before a position."""
+        first = int(np.searchsorted(self.time, position[0]))
+        if len(position) == 1 or self.sequence is None:
+            return first
+        last = int(np.searchsorted(self.time, position[0], "right"))
+        sequence = self.sequence[first:last]
+        return first + int(np.searchsorted(sequence, np.array(position[1], sequence.dtype)))
+
+    def within(self, start: Position, end: Position) -> ColumnArrays:
+        """Return the rows from one position to another, without the latter; these must be in order."""
+        rows = self.find_rows(start, end)
+        return self if rows.stop - rows.start == len(self) else self.take(rows)
+
+    def without(self, start: Position, end: Position) -> ColumnArrays:
+        """Return the rows that :meth:`within` does not."""
+        rows = self.find_rows(start, end)
+        are_left = np.ones(len(self), bool)
+        are_left[rows] = False
+        return self.take(are_left)
+
     def select(self, names: Iterable[str]) -> ColumnArrays:
         """Return the same rows with some of the columns."""
         chosen = {*names}
@@ -182,11 +216,6 @@ class ColumnArrays:
                 names.append(column.name)
                 lists.append(self.values[column.name].to_list(column))
         return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
-
-    def count_bytes(self) -> int:
-        """Return about how many bytes of memory the rows take."""
-        parts = [self.time, *(values.data for values in self.values.values())]
-        return sum(part.nbytes for part in parts) + (0 if self.sequence is None else self.sequence.nbytes)
 
 
 def find_equal_rows(spec: SlotSpec, rows: ColumnArrays, others: ColumnArrays) -> Mask:

@@ -14,6 +14,7 @@ from backtest_mongo import types
 from backtest_mongo.columns.arrays import STORED_TYPES, STRINGS, TIME, ColumnArrays, Mask, Values, make_nulls, sort_rows
 from backtest_mongo.columns.frame_cells import Cells, is_object_column, take_cells, take_objects
 from backtest_mongo.columns.python_values import UnfitValuesError, check_text, read_times, read_values
+from backtest_mongo.columns.sizes import explain_oversized, find_oversized
 from backtest_mongo.core.candle_rules import check_spacing
 from backtest_mongo.core.columns import MOST_NEGATIVE, UNITS_PER_MS, Column, ColumnType, Unit
 from backtest_mongo.core.frame_columns import find_time_zone, list_columns, localize_times, take_times
@@ -42,7 +43,7 @@ _EXACT: Final = 2**53
 
 
 def read_frame(
-    spec: SlotSpec, context: Key, frame: object, tz: str | tzinfo | None = None
+    spec: SlotSpec, context: Key, frame: object, tz: str | tzinfo | None = None, most_bytes: int | None = None
 ) -> tuple[ColumnArrays, int, dict[str, list[int]]]:
     """Return the rows of a frame in the order of their keys, how many were doubles, and which are refused.
 
@@ -63,6 +64,7 @@ def read_frame(
             ``DatetimeIndex`` of any name is the time; NaN in a nullable column is null there. Times are integers in the
             slot's unit, or typed times, aware if the library knows zones.
         tz: the zone of naive times, such as ``UTC`` or ``America/New_York``.
+        most_bytes: how many bytes a row can have; ``None`` for any number.
 
     Returns:
         The rows; how many rows were doubles of others; and the positions in the frame of those that are refused, from
@@ -72,7 +74,7 @@ def read_frame(
         InputTypeError: it is no frame, or a column holds another type.
         InputError: a column is missing, unknown or given twice, or would lose digits of a value, whose row the message
             names; times are naive and no zone is given, or the clocks of the zone skip one of them or show it twice; or
-            the median distance of the times is below half the interval of the grid.
+            the median distance of the times is below half the interval of the grid; or a row has too many bytes.
     """
     zone = find_time_zone(tz, spec.name)
     grid = find_grid(spec, context)
@@ -98,6 +100,9 @@ def read_frame(
         refusals.add(NOT_CLOSED, grid.open_at(time, types.now_ms()))
     sequence = values.pop(columns[0].name).data if spec.sequence else None
     rows = ColumnArrays(time, sequence, values)
+    if most_bytes is not None:
+        for at, size in find_oversized(rows, most_bytes).items():
+            raise InputError(f"the frame's row {at} {explain_oversized(size, most_bytes)}", slot=spec.name)
     if refusals.left is not None:
         rows = rows.take(refusals.left)
     ordered = sort_rows(rows, keeps_first=spec.immutable)

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 from backtest_mongo import types
 from backtest_mongo.columns.arrays import TIME, ColumnArrays, sort_rows
 from backtest_mongo.columns.python_values import UnfitValuesError, read_times, read_values
+from backtest_mongo.columns.sizes import explain_oversized, find_oversized
 from backtest_mongo.core.candle_rules import check_spacing
 from backtest_mongo.core.columns import Column
 from backtest_mongo.core.series_times import find_grid
@@ -19,7 +20,7 @@ from backtest_mongo.errors import InputError, InputTypeError
 __all__ = ["check_now", "read_rows"]
 
 
-def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays:
+def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]], most_bytes: int | None = None) -> ColumnArrays:
     """Return rows in the order of their keys; of several with one key the first or the last, as the slot says.
 
     Args:
@@ -28,18 +29,19 @@ def read_rows(spec: SlotSpec, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays
             missing or ``None``. Times are integers in the slot's unit, aware datetimes, NumPy's ``datetime64`` or
             ISO 8601 text. Numbers may be of any type whose value the column holds exactly; a ``Decimal`` may also be
             one that a float64 is written as, such as ``Decimal("0.1")``.
+        most_bytes: how many bytes a row can have; ``None`` for any number.
 
     Raises:
         InputTypeError: a row or a value has the wrong type; the message names the place, such as ``rows[3].price``.
         InputError: a row has an unknown column or lacks one, the column or the unit would lose digits of a value, or a
-            time is outside of the years 1 to 9999, or at or beyond an end of 64 bits.
+            time is outside of the years 1 to 9999, or at or beyond an end of 64 bits, or a row has too many bytes.
     """
     reader = _READERS.get(id(spec))
     if reader is None:
         if len(_READERS) >= _MOST_READERS:
             _READERS.clear()
         reader = _READERS[id(spec)] = _RowReader(spec)
-    return reader.read(rows)
+    return reader.read(rows, most_bytes)
 
 
 def check_now(
@@ -82,8 +84,9 @@ class _RowReader:
         self._needed = (TIME, *(column.name for column in self._columns if not column.nullable))
         self._get = itemgetter(*self._names)
         self._lengths = {len(self._names)}
+        self._has_text = any(column.type in ("str", "category") for column in self._columns)
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> ColumnArrays:
+    def read(self, rows: Sequence[Mapping[str, Any]], most_bytes: int | None) -> ColumnArrays:
         if not isinstance(rows, list | tuple):
             raise InputTypeError(f"rows must be a list, not {type(rows).__name__}", slot=self._spec.name)
         if not rows:
@@ -100,6 +103,8 @@ class _RowReader:
             self._refuse(name, error)
         sequence = values.pop(self._columns[0].name).data if self._spec.sequence else None
         found = ColumnArrays(time, sequence, values)
+        if self._has_text and most_bytes is not None:
+            self._check_sizes(found, most_bytes)
         return found if len(rows) == 1 else sort_rows(found, keeps_first=self._spec.immutable)
 
     def _pick(self, rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -124,6 +129,10 @@ class _RowReader:
                 hint = suggest(str(name), self._names)
                 problem = f"{path} has the unknown column {name!r} ({type(row).__name__})"
                 raise InputError(problem, slot=self._spec.name, hint=hint)
+
+    def _check_sizes(self, rows: ColumnArrays, most: int) -> None:
+        for at, size in find_oversized(rows, most).items():
+            raise InputError(f"rows[{at}] {explain_oversized(size, most)}", slot=self._spec.name)
 
     def _refuse(self, name: str, error: UnfitValuesError) -> NoReturn:
         index, problem = next(iter(error.problems.items()))

@@ -22,9 +22,15 @@ class ColumnStore(Store, Protocol):
     what is stored is damaged: the message says which rows are lost.
     """
 
+    @property
+    def row_bytes(self) -> int:
+        """How many bytes a row can have: see :func:`~backtest_mongo.columns.sizes.find_oversized`."""
+        ...
+
     async def insert(self, context: Key, rows: ColumnArrays) -> int:
         """Store rows, each key once and in order, and return how many were new.
 
+        None of them has more than :attr:`row_bytes`.
         Where the slot is immutable a row whose key is stored stays as it is, and is not new; otherwise it is replaced,
         and all rows count. The call may be repeated.
         """

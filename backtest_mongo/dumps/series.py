@@ -26,6 +26,7 @@ __all__ = ["SeriesExport", "SeriesImport", "explain_left_out"]
 _LATEST: Final = 2**63 - 1
 #: How many conflicts of one slot are reported.
 _MAX_REPORTED: Final = 1_000
+_SHORTEN: Final = "store it in several rows, or leave it in the file"
 _REPAIR: Final = "restore a backup, or delete this range with the adapter's delete() and write it again"
 
 
@@ -118,6 +119,9 @@ class SeriesImport:
         from backtest_mongo.columns.arrays import find_equal_rows
 
         self._counts["files"] += len(rows)
+        rows = self._refuse_oversized(context, rows)
+        if not len(rows):
+            return 0
         stored = await self._target.read_rows(context, int(rows.time[0]), int(rows.time[-1]) + 1)
         is_stored = stored.contains(rows)
         known, theirs = rows.take(is_stored), stored.take(rows.contains(stored))
@@ -139,6 +143,23 @@ class SeriesImport:
                 added = new
         self._counts["added"] += added
         return len(rows)
+
+    def _refuse_oversized(self, context: Key, rows: ColumnArrays) -> ColumnArrays:
+        """Report the rows that are too large for the store, and return the others."""
+        import numpy as np
+
+        from backtest_mongo.columns.sizes import explain_oversized, find_oversized
+
+        most = self._target.row_bytes
+        oversized = find_oversized(rows, most)
+        if not oversized:
+            return rows
+        self._counts["refused"] += len(oversized)
+        for at, size in oversized.items():
+            shown = describe_row(self._spec, (*context, int(rows.time[at])))
+            problem = f"the row {explain_oversized(size, most)}"
+            self.problems.append(DumpProblem(shown, self._spec.name, problem, _SHORTEN))
+        return rows.take(np.delete(np.arange(len(rows)), [*oversized]))
 
 
 def _make_problem(spec: SlotSpec, context: Key, error: StoreError) -> DumpProblem:

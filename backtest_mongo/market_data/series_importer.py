@@ -13,13 +13,14 @@ import numpy as np
 from backtest_mongo import types
 from backtest_mongo.adapters.shapes import ColumnSeriesAdapter
 from backtest_mongo.columns.arrays import join_columns, sort_rows
+from backtest_mongo.columns.sizes import explain_oversized, find_oversized, measure_rows
 from backtest_mongo.core.candle_rules import check_spacing
 from backtest_mongo.core.series_times import find_grid
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.errors import InputError, InputTypeError
 from backtest_mongo.market_data.data_files import Source
-from backtest_mongo.market_data.importing import ImportProgress, ImportReport, import_sources
+from backtest_mongo.market_data.importing import BadLine, ImportProgress, ImportReport, import_sources
 from backtest_mongo.market_data.series_chunks import SeriesChunk, SeriesOptions
 from backtest_mongo.market_data.series_files import read_series
 
@@ -173,7 +174,7 @@ class _SeriesStore:
     async def add(self, adapter: ColumnSeriesAdapter, rows: ColumnArrays) -> None:
         """Hold rows back until there are enough of them."""
         self._held.setdefault(adapter, []).append(rows)
-        self._bytes += rows.count_bytes()
+        self._bytes += measure_rows(rows).count()
         if self._bytes >= _BYTES:
             await self._start_writing()
 
@@ -224,10 +225,12 @@ class _FileWriter:
         """Any file may hold any series."""
 
     async def write(self, chunk: SeriesChunk) -> None:
-        rows = chunk.rows
-        if not len(rows):
+        if not len(chunk.rows):
             return
         adapter = self._store.find_adapter(chunk.context, self._source.name)
+        rows = self._refuse_oversized(chunk, adapter._rows().row_bytes)
+        if not len(rows):
+            return
         grid = find_grid(self._store.spec, adapter._context)
         self.rows += len(rows)
         self._store._report.rows += len(rows)
@@ -239,3 +242,12 @@ class _FileWriter:
             rows = rows.take(~still_open) if still_open.any() else rows
         if len(rows):
             await self._store.add(adapter, rows)
+
+    def _refuse_oversized(self, chunk: SeriesChunk, most: int) -> ColumnArrays:
+        """Report the rows of a chunk that have more than so many bytes, and return the others."""
+        oversized = find_oversized(chunk.rows, most)
+        if not oversized:
+            return chunk.rows
+        bad = [BadLine(int(chunk.lines[at]), explain_oversized(size, most)) for at, size in oversized.items()]
+        self._store._report._add_bad(replace(chunk, bad=bad, others=0), self._source.name)
+        return chunk.rows.take(np.delete(np.arange(len(chunk.rows)), [*oversized]))

@@ -16,6 +16,8 @@ from bson.errors import BSONError
 
 from backtest_mongo.columns.arrays import ColumnArrays, join_columns, sort_rows
 from backtest_mongo.columns.codec import FORMAT, HEADER, DamagedRowsError, decode, encode, parse_header
+from backtest_mongo.columns.merging import split_rows
+from backtest_mongo.columns.sizes import measure_rows
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.types import Document
 
@@ -29,12 +31,16 @@ __all__ = [
     "decode_recorded",
     "encode_block",
     "encode_group",
+    "find_unfit",
+    "has_times",
     "merge",
     "split",
 ]
 
-#: About how many rows a block has: up to half as many again, and fewer while the series is short.
+#: About how many rows a block has: up to half as many again, and fewer while the series is short or has long texts.
 BLOCK_ROWS: Final = 65_536
+#: How many bytes the rows of a document can have: SQLite takes a billion in a row of a table.
+MOST_BYTES: Final = 900_000_000
 #: The field of a block's document that has its start.
 _START: Final = "start"
 
@@ -100,6 +106,12 @@ def cut(rows: ColumnArrays, first: int, last: int) -> ColumnArrays:
     return rows if end - begin == len(rows) else rows.take(slice(begin, end))
 
 
+def has_times(rows: ColumnArrays, first: int, last: int) -> bool:
+    """Return whether some rows, which are in order, are from one time to another, both included."""
+    at = int(np.searchsorted(rows.time, np.int64(first), "left"))
+    return at < len(rows) and int(rows.time[at]) <= last
+
+
 def merge(parts: Sequence[ColumnArrays]) -> ColumnArrays:
     """Return the rows of one or more parts in the order of their keys; of equal keys those of the latest part."""
     filled = [part for part in parts if len(part)]
@@ -129,14 +141,23 @@ def cluster(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def split(rows: ColumnArrays) -> list[ColumnArrays]:
-    """Return rows, which are in order, in parts of about :data:`BLOCK_ROWS`; those of one time stay together."""
+    """Return rows, which are in order, in parts of about :data:`BLOCK_ROWS`, and of the bytes of a block at most.
+
+    Those of one time stay together, also if they are too many for that.
+    """
     count = max(1, round(len(rows) / BLOCK_ROWS))
     edges = {0, len(rows)}
     for number in range(1, count):
         at = number * len(rows) // count
         edge = int(np.searchsorted(rows.time, rows.time[at], "left"))
         edges.add(edge)
-    return [rows.take(slice(begin, end)) for begin, end in pairwise(sorted(edges))]
+    parts = [rows.take(slice(begin, end)) for begin, end in pairwise(sorted(edges))]
+    return [piece for part in parts for piece in split_rows(part, len(part), is_even=True, cuts_times=False)]
+
+
+def find_unfit(pieces: Sequence[ColumnArrays]) -> ColumnArrays | None:
+    """Return the first piece that has too many bytes for a document."""
+    return next((piece for piece in pieces if measure_rows(piece).count() > MOST_BYTES), None)
 
 
 # Writing

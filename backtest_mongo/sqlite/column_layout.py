@@ -59,7 +59,7 @@ class ColumnTable(Table):
     #: The last time of the last block, and whether a group has a row at a time or later.
     last_time: str
     is_in_tail: str
-    #: Number and rows of each group, in the order of writing.
+    #: Number, rows and bytes of each group, in the order of writing.
     group_sizes: str
 
     insert_group: str
@@ -154,7 +154,7 @@ def make_column_table(spec: SlotSpec) -> ColumnTable:
         next_start=f"SELECT min(start) FROM {of_blocks} WHERE {within} AND start>?",
         last_time=f"SELECT last FROM {of_blocks} WHERE {within} ORDER BY start DESC LIMIT 1",
         is_in_tail=f"SELECT 1 FROM {table} WHERE {within} AND last>=? LIMIT 1",
-        group_sizes=f"SELECT number, [rows] FROM {table} WHERE {within} ORDER BY number",
+        group_sizes=f"SELECT number, [rows], length(document) FROM {table} WHERE {within} ORDER BY number",
         insert_group=_insert(table, stored[1:]),
         insert_block=_insert(of_blocks, stored_blocks[1:]),
         record=make_record(name, context),

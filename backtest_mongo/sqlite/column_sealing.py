@@ -13,32 +13,43 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from backtest_mongo.columns.arrays import ColumnArrays
+from backtest_mongo.columns.merging import BLOCK_BYTES, count_block_rows
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
-from backtest_mongo.sqlite.column_documents import BLOCK_ROWS, Encoded, Part, encode_block, merge, split
+from backtest_mongo.errors import StoreError
+from backtest_mongo.sqlite.column_documents import BLOCK_ROWS, Encoded, Part, encode_block, find_unfit, merge, split
 from backtest_mongo.sqlite.column_layout import ColumnTable
 from backtest_mongo.sqlite.column_parts import PartReader
 
-__all__ = ["SMALL_ROWS", "ColumnSealer", "Run", "Step", "count_large"]
+__all__ = ["SMALL_ROWS", "ColumnSealer", "Run", "Step", "count_large", "is_block"]
 
-#: A group with fewer rows is small, and is merged with other small ones before it is sealed.
+#: A group with fewer rows and bytes is small, and is merged with other small ones before it is sealed.
 SMALL_ROWS: Final = 512
-#: About how many rows a run takes at most.
+_SMALL_BYTES: Final = 250_000
+#: About how many rows and bytes a run takes at most.
 _RUN_ROWS: Final = 4 * BLOCK_ROWS
+_RUN_BYTES: Final = 4 * BLOCK_BYTES
+
+#: Number, rows and bytes of a group of the tail.
+GroupSize: TypeAlias = tuple[int, int, int]
 
 
-def count_large(rows: Sequence[int]) -> int:
+def count_large(groups: Sequence[GroupSize]) -> int:
     """Return how many groups come before the small ones at the end of a tail."""
-    count = len(rows)
-    while count and rows[count - 1] < SMALL_ROWS:
+    count = len(groups)
+    while count and groups[count - 1][1] < SMALL_ROWS and groups[count - 1][2] < _SMALL_BYTES:
         count -= 1
     return count
+
+
+def is_block(groups: Sequence[GroupSize]) -> bool:
+    """Return whether groups have the rows or the bytes of a block."""
+    return sum(rows for _, rows, _ in groups) >= BLOCK_ROWS or sum(size for *_, size in groups) >= BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +113,16 @@ class ColumnSealer:
         Raises:
             StoreError: one of the groups is damaged.
         """
-        groups = self._reader.list_groups(connection, context)
+        sizes = connection.execute(self._table.group_sizes, context).fetchall()
         if until is None:
-            groups = groups[: count_large([group.rows for group in groups])]
-            if sum(group.rows for group in groups) < BLOCK_ROWS:
+            sizes = sizes[: count_large(sizes)]
+            if not is_block(sizes):
                 return None
-        elif not groups or groups[0].number > until:
+        else:
+            sizes = [one for one in sizes if one[0] <= until]
+        if not sizes:
             return None
-        sums = accumulate(group.rows for group in groups)
-        groups = groups[: 1 + sum(before <= _RUN_ROWS for before in sums)]
-        if until is not None:
-            groups = [group for group in groups if group.number <= until]
+        groups = self._reader.list_groups(connection, context)[: _count_run(sizes)]
         rows = merge([self._reader.load(connection, context, group) for group in groups])
         return Run([(group.number, group.rows) for group in groups], rows)
 
@@ -145,10 +155,23 @@ class ColumnSealer:
             rows = merge([self._reader.load(connection, context, block), rows])
             start = min(start, block.start if block.start is not None else start)
         pieces = split(rows)
+        self._refuse_unfit(context, pieces)
         starts = [start, *(int(piece.time[0]) for piece in pieces[1:])]
         blocks = [encode_block(self._spec, first, piece) for first, piece in zip(starts, pieces, strict=True)]
         number = None if block is None else block.number
         return Step(time, number, next_start, is_replaced, blocks, end, end - at)
+
+    def _refuse_unfit(self, context: Key, pieces: Sequence[ColumnArrays]) -> None:
+        unfit = find_unfit(pieces)
+        if unfit is not None:
+            raise StoreError(
+                f"sealing failed: the {len(unfit):,} rows of the time {unfit.time[0]} ({self._spec.unit}) have too "
+                "many bytes for a block, so they stay in the tail, with those that were written after them",
+                slot=self._spec.name,
+                collection=self._spec.collection,
+                key=dict(zip(self._spec.key, context, strict=False)),
+                hint="store them at several times",
+            )
 
     def apply(self, connection: sqlite3.Connection, context: Key, run: Run, step: Step) -> Counts | None:
         """Write what was prepared, in a transaction.
@@ -158,7 +181,8 @@ class ColumnSealer:
             and nothing was written.
         """
         newest = run.groups[-1][0]
-        groups = [one for one in connection.execute(self._table.group_sizes, context) if one[0] <= newest]
+        sizes = connection.execute(self._table.group_sizes, context)
+        groups = [(number, rows) for number, rows, _ in sizes if number <= newest]
         block, next_start = self._find_block(connection, context, step.time)
         if groups != list(run.groups) or next_start != step.next_start:
             return None
@@ -186,7 +210,19 @@ class ColumnSealer:
         return block, next_start
 
 
+def _count_run(groups: Sequence[GroupSize]) -> int:
+    """Return how many groups, from the first one on, a run takes."""
+    rows = size = 0
+    for count, (_, more_rows, more_bytes) in enumerate(groups):
+        if rows > _RUN_ROWS or size > _RUN_BYTES:
+            return count
+        rows, size = rows + more_rows, size + more_bytes
+    return len(groups)
+
+
 def _is_full(block: Part, rows: ColumnArrays) -> bool:
     """Return whether rows behind a block are so many that they get blocks of their own."""
-    behind = int(rows.time[0]) > block.last
-    return behind and 2 * len(rows) >= BLOCK_ROWS and 2 * (block.rows + len(rows)) >= 3 * BLOCK_ROWS
+    if int(rows.time[0]) <= block.last:
+        return False
+    most = min(BLOCK_ROWS, count_block_rows(rows))
+    return 2 * len(rows) >= most and 2 * (block.rows + len(rows)) >= 3 * most

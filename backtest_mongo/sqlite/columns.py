@@ -57,13 +57,17 @@ _FIRST: Final = MOST_NEGATIVE
 _LAST: Final = 2**63 - 1
 #: So many small groups at the end of a tail are merged into one.
 _GROUPS: Final = 32
-#: A process looks how many there are after so many that have fewer than :data:`_LARGE` rows, and after each other one.
+#: A process looks how many there are after so many that have fewer rows and bytes than these, and after each other one.
 _UNSEEN: Final = 8
 _LARGE: Final = 512
-#: From so many rows on a write tries to make blocks of them at once, and encodes them in a thread.
+_LARGE_BYTES: Final = 250_000
+#: From so many rows on, or more bytes than a group has, a write tries to make blocks of them at once.
 _BULK: Final = 32_768
-#: More rows than these are encoded in a thread.
+#: Rows of a group of the tail at most.
+_MOST_ROWS: Final = 65_536
+#: More rows, or bytes, than these are encoded in a thread.
 _FEW: Final = 2_048
+_FEW_BYTES: Final = 1_000_000
 #: How often the tail is merged beside other writers before it is done while none can write.
 _ATTEMPTS: Final = 3
 #: Parts that one step deletes at most.
@@ -72,6 +76,8 @@ _DELETED: Final = 64
 
 class SQLiteColumns(SQLiteRows):
     """The series of a slot with columns in a database, for any event loop; any number of processes may share it."""
+
+    row_bytes = 900_000_000
 
     def __init__(self, database: Database, spec: SlotSpec) -> None:
         self._table = table = make_column_table(spec)
@@ -116,11 +122,17 @@ class SQLiteColumns(SQLiteRows):
             StoreUnavailableError: another process held the lock until the deadline.
             StoreError: the database refuses, or what these rows are compared with is damaged; nothing was written.
         """
+        from backtest_mongo.columns.sizes import GROUP_BYTES, measure_rows
+
         if not len(rows):
             return 0
+        is_bulk, is_small = len(rows) >= _BULK, False
+        if not is_bulk:
+            size = measure_rows(rows).count()
+            is_bulk, is_small = size > GROUP_BYTES, len(rows) <= _FEW and size <= _FEW_BYTES
         key = (asyncio.get_running_loop(), context)
-        async with self._turns.take(key, int(rows.time[0]), int(rows.time[-1]), is_alone=len(rows) > _FEW) as turn:
-            is_in_blocks = len(rows) >= _BULK and await self._insert_blocks(context, rows)
+        async with self._turns.take(key, int(rows.time[0]), int(rows.time[-1]), is_alone=not is_small) as turn:
+            is_in_blocks = is_bulk and await self._insert_blocks(context, rows)
             added, tail_rows = (len(rows), None) if is_in_blocks else await self._insert_groups(context, rows, turn)
         if is_in_blocks:
             await self._prune_behind(context)
@@ -133,8 +145,12 @@ class SQLiteColumns(SQLiteRows):
 
         The turn is over as soon as the writer keeps the order.
         """
-        encode = partial(self._encode_groups, _split_groups(rows))
-        encoded = encode() if len(rows) <= _FEW else await asyncio.to_thread(encode)
+        from backtest_mongo.columns.sizes import split_groups
+
+        def encode() -> list[Encoded]:
+            return self._encode_groups([*split_groups(rows, _MOST_ROWS, has_keys=False)])
+
+        encoded = await asyncio.to_thread(encode) if turn.is_alone else encode()
         turn.share()
         apply = partial(self._insert, context, rows, encoded)
         added, tail_rows, error = await self._write("writing", lambda: apply)
@@ -143,11 +159,13 @@ class SQLiteColumns(SQLiteRows):
         return added, tail_rows
 
     async def _insert_blocks(self, context: Key, rows: ColumnArrays) -> bool:
-        """Store rows as blocks, or nothing unless all others come before them; return whether they are stored."""
+        """Store rows as blocks, or nothing unless they fit and all others come before them; return whether they are."""
         time = int(rows.time[0])
         if await self._read_here("writing", self._is_behind, context, time) is False:
             return False
         encoded = await asyncio.to_thread(self._encode_blocks, rows)
+        if encoded is None:
+            return False
         apply = partial(self._append_blocks, context, encoded)
         return await self._write("writing", lambda: apply)
 
@@ -364,10 +382,14 @@ class SQLiteColumns(SQLiteRows):
 
         return [encode_group(self._spec, rows) for rows in groups]
 
-    def _encode_blocks(self, rows: ColumnArrays) -> list[Encoded]:
-        from backtest_mongo.sqlite.column_documents import encode_block, split
+    def _encode_blocks(self, rows: ColumnArrays) -> list[Encoded] | None:
+        """Return the blocks of rows, ``None`` if those of one time are too many for a block."""
+        from backtest_mongo.sqlite.column_documents import encode_block, find_unfit, split
 
-        return [encode_block(self._spec, int(piece.time[0]), piece) for piece in split(rows)]
+        pieces = split(rows)
+        if find_unfit(pieces) is not None:
+            return None
+        return [encode_block(self._spec, int(piece.time[0]), piece) for piece in pieces]
 
     def _is_behind(self, connection: Connection, context: Key, time: int) -> bool:
         """Return whether all stored rows come before a time."""
@@ -395,6 +417,8 @@ class SQLiteColumns(SQLiteRows):
             How many rows were added; how many the tail has, if so many that it is to be merged into blocks; and why
             nothing was added: an error that is raised would undo the writes of others with its own.
         """
+        from backtest_mongo.columns.sizes import split_groups
+
         count = len(rows)
         if self._spec.immutable and not self._is_behind(connection, context, groups[0].first):
             try:
@@ -403,14 +427,14 @@ class SQLiteColumns(SQLiteRows):
                 return 0, None, error
             if len(new) < count:
                 count = len(new)
-                groups = self._encode_groups(_split_groups(new)) if count else ()
+                groups = self._encode_groups([*split_groups(new, _MOST_ROWS, has_keys=False)])
         at = now()
         self._begin(connection, context)
         for encoded in groups:
             connection.execute(self._table.insert_group, encoded.make_parameters(context, at, at))
             self._record(connection, context, encoded, at)
         unseen = self._unseen.get(context, 0)
-        if unseen and count < _LARGE:
+        if unseen and count < _LARGE and sum(len(encoded.document) for encoded in groups) < _LARGE_BYTES:
             self._unseen[context] = unseen - 1
             return count, None, None
         self._unseen[context] = _UNSEEN - 1
@@ -424,10 +448,13 @@ class SQLiteColumns(SQLiteRows):
 
     def _drop_known(self, connection: Connection, context: Key, rows: ColumnArrays) -> ColumnArrays:
         """Return the rows whose keys are not stored."""
+        from backtest_mongo.sqlite.column_documents import has_times
+
         for part in self._reader.list_parts(connection, context, int(rows.time[0]), int(rows.time[-1])):
-            rows = rows.take(~self._reader.load(connection, context, part, ()).contains(rows))
-            if not len(rows):
-                break
+            if has_times(rows, part.first, part.last):
+                rows = rows.take(~self._reader.load(connection, context, part, ()).contains(rows))
+                if not len(rows):
+                    break
         return rows
 
     def _merge_small(self, connection: Connection, context: Key) -> int | None:
@@ -436,15 +463,15 @@ class SQLiteColumns(SQLiteRows):
         Returns:
             How many rows the tail has, if the others have those of a block.
         """
-        from backtest_mongo.sqlite.column_documents import BLOCK_ROWS, encode_group, merge
-        from backtest_mongo.sqlite.column_sealing import count_large
+        from backtest_mongo.sqlite.column_documents import encode_group, merge
+        from backtest_mongo.sqlite.column_sealing import count_large, is_block
 
-        sizes: list[tuple[int, int]] = connection.execute(self._table.group_sizes, context).fetchall()
-        large = count_large([rows for _, rows in sizes])
+        sizes: list[tuple[int, int, int]] = connection.execute(self._table.group_sizes, context).fetchall()
+        large = count_large(sizes)
         small = sizes[large:]
         if len(small) >= max(_GROUPS, self._groups_put_off.get(context, 0)):
             groups = {part.number: part for part in self._reader.list_groups(connection, context)}
-            some = [groups[number] for number, _ in small]
+            some = [groups[number] for number, *_ in small]
             try:
                 rows = merge([self._reader.load(connection, context, part) for part in some])
             except StoreError:  # those who read it are told
@@ -456,9 +483,7 @@ class SQLiteColumns(SQLiteRows):
                 parameters = (first, last, count, head, created, document, some[-1].number)
                 connection.execute(self._table.replace_group, parameters)
                 connection.executemany(self._table.delete[False], [(part.number,) for part in some[:-1]])
-        if sum(rows for _, rows in sizes[:large]) < BLOCK_ROWS:
-            return None
-        return sum(rows for _, rows in sizes)
+        return sum(rows for _, rows, _ in sizes) if is_block(sizes[:large]) else None
 
     def _delete(self, context: Key, first: int, last: int, connection: Connection) -> tuple[int, StoreError | None]:
         """Delete rows from one time to another; return how many, or why none."""
@@ -607,8 +632,3 @@ def _clamp(first: int, end: int) -> tuple[int, int]:
     if first >= end or first > _LAST:
         return _FIRST, _FIRST
     return max(first, _FIRST), min(max(end - 1, _FIRST), _LAST)
-
-
-def _split_groups(rows: ColumnArrays) -> list[ColumnArrays]:
-    """Return rows in parts that are not too large for groups of the tail."""
-    return [rows.take(slice(at, at + 2 * _BULK)) for at in range(0, len(rows), 2 * _BULK)]

@@ -11,6 +11,7 @@ import pytest
 import backtest_mongo
 from backtest_mongo import EquityAdapter, TradeAdapter, persist
 from tests.support.built_in_series import equity, shrink_blocks, trades
+from tests.support.column_stores import shrink_bytes
 from tests.support.forks import Forks
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
@@ -95,6 +96,18 @@ async def test_what_is_damaged_is_left_out_and_listed(forks: Forks, monkeypatch:
     assert [(one.slot, one.key["strategyName"]) for one in report.unknown] == [("equity", "trend")]
     async with forks.on(report):
         assert await equity_of("trend").read_last(99) == [*rows[:4], *rows[8:]]
+
+
+async def test_fork_has_all_rows_of_a_time_that_is_in_several_blocks(
+    forks: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_bytes(monkeypatch, 300, 400)
+    rows = [{**row, "timestamp": 1_000 + at // 30} for at, row in enumerate(trades(*range(90)))]
+    await trades_of("BTCUSDT").write_frame(rows)
+    report = await forks.make(at=9)
+    assert report.rows == {"trade": 90}
+    async with forks.on(report):
+        assert await trades_of("BTCUSDT").read_last(99) == rows
 
 
 async def damage(forks: Forks, start: int) -> None:

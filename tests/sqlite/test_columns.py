@@ -34,6 +34,7 @@ from backtest_mongo.sqlite.whole_layout import count_rows, has_rows, list_filled
 from backtest_mongo.types import Coverage
 from tests.sqlite.support import ROOT, change, list_names, query
 from tests.support.column_rows import list_rows, make_spec, make_uniform
+from tests.support.column_stores import shrink_bytes
 from tests.support.deadlines import PROCESS_SECONDS, SECONDS
 
 EQUITY = next(spec for spec in SERIES if spec.name == "equity")
@@ -171,6 +172,66 @@ async def test_range_of_times_is_read_from_its_blocks_alone(path: Path, monkeypa
     assert len(fetched) == 2
     assert await store.cover(CONTEXT, 2_000) == Coverage(0, 1_999, 2_000)
     assert len(fetched) == 2
+
+
+@pytest.mark.usefixtures("few_rows")
+async def test_late_rows_are_looked_for_in_their_own_blocks_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, fetched = open_store(path, FIRST), []
+    for number in range(20):
+        await store.insert(CONTEXT, make_uniform(FIRST, number * 200, number * 200 + 100))
+    fetch = PartReader.fetch
+
+    def note(self: PartReader, connection: Any, part: Any) -> bytes | None:
+        fetched.append(part.first)
+        return fetch(self, connection, part)
+
+    monkeypatch.setattr(PartReader, "fetch", note)
+
+    async def insert(*times: int) -> tuple[int, list[int]]:
+        """Return how many rows were new, and the first times of the blocks and groups that were read."""
+        fetched.clear()
+        rows = make_uniform(FIRST, 0, 4_000)
+        return await store.insert(CONTEXT, rows.take(np.isin(rows.time, times))), [*fetched]
+
+    assert await insert(250, 3_650) == (0, [200, 3_600])
+    assert await insert(150, 3_550) == (2, [])
+    assert await insert(50, 150, 3_000, 3_551) == (1, [0, 3_000, 150])
+    assert await store.cover(CONTEXT, 4_000) == Coverage(0, 3_899, 2_003)
+
+
+@pytest.mark.usefixtures("few_rows")
+async def test_groups_of_many_bytes_are_large_however_few_rows_they_have(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_bytes(monkeypatch, 4_000, 6_000)
+    store = open_store(path)
+    for at in range(0, 400, 10):
+        rows = make_uniform(LAST, at, at + 10)
+        rows.values["note"].data[:] = "x" * 250
+        await store.insert(CONTEXT, rows)
+    sizes = query(path, "SELECT rows, length(document) FROM [own-int64-last-items]")
+    assert {rows for rows, _ in sizes} <= {10}
+    assert sum(size for _, size in sizes) < 6_000
+    blocks = query(path, "SELECT rows FROM [own-int64-last-blocks]")
+    assert max(rows for (rows,) in blocks) <= 20
+    assert len(await store.read_rows(CONTEXT, *ALL)) == 400
+
+
+@pytest.mark.usefixtures("few_rows")
+async def test_rows_of_one_time_that_are_too_many_for_a_block_stay_in_the_tail(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_bytes(monkeypatch, 4_000, 6_000)
+    monkeypatch.setattr(column_documents, "MOST_BYTES", 10_000)
+    store, rows = open_store(path), make_uniform(LAST, 0, 300)
+    rows = replace(rows, time=np.full(300, 5), sequence=np.arange(300))
+    assert await store.insert(CONTEXT, rows) == 300
+    with pytest.raises(StoreError, match=r"the \d+ rows of the time 5 \(us\) have too many bytes for a block"):
+        await seal(store)
+    assert len(await store.read_rows(CONTEXT, *ALL)) == 300
+    assert await store.delete_rows(CONTEXT, 5, 6) == 300
+    assert await store.insert(CONTEXT, make_uniform(LAST, 0, 10)) == 10
+    assert await seal(store) == [(1, 10)]
 
 
 # Beside sealing

@@ -21,6 +21,7 @@ from backtest_mongo.sqlite.column_layout import make_column_table
 from backtest_mongo.sqlite.columns import SQLiteColumns
 from backtest_mongo.sqlite.database import Database
 from tests.support.column_rows import COLUMNS, SeriesModel, list_rows, make_arrays, make_spec, values
+from tests.support.column_stores import shrink_bytes
 from tests.support.model_machine import run_stateful
 
 T = TypeVar("T")
@@ -189,7 +190,7 @@ class ColumnsMachine(RuleBasedStateMachine):
                 changed[place % len(content)] ^= 1 << place % 8
                 damaged: Any = bytes(changed)
             else:
-                damaged = content + 1
+                damaged = content - 1 if content == END - 1 else content + 1
             connection.execute(f"UPDATE [{table}] SET [{what}]=? WHERE number=?", (damaged, number))
 
         problems = [(covers, problem) for covers, problem in self.run(self.list_problems(store)) if problem]
@@ -225,4 +226,10 @@ class ColumnsMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(3_600)
 def test_series_in_sqlite_do_what_a_dict_does() -> None:
+    run_stateful(ColumnsMachine)
+
+
+@pytest.mark.timeout(3_600)
+def test_series_in_sqlite_that_are_cut_by_bytes_do_what_a_dict_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_bytes(monkeypatch, 300, 500)
     run_stateful(ColumnsMachine)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from backtest_mongo.adapters import ADAPTERS
-from backtest_mongo.columns import merging
+from backtest_mongo.columns import merging, sizes
 from backtest_mongo.columns.arrays import ColumnArrays
 from backtest_mongo.columns.row_input import read_rows
 from backtest_mongo.connection.hub_registry import current_hub
@@ -21,9 +21,10 @@ from backtest_mongo.core.columns import MOST_NEGATIVE
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.series.columns import blocks, heads, store
 from backtest_mongo.series.columns.store import MongoColumns
+from backtest_mongo.sqlite import column_sealing, columns
 from backtest_mongo.types import Coverage
 
-__all__ = ["LATEST", "Killed", "Process", "Steps", "each_step", "shrink"]
+__all__ = ["LATEST", "Killed", "Process", "Steps", "crowd", "each_step", "shrink", "shrink_bytes"]
 
 LATEST: Final = 2**63 - 1
 #: The slots of which the first row of a key wins, and the last one.
@@ -32,6 +33,8 @@ LAST: Final = "funding"
 #: Rows of a call that go straight into blocks, where they are shrunk.
 MANY: Final = 6
 BLOCK_ROWS: Final = 4
+#: How many rows of processes have one time, where it is crowded.
+CROWD: Final = 5
 #: From one step that is tried to the next.
 STRIDE: Final = int(os.environ.get("BACKTEST_STEPS", "7"))
 
@@ -45,6 +48,22 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(heads, "_FRESH_SECONDS", 0.0)
     patch.setattr(heads, "_RAISING_SECONDS", 0.0)
     patch.setattr(MongoColumns, "_note", _seal_nothing)
+
+
+def shrink_bytes(patch: pytest.MonkeyPatch, group: int, block: int) -> None:
+    """Let few rows have the bytes of a group and of a block, in SQLite, too."""
+    patch.setattr(sizes, "GROUP_BYTES", group)
+    patch.setattr(merging, "BLOCK_BYTES", block)
+    patch.setattr(column_sealing, "BLOCK_BYTES", block)
+    patch.setattr(column_sealing, "_RUN_BYTES", 2 * block)
+    patch.setattr(column_sealing, "_SMALL_BYTES", group // 2)
+    patch.setattr(columns, "_LARGE_BYTES", group // 2)
+
+
+def crowd(patch: pytest.MonkeyPatch) -> None:
+    """Let rows of processes share their times, and blocks have no room for all rows of one of them."""
+    patch.setattr(Process, "per_time", CROWD)
+    shrink_bytes(patch, sizes.GROUP_BYTES, 120)
 
 
 async def _seal_nothing(*_: object) -> None:
@@ -121,7 +140,13 @@ class Steps:
 
 
 class Process:
-    """A store with what a process of its own knows, for one series."""
+    """A store with what a process of its own knows, for one series.
+
+    Attributes:
+        per_time: how many numbers in a row stand for rows of one time, which differ in their sequence.
+    """
+
+    per_time = 1
 
     def __init__(self, slot: str, symbol: str, steps: Steps | None = None) -> None:
         adapter = ADAPTERS[slot](symbol, "binance")
@@ -134,10 +159,12 @@ class Process:
     def arrays(self, rows: Mapping[int, float]) -> ColumnArrays:
         """Return rows of these values by time."""
         names = ("price", "amount") if self.spec.name == FIRST else ("rate",)
-        more = {"trade_id": 1} if self.spec.sequence else {}
-        return read_rows(
-            self.spec, [{"timestamp": time, **more, **dict.fromkeys(names, value)} for time, value in rows.items()]
-        )
+        listed = []
+        for number, value in rows.items():
+            time, place = divmod(number, self.per_time)
+            more = {"trade_id": place} if self.spec.sequence else {}
+            listed.append({"timestamp": time, **more, **dict.fromkeys(names, value)})
+        return read_rows(self.spec, listed)
 
     async def write(self, rows: Mapping[int, float]) -> int:
         return await self.store.insert(self.context, self.arrays(rows))
@@ -147,27 +174,37 @@ class Process:
         return await asyncio.gather(*(self.write({time: value}) for time, value in rows.items()))
 
     async def read(self, first: int = MOST_NEGATIVE, end: int = LATEST) -> dict[int, float]:
-        """Return the values by time, and check that no time comes twice, or too early."""
-        found = await self.store.read_rows(self.context, first, end)
+        """Return the values by number, and check that no number comes twice, or too early."""
+        found = await self.store.read_rows(self.context, *self._get_times(first, end))
         assert found.is_ordered()
         values = found.values["price" if self.spec.name == FIRST else "rate"]
-        return dict(zip(found.time.tolist(), values.data.tolist(), strict=True))
+        return dict(zip(self._get_numbers(found), values.data.tolist(), strict=True))
+
+    def _get_times(self, first: int, end: int) -> tuple[int, int]:
+        assert all(time % self.per_time == 0 for time in (first, end) if time not in (MOST_NEGATIVE, LATEST))
+        return first // self.per_time, end if end == LATEST else end // self.per_time
+
+    def _get_numbers(self, rows: ColumnArrays) -> list[int]:
+        numbers = rows.time * self.per_time
+        found: list[int] = (numbers if rows.sequence is None else numbers + rows.sequence).tolist()
+        return found
 
     async def seal(self) -> None:
         async for _ in self.store.seal_rows(self.context):
             pass
 
     async def delete(self, first: int = MOST_NEGATIVE, end: int = LATEST) -> int:
-        return await self.store.delete_rows(self.context, first, end)
+        return await self.store.delete_rows(self.context, *self._get_times(first, end))
 
     async def check(self, rows: Mapping[int, float]) -> None:
         """Check that these are the rows, by every kind of read, and that nothing is damaged."""
         assert await self.read() == rows
-        times = sorted(rows)
+        numbers = sorted(rows)
+        times = [number // self.per_time for number in numbers]
         coverage = await self.store.cover(self.context, LATEST)
         assert coverage == (Coverage(times[0], times[-1], len(times)) if times else Coverage(None, None, 0))
         last = await self.store.read_last(self.context, 3, LATEST)
-        assert last.time.tolist() == times[-3:]
+        assert self._get_numbers(last) == numbers[-3:]
         async for _, problem in self.store.verify_rows(self.context):
             assert problem is None
 

@@ -106,8 +106,8 @@ class ColumnSeriesAdapter(Adapter):
         slot is immutable, a row whose key is stored stays as it is, so a call may be repeated; otherwise the later row
         replaces it. If one call has several rows with the same key, the first is stored in an immutable slot, and
         otherwise the last. On a grid, a row whose interval has not ended is skipped. Up to 16,383 rows are stored
-        together; of a larger call that is cancelled or fails, a part may be stored. Calls are no part of a
-        :func:`~backtest_mongo.transaction`.
+        together if they take up to 8 MB, and in SQLite any number; of a larger call that is cancelled or fails, a part
+        may be stored. Calls are no part of a :func:`~backtest_mongo.transaction`.
 
         Args:
             rows: a list of dicts with ``timestamp``, the sequence if the slot has one, and the slot's columns; those
@@ -119,24 +119,27 @@ class ColumnSeriesAdapter(Adapter):
 
         Raises:
             InputError: a row lacks a column or has an unknown one, or a value that its column can't hold without
-                losing digits; the message names its place. Nothing was stored.
+                losing digits, or takes more than 12 MB, in SQLite 900 MB; the message names its place. Nothing was
+                stored.
             StoreUnavailableError: MongoDB can't be reached, or did not answer in time. If ``may_be_applied`` is true,
                 the outcome is unknown; append the same rows again to settle it.
-            StoreError: MongoDB answers with an error; of 16,384 rows or more a part may be stored.
+            StoreError: MongoDB answers with an error; of 16,384 rows or more, or of more than 8 MB, a part may be
+                stored.
         """
         from backtest_mongo.columns.row_input import check_now, read_rows
 
         self._check_list(rows, "rows", "write_frame() takes frames")
-        read = read_rows(self.spec, rows)
+        store = self._rows()
+        read = read_rows(self.spec, rows, store.row_bytes)
         if self.spec.grid:
             read = check_now(self.spec, self._context, read)
-        return await self._rows().insert(self._context, read)
+        return await store.insert(self._context, read)
 
     async def write_frame(self, frame: object, tz: str | tzinfo | None = None) -> WriteReport:
         """Store the rows of a frame, and return what became of each.
 
-        Large frames go straight into blocks. If the call is cancelled or fails, a part may be stored; call it again
-        with the same frame to store the rest.
+        Large frames go straight into blocks. If the call is cancelled or fails, a part may be stored, but in SQLite all
+        rows or none; call it again with the same frame to store the rest.
 
         Args:
             frame: a polars or pandas ``DataFrame``, a ``pyarrow.Table``, a mapping or a structured array of NumPy, or a
@@ -151,15 +154,16 @@ class ColumnSeriesAdapter(Adapter):
             9999, without a sequence, with a null in a column that can't hold it, or whose interval has not ended.
 
         Raises:
-            InputError: a column is missing, unknown, or holds what the slot's can't hold without losing digits, or
-                times are naive and no zone is given; nothing was stored.
+            InputError: a column is missing, unknown, or holds what the slot's can't hold without losing digits, a row
+                takes more than 12 MB, in SQLite 900 MB, or times are naive and no zone is given; nothing was stored.
             StoreUnavailableError: MongoDB can't be reached; a part may be stored.
             StoreError: MongoDB answers with an error; a part may be stored.
         """
         from backtest_mongo.columns.frame_input import read_frame
 
-        rows, doubles, refused = read_frame(self.spec, self._context, frame, tz)
-        new = await self._rows().insert(self._context, rows) if len(rows) else 0
+        store = self._rows()
+        rows, doubles, refused = read_frame(self.spec, self._context, frame, tz, store.row_bytes)
+        new = await store.insert(self._context, rows) if len(rows) else 0
         return WriteReport(new, len(rows) - new + doubles, refused)
 
     async def delete(self, start: SeriesTime | None = None, end: SeriesTime | None = None) -> int:
@@ -558,7 +562,7 @@ class ColumnSeriesAdapter(Adapter):
 
         It is stored with the series, whichever process writes it. What need not be kept is deleted now, by writes when
         they have merged the tail into blocks, and by ``backtest-mongo prune``. Blocks and groups of rows are deleted as
-        a whole, so that up to a block more is kept: 65,536 rows.
+        a whole, so that up to a block more is kept: 65,536 rows, or 12 MB of them before compression.
 
         Args:
             keep: ``"90d"`` keeps the rows of the 90 days before the last row, or before now if that is later than now;

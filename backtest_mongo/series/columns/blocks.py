@@ -4,6 +4,8 @@
 
     {…the context, start, format, rows, first, last, head, columns,   see :mod:`backtest_mongo.columns.codec`
      end, tie,                                                        where the next one starts; CRC-32 of head and end
+     startSequence, endSequence,                                      the sequence of the first row of the block, or of
+                                                                      the next one, if earlier rows have the same time
      bytes,                                                           of the columns
      written}
 
@@ -11,17 +13,21 @@ The blocks of a series divide the time: each has the rows from its start to its 
 first one starts before all times, the last one ends after all, and those whose rows were deleted stay, without columns.
 So a reader finds out if a block is missing. Blocks are replaced and divided, and empty ones are joined; a reader who
 meets parts of what has been divided meanwhile takes what is after the rows that it has.
+
+Rows of one time are in one block, unless there are too many of them for a document: then several blocks have the same
+start, and all but the first one begin at a sequence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from bson import Int64, ObjectId
 
@@ -38,30 +44,57 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.columns.arrays import ColumnArrays
 
-__all__ = ["LATEST", "PAGE", "BlockHead", "Partition", "SeriesBlocks", "name_blocks"]
+__all__ = [
+    "BEGINNING",
+    "END",
+    "LATEST",
+    "PAGE",
+    "PLACE",
+    "BlockHead",
+    "Partition",
+    "Position",
+    "SeriesBlocks",
+    "get_position",
+    "name_blocks",
+]
 
 _READING: Final = "reading rows"
 #: Blocks that are read at a time: few megabytes, so that the next ones come while these are decompressed.
 PAGE: Final = 8
-_HEADER: Final = dict.fromkeys(("start", "end", "format", "rows", "first", "last", "head", "tie", "bytes"), 1)
+_START_SEQUENCE: Final = "startSequence"
+_END_SEQUENCE: Final = "endSequence"
+#: The fields that say where a block starts, by which blocks are in order.
+PLACE: Final = ("start", _START_SEQUENCE)
+_HEADER: Final = dict.fromkeys(
+    (*PLACE, "end", _END_SEQUENCE, "format", "rows", "first", "last", "head", "tie", "bytes"), 1
+)
+_BACKWARDS: Final = [(name, -1) for name in PLACE]
 #: Blocks among which that of a time is looked for, if the starts of some are damaged.
 _CANDIDATES: Final = 16
 #: How often a block is looked for: while blocks are replaced, a query may see some as before and some as afterwards.
 _LOOKS: Final = 4
 _PAUSE: Final = 0.01
+#: Blocks whose headers are read at a time, to find those of some rows.
+_LISTED: Final = 4_096
 #: After all times.
 LATEST: Final = 2**63 - 1
+
+#: A place in the order of rows: that of :data:`~backtest_mongo.columns.arrays.Position`.
+Position: TypeAlias = tuple[int] | tuple[int, Any]
+#: Before all rows, and after all.
+BEGINNING: Final[Position] = (MOST_NEGATIVE,)
+END: Final[Position] = (LATEST,)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockHead:
     """What the index says of a block. Times are in the slot's unit; ``first`` and ``last`` are those of its rows.
 
-    A block without rows has its start as both.
+    A block without rows has the time of its start as both.
     """
 
-    start: int
-    end: int
+    start: Position
+    end: Position
     first: int
     last: int
     rows: int
@@ -70,7 +103,7 @@ class BlockHead:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A part of the time, the half-open range from ``start`` to ``end``.
+    """A part of the time, the half-open range from ``start`` to ``end``, for which one block is responsible.
 
     Attributes:
         start: where it starts.
@@ -79,14 +112,25 @@ class Partition:
         blocks: its block without columns, or what there is of it.
     """
 
-    start: int
-    end: int
+    start: Position
+    end: Position
     head: BlockHead | None
     blocks: tuple[Document, ...] = ()
 
     @property
     def rows(self) -> int:
         return 0 if self.head is None else self.head.rows
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """The half-open range of the times that rows there can have."""
+        return self.start[0], self.end[0] + (len(self.end) > 1)
+
+
+def get_position(block: Document) -> Position:
+    """Return where a block starts."""
+    sequence = block.get(_START_SEQUENCE)
+    return (int(block["start"]),) if sequence is None else (int(block["start"]), sequence)
 
 
 def name_blocks(spec: SlotSpec) -> str:
@@ -97,6 +141,9 @@ def name_blocks(spec: SlotSpec) -> str:
 class SeriesBlocks:
     """The blocks of one slot's series."""
 
+    #: How they are sorted.
+    order: Final = [(name, 1) for name in PLACE]
+
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         self._spec = spec
         self._context = spec.key[: len(spec.context)]
@@ -105,9 +152,9 @@ class SeriesBlocks:
 
     def list_indexes(self) -> list[tuple[Fields, bool]]:
         """Return the fields of each index that is needed, and whether it is unique."""
-        key: Fields = (*((name, 1) for name in self._context), ("start", 1))
+        key: Fields = (*((name, 1) for name in self._context), *((name, 1) for name in PLACE))
         # What there is of blocks is read out of the second one, without the blocks.
-        return [(key, True), ((*key, *((name, 1) for name in _HEADER if name != "start")), False)]
+        return [(key, True), ((*key, *((name, 1) for name in _HEADER if name not in PLACE), ("_id", 1)), False)]
 
     async def _create_indexes(self) -> None:
         for fields, is_unique in self.list_indexes():
@@ -123,12 +170,12 @@ class SeriesBlocks:
     async def read(
         self,
         context: Key,
-        first: int,
+        first: Position,
         end: int,
         names: Collection[str] | None = None,
         *,
         has_blocks: Callable[[], Awaitable[bool]],
-    ) -> AsyncGenerator[list[tuple[Document, int]], None]:
+    ) -> AsyncGenerator[list[tuple[Document, Position]], None]:
         """Yield the blocks, by time, that have rows in a half-open range; each page is a request of its own.
 
         Args:
@@ -139,15 +186,15 @@ class SeriesBlocks:
             has_blocks: returns whether there must be some; asked if there are none.
 
         Yields:
-            Blocks, each with the time from which on its rows are meant.
+            Blocks, each with the position from which on its rows are meant.
 
         Raises:
             StoreError: a block is missing.
         """
         position = first
-        start: int | None = await self.slot.read(_READING, partial(self._find_start, context, first))
+        start = await self._find_start(context, first)
         looks = 0
-        while position < end:
+        while position < (end,):
             fetch = partial(self._fetch, context, position if start is None else start, end, names)
             page = await self.slot.read(_READING, fetch)
             whole, damaged = [], None
@@ -173,33 +220,102 @@ class SeriesBlocks:
                 return
             looks += 1
             if looks == _LOOKS:
-                (part, *_) = await self.list_partitions(context, position, position + 1, _CANDIDATES, is_expected=True)
-                raise damaged or self.make_part_error(context, part)
+                raise damaged or await self._find_error(context, position)
             await asyncio.sleep(_PAUSE)
             sound = await self._find_sound(context, position)
             start = None if sound is None else sound.start
 
-    async def _find_start(self, context: Key, time: int) -> int | None:
-        query = {**match_context(self._spec, context), "start": {"$lte": time}}
-        cursor = self._documents.find(query, {"_id": 0, "start": 1}).sort("start", -1).limit(1)
-        found = await cursor.to_list(None)
-        return int(found[0]["start"]) if found else None
+    async def _find_start(self, context: Key, position: Position) -> Position | None:
+        """Return where the block starts that has the rows from a position on, as far as is known."""
+        query = {**match_context(self._spec, context), "start": {"$lte": position[0]}}
+        projection = {"_id": 0, **dict.fromkeys(PLACE, 1)}
 
-    async def _fetch(self, context: Key, first: int, end: int, names: Collection[str] | None) -> list[Document]:
-        query = {**match_context(self._spec, context), "start": {"$gte": first, "$lt": end}}
+        async def fetch() -> list[Document]:
+            return await self._documents.find(query, projection).sort(_BACKWARDS).limit(1).to_list(None)
+
+        found = await self.slot.read(_READING, fetch)
+        if found and _is_after(found[0], position):
+            found = await self._find_back(context, position, 1, is_closed=True)
+        return get_position(found[0]) if found else None
+
+    async def _fetch(self, context: Key, first: Position, end: int, names: Collection[str] | None) -> list[Document]:
+        query = {**match_context(self._spec, context), **_match_range(first, end)}
         projection = {**make_projection(self._spec, names), **_HEADER}
-        cursor = self._documents.find(query, projection).sort("start", 1).limit(PAGE)
+        cursor = self._documents.find(query, projection).sort(self.order).limit(PAGE)
         return await cursor.to_list(None)
 
-    async def read_heads(self, context: Key, end: int, limit: int = 0) -> list[BlockHead]:
-        """Return what the index says of the blocks that start before a time, the last ones first.
+    async def read_holding(
+        self,
+        context: Key,
+        rows: ColumnArrays,
+        names: Collection[str] | None,
+        *,
+        has_blocks: Callable[[], Awaitable[bool]],
+    ) -> AsyncGenerator[ColumnArrays, None]:
+        """Yield the rows of each block that may have the key of one of some rows, whatever is between these.
+
+        Args:
+            context: of the series.
+            rows: in order; their keys matter.
+            names: of the columns that are read.
+            has_blocks: returns whether there must be blocks; asked if there are none.
+
+        Raises:
+            StoreError: one of these blocks is damaged or missing.
+        """
+        import numpy as np
+
+        looks = 0
+        while len(rows):
+            parts = await self._list_holding(context, rows, has_blocks)
+            lost = next((part for part in parts if part.head is None), None)
+            if lost is not None:
+                looks += 1
+                if looks == _LOOKS:
+                    raise self.make_part_error(context, lost)
+                await asyncio.sleep(_PAUSE)
+                continue
+            are_left = np.zeros(len(rows), bool)
+            for at in range(0, len(parts), PAGE):
+                page = {part.blocks[0]["_id"]: part for part in parts[at : at + PAGE]}
+                found = await self.slot.read(_READING, partial(self._fetch_all, context, [*page], names))
+                self.slot.counts.blocks += len(found)
+                for block in found:
+                    yield await asyncio.to_thread(self.decode, context, block, names)
+                for part in (part for name, part in page.items() if name not in {block["_id"] for block in found}):
+                    are_left[rows.find_rows(part.start, part.end)] = True  # it has been replaced by others
+            rows = rows.take(are_left)
+
+    async def _list_holding(
+        self, context: Key, rows: ColumnArrays, has_blocks: Callable[[], Awaitable[bool]]
+    ) -> list[Partition]:
+        """Return the parts that may have the key of one of some rows, but for those that are known not to."""
+        position, end = rows.get_position(0), int(rows.time[-1]) + 1
+        found: list[Partition] = []
+        while position < (end,):
+            parts = await self.list_partitions(context, position, end, _LISTED, is_expected=False)
+            if not parts:
+                if not await has_blocks():
+                    break
+                parts = await self.list_partitions(context, position, end, _LISTED, is_expected=True)
+            found += parts
+            position = parts[-1].end
+        times: list[int] = rows.time.tolist()
+        return [part for part in found if _holds(part, rows, times)]
+
+    async def _fetch_all(self, context: Key, ids: Sequence[Any], names: Collection[str] | None) -> list[Document]:
+        query = {"_id": {"$in": ids}, **match_context(self._spec, context)}
+        return await self._documents.find(query, {**make_projection(self._spec, names), **_HEADER}).to_list(None)
+
+    async def read_heads(self, context: Key, end: Position, limit: int = 0) -> list[BlockHead]:
+        """Return what the index says of the blocks that start before a position, the last ones first.
 
         Raises:
             StoreError: a header is damaged, or a block is missing.
         """
         looks = 0
         while True:
-            found = await self._find_headers(context, {"start": {"$lt": end}}, -1, limit)
+            found = await self._find_back(context, end, limit)
             heads, damaged, position = [], None, end
             for header in found:
                 head = self._try_parse(context, header)
@@ -211,15 +327,46 @@ class SeriesBlocks:
                     heads.append(head)
                     position = head.start
             else:
-                if not found or len(found) == limit or position == MOST_NEGATIVE:
+                if not found or len(found) == limit or position == BEGINNING:
                     return heads
             looks += 1
             if looks == _LOOKS:
                 if damaged is not None:
                     self._parse(context, damaged)
-                (part, *_) = await self.list_partitions(context, position - 1, position, _CANDIDATES, is_expected=True)
-                raise self.make_part_error(context, part)
+                raise await self._find_error(context, position, is_before=True)
             await asyncio.sleep(_PAUSE)
+
+    async def _find_back(self, context: Key, end: Position, limit: int, *, is_closed: bool = False) -> list[Document]:
+        """Return so many headers of blocks that start before a position, the last ones first.
+
+        Args:
+            context: of the series.
+            end: the position.
+            limit: how many, or 0 for all.
+            is_closed: whether one that starts there is one of them, too. Then there may be fewer.
+        """
+        time, *rest = end
+        if not rest and not is_closed:
+            return await self._find_headers(context, {"start": {"$lt": time}}, -1, limit)
+        if is_closed:
+            found = await self._find_headers(context, {"start": {"$lte": time}}, -1, limit)
+            before = [header for header in found if not _is_after(header, end)]
+            if before or len(found) < limit or not limit:
+                return before
+        # Many blocks have this time. A query for the one without a sequence could not be answered by the index alone.
+        found = []
+        if rest:
+            at_time = {"start": time, _START_SEQUENCE: {"$lte" if is_closed else "$lt": rest[0]}}
+            found = await self._find_headers(context, at_time, -1, limit)
+        if not limit or len(found) < limit:
+            found += [
+                header
+                for header in await self._find_headers(context, {"start": time}, 1, 1)
+                if header.get(_START_SEQUENCE) is None
+            ]
+        if not limit or len(found) < limit:
+            found += await self._find_headers(context, {"start": {"$lt": time}}, -1, limit and limit - len(found))
+        return found
 
     async def has_rows(self, context: Key) -> int | None:
         """Return the time of a row, ``None`` if no block has one."""
@@ -229,9 +376,10 @@ class SeriesBlocks:
     async def _find_headers(self, context: Key, query: Document, direction: int, limit: int) -> list[Document]:
         query = {**match_context(self._spec, context), **query}
         projection = {**dict.fromkeys(self._context, 1), **_HEADER}
+        order = [(name, direction) for name in PLACE]
 
         async def fetch() -> list[Document]:
-            return await self._documents.find(query, projection).sort("start", direction).limit(limit).to_list(None)
+            return await self._documents.find(query, projection).sort(order).limit(limit).to_list(None)
 
         return await self.slot.read("reading the index", fetch)
 
@@ -239,16 +387,35 @@ class SeriesBlocks:
         from backtest_mongo.columns.codec import DamagedRowsError, parse_header
 
         try:
-            rows, first, last = parse_header(found, self._make_key(context, found.get("start")))
-            if not isinstance(found["start"], int):
+            rows, first, last = parse_header(found, self._get_key(context, found))
+            if not self._is_position(found["start"], found.get(_START_SEQUENCE)):
                 raise DamagedRowsError("its start has changed")
-            if not isinstance(found.get("end"), int) or found.get("tie") != _tie(found["head"], found["end"]):
-                raise DamagedRowsError("its end has changed")
+            end = self.get_end(found)
         except DamagedRowsError as error:
             raise self.make_damage_error(context, found, str(error)) from None
         size = found.get("bytes")
         size = size if isinstance(size, int) else 0
-        return BlockHead(int(found["start"]), int(found["end"]), first, last, rows, size)
+        return BlockHead(get_position(found), end, first, last, rows, size)
+
+    def _is_position(self, time: object, sequence: object) -> bool:
+        is_sequence = isinstance(sequence, str if self._spec.sequence == "str" else int)
+        return isinstance(time, int) and (sequence is None or is_sequence)
+
+    def get_end(self, block: Document) -> Position:
+        """Return where a block ends, whose header is sound.
+
+        Raises:
+            DamagedRowsError: that is not what was stored.
+        """
+        from backtest_mongo.columns.codec import DamagedRowsError
+
+        time, sequence = block.get("end"), block.get(_END_SEQUENCE)
+        if not self._is_position(time, sequence):
+            raise DamagedRowsError("its end has changed")
+        end: Position = (int(block["end"]),) if sequence is None else (int(block["end"]), sequence)
+        if block.get("tie") != _tie(block["head"], end):
+            raise DamagedRowsError("its end has changed")
+        return end
 
     def _try_parse(self, context: Key, header: Document) -> BlockHead | None:
         try:
@@ -256,15 +423,17 @@ class SeriesBlocks:
         except StoreError:
             return None
 
-    async def _find_sound(self, context: Key, time: int) -> Partition | None:
-        """Return the part that starts last of those that start until a time and whose block is not damaged."""
-        for header in await self._find_headers(context, {"start": {"$lte": time}}, -1, _CANDIDATES):
+    async def _find_sound(self, context: Key, position: Position) -> Partition | None:
+        """Return the part that starts last of those that start until a position and whose block is not damaged."""
+        for header in await self._find_back(context, position, _CANDIDATES, is_closed=True):
             head = self._try_parse(context, header)
             if head is not None:
                 return Partition(head.start, head.end, head, (header,))
         return None
 
-    async def find_partition(self, context: Key, time: int, has_blocks: Callable[[], Awaitable[bool]]) -> Partition:
+    async def find_partition(
+        self, context: Key, position: Position, has_blocks: Callable[[], Awaitable[bool]]
+    ) -> Partition:
         """Return the part of the time in which a row belongs, by a request or a few; all if there is no block.
 
         Raises:
@@ -273,16 +442,15 @@ class SeriesBlocks:
         for look in range(_LOOKS):
             if look:
                 await asyncio.sleep(_PAUSE)
-            found = await self._find_sound(context, time)
-            if found is not None and time < found.end:
+            found = await self._find_sound(context, position)
+            if found is not None and position < found.end:
                 return found
             if found is None and not await self._find_headers(context, {}, 1, 1) and not await has_blocks():
-                return Partition(MOST_NEGATIVE, LATEST, None)
-        (part, *_) = await self.list_partitions(context, time, time + 1, _CANDIDATES, is_expected=True)
-        raise self.make_part_error(context, part)
+                return Partition(BEGINNING, END, None)
+        raise await self._find_error(context, position)
 
     async def list_partitions(
-        self, context: Key, first: int, end: int, limit: int, *, is_expected: bool
+        self, context: Key, first: Position, end: int, limit: int, *, is_expected: bool
     ) -> list[Partition]:
         """Return so many parts of the time that a half-open range touches, by time, also where blocks are missing.
 
@@ -294,8 +462,8 @@ class SeriesBlocks:
             is_expected: whether there must be blocks.
         """
         known = await self._find_sound(context, first)
-        position = MOST_NEGATIVE if known is None else known.start if first < known.end else known.end
-        headers = await self._find_headers(context, {"start": {"$gte": position, "$lt": end}}, 1, limit)
+        position = BEGINNING if known is None else known.start if first < known.end else known.end
+        headers = await self._find_headers(context, _match_range(position, end), 1, limit)
         has_all = len(headers) < limit
         if has_all:
             headers += await self._find_headers(context, {"start": {"$gte": end}}, 1, _CANDIDATES)
@@ -313,9 +481,21 @@ class SeriesBlocks:
             if head.end > position:
                 parts.append(Partition(head.start, head.end, head, (header,)))
                 position = head.end
-        if position < LATEST and (has_all or not parts):
-            parts.append(Partition(position, LATEST, None, _pick(strays, position, LATEST)))
-        return [part for part in parts if part.end > first and part.start < end]
+        if position < END and (has_all or not parts):
+            parts.append(Partition(position, END, None, _pick(strays, position, END)))
+        return [part for part in parts if part.end > first and part.start < (end,)]
+
+    async def _find_error(self, context: Key, position: Position, *, is_before: bool = False) -> StoreError:
+        """Return the error for the part that has a position or, with ``is_before``, that ends there."""
+        time, *rest = position
+        first: Position = (time,) if rest or not is_before else (time - 1,)
+        while True:
+            end = min(time + 1, LATEST)
+            parts = await self.list_partitions(context, first, end, _CANDIDATES, is_expected=True)
+            for part in parts:
+                if part.end >= position if is_before else part.end > position:
+                    return self.make_part_error(context, part)
+            first = parts[-1].end
 
     async def fetch(self, context: Key, partition: Partition) -> Document | None:
         """Return the whole block of a part, by a request of its own; ``None`` if it has been replaced."""
@@ -332,7 +512,7 @@ class SeriesBlocks:
         from backtest_mongo.columns.arrays import ColumnArrays
         from backtest_mongo.columns.codec import DamagedRowsError, decode, parse_header
 
-        key = self._make_key(context, document.get("start"))
+        key = self._get_key(context, document)
         try:
             if not parse_header(document, key)[0]:
                 return ColumnArrays.empty(self._spec, names)
@@ -359,7 +539,7 @@ class SeriesBlocks:
                 self._parse(context, block)
             except StoreError as error:
                 return error
-        start, end = part.start, part.end
+        start, end = part.times
         return StoreError(
             f"reading rows failed: a block is missing or its start has changed; it had the rows from "
             f"{'the first one' if start == MOST_NEGATIVE else start} to "
@@ -380,22 +560,28 @@ class SeriesBlocks:
 
     # Writing
 
-    def _make_key(self, context: Key, start: object) -> Document:
-        return {**match_context(self._spec, context), "start": start}
+    def _get_key(self, context: Key, block: Document) -> Document:
+        """Return what the checksum of a block's header covers besides the header."""
+        key = {**match_context(self._spec, context), "start": block.get("start")}
+        sequence = block.get(_START_SEQUENCE)
+        return key if sequence is None else {**key, _START_SEQUENCE: sequence}
 
-    def make(self, context: Key, start: int, rows: ColumnArrays) -> Document:
+    def _make_key(self, context: Key, start: Position) -> Document:
+        return self._get_key(context, _name(start, PLACE))
+
+    def make(self, context: Key, start: Position, rows: ColumnArrays) -> Document:
         """Return the block of some rows; :meth:`link` says where it ends."""
         from backtest_mongo.columns.codec import encode
 
-        document = encode(self._spec, self._make_key(context, Int64(start)), rows, is_compressed=True)
+        document = encode(self._spec, self._make_key(context, start), rows, is_compressed=True)
         size = sum(map(len, document["columns"].values()))
         return {"_id": ObjectId(), **document, "bytes": size, "written": datetime.now(UTC)}
 
-    def make_empty(self, context: Key, start: int, end: int) -> Document:
+    def make_empty(self, context: Key, start: Position, end: Position) -> Document:
         """Return a block without rows."""
         from backtest_mongo.columns.codec import seal_header
 
-        document = seal_header(self._make_key(context, Int64(start)), 0, start, start)
+        document = seal_header(self._make_key(context, start), 0, start[0], start[0])
         block = {"_id": ObjectId(), **document, "columns": {}, "bytes": 0, "written": datetime.now(UTC)}
         return {**block, **_link(block, end)}
 
@@ -407,19 +593,17 @@ class SeriesBlocks:
         """
         from backtest_mongo.columns.codec import DamagedRowsError, rename_key
 
-        start, end = block.get("start"), block.get("end")
         try:
-            renamed = rename_key(block, self._make_key(source, start), self._make_key(target, start))
-            if not isinstance(end, int) or block.get("tie") != _tie(block["head"], end):
-                raise DamagedRowsError("its end has changed")
+            renamed = rename_key(block, self._get_key(source, block), self._get_key(target, block))
+            end = self.get_end(block)
         except DamagedRowsError as error:
             raise self.make_damage_error(source, block, str(error), doing) from None
         return {**block, **renamed, **_link(renamed, end)}
 
     @staticmethod
-    def link(blocks: Sequence[Document], end: int) -> None:
-        """Let each block end where the next one starts, and the last one at a time."""
-        ends = [*(block["start"] for block in blocks[1:]), end]
+    def link(blocks: Sequence[Document], end: Position) -> None:
+        """Let each block end where the next one starts, and the last one at a position."""
+        ends = [*map(get_position, blocks[1:]), end]
         for block, following in zip(blocks, ends, strict=True):
             block.update(_link(block, following))
 
@@ -428,7 +612,7 @@ class SeriesBlocks:
         context: Key,
         removed: Sequence[Document],
         made: Sequence[Document],
-        shortened: tuple[Document, int] | None,
+        shortened: tuple[Document, Position] | None,
         session: Any,
     ) -> bool:
         """Put blocks in the place of others in a transaction; return whether these were still there.
@@ -448,7 +632,10 @@ class SeriesBlocks:
         if shortened is not None:
             block, end = shortened
             query = {"_id": block["_id"], **match_context(self._spec, context)}
-            changed = await self._documents.update_one(query, {"$set": _link(block, end)}, session=session)
+            update: Document = {"$set": _link(block, end)}
+            if _END_SEQUENCE in block and len(end) == 1:
+                update["$unset"] = {_END_SEQUENCE: ""}
+            changed = await self._documents.update_one(query, update, session=session)
             if changed.matched_count != 1:
                 return False
         if made:
@@ -471,14 +658,61 @@ class SeriesBlocks:
         await self._documents.delete_many(query, session=session)
 
 
-def _tie(head: int, end: int) -> int:
-    return zlib.crc32(b"%d %d" % (head, end))
+def _tie(head: int, end: Position) -> int:
+    return zlib.crc32(" ".join([str(head), *map(str, end)]).encode())
 
 
-def _link(block: Document, end: int) -> Document:
-    return {"end": Int64(end), "tie": _tie(block["head"], end)}
+def _link(block: Document, end: Position) -> Document:
+    return {**_name(end, ("end", _END_SEQUENCE)), "tie": _tie(block["head"], end)}
 
 
-def _pick(strays: Iterable[Document], start: int, end: int) -> tuple[Document, ...]:
-    """Return the damaged blocks that start in a part of the time."""
-    return tuple(block for block in strays if start <= block["start"] < end)
+def _name(position: Position, names: tuple[str, str]) -> Document:
+    """Return a position as the fields of a document."""
+    fields = {names[0]: Int64(position[0])}
+    if len(position) > 1:
+        sequence = position[1]
+        fields[names[1]] = Int64(sequence) if isinstance(sequence, int) else sequence
+    return fields
+
+
+def _match_range(first: Position, end: int) -> Document:
+    """Return the query for blocks that start from a position to a time, without the latter."""
+    if len(first) == 1:
+        return {"start": {"$gte": first[0], "$lt": end}}
+    return {"$or": [{"start": first[0], _START_SEQUENCE: {"$gte": first[1]}}, {"start": {"$gt": first[0], "$lt": end}}]}
+
+
+def _is_after(block: Document, position: Position) -> bool:
+    """Return whether a block that starts at the time of a position or before it, starts behind the position."""
+    time, *rest = position
+    sequence = block.get(_START_SEQUENCE)
+    if sequence is None or block["start"] != time:
+        return False
+    try:
+        is_after: bool = not rest or sequence > rest[0]
+    except TypeError:  # it is damaged
+        return False
+    return is_after
+
+
+def _pick(strays: list[Document], start: Position, end: Position) -> tuple[Document, ...]:
+    """Take the damaged blocks out of a list that start in a part of the time."""
+    picked = tuple(block for block in strays if start[0] <= block["start"] and (block["start"],) < end)
+    strays[:] = [block for block in strays if block not in picked]
+    return picked
+
+
+def _holds(part: Partition, rows: ColumnArrays, times: Sequence[int]) -> bool:
+    """Return whether a part may have the key of one of some rows, which have these times."""
+    first, last = part.times[0], part.times[1] - 1
+    if part.head is not None:
+        if not part.head.rows:
+            return False
+        first, last = part.head.first, part.head.last
+    at = bisect_left(times, first)
+    if at == len(times) or times[at] > last:
+        return False
+    if len(part.start) == len(part.end) == 1:
+        return True
+    found = rows.find_rows(part.start, part.end)
+    return bool(found.start < found.stop)

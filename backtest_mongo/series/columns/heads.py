@@ -107,7 +107,8 @@ class Head:
         seen: when that was read, by the clock of the event loop.
         raised: when the bound was first seen to be what it is.
         groups: how many groups the tail has, about.
-        rows: how many rows it has, about; both are counted once, and what this process adds.
+        rows: how many rows it has, about.
+        bytes: how many bytes these take, about; all three are counted once, and what this process adds.
         is_counted: whether they are.
     """
 
@@ -120,6 +121,7 @@ class Head:
     raised: float
     groups: int = 0
     rows: int = 0
+    bytes: int = 0
     is_counted: bool = False
 
     @property

@@ -33,7 +33,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
-from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
+from backtest_mongo.series.columns.blocks import BEGINNING, END, Partition, Position, SeriesBlocks
 from backtest_mongo.series.columns.heads import Basis, Head, RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
@@ -79,7 +79,7 @@ class _Change:
     basis: Basis
     removed: Sequence[Document] = ()
     made: Sequence[Document] = ()
-    shortened: tuple[Document, int] | None = None
+    shortened: tuple[Document, Position] | None = None
     groups: Sequence[Document] = ()
     rests: Sequence[tuple[Document, ColumnArrays]] = ()
     drops_strays: bool = False
@@ -148,18 +148,17 @@ class Merger:
                     yield done
 
     async def _seal_some(self, context: Key, *, is_all: bool) -> Counts | None:
-        from backtest_mongo.columns.merging import BLOCK_ROWS, merge_rows
+        from backtest_mongo.columns.merging import BLOCK_BYTES, BLOCK_ROWS, merge_rows
 
         head = await self._heads.look(context)
         if head.is_moving:
             return None
         listed = await self._tail.list_headers(context, _MOST_GROUPS)
-        rows = sum(group["rows"] for group in listed)
-        if not listed or not (is_all or rows >= BLOCK_ROWS or len(listed) >= SEALED_GROUPS):
+        if not listed or not (is_all or _is_long(listed, BLOCK_ROWS, BLOCK_BYTES)):
             return None
-        chosen = _choose(listed, BLOCK_ROWS)
-        partition = await self._find_partition(context, min(group["first"] for group in chosen))
-        chosen = [group for group in chosen if group["first"] < partition.end]
+        chosen = _choose(listed, BLOCK_ROWS, BLOCK_BYTES)
+        partition = await self._find_partition(context, (min(group["first"] for group in chosen),))
+        chosen = [group for group in chosen if (group["first"],) < partition.end]
         last = max(group["last"] for group in chosen)
         if self._spec.immutable:
             await self._heads.settle(context, head, last)
@@ -167,12 +166,15 @@ class Merger:
         if len(groups) < len(chosen):
             return 0, 0  # another process has sealed some: look again
         parts = [self._tail.decode(context, group) for group in groups]
+        first = min(part.get_position(0) for part in parts)
+        if first >= partition.end:  # of the time of several blocks, and none of them belongs in the first one
+            partition = await self._find_partition(context, first)
         merge = partial(merge_rows, keeps_first=self._spec.immutable)
-        inside = merge([part.between(partition.start, partition.end) for part in parts])
+        inside = merge([part.within(partition.start, partition.end) for part in parts])
         rests = [
-            (group, _leave_out(part, partition.start, partition.end))
+            (group, rest)
             for group, part in zip(groups, parts, strict=True)
-            if int(part.time[-1]) >= partition.end or int(part.time[0]) < partition.start
+            if len(rest := part.without(partition.start, partition.end))
         ]
         removed, made, shortened = await self._make_blocks(context, partition, inside)
         basis = Basis(head.edition, last if self._spec.immutable else None)
@@ -183,16 +185,16 @@ class Merger:
             return 0, 0
         return len(made), len(inside)
 
-    async def _find_partition(self, context: Key, time: int) -> Partition:
-        return await self._blocks.find_partition(context, time, partial(self._heads.has_blocks, context))
+    async def _find_partition(self, context: Key, position: Position) -> Partition:
+        return await self._blocks.find_partition(context, position, partial(self._heads.has_blocks, context))
 
     async def _make_blocks(
         self,
         context: Key,
         partition: Partition,
         rows: ColumnArrays,
-        ahead: Callable[[int], Awaitable[Document]] | None = None,
-    ) -> tuple[list[Document], list[Document], tuple[Document, int] | None]:
+        ahead: Callable[[Position], Awaitable[Document]] | None = None,
+    ) -> tuple[list[Document], list[Document], tuple[Document, Position] | None]:
         """Return what goes, comes and is shortened if rows are merged into a part of the time, as of a change.
 
         Args:
@@ -201,14 +203,15 @@ class Merger:
             rows: all within it, each of which wins over the block's or not, as the slot says.
             ahead: returns the block of the rows with this start, if that is all there is to be made.
         """
-        from backtest_mongo.columns.merging import BLOCK_ROWS, merge_rows, split_rows
+        from backtest_mongo.columns.merging import count_block_rows, merge_rows
 
         start, old, shortened = partition.start, [], None
         head = partition.head
         if head is not None:
-            fits = head.rows + len(rows) <= BLOCK_ROWS or head.rows < BLOCK_ROWS // 2
+            most = count_block_rows(rows)
+            fits = head.rows + len(rows) <= most or head.rows < most // 2
             if head.rows and int(rows.time[0]) > head.last and not fits:
-                start = int(rows.time[0])
+                start = (int(rows.time[0]),)
                 shortened = (partition.blocks[0], start)
             elif head.rows:
                 block = await self._blocks.fetch(context, partition)
@@ -222,18 +225,25 @@ class Merger:
             return removed, made, shortened
 
         def make() -> list[Document]:
-            parts = [self._blocks.decode(context, block) for block in old]
-            merged = merge_rows([*parts, rows], keeps_first=self._spec.immutable)
-            most = BLOCK_ROWS
-            if partition.end < LATEST:  # of equal length, as none will get more rows at its end
-                most = -(-len(merged) // -(-len(merged) // BLOCK_ROWS))
-            made = []
-            for at, part in enumerate(split_rows(merged, most)):
-                made.append(self._blocks.make(context, int(part.time[0]) if at else start, part))
-            self._blocks.link(made, partition.end)
-            return made
+            parts = [*(self._blocks.decode(context, block) for block in old), rows]
+            merged = merge_rows(parts, keeps_first=self._spec.immutable)
+            return self._cut(context, start, merged, partition.end)
 
         return removed, await asyncio.to_thread(make), shortened
+
+    def _cut(self, context: Key, start: Position, rows: ColumnArrays, end: Position) -> list[Document]:
+        """Return the blocks of all rows of a part of the time."""
+        from backtest_mongo.columns.merging import split_rows
+
+        made: list[Document] = []
+        last: int | None = None
+        for part in split_rows(rows, is_even=end < END):  # as none but the very last will get more rows at its end
+            if last is not None:
+                start = part.get_position(0) if int(part.time[0]) == last else (int(part.time[0]),)
+            made.append(self._blocks.make(context, start, part))
+            last = int(part.time[-1])
+        self._blocks.link(made, end)
+        return made
 
     # Large frames
 
@@ -262,7 +272,8 @@ class Merger:
         from backtest_mongo.columns.merging import split_rows
 
         parts = split_rows(rows)
-        new, part, following = 0, next(parts, None), next(parts, None)
+        part = await asyncio.to_thread(next, parts, None)  # which measures all of them
+        new, following = 0, next(parts, None)
         encoding: _Encoding | None = _Encoding(self._blocks, context, part) if part is not None else None
         while part is not None:
             ahead = None if following is None else _Encoding(self._blocks, context, following)
@@ -283,6 +294,7 @@ class Merger:
     ) -> tuple[int, ColumnArrays | None]:
         """Merge the first of some rows into one part of the time; return how many were new, and the other rows."""
         from backtest_mongo.columns.merging import merge_rows
+        from backtest_mongo.columns.sizes import split_groups
 
         for _ in range(_MERGES):
             head = await self._heads.look(context)
@@ -295,15 +307,16 @@ class Merger:
             if announcement is not None and not announcement.is_made(head):
                 await announcement.make()
                 head = await self._heads.look(context)
-            partition = await self._find_partition(context, int(rows.time[0]))
-            inside = rows.between(partition.start, partition.end)
+            partition = await self._find_partition(context, rows.get_position(0))
+            inside = rows.within(partition.start, partition.end)
             first, end = int(inside.time[0]), int(inside.time[-1]) + 1
             groups = await self._tail.find(context, first, end)
             merged, rests = inside, []
             if groups:
+                low, high = max((first,), partition.start), min((end,), partition.end)
                 parts = [self._tail.decode(context, group) for group in groups]
-                rests = [(group, _leave_out(part, first, end)) for group, part in zip(groups, parts, strict=True)]
-                stored = [part.between(first, end) for part in parts]
+                rests = [(group, part.without(low, high)) for group, part in zip(groups, parts, strict=True)]
+                stored = [part.within(low, high) for part in parts]
                 merged = merge_rows([*stored, inside], keeps_first=self._spec.immutable)
             new = len(inside)
             if self._spec.immutable:
@@ -317,7 +330,7 @@ class Merger:
                 _WRITING, context, _Change(basis, removed, made, shortened, groups, rests, note=note)
             ):
                 return new, rows.take(slice(len(inside), None)) if len(inside) < len(rows) else None
-        some = rows.take(slice(0, _APPENDED_ROWS))
+        some = next(split_groups(rows, _APPENDED_ROWS, has_keys=self._spec.immutable))
         return await append(context, some), rows.take(slice(len(some), None)) if len(some) < len(rows) else None
 
     async def _count_new(
@@ -356,7 +369,7 @@ class Merger:
         Where the last row of a key wins, a group stays as long as a block may have rows that it has replaced.
         """
         async with self._turn(context):
-            deleted, position = 0, MOST_NEGATIVE
+            deleted, position = 0, BEGINNING
             while True:
                 head = await self._heads.look(context)
                 is_expected = await self._heads.has_blocks(context)
@@ -366,14 +379,14 @@ class Merger:
                 whole = [*takewhile(lambda part: _covers(part, MOST_NEGATIVE, cut), parts)]
                 if any(part.rows or part.head is None for part in whole):
                     deleted += await self._drop_blocks(context, head, whole) or 0
-                elif whole and whole[-1].end < cut and len(whole) == len(parts):
+                elif whole and whole[-1].end < (cut,) and len(whole) == len(parts):
                     position = whole[-1].end  # all of them are empty
                 else:
                     break
             end = cut
             if len(parts) > len(whole) and not self._spec.immutable:
                 left = parts[len(whole)]
-                end = min(cut, left.start if left.head is None else left.head.first)
+                end = min(cut, left.times[0] if left.head is None else left.head.first)
             while groups := await self._tail.find_before(context, end, _MOST_GROUPS):
                 head = await self._heads.look(context)
                 rows = sum(map(self._tail.count_rows, groups))
@@ -399,7 +412,7 @@ class Merger:
         if not groups:  # those that are left have rows on both sides, if any
             for group in await self._tail.find(context, first, end):
                 rows = self._tail.decode(context, group)
-                rest = _leave_out(rows, first, end)
+                rest = rows.without((first,), (end,))
                 if len(rest) < len(rows):
                     groups.append(group)
                     rests.append((group, rest))
@@ -414,19 +427,20 @@ class Merger:
         return 0
 
     async def _delete_from_blocks(self, context: Key, first: int, end: int) -> int:
-        deleted, position = 0, first
-        while position < end:
+        deleted = 0
+        position: Position = (first,)
+        while position < (end,):
             some, position = await self._delete_blocks(context, first, end, position)
             deleted += some
         return deleted
 
-    async def _delete_blocks(self, context: Key, first: int, end: int, position: int) -> tuple[int, int]:
-        """Delete the rows of some blocks; return how many, and the time from which on there may be more."""
+    async def _delete_blocks(self, context: Key, first: int, end: int, position: Position) -> tuple[int, Position]:
+        """Delete the rows of some blocks; return how many, and the position from which on there may be more."""
         head = await self._heads.look(context)
         is_expected = await self._heads.has_blocks(context)
         parts = await self._blocks.list_partitions(context, position, end, _DELETED_BLOCKS, is_expected=is_expected)
         if not parts:
-            return 0, end
+            return 0, (end,)
         whole = _find_whole(parts, first, end)
         if whole:
             return await self._drop_blocks(context, head, whole) or 0, position
@@ -439,11 +453,10 @@ class Merger:
             if block is None:
                 return 0, position
             rows = await asyncio.to_thread(self._blocks.decode, context, block)
-            rest = _leave_out(rows, first, end)
+            rest = rows.without((first,), (end,))
             if len(rest) == len(rows):
                 continue
-            made = [await asyncio.to_thread(self._blocks.make, context, part.start, rest)]
-            self._blocks.link(made, part.end)
+            made = await asyncio.to_thread(self._cut, context, part.start, rest, part.end)
             change = _Change(Basis(head.edition), [block], made, note=_note("deleted", [rows.between(first, end)]))
             if await self._commit(_DELETING, context, change):
                 return len(rows) - len(rest), position
@@ -502,11 +515,11 @@ class _Encoding:
         self._blocks = blocks
         self._context = context
         self._rows = rows
-        self._start = int(rows.time[0])
+        self._start: Position = (int(rows.time[0]),)
         self._task = asyncio.ensure_future(asyncio.to_thread(blocks.make, context, self._start, rows))
         self._task.add_done_callback(_ignore)
 
-    async def take(self, start: int) -> Document:
+    async def take(self, start: Position) -> Document:
         """Return the block of the rows with this start."""
         if start == self._start:
             return await asyncio.shield(self._task)
@@ -526,21 +539,22 @@ def _ignore(task: asyncio.Task[Document]) -> None:
         task.exception()  # who takes it sees it
 
 
-def _choose(listed: Sequence[Document], most: int) -> list[Document]:
-    """Return the first groups, of so many rows or a few more."""
+def _is_long(listed: Sequence[Document], rows: int, size: int) -> bool:
+    """Return whether groups have the rows or the bytes of a block, or are too many."""
+    counts = (sum(group[name] for group in listed) for name in ("rows", "bytes"))
+    return len(listed) >= SEALED_GROUPS or any(count >= most for count, most in zip(counts, (rows, size), strict=True))
+
+
+def _choose(listed: Sequence[Document], most_rows: int, most_bytes: int) -> list[Document]:
+    """Return the first groups, of so many rows or bytes, or a few more."""
     chosen: list[Document] = []
-    rows = 0
+    rows = size = 0
     for group in listed:
         chosen.append(group)
-        rows += group["rows"]
-        if rows >= most:
+        rows, size = rows + group["rows"], size + group["bytes"]
+        if rows >= most_rows or size >= most_bytes:
             break
     return chosen
-
-
-def _leave_out(rows: ColumnArrays, first: int, end: int) -> ColumnArrays:
-    """Return the rows outside of a half-open range of times."""
-    return rows.take((rows.time < first) | (rows.time >= end))
 
 
 def _note(kind: Literal["written", "deleted"], parts: Sequence[ColumnArrays]) -> RangeNote | None:
@@ -568,5 +582,5 @@ def _find_whole(parts: Sequence[Partition], first: int, end: int) -> list[Partit
 def _covers(part: Partition, first: int, end: int) -> bool:
     """Return whether all rows of a block are in a half-open range of times, as far as is known."""
     if part.head is None:
-        return first <= part.start and part.end <= end
+        return (first,) <= part.start and part.end <= (end,)
     return not part.rows or (first <= part.head.first and part.head.last < end)

@@ -24,7 +24,7 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.strategy_names import FIELD, Moved, NewName, make_name_conflict
 from backtest_mongo.mongo.committer import get_committer
 from backtest_mongo.mongo.contexts import match_context
-from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
+from backtest_mongo.series.columns.blocks import BEGINNING, END, PLACE, Partition, SeriesBlocks, get_position
 from backtest_mongo.series.columns.heads import RENAMED_FROM, RENAMED_TO, RangeNote, SeriesHeads
 from backtest_mongo.series.columns.tail import SeriesTail
 from backtest_mongo.types import Document
@@ -118,10 +118,10 @@ class ColumnRenamer:
 
     async def _move_some(self, source: Key, target: Key, session: Any) -> tuple[int, bool]:
         """Move what one transaction takes; return how many rows, and whether any is left."""
-        blocks, size, is_left = await self._read_some(self._blocks, source, "start", _STEP_BYTES, session)
+        blocks, size, is_left = await self._read_some(self._blocks, source, _STEP_BYTES, session)
         groups: list[Document] = []
         if not is_left:
-            groups, _, is_left = await self._read_some(self._tail, source, "_id", _STEP_BYTES - size, session)
+            groups, _, is_left = await self._read_some(self._tail, source, _STEP_BYTES - size, session)
         moved = [document for document in (*blocks, *groups) if document.get("rows") != 0]
         if not await self._has_mark(source, target, session) and moved:  # none are left where an answer was lost
             await self._refuse_stored(target, session)
@@ -138,13 +138,13 @@ class ColumnRenamer:
         return sum(document["rows"] for document in moved), is_left
 
     async def _read_some(
-        self, where: SeriesBlocks | SeriesTail, context: Key, order: str, size: int, session: Any
+        self, where: SeriesBlocks | SeriesTail, context: Key, size: int, session: Any
     ) -> tuple[list[Document], int, bool]:
         """Return as many documents as one transaction takes, their bytes, and whether there may be more."""
         found: list[Document] = []
         total = 0
         query = match_context(self._spec, context)
-        cursor = where.slot.documents.find(query, session=session, batch_size=16).sort(order, 1)
+        cursor = where.slot.documents.find(query, session=session, batch_size=16).sort(where.order)
         try:
             async for document in cursor:
                 length = sum(map(len, (document.get("columns") or {}).values()))
@@ -166,23 +166,25 @@ class ColumnRenamer:
         filled = [block for block in renamed if block["rows"]]
         await documents.delete_many({"_id": {"$in": [block["_id"] for block in blocks]}}, session=session)
         if is_left:  # it has others, or groups
-            rest = self._blocks.make_empty(source, MOST_NEGATIVE, blocks[-1]["end"])
+            rest = self._blocks.make_empty(source, BEGINNING, self._blocks.get_end(blocks[-1]))
             await documents.insert_one(rest, session=session)
         if not filled:
             return
         query = match_context(self._spec, target)
-        position, made = MOST_NEGATIVE, list[Document]()
-        last = await documents.find_one(query, {"start": 1, "rows": 1}, sort=[("start", -1)], session=session)
+        position, made = BEGINNING, list[Document]()
+        backwards = [(name, -direction) for name, direction in self._blocks.order]
+        last = await documents.find_one(query, dict.fromkeys(PLACE, 1), sort=backwards, session=session)
         if last is not None:  # the empty one that stands for all that is yet to come
-            position = int(last["start"])
+            position = get_position(last)
             await documents.delete_one({"_id": last["_id"], **query}, session=session)
         for block in filled:
-            if block["start"] > position:
-                made.append(self._blocks.make_empty(target, position, block["start"]))
+            start = get_position(block)
+            if start > position:
+                made.append(self._blocks.make_empty(target, position, start))
             made.append(block)
-            position = block["end"]
-        if position < LATEST:
-            made.append(self._blocks.make_empty(target, position, LATEST))
+            position = self._blocks.get_end(block)
+        if position < END:
+            made.append(self._blocks.make_empty(target, position, END))
         await documents.insert_many(made, session=session)
 
     def _check_place(self, source: Key, blocks: Sequence[Document]) -> None:
@@ -191,11 +193,12 @@ class ColumnRenamer:
         Raises:
             StoreError: there are some.
         """
-        position = MOST_NEGATIVE
+        position = BEGINNING
         for block in blocks:
-            if block["start"] != position:
-                raise self._blocks.make_part_error(source, Partition(position, int(block["start"]), None))
-            position = int(block["end"])
+            start = get_position(block)
+            if start != position:
+                raise self._blocks.make_part_error(source, Partition(position, start, None))
+            position = self._blocks.get_end(block)
 
     async def _move_groups(self, source: Key, target: Key, groups: Sequence[Document], session: Any) -> None:
         documents = self._tail.slot.documents

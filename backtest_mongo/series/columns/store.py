@@ -29,7 +29,15 @@ from backtest_mongo.core.store_protocols import Counts
 from backtest_mongo.core.strategy_names import Renamer
 from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.mongo.committer import get_committer
-from backtest_mongo.series.columns.blocks import LATEST, Partition, SeriesBlocks
+from backtest_mongo.series.columns.blocks import (
+    BEGINNING,
+    END,
+    LATEST,
+    Partition,
+    Position,
+    SeriesBlocks,
+    get_position,
+)
 from backtest_mongo.series.columns.heads import Head, SeriesHeads
 from backtest_mongo.series.columns.merging import SEALED_GROUPS, Merger
 from backtest_mongo.series.columns.tail import Group, SeriesTail
@@ -37,11 +45,11 @@ from backtest_mongo.series.pipeline import work_ahead
 from backtest_mongo.types import Coverage, Document, SeriesSize, now_ms, to_millis
 
 if TYPE_CHECKING:
-    from backtest_mongo.columns.arrays import ColumnArrays
+    from backtest_mongo.columns.arrays import ColumnArrays, Mask
 
 __all__ = ["MongoColumns"]
 
-#: Rows of one call from which on they go straight into blocks.
+#: Rows of one call from which on they go straight into blocks, as those do that have more bytes than a group.
 _MANY: Final = 16_384
 #: Rows of a group at most, where they can't.
 _MOST_ROWS: Final = 20_000
@@ -58,6 +66,7 @@ class MongoColumns:
     """A slot's series with columns in MongoDB. Times are in the slot's unit."""
 
     has_history = False
+    row_bytes = 12_000_000
 
     def __init__(self, hub: Hub, spec: SlotSpec) -> None:
         self._hub = hub
@@ -95,71 +104,93 @@ class MongoColumns:
 
     async def insert(self, context: Key, rows: ColumnArrays) -> int:
         """Store rows, each key once and in order, and return how many were new."""
+        from backtest_mongo.columns import sizes
+
         if not len(rows):
             return 0
-        first, last = int(rows.time[0]), int(rows.time[-1])
-        is_large = len(rows) >= _MANY
-        async with self._turns.take(context, first, last, is_alone=is_large):
+        is_large, size = len(rows) >= _MANY, 0
+        if not is_large:
+            size = sizes.measure_rows(rows, has_keys=self._spec.immutable).count()
+            is_large = size > sizes.GROUP_BYTES and len(rows) > 1
+        async with self._turns.take(context, int(rows.time[0]), int(rows.time[-1]), is_alone=is_large):
             if not is_large:
-                return await self._insert(context, rows)
+                return await self._insert(context, rows, size)
             new = await self._insert_many(context, rows)
         if await self._can_seal():
             await self._prune_behind(context)
         return new
 
     async def _insert_many(self, context: Key, rows: ColumnArrays) -> int:
+        from backtest_mongo.columns.sizes import split_groups
+
         if await self._can_seal():
             await self._blocks.slot.prepare()
             await self._heads.look(context)
             with after_writing():
                 return await self._merger.write(context, rows, self._insert)
         await self._heads.open(context)
-        parts = [rows.take(slice(at, at + _MOST_ROWS)) for at in range(0, len(rows), _MOST_ROWS)]
+        parts = split_groups(rows, _MOST_ROWS, has_keys=self._spec.immutable)
         with after_writing():
             return sum([await self._insert(context, part) for part in parts])
 
-    async def _insert(self, context: Key, rows: ColumnArrays) -> int:
+    async def _insert(self, context: Key, rows: ColumnArrays, size: int | None = None) -> int:
         first = int(rows.time[0])
         async with self._queueing[context]:  # a call waits if one before it has to look at the series
             head = self._heads.get(context)
             if head is None or (self._spec.immutable and not head.is_fresh):
                 head = await self._heads.look(context)
             is_checked = not self._spec.immutable or first > head.bound
-            group, inserted = self._tail.insert(context, rows, is_checked=is_checked)
+            group, inserted = self._tail.insert(context, rows, size, is_checked=is_checked)
         await inserted
         if group.document is None:
             return 0
         if self._spec.immutable and not head.holds_beyond(first):
             with after_writing():
                 await self._check_blocks(context, group)
-        await self._note(context, head, len(group.rows))
+        await self._note(context, head, group)
         return len(group.rows)
 
     async def _check_blocks(self, context: Key, group: Group) -> None:
         """Take back those rows of an inserted group that blocks have; the first row of a key wins."""
         head = await self._heads.look(context)
-        first, last = int(group.rows.time[0]), int(group.rows.time[-1])
-        if first > head.bound:
+        if int(group.rows.time[0]) > head.bound:
             if not group.is_checked:
                 await self._tail.confirm(group)
             return
         if head.announced:
             await self._heads.disturb(context, head)
-        stored = await self._read_blocks(context, first, last + 1, ())
-        present = stored.contains(group.rows)
+        rows = group.rows
+        present = await self._find_present(context, rows)
         if not present.any():
             if not group.is_checked:
                 await self._tail.confirm(group)
             return
-        rows = group.rows
         if not await self._tail.take_back(group, present):
             # The group itself has become a part of blocks, so these are its own rows unless they differ.
-            stored = await self._read_blocks(context, first, last + 1, None)
-            known = {repr(row) for row in stored.rows(self._spec)}
+            known: set[str] = set()
+            async with aclosing(self._read_holding(context, rows, None)) as blocks:
+                async for stored in blocks:
+                    known.update(map(repr, stored.take(rows.contains(stored)).rows(self._spec)))
             own = [at for at, row in enumerate(rows.rows(self._spec)) if not present[at] or repr(row) in known]
             group.rows = rows.take(own)
 
-    async def _note(self, context: Key, head: Head, rows: int) -> None:
+    def _read_holding(
+        self, context: Key, rows: ColumnArrays, names: Collection[str] | None
+    ) -> AsyncGenerator[ColumnArrays, None]:
+        has_blocks = partial(self._heads.has_blocks, context)
+        return self._blocks.read_holding(context, rows, names, has_blocks=has_blocks)
+
+    async def _find_present(self, context: Key, rows: ColumnArrays) -> Mask:
+        """Return which of some rows have a key that a block has."""
+        import numpy as np
+
+        present: Mask = np.zeros(len(rows), bool)
+        async with aclosing(self._read_holding(context, rows, ())) as blocks:
+            async for stored in blocks:
+                present |= stored.contains(rows)
+        return present
+
+    async def _note(self, context: Key, head: Head, group: Group) -> None:
         """Seal the tail in the background when it has become long."""
         if not head.is_counted:
             head.is_counted = True
@@ -169,13 +200,15 @@ class MongoColumns:
                 head.is_counted = False  # the rows are stored, and the next write counts them
         else:
             head.groups += 1
-            head.rows += rows
+            head.rows += len(group.rows)
+            head.bytes += group.size
             if (counts := self._tail.counts.series.get(context)) is not None:
                 counts.tail_groups, counts.tail_rows = head.groups, head.rows
                 counts.oldest = now_ms() if counts.oldest is None else counts.oldest
-        from backtest_mongo.columns.merging import BLOCK_ROWS
+        from backtest_mongo.columns.merging import BLOCK_BYTES, BLOCK_ROWS
 
-        if (head.groups >= SEALED_GROUPS or head.rows >= BLOCK_ROWS) and context not in self._sealing:
+        is_long = head.groups >= SEALED_GROUPS or head.rows >= BLOCK_ROWS or head.bytes >= BLOCK_BYTES
+        if is_long and context not in self._sealing:
             self._sealing.add(context)
             seal = partial(self._seal_in_background, context, head)
             start_background(seal, "rows of a series could not be sealed", slot=self._spec.name)
@@ -191,7 +224,7 @@ class MongoColumns:
 
     async def _count(self, context: Key, head: Head) -> None:
         size = await self.size(context)
-        head.groups, head.rows = size.tail_groups, size.tail_rows
+        head.groups, head.rows, head.bytes = size.tail_groups, size.tail_rows, size.tail_bytes
 
     # What need not be kept
 
@@ -225,7 +258,7 @@ class MongoColumns:
         cut = await self._find_cut(context)
         if cut is None:
             return 0
-        heads = await self._blocks.read_heads(context, cut)
+        heads = await self._blocks.read_heads(context, (cut,))
         groups = await self._tail.find_before(context, cut)
         return sum(head.rows for head in heads if head.last < cut) + sum(map(self._tail.count_rows, groups))
 
@@ -239,7 +272,7 @@ class MongoColumns:
         retention = parse_stored_retention(keep, slot=self._spec.name, collection=collection, key=key)
         groups = await self._tail.find_before(context, LATEST)
         pieces = [Piece(one["first"], one["last"], self._tail.count_rows(one), one["bytes"]) for one in groups]
-        heads = await self._blocks.read_heads(context, LATEST)
+        heads = await self._blocks.read_heads(context, END)
         pieces += [Piece(one.first, one.last, one.rows, one.bytes) for one in heads if one.rows]
         return find_cut(retention, pieces, self._spec.unit, now_ms())
 
@@ -279,7 +312,7 @@ class MongoColumns:
         tail = await self._read_tail(context, first, end, names)
         if self._spec.immutable and any(map(len, tail)):
             await self._keep(context, min(int(part.time[0]) for part in tail if len(part)))
-        found = await self._read_blocks(context, first, end, names)
+        found = await self._read_blocks(context, (first,), end, names)
         if tail:
             found = await self._join([found, *tail])
         self._tail.counts.lists.add(len(found))
@@ -314,21 +347,23 @@ class MongoColumns:
         merge = partial(merge_rows, parts, keeps_first=self._spec.immutable)
         return await asyncio.to_thread(merge) if sum(map(len, parts)) > _FEW else merge()
 
-    async def _read_blocks(self, context: Key, first: int, end: int, names: Collection[str] | None) -> ColumnArrays:
+    async def _read_blocks(
+        self, context: Key, first: Position, end: int, names: Collection[str] | None
+    ) -> ColumnArrays:
         from backtest_mongo.columns.arrays import ColumnArrays, join_columns
         from backtest_mongo.columns.buffer import ColumnBuffer
 
         cut = partial(self._cut_block, context, end, names)
         pages = self._blocks.read(context, first, end, names, has_blocks=partial(self._heads.has_blocks, context))
         async with aclosing(pages):
-            page: list[tuple[Document, int]] = await anext(pages, [])
-            following: list[tuple[Document, int]] = await anext(pages, [])
+            page: list[tuple[Document, Position]] = await anext(pages, [])
+            following: list[tuple[Document, Position]] = await anext(pages, [])
             if not following:
                 parts = [cut(*page[0])] if len(page) == 1 else await asyncio.to_thread(lambda: [*starmap(cut, page)])
                 parts = [part for part in parts if len(part)]
                 return join_columns(parts) if parts else ColumnArrays.empty(self._spec, names)
             # There are more, so it is worth asking how many rows these are, and making room for them.
-            heads = await self._blocks.read_heads(context, end)
+            heads = await self._blocks.read_heads(context, (end,))
             buffer = ColumnBuffer(self._spec, sum(head.rows for head in heads if head.end > first), names)
             rest: list[ColumnArrays] = []
 
@@ -338,7 +373,7 @@ class MongoColumns:
                 while some := waiting.pop(0):
                     jobs: list[tuple[Document, int | None]] = []
                     for block, start in some:
-                        if start <= block["first"] and block["last"] < end:
+                        if start <= max(get_position(block), (block["first"],)) and block["last"] < end:
                             jobs.append((block, buffer.reserve(block["rows"])))
                             continue
                         rows = await asyncio.to_thread(cut, block, start)
@@ -363,9 +398,9 @@ class MongoColumns:
         return await self._join([found, *rest]) if rest else found  # more were sealed meanwhile
 
     def _cut_block(
-        self, context: Key, end: int, names: Collection[str] | None, block: Document, start: int
+        self, context: Key, end: int, names: Collection[str] | None, block: Document, start: Position
     ) -> ColumnArrays:
-        return self._blocks.decode(context, block, names).between(start, end)
+        return self._blocks.decode(context, block, names).within(start, (end,))
 
     async def read_last(self, context: Key, count: int, end: int, names: Collection[str] | None = None) -> ColumnArrays:
         """Return the last rows of those before a time: so many, or all if there are fewer."""
@@ -378,23 +413,24 @@ class MongoColumns:
             position = first  # rows were deleted meanwhile
 
     async def _find_first(self, context: Key, count: int, position: int, end: int) -> int | None:
-        """Return the start of a block from which on there are so many rows, ``None`` if it has to be the first one.
+        """Return a time from which on blocks have so many rows, ``None`` if it has to be the first one.
 
         Args:
             context: of the series.
             count: how many rows.
-            position: before it, blocks are counted.
+            position: the time before which blocks are counted.
             end: the end of the range that is read.
         """
         rows = 0
+        before: Position = (position,)
         while True:
-            heads = await self._blocks.read_heads(context, position, _HEADS)
+            heads = await self._blocks.read_heads(context, before, _HEADS)
             for head in heads:
                 # Of the block in which the range ends it is not known how many rows are before the end.
                 rows += head.rows if head.last < end else 0
-                position = head.start
+                before = head.start
                 if rows >= count:
-                    return position
+                    return before[0]
             if len(heads) < _HEADS:
                 return None
 
@@ -414,7 +450,8 @@ class MongoColumns:
         tail = await self._read_tail(context, MOST_NEGATIVE, end, ())
         first: int | None = None
         last: int | None = None
-        rows, position = 0, end
+        rows = 0
+        position: Position = (end,)
         while True:
             heads = await self._blocks.read_heads(context, position, 100 * _HEADS)
             for head in heads:
@@ -425,7 +462,7 @@ class MongoColumns:
                     rows, first = rows + head.rows, head.first
                     last = head.last if last is None else last
                     continue
-                part = await self._read_blocks(context, head.first, end, ())
+                part = await self._read_blocks(context, max(head.start, (head.first,)), end, ())
                 if len(part):  # or they were deleted just now
                     rows, first, last = rows + len(part), int(part.time[0]), int(part.time[-1])
             if len(heads) < 100 * _HEADS:
@@ -439,8 +476,7 @@ class MongoColumns:
             return Coverage(first, last, rows)
         lowest, highest = int(times.time[0]), int(times.time[-1])
         if last is not None and lowest <= last:
-            stored = await self._read_blocks(context, lowest, min(highest + 1, end), ())
-            rows -= int(stored.contains(times).sum())
+            rows -= int((await self._find_present(context, times)).sum())
         return Coverage(
             lowest if first is None else min(first, lowest),
             highest if last is None else max(last, highest),
@@ -464,8 +500,10 @@ class MongoColumns:
         first = MOST_NEGATIVE
         while first < end:
             is_expected = await self._heads.has_blocks(context)
-            parts = await self._blocks.list_partitions(context, first, end, _HEADS, is_expected=is_expected)
-            for stop in [min(part.end, end) for part in parts] or [end]:
+            parts = await self._blocks.list_partitions(context, (first,), end, _HEADS, is_expected=is_expected)
+            for stop in [min(part.times[1], end) for part in parts] or [end]:
+                if stop == first:  # one of several blocks of a time
+                    continue
                 try:
                     rows = await self.read_rows(context, first, stop)
                 except StoreUnavailableError:
@@ -494,8 +532,8 @@ class MongoColumns:
         """Read each group of the tail and each block; yield what it covers, and what is wrong with it."""
         for group in await self._tail.find(context, MOST_NEGATIVE, LATEST):
             yield self._verify(context, group, self._tail)
-        position = MOST_NEGATIVE
-        while position < LATEST:
+        position = BEGINNING
+        while position < END:
             is_expected = await self._heads.has_blocks(context)
             parts = await self._blocks.list_partitions(context, position, LATEST, _HEADS, is_expected=is_expected)
             for part in parts:
@@ -503,7 +541,7 @@ class MongoColumns:
                     yield _cover_part(part), self._blocks.make_part_error(context, part).args[0]
                 elif part.rows and (block := await self._blocks.fetch(context, part)) is not None:
                     yield await asyncio.to_thread(self._verify, context, block, self._blocks)
-            position = parts[-1].end if parts else LATEST
+            position = parts[-1].end if parts else END
 
     def _verify(
         self, context: Key, document: Document, where: SeriesTail | SeriesBlocks
@@ -534,10 +572,10 @@ class MongoColumns:
         if not await self._heads.has_blocks(context):
             return []
         found: list[tuple[int, int]] = []
-        position = MOST_NEGATIVE
-        while position < LATEST:
+        position = BEGINNING
+        while position < END:
             parts = await self._blocks.list_partitions(context, position, LATEST, 16 * _HEADS, is_expected=True)
-            found += [(part.start, part.end) for part in parts if part.head is None]
+            found += [part.times for part in parts if part.head is None]
             position = parts[-1].end
         return found
 
@@ -646,5 +684,5 @@ def _get_int(value: object) -> int | None:
 
 
 def _cover_part(part: Partition) -> Coverage:
-    first = None if part.start == MOST_NEGATIVE else part.start
-    return Coverage(first, None if part.end == LATEST else part.end - 1, 0)
+    first, end = part.times
+    return Coverage(None if first == MOST_NEGATIVE else first, None if end == LATEST else end - 1, 0)

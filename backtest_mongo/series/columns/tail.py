@@ -65,12 +65,14 @@ class Group:
         rows: in order; those that turn out to be stored are taken out.
         document: what is inserted, ``None`` if no row is left.
         is_checked: whether watches may report it.
+        size: the bytes of the rows at most, if they are inserted.
     """
 
     context: Key
     rows: ColumnArrays
     document: Document | None
     is_checked: bool = True
+    size: int = 0
 
     def get_inserted(self) -> Document:
         """Return the document with its marks."""
@@ -97,6 +99,9 @@ class SeriesTail:
         spec: the slot.
         find_taken: returns, within a request, which groups have left the tails of some series.
     """
+
+    #: How groups are sorted where that says nothing of their rows.
+    order: Final = [("_id", 1)]
 
     def __init__(
         self,
@@ -131,23 +136,28 @@ class SeriesTail:
     # Writing
 
     def insert(
-        self, context: Key, rows: ColumnArrays, *, is_checked: bool = True
+        self, context: Key, rows: ColumnArrays, size: int | None = None, *, is_checked: bool = True
     ) -> tuple[Group, Coroutine[Any, Any, None]]:
         """Queue rows, which are in order, each key once, to be inserted without those whose keys the tail has.
 
         Args:
             context: of the series.
             rows: the rows.
+            size: their bytes, if these are known.
             is_checked: whether no block can have one of them; otherwise the group must be settled by :meth:`confirm` or
                 :meth:`take_back`.
 
         Returns:
             The group, which has the rows that are new once the other one was awaited.
         """
+        from backtest_mongo.columns.sizes import measure_rows
+
         keys = make_keys(rows)
-        group = Group(context, rows, self._make_document(context, rows, keys), is_checked)
+        if size is None:
+            size = measure_rows(rows, has_keys=self._spec.immutable).count()
+        group = Group(context, rows, self._make_document(context, rows, keys), is_checked, size)
         lines = [(*context, key) for key in keys]
-        call = self.writes.call(group, WRITING, None, lines, rows.count_bytes() + 64 * len(keys))
+        call = self.writes.call(group, WRITING, None, lines, size)
         return group, self._wait_unblocked(call)
 
     async def _wait_unblocked(self, call: Awaitable[None]) -> None:
@@ -342,7 +352,7 @@ class SeriesTail:
         return found
 
     async def list_headers(self, context: Key, limit: int) -> list[Document]:
-        """Return ``first``, ``last`` and ``rows`` of so many groups, without those in which these are damaged.
+        """Return ``first``, ``last``, ``rows`` and ``bytes`` of so many groups, but for those whose header is damaged.
 
         They are those with the earliest rows or, where the last row of a key wins, those that were written first: what
         is left must then win over them.
@@ -350,8 +360,8 @@ class SeriesTail:
         query = match_context(self._spec, context)
         order = [("first", 1)] if self._spec.immutable else [("at", 1), ("_id", 1)]
         options: Document = {"sort": order, "limit": limit, "allow_disk_use": True}
-        projection = make_projection(self._spec, ())
-        projection = {name: 1 for name in projection if not name.startswith("columns.")}
+        projection = {**make_projection(self._spec, None), "bytes": {"$bsonSize": "$$ROOT"}}
+        del projection["columns"]
 
         async def fetch() -> list[Document]:
             return await self._groups.find(query, projection, **options).to_list(None)

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import pytest
 
 from backtest_mongo.types import Coverage
-from tests.support.column_stores import FIRST, LAST, Process, Steps, each_step, meet, number
+from tests.series.columns.conftest import CROWDED, STORED
+from tests.support.column_stores import FIRST, Process, Steps, each_step, meet, number
 
-pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.either_driver, pytest.mark.heavy]
+pytestmark = [pytest.mark.usefixtures("times"), pytest.mark.either_driver, pytest.mark.heavy]
 
-both = pytest.mark.parametrize("slot", [FIRST, LAST])
+
+both = pytest.mark.parametrize(("slot", "times"), [*STORED, (FIRST, CROWDED)], indirect=True)
+first = pytest.mark.parametrize("times", ["", CROWDED], indirect=True)
 
 A, B, C = 1_000.0, 2_000.0, 3_000.0
 
@@ -163,6 +166,7 @@ async def _read_beside_bulk(steps: Steps, slot: str) -> None:
     await writer.check(expected)
 
 
+@first
 async def test_bulk_writes_and_readers_in_the_midst_of_an_append() -> None:
     """The row of an append that has not returned yet may be read, and is then the one that stays."""
     async for steps in each_step():

@@ -9,18 +9,20 @@ from bson import ObjectId
 
 from backtest_mongo.connection.hub_registry import current_hub
 from backtest_mongo.series.columns import heads
-from tests.support.column_stores import FIRST, LAST, Killed, Process, each_step, number
+from tests.series.columns.conftest import CROWDED, STORED
+from tests.support.column_stores import FIRST, Killed, Process, each_step, number
 
-pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.either_driver]
+pytestmark = [pytest.mark.usefixtures("times"), pytest.mark.either_driver]
 
 heavy = pytest.mark.heavy
-both = pytest.mark.parametrize("slot", [FIRST, LAST])
+both = pytest.mark.parametrize(("slot", "times"), STORED, indirect=True)
+all_of_them = pytest.mark.parametrize(("slot", "times"), [*STORED, (FIRST, CROWDED)], indirect=True)
 
 A, B = 1_000.0, 2_000.0
 
 
 @heavy
-@both
+@all_of_them
 async def test_sealers(slot: str) -> None:
     rows = number(range(8), A)
     async for steps in each_step(kills=True):
@@ -39,7 +41,7 @@ async def test_sealers(slot: str) -> None:
 
 
 @heavy
-@both
+@all_of_them
 async def test_bulk_writes(slot: str) -> None:
     """A part is stored, and the same call stores the rest; what was read in between stays where the first row wins."""
     frame = number(range(10), A)

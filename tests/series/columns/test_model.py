@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import struct
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import polars
 import pytest
@@ -19,7 +19,7 @@ from backtest_mongo import SlotSpec, persist, setup
 from backtest_mongo.core.columns import COLUMN_TYPES, UNITS_PER_MS, Column
 from backtest_mongo.types import Coverage
 from tests.conftest import DRIVERS, SQLITE, on_database
-from tests.support.column_stores import shrink
+from tests.support.column_stores import shrink, shrink_bytes
 from tests.support.model_machine import EXAMPLES, STEPS
 
 #: How each storage names its databases, of which every machine has its own.
@@ -33,6 +33,9 @@ _VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "category": st.sampled_from(["buy", "sell", "", "ё", "a,b"]),
     "str": st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
 }
+
+#: Texts of which a few have the bytes of a block; some of them can't be compressed.
+_LONG: Final = st.sampled_from(["", "x" * 50, "é" * 60, "".join(map(chr, range(200, 330))), "x" * 400])
 
 columns = st.lists(st.tuples(st.sampled_from(COLUMN_TYPES), st.booleans()), min_size=1, max_size=4)
 times = st.integers(-10, 60)
@@ -51,6 +54,7 @@ class Machine(RuleBasedStateMachine):
     driver: str
     servers: dict[str, Any]
     directory: Any
+    values: ClassVar[dict[str, st.SearchStrategy[Any]]] = _VALUES
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         if self.sequence:
             names["number"] = st.integers(-1, 1) if self.sequence == "int64" else st.sampled_from(["", "a", "é"])
         for column in self.columns:
-            values = _VALUES[column.type]
+            values = self.values[column.type]
             names[column.name] = st.none() | values if column.nullable else values
         return data.draw(st.lists(st.fixed_dictionaries(names), min_size=least, max_size=most))
 
@@ -195,14 +199,52 @@ class Machine(RuleBasedStateMachine):
         return [one.context async for one in type(self.series).list_series()]
 
 
+class LongMachine(Machine):
+    """A series of columns with long texts, several rows of which have one time."""
+
+    values: ClassVar = {
+        **_VALUES,
+        "category": _VALUES["category"] | st.sampled_from(["x" * 60, "é" * 90]),
+        "str": _LONG,
+    }
+
+    @initialize(
+        drawn=st.lists(st.tuples(st.sampled_from(["str", "str", "category", "float64"]), st.booleans()), min_size=1),
+        sequence=st.sampled_from(["", "int64", "str", "str"]),
+        is_first=st.booleans(),
+    )
+    def begin(self, drawn: list[tuple[Any, bool]], sequence: Any, is_first: bool) -> None:
+        super().begin(drawn[:3], "us", sequence, is_first, False)
+
+
 @pytest.mark.timeout(max(900, 30 * EXAMPLES))
 @pytest.mark.parametrize("driver", [*DRIVERS, SQLITE])
 def test_series_do_what_a_dict_does(
     driver: str, request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shrink(monkeypatch)
+    _run(Machine, driver, request, tmp_path)
+
+
+@pytest.mark.timeout(max(900, 30 * EXAMPLES))
+@pytest.mark.parametrize("driver", [*DRIVERS, SQLITE])
+def test_series_that_are_cut_by_bytes_do_what_a_dict_does(
+    driver: str, request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch)
+    shrink_bytes(monkeypatch, 400, 600)
+    monkeypatch.setattr("backtest_mongo.series.columns.blocks._CANDIDATES", 2)
+    monkeypatch.setattr("backtest_mongo.series.columns.blocks._LISTED", 3)
+    monkeypatch.setattr("backtest_mongo.columns.merging.BLOCK_ROWS", 12)
+    monkeypatch.setattr("backtest_mongo.series.columns.store._MANY", 12)
+    monkeypatch.setattr("backtest_mongo.series.columns.store._HEADS", 2)
+    monkeypatch.setattr("backtest_mongo.series.columns.merging._DELETED_BLOCKS", 2)
+    _run(LongMachine, driver, request, tmp_path)
+
+
+def _run(kind: type[Machine], driver: str, request: pytest.FixtureRequest, directory: Any) -> None:
     known = {} if driver == SQLITE else request.getfixturevalue("servers")
-    machine = type("MachineOfDriver", (Machine,), {"driver": driver, "servers": known, "directory": tmp_path})
+    machine = type("MachineOfDriver", (kind,), {"driver": driver, "servers": known, "directory": directory})
     run_state_machine_as_test(
         machine,
         settings=settings(
