@@ -3104,8 +3104,8 @@ class ColumnSeriesAdapter(Adapter):
     def write_frame(self, frame: object, tz: str | tzinfo | None = None) -> WriteReport:
         """Store the rows of a frame, and return what became of each.
 
-        Large frames go straight into blocks. If the call is cancelled or fails, a part may be stored, though in SQLite
-        all rows or none; call it again with the same frame to store the rest.
+        Large frames go straight into blocks. If the call is cancelled or fails, a part may be stored, but in SQLite all
+        rows or none; call it again with the same frame to store the rest.
 
         Args:
             frame: a polars or pandas ``DataFrame``, a ``pyarrow.Table``, a mapping or a structured array of NumPy, or a
