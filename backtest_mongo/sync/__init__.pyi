@@ -5014,14 +5014,11 @@ def reset(run: str, *, live: bool = False, dry_run: bool = False) -> ResetReport
     """
 
 def stats() -> Stats:
-    """Return the counts of the running event loop. No server is asked.
+    """Return the counts of synchronous calls. No server is asked.
 
     Returns:
         What was done since the loop's connections were made; zeros if it has none. ``close()`` and another
         configuration reset everything but ``commits``.
-
-    Raises:
-        RuntimeError: no event loop is running.
     """
 
 def wait_for_init() -> None:
@@ -5074,7 +5071,7 @@ def lease(
     dies, others can take them ``ttl`` seconds after the last renewal, by the database's clock.
 
     Every commit within the block changes the leases of the contexts that it writes, so a process that slept past its
-    lease can't write. It meets ``LeaseLostError``, and its block is cancelled as by ``asyncio.timeout``. A write
+    lease can't write. Its commit raises ``LeaseLostError``, and so does the next call in the block. A write
     outside of :func:`transaction` is a transaction of one.
 
     What was read or written of the contexts is kept in memory, and reads return copies of it. Whoever writes them
@@ -5135,8 +5132,7 @@ def transaction(*, when: When | None = None, run: str | None = None) -> Transact
     Returns:
         An object for one ``with``. Its end raises:
 
-        * ``CommitUnknownError``, a ``StoreUnavailableError``: whether it was committed is unknown; ``await
-          error.commit_again()`` settles it;
+        * ``CommitUnknownError``, a ``StoreUnavailableError``: whether it was committed is unknown; ``error.commit_again()`` settles it;
         * other ``StoreUnavailableError``, ``StoreError``: nothing is stored;
         * ``ConflictError``: a write with ``if_absent`` or ``expect`` has found something else; nothing is stored;
         * ``LeaseLostError``: a lease of one of the rows was lost; nothing is stored.
@@ -5163,7 +5159,7 @@ def setup(config: Mapping[str, Any] | None = None, *, run: str | None = None, **
         **overrides: more of them, which win over ``config``.
 
     Returns:
-        An object to await, or to use with ``with``.
+        An object for ``with``.
 
     Raises:
         ConfigError: a field is unknown or a value is bad; nothing is changed.

@@ -27,7 +27,6 @@ __all__ = ["block", "run", "run_soon", "translations"]
 #: Where a lock can't be interrupted, Ctrl-C is looked for this often, in seconds.
 _LOOK_SECONDS: Final = 0.1 if sys.platform == "win32" else -1
 
-
 #: The class here of an error whose methods are awaited otherwise.
 translations: dict[type[BaseException], type[BaseException]] = {}
 
@@ -35,13 +34,14 @@ translations: dict[type[BaseException], type[BaseException]] = {}
 class _Call:
     """A call that a thread waits for."""
 
-    __slots__ = ("_args", "_done", "_function", "_kwargs", "_task", "error", "result")
+    __slots__ = ("_args", "_done", "_function", "_is_done", "_kwargs", "_task", "error", "result")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
         self._task: asyncio.Future[Any] | None = None
+        self._is_done = False
         self._done = threading.Lock()
         self._done.acquire()
         self.result: Any = None
@@ -53,12 +53,12 @@ class _Call:
             result = self._function(*self._args, **self._kwargs)
             if not inspect.isawaitable(result):
                 self.result = result
-                self._done.release()
+                self._finish()
                 return
             self._task = asyncio.ensure_future(result)
         except BaseException as error:
             self.error = error
-            self._done.release()
+            self._finish()
             return
         self._task.add_done_callback(self._end)
 
@@ -68,6 +68,10 @@ class _Call:
         except BaseException as error:
             self.error = error
         self._task = None
+        self._finish()
+
+    def _finish(self) -> None:
+        self._is_done = True
         self._done.release()
 
     def cancel(self) -> None:
@@ -75,9 +79,9 @@ class _Call:
             self._task.cancel()
 
     def wait(self) -> None:
-        """Wait until it is done; Ctrl-C interrupts that."""
-        while not self._done.acquire(timeout=_LOOK_SECONDS):
-            pass
+        """Wait until it is done; Ctrl-C interrupts that, and it can be called again."""
+        while not self._is_done:
+            self._done.acquire(timeout=_LOOK_SECONDS)
 
 
 class _Inline(ThreadPoolExecutor):

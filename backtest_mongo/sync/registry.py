@@ -7,7 +7,7 @@ from typing import Any
 
 from backtest_mongo.adapters.registry import persist as registry
 from backtest_mongo.core.specs import SlotSpec
-from backtest_mongo.sync.wrapping import SyncAdapter, wrap, wrap_class
+from backtest_mongo.sync.wrapping import SyncAdapter, wrap_class, wrap_factory
 
 __all__ = ["Registry", "persist"]
 
@@ -27,7 +27,7 @@ class Registry:
         found = getattr(registry, name)
         if name not in registry._adapters:
             return found  # type: ignore[no-any-return]  # which is a method
-        return lambda *args, **kwargs: wrap(found(*args, **kwargs), is_foreign=True)
+        return wrap_factory(found, is_foreign=True)
 
     def __dir__(self) -> list[str]:
         return dir(registry)

@@ -15,7 +15,7 @@ from backtest_mongo.commit.scope import current_scope
 from backtest_mongo.core.config import Settings
 from backtest_mongo.sync.clients import close_clients
 from backtest_mongo.sync.portal import run
-from backtest_mongo.sync.wrapping import unwrap, wrap
+from backtest_mongo.sync.wrapping import describe_as, unwrap, wrap_factory
 from backtest_mongo.types import When
 
 __all__ = ["Lease", "Past", "Setup", "Transaction", "as_of", "close", "lease", "setup", "transaction"]
@@ -28,11 +28,21 @@ class _Block:
 
     def __init__(self, scope: Any) -> None:
         self._scope = scope
+        self._is_entered = False
 
     def __enter__(self) -> Self:
-        run(self._name, self._scope.__aenter__)
+        try:
+            run(self._name, self._enter)
+        except BaseException as error:
+            if self._is_entered:  # Ctrl-C came when it had begun
+                run(self._name, self._scope.__aexit__, type(error), error, None)
+            raise
         current_scope.set(self._scope)
         return self
+
+    async def _enter(self) -> None:
+        await self._scope.__aenter__()
+        self._is_entered = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -107,18 +117,20 @@ class Past:
         run("as_of", self._past.__aexit__, kind, error, traceback)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        make: Callable[..., Any] = getattr(self._past, name)
-        return lambda *args, **kwargs: wrap(make(*args, **kwargs))
+        return wrap_factory(getattr(self._past, name))
 
 
+@describe_as(scopes.transaction)
 def transaction(*, when: When | None = None, run: str | None = None) -> Transaction:
     return Transaction(scopes.transaction(when=when, run=run))
 
 
+@describe_as(scopes.lease)
 def lease(*adapters: Any, **options: Any) -> Lease:
     return Lease(scopes.lease(*map(unwrap, adapters), **options))
 
 
+@describe_as(make_past)
 def as_of(when: When) -> Past:
     return Past(make_past(when))
 
@@ -135,6 +147,7 @@ class Setup:
         close()
 
 
+@describe_as(lifecycle.setup)
 def setup(config: Mapping[str, Any] | None = None, *, run: str | None = None, **overrides: Unpack[Settings]) -> Setup:
     _set_up(config, run, overrides)
     return Setup()
@@ -145,6 +158,7 @@ def _set_up(config: Mapping[str, Any] | None, name: str | None, overrides: Setti
     run("setup", lambda: lifecycle.setup(config, run=name, **overrides))
 
 
+@describe_as(lifecycle.close)
 def close() -> None:
     close_clients()
     run("close", lifecycle.close)

@@ -19,18 +19,35 @@ from backtest_mongo.core import watch
 from backtest_mongo.core.changes import Change
 from backtest_mongo.sync.portal import run, run_soon
 
-__all__ = ["Stream", "SyncAdapter", "Watch", "describe", "make_function", "unwrap", "wrap", "wrap_class"]
+__all__ = [
+    "Stream",
+    "SyncAdapter",
+    "Watch",
+    "describe",
+    "describe_as",
+    "make_function",
+    "unwrap",
+    "wrap",
+    "wrap_class",
+    "wrap_factory",
+]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Most items that an iterator takes from the other thread at a time.
 _MOST: Final = 256
+_LOST: Final = "Its commit raises ``LeaseLostError``, and so does the next call in the block"
 #: What the docstrings of the asynchronous API say, and what they say here.
 _WORDS: Final = (
-    (re.compile(r"\bawait "), ""),
+    (re.compile(r"\bawait\s+"), ""),
     (re.compile(r"\basync (?=with |for )"), ""),
     (re.compile(r"``async (?=with``|for``)"), "``"),
     (re.compile(r"\b([Aa])n async iterator"), r"\1n iterator"),
+    (re.compile(r"An object to await, or to use with"), "An object for"),
+    (re.compile(r"It meets ``LeaseLostError``, and its block is cancelled as by ``asyncio\.timeout``"), _LOST),
+    (re.compile(r"of the running event loop"), "of synchronous calls"),
+    (re.compile(r"\n\n *Raises:\n *RuntimeError: no event loop is running\.(?=\s*$)"), ""),
     (re.compile(r"It opens no connection and needs no event loop"), "It opens no connection"),
 )
 
@@ -199,6 +216,17 @@ def wrap(value: Any, *, is_foreign: bool = False) -> Any:
     return found
 
 
+def wrap_factory(make: Callable[..., Any], *, is_foreign: bool = False) -> Callable[..., Any]:
+    """Return the function that makes synchronous adapters, of that which makes asynchronous ones."""
+
+    @functools.wraps(make)
+    def make_synchronous(*args: Any, **kwargs: Any) -> Any:
+        return wrap(make(*args, **kwargs), is_foreign=is_foreign)
+
+    make_synchronous.__doc__ = describe(make.__doc__)
+    return make_synchronous
+
+
 #: The class here of each asynchronous one.
 _classes: dict[Any, type[SyncAdapter]] = {}
 
@@ -272,6 +300,18 @@ def make_function(name: str, function: Callable[..., Any]) -> Callable[..., Any]
 
     call.__module__, call.__doc__ = "backtest_mongo.sync", describe(function.__doc__)
     return call
+
+
+def describe_as(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Give a function the arguments, for ``help()``, and the docstring of its asynchronous counterpart."""
+
+    def decorate(own: F) -> F:
+        returned = inspect.signature(own).return_annotation
+        own.__signature__ = inspect.signature(function).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        own.__doc__ = describe(function.__doc__)
+        return own
+
+    return decorate
 
 
 def describe(doc: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import InputError, LeaseHeldError, LeaseLostError, StoreUnavailableError, errors, sync
+from backtest_mongo.sync import portal
 from backtest_mongo.sync.portal import run
 from tests.sync.support import ALL, TRANSACTIONAL, make
 
@@ -67,6 +69,35 @@ def test_leases(storage: str, unique: str) -> None:
         assert len(held) == 1
     with sync.lease(one, other):
         assert one.read_state_data() == {"n": 1}
+
+
+@TRANSACTIONAL
+def test_interruption_when_a_block_has_just_begun(storage: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, wait = make(STATE, unique), portal._Call.wait
+
+    def interrupt(call: Any) -> None:
+        monkeypatch.undo()
+        wait(call)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(portal._Call, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt), sync.lease(state):
+        pytest.fail("it began")
+    with sync.lease(state):  # which the other one has given back
+        state.write_state_data({"n": 1}, 1)
+
+
+def test_help() -> None:
+    """What ``help()`` shows is that of the asynchronous counterpart, without what is awaited."""
+    for name in sync.__all__:
+        own = getattr(sync, name)
+        counterpart = getattr(backtest_mongo, name, None) or getattr(backtest_mongo.market_data, name)
+        if callable(own) and own is not counterpart:
+            assert own.__doc__, name
+            assert "await " not in own.__doc__, name
+        if inspect.isfunction(own) and name not in ("get_mongo", "get_redis"):
+            assert [*inspect.signature(own).parameters] == [*inspect.signature(counterpart).parameters], name
+    assert "symbol: the market's symbol" in (sync.persist.signal.__doc__ or "")
 
 
 @TRANSACTIONAL
