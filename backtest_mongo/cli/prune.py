@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
 
 import typer
 
-from backtest_mongo.cli.arguments import AsJson, complete_from
+from backtest_mongo.cli.arguments import AsJson, complete_from, import_module
 from backtest_mongo.cli.command_runner import exit_cleanly, print_error, run_command
 from backtest_mongo.cli.context_text import format_values
 from backtest_mongo.core.contexts import name_values
@@ -37,8 +37,8 @@ __all__ = ["Found", "find_targets", "prune", "survey"]
 PRUNED: Final = {spec.name: spec for spec in SLOTS if spec.shape == "collection"}
 #: The slots that can have versions, these included.
 _SPECS: Final = {spec.name: spec for spec in SLOTS if not spec.immutable}
-#: The series of which each says what is kept of it.
-_SERIES: Final = {spec.name: spec for spec in SERIES}
+#: The names of the package's own series, of which each says what is kept of it.
+_SERIES: Final = tuple(spec.name for spec in SERIES)
 
 T = TypeVar("T")
 
@@ -94,7 +94,8 @@ def prune(
         typer.Argument(
             metavar="SLOT",
             help=f"The slots to prune: {', '.join(PRUNED)}, one whose versions CC_HISTORY limits, or one of series: "
-            f"{', '.join(_SERIES)}. By default all that CC_KEEP and CC_HISTORY limit, and series with a limit.",
+            f"{', '.join(_SERIES)}, or one that --module registers. By default all that CC_KEEP and CC_HISTORY limit, "
+            "and series with a limit.",
             autocompletion=complete_from((*_SPECS, *_SERIES)),
         ),
     ] = None,
@@ -108,6 +109,10 @@ def prune(
     ] = None,
     files: Annotated[
         Path | None, typer.Option("--files", metavar="DIR", help="Use this directory of JSON files instead of MongoDB.")
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE", help="Import this Python module first, which registers series of your own."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +132,10 @@ def prune(
     """
     if sqlite is not None and files is not None:
         raise typer.BadParameter("rows are in one of them", param_hint="'--sqlite' / '--files'")
-    chosen = _check_arguments(slots or [], keep)
+    if module is not None:
+        import_module(module)
+    known = _find_series()
+    chosen = _check_arguments(slots or [], keep, known)
     open_store = partial(_open_store, None if sqlite is None else os.path.realpath(sqlite), files)
     run: Callable[[Callable[[], Awaitable[Any]]], Any] = partial(_run, is_on_server=sqlite is None and files is None)
     file = None if sqlite is None else os.path.realpath(sqlite)
@@ -138,7 +146,7 @@ def prune(
             of_versions = _find_version_targets(name for name in slots or _SPECS if name in _SPECS)
     of_series: list[SlotSpec] = []
     if files is None and keep is None:
-        of_series = [_SERIES[name] for name in dict.fromkeys(slots or _SERIES) if name in _SERIES]
+        of_series = [known[name] for name in dict.fromkeys(slots or known) if name in known]
     found: list[Found] = []
     versions: list[FoundVersions] = []
     series: list[FoundSeries] = []
@@ -175,18 +183,27 @@ def prune(
     raise typer.Exit(1 if left else 0)
 
 
-def _check_arguments(names: Sequence[str], keep: str | None) -> list[tuple[SlotSpec, Retention | None]]:
+def _find_series() -> dict[str, SlotSpec]:
+    """Return the slots with columns, those that a module of the user has registered, too."""
+    from backtest_mongo.adapters.registry import persist
+
+    return {name: adapter.spec for name, adapter in persist._adapters.items() if adapter.spec.columns}
+
+
+def _check_arguments(
+    names: Sequence[str], keep: str | None, series: Mapping[str, SlotSpec]
+) -> list[tuple[SlotSpec, Retention | None]]:
     """Return the slots, and what ``--keep`` says is kept of each.
 
     Raises:
         typer.BadParameter: a name is not that of a slot that can be pruned, or ``keep`` can't be parsed.
     """
     for name in names:
-        if keep is not None and name in _SERIES:
+        if keep is not None and name in series:
             problem = f"what is kept of a series is stored with it, and {name}'s retain() sets it"
             raise typer.BadParameter(problem, param_hint="'--keep'")
-        if name not in ({**_SPECS, **_SERIES} if keep is None else PRUNED):
-            known = suggest(name, {**_SPECS, **_SERIES} if keep is None else PRUNED)
+        if name not in ({**_SPECS, **series} if keep is None else PRUNED):
+            known = suggest(name, {**_SPECS, **series} if keep is None else PRUNED)
             raise typer.BadParameter(f"{name!r} is not a slot that can be pruned: {known}", param_hint="SLOT")
     if keep is None:
         return [(_SPECS[name], None) for name in dict.fromkeys(names or PRUNED) if name in _SPECS]
@@ -228,9 +245,9 @@ def _open_store(sqlite: str | None, files: Path | None, spec: SlotSpec) -> Store
         if not files.is_dir():
             raise InputError(f"there is no directory {files}")
         return FileStore(os.fspath(files), spec)
-    from backtest_mongo.adapters import ADAPTERS
+    from backtest_mongo.adapters.registry import persist
 
-    return ADAPTERS[spec.name]._base_store()
+    return persist._adapters[spec.name]._base_store()
 
 
 def find_targets(chosen: Sequence[tuple[SlotSpec, Retention | None]]) -> list[tuple[SlotSpec, Retention]]:

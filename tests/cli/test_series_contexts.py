@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,29 @@ def test_what_need_not_be_kept_is_pruned(stored: Stored) -> None:
     done = invoke("prune", "equity", "--keep", "5", *stored.options)
     assert done.code == 2
     assert "retain() sets it" in " ".join(done.error.split())
+
+
+def test_series_of_ones_own_are_pruned(stored: Stored, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "my_own_slots.py").write_text(
+        "from backtest_mongo import Column, SlotSpec, persist\n"
+        "spec = SlotSpec(name='spread', shape='series', context=('symbol',), key=('symbol', 'timestamp'),\n"
+        "    unit='ms', columns=(Column('value', 'float64'),))\n"
+        "persist.register(spec)\n",
+        "utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_own_slots", raising=False)
+
+    async def write() -> None:
+        import_module("my_own_slots")
+        series = getattr(persist, "spread")("BTC")  # noqa: B009  # the registry's types know the package's slots alone
+        await series.retain("1")
+        await series.append([{"timestamp": time, "value": 1.5} for time in range(3)])
+        await series.seal()
+        await series.append([{"timestamp": 9, "value": 1.5}])
+
+    stored.run(write)
+    done = invoke("prune", "spread", "--yes", "--module", "my_own_slots", *stored.options)
+    assert (done.code, done.err) == (0, "")
+    assert "spread BTC: 3 rows deleted" in done.out
+    assert invoke("prune", "spread", "--module", "no_such_module", *stored.options).code == 2
