@@ -27,7 +27,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from bson.tz_util import utc
 
-from backtest_mongo.core.payload import CODEC
+from backtest_mongo.core.payload import CODEC, DECODERS
 
 __all__ = [
     "JSON_TYPES",
@@ -144,7 +144,7 @@ class _RefusedCode(TypeDecoder):
         raise TypeError(value)
 
 
-_PLAIN_CODEC: Final = CODEC.with_options(type_registry=TypeRegistry([*CODEC.type_registry.codecs, _RefusedCode()]))
+_PLAIN_CODEC: Final = CODEC.with_options(type_registry=TypeRegistry([*DECODERS, _RefusedCode()]))
 
 
 def _encode(value: Any) -> Any:

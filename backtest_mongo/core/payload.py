@@ -25,6 +25,7 @@ from backtest_mongo.errors import InputError, InputTypeError
 
 __all__ = [
     "CODEC",
+    "DECODERS",
     "MAX_DEPTH",
     "MAX_DOCUMENT_BYTES",
     "RAW_CODEC",
@@ -81,6 +82,8 @@ def _convert(value: Any) -> Any:
     return value
 
 
+#: What reads values of BSON as other types than PyMongo does.
+DECODERS: Final[list[TypeDecoder]] = [_PlainInt(), _PlainDecimal()]
 #: How documents are encoded and decoded: datetimes aware and in UTC, ``UUID`` as itself, ``Decimal`` as BSON's decimal,
 #: NumPy's numbers as Python's. A date that Python can't hold is read as ``bson.DatetimeMS``, as it would otherwise make
 #: the whole list that it is in unreadable.
@@ -88,10 +91,8 @@ CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True,
     uuid_representation=UuidRepresentation.STANDARD,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-    type_registry=TypeRegistry([_PlainInt(), _PlainDecimal()], fallback_encoder=_convert),
+    type_registry=TypeRegistry(DECODERS, fallback_encoder=_convert),
 )
-
-
 #: The same for what is already encoded. With a type registry PyMongo can't read a write concern error next to the
 #: document of a findAndModify, which is how a primary answers while it steps down.
 WRITE_CODEC: Final[CodecOptions[dict[str, Any]]] = CODEC.with_options(type_registry=TypeRegistry())

@@ -105,7 +105,7 @@ TAKEN: dict[str, tuple[ColumnType, Any, list[Any]]] = {
     "arrow large text": ("category", pa.array(["a", "b"], pa.large_string()), ["a", "b"]),
     "arrow view of text": ("category", pa.array(["a", "b"], pa.string_view()), ["a", "b"]),
     "arrow text": ("str", pa.array(["a", "b"]), ["a", "b"]),
-    "arrow half floats": ("float64", pa.array([0.5, 2], pa.float16()), [0.5, 2.0]),
+    "arrow half floats": ("float64", pa.array(np.array([0.5, 2], np.float16)), [0.5, 2.0]),
     "arrow decimals": ("float64", pa.array([Decimal("0.10"), Decimal("2.50")]), [0.1, 2.5]),
     "arrow decimals as integers": ("int64", pa.array([Decimal("1.0"), Decimal("2.0")]), [1, 2]),
     "arrow uint8": ("int8", pa.array([1, 2], pa.uint8()), [1, 2]),
