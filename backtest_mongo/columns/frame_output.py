@@ -8,6 +8,7 @@ be read-only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -129,6 +130,8 @@ def _arrow(spec: SlotSpec, rows: ColumnArrays) -> Any:
 def _polars(spec: SlotSpec, rows: ColumnArrays) -> Any:
     import polars
 
+    if len(rows) >= _SHARED_ROWS and find_spec("pyarrow") is not None:
+        return polars.from_arrow(_arrow(spec, rows))
     columns = [polars.Series(TIME, rows.time).cast(polars.Datetime(spec.unit, "UTC"))]
     nullable = []
     for column, values in _list_columns(spec, rows):
@@ -143,6 +146,9 @@ def _polars(spec: SlotSpec, rows: ColumnArrays) -> Any:
             nullable.append(polars.when(polars.Series(~nulls)).then(polars.col(column.name)).alias(column.name))
     return polars.DataFrame(columns).with_columns(nullable)
 
+
+#: From so many rows on, copying them takes longer than importing PyArrow, through which polars uses their memory.
+_SHARED_ROWS: Final = 2_000_000
 
 _MAKERS: Final[Mapping[Kind, Callable[[SlotSpec, ColumnArrays], Any]]] = {
     "polars": _polars,

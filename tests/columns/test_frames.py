@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
+from backtest_mongo.columns import frame_output
 from backtest_mongo.columns.arrays import ColumnArrays, Values
 from backtest_mongo.columns.frame_input import read_frame
 from backtest_mongo.columns.frame_output import to_frame
@@ -233,6 +234,19 @@ def test_numpy_arrays_are_masked_where_there_are_nulls(unit: Unit) -> None:
     assert frame["side"].tolist() == ["buy", None]
 
 
+@UNHURRIED
+@given(sample=samples())
+def test_polars_frame_that_shares_memory_is_the_same(sample: Sample) -> None:
+    spec, given_ = sample
+    rows = read_rows(spec, given_)
+    copied = to_frame(spec, rows, "polars")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame_output, "_SHARED_ROWS", 0)
+        shared = to_frame(spec, rows, "polars")
+    assert shared.schema == copied.schema
+    assert to_bits(read(spec, shared).rows(spec)) == to_bits(read(spec, copied).rows(spec))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_frame_has_the_columns_that_were_read(kind: Kind) -> None:
     spec, rows = make_rows("us")
@@ -248,7 +262,9 @@ def test_frame_may_have_no_row(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_categories_may_have_a_value_twice(kind: Kind) -> None:
+@pytest.mark.parametrize("shared", [0, 2_000_000])
+def test_categories_may_have_a_value_twice(kind: Kind, shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_output, "_SHARED_ROWS", shared)
     spec = make_spec(Column("side", "category", nullable=True))
     side = Values(np.array([0, 1, 2, -1], np.int32), None, ("buy", "sell", "buy"))
     rows = ColumnArrays(np.arange(4), np.zeros(4, np.int64), {"side": side})
@@ -256,8 +272,12 @@ def test_categories_may_have_a_value_twice(kind: Kind) -> None:
     assert [row["side"] for row in found.rows(spec)] == ["buy", "sell", "buy", None]
 
 
-def test_numbers_are_not_copied_where_a_library_can_use_them() -> None:
+def test_numbers_are_not_copied_where_a_library_can_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, rows = make_rows("us", with_nulls=False)
+    monkeypatch.setattr(frame_output, "_SHARED_ROWS", 1)
+    shared = to_frame(spec, rows, "polars")
+    for name, data in (("timestamp", rows.time), ("price", rows.values["price"].data)):
+        assert np.shares_memory(shared[name].to_physical().to_numpy(), data)
     assert np.shares_memory(to_frame(spec, rows, "numpy")["price"], rows.values["price"].data)
     assert np.shares_memory(to_frame(spec, rows, "pandas")["price"].to_numpy(), rows.values["price"].data)
     table = to_frame(spec, rows, "arrow")

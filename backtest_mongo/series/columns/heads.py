@@ -63,7 +63,7 @@ RENAMED_TO: Final = "renamedTo"
 #: What a program must know to write to a database with such series.
 FEATURE: Final = "series"
 #: For how long a look at the document holds, in seconds; and how long raising the bound, or announcing rows, takes.
-_FRESH_SECONDS: Final = 0.25
+_FRESH_SECONDS: Final = 0.1
 _RAISING_SECONDS: Final = 2 * _FRESH_SECONDS
 #: After how long an announcement is taken for one that was left. Whoever made it loses nothing but a wait.
 _ANNOUNCED_SECONDS: Final = 120
