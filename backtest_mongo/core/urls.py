@@ -258,7 +258,11 @@ def _options(query: str, kind: str, tls: bool) -> tuple[dict[str, Any], dict[str
     except ValueError as error:
         problem = str(error)
     else:
-        return {name: value for name, value in read.items() if name in texts}, sentinel_options
+        options = {name: value for name, value in read.items() if name in texts}
+        # Some versions of the client take no notice of a certificate without a key, which its file may have as well.
+        if "ssl_certfile" in options:
+            options.setdefault("ssl_keyfile", options["ssl_certfile"])
+        return options, sentinel_options
     raise ValueError(problem)
 
 

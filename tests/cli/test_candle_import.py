@@ -14,7 +14,7 @@ import pytest
 from tests.support.candle_commands import HOUR, MINUTE, SERIES, START, Database, run_candles, start_candles, write_csv
 from tests.support.deadlines import PROCESS_SECONDS
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 def test_import_stores_the_candles_of_a_file(database: Database, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.candle_commands import EUR, EURUSD, SERIES, run_candles, write_csv
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 def usage(*arguments: object) -> str:

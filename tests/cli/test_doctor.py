@@ -43,7 +43,7 @@ from tests.support.built_in_series import equity, shrink_blocks
 from tests.support.leases import take_leases
 from tests.support.uniform import WHEN, candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ from tests.support import uniform
 from tests.support.deadlines import SECONDS
 from tests.support.uniform import WHEN, candles, entry, payload, write
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def driver() -> str:

@@ -16,7 +16,7 @@ from backtest_mongo import EquityAdapter, TradeAdapter, setup
 from tests.support.candle_commands import Database
 from tests.support.commands import Done, invoke
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 #: 2024-01-01 00:00 UTC.
 START = 1_704_067_200_000_000

@@ -39,7 +39,7 @@ from tests.support import uniform
 from tests.support.dumps import find_slot, read_database, write_file
 from tests.support.uniform import WHEN, candles, payload, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 #: Names that are hard to put into a file name: with _, escapes, devices, dots, and other alphabets.

@@ -23,7 +23,7 @@ from backtest_mongo.embedded import programs
 from backtest_mongo.embedded.shared import share_servers
 from tests.support.deadlines import PROCESS_SECONDS, SECONDS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.one_python, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 WHEN = 1_700_000_000_000
 

@@ -28,7 +28,7 @@ from tests.support import uniform
 from tests.support.short_deadlines import shorten_deadline, until_in_time
 from tests.support.uniform import WHEN, candles, entry, payload, read, stored, write
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 POINTS = ("document", "entry", "bucket")
 DEADLINE_MS = 1_500

@@ -14,7 +14,7 @@ from tests.conftest import Deployment
 from tests.support.built_in_series import equity, shrink_blocks
 from tests.support.changes import take_change
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from backtest_mongo.sqlite import columns
 from tests.conftest import Deployment
 from tests.support.built_in_series import equity, trades
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.conftest import Deployment, drop_database
 from tests.series.test_vacant_stretches import in_another_loop
 from tests.support.uniform import candles
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 MINUTE: Final = 60_000
 #: Two blocks of four, a gap, and a block with three candles.

@@ -23,7 +23,7 @@ from tests.embedded.test_embedded import gone
 from tests.support.deadlines import PROCESS_SECONDS
 from tests.support.guarded import GuardedMongod
 
-pytestmark = pytest.mark.either_driver
+pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
 
 pytest_plugins = ["pytester"]
 

@@ -22,6 +22,8 @@ from tests.conftest import DRIVERS, SQLITE, on_database
 from tests.support.column_stores import shrink, shrink_bytes
 from tests.support.model_machine import EXAMPLES, STEPS
 
+pytestmark = pytest.mark.one_python
+
 #: How each storage names its databases, of which every machine has its own.
 _numbers = itertools.count()
 _MINUTE: Final = 60_000
