@@ -1,8 +1,8 @@
 """What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `engines-langgraph`, `engines-vnpy`, `coverage`,
 `lint`, `types`, `docs`, `release` and `audit`.
 
-The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments` and `bench`;
-`packages` downloads files to read. CONTRIBUTING.md says when to run which.
+The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments`, `lowest` and
+`bench`; `packages` downloads files to read. CONTRIBUTING.md says when to run which.
 """
 
 from __future__ import annotations
@@ -110,6 +110,17 @@ def coverage(session: nox.Session) -> None:
 def versions(session: nox.Session) -> None:
     """The tests that depend on the Python version, on every supported one."""
     _run_tests(session, *MANY_PYTHONS)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """The test suite with the lowest versions that the requirements allow; it needs uv, as in `pip install "nox[uv]"`."""
+    session.install("--resolution", "lowest-direct", WHOLE)
+    session.install(*_groups("test"))
+    # Old versions of some use what others have deprecated since.
+    session.run(
+        "python", "-m", "pytest", *_workers(), *MANY_PYTHONS, "-W", "ignore::DeprecationWarning", *session.posargs
+    )
 
 
 @nox.session
