@@ -114,7 +114,7 @@ def versions(session: nox.Session) -> None:
 
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """The test suite with the lowest versions that the requirements allow; it needs uv, as in `pip install "nox[uv]"`."""
+    """The test suite with the lowest versions that the requirements allow; it needs uv: `pip install "nox[uv]"`."""
     session.install("--resolution", "lowest-direct", WHOLE)
     session.install(*_groups("test"))
     # Old versions of some use what others have deprecated since.
