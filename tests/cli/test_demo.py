@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backtest_mongo.cli.demo.rules import Book
 from PIL import Image
 
 import backtest_mongo
@@ -15,7 +16,6 @@ from backtest_mongo import SLOTS, EquityAdapter, setup
 from backtest_mongo.cli.demo.databases import Databases
 from backtest_mongo.cli.demo.market import load_candles
 from backtest_mongo.cli.demo.results import Comparison, Kill, Result, Tally, compare
-from backtest_mongo.cli.demo.rules import Book
 from backtest_mongo.cli.demo.strategy import CURVE, CrossoverStrategy
 from tests.cli.test_cli import run
 from tests.conftest import Deployment

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from backtest_mongo.cli.demo.rules import STRATEGY
 
 from backtest_mongo import SLOTS, persist
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
-from backtest_mongo.cli.demo.rules import STRATEGY
 from backtest_mongo.cli.demo.strategy import CrossoverStrategy
 from tests.support.forks import HISTORY, Forks, Rows
 
