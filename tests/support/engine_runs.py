@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from backtest_mongo import persist
+from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.cli.demo.engine import Bar, Decision, Engine, Order, Strategy
 from backtest_mongo.types import Candle, Payload
 
 __all__ = [
     *("EXCHANGE", "FRAME", "HOUR", "MARKET", "SCRIPT", "START", "Scripted"),
-    *("buy", "make_engine", "make_market", "read_state", "sell", "store"),
+    *("buy", "call_after_writes", "make_engine", "make_market", "read_state", "sell", "store"),
 ]
 
 HOUR: Final = 3_600_000
@@ -76,6 +76,25 @@ async def store(candles: Sequence[Candle], symbol: str = "BTCUSDT") -> None:
     await persist.candle(symbol, "1h", EXCHANGE).write_candles_data(candles)
 
 
+def call_after_writes(engine: Engine, call: Callable[[], None]) -> None:
+    """Call something whenever a write to one of the slots of an engine or its strategy has returned."""
+
+    def wrap(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def write(*args: Any, **kwargs: Any) -> Any:
+            result = await method(*args, **kwargs)
+            call()
+            return result
+
+        return write
+
+    owners = (engine, engine.broker, engine.strategy)
+    for adapter in (value for owner in owners for value in vars(owner).values() if isinstance(value, Adapter)):
+        for name in dir(type(adapter)):
+            if name.startswith(("write_", "append", "remove_")):
+                # From the class: the registry gives the same object to the next engine.
+                setattr(adapter, name, wrap(getattr(type(adapter), name).__get__(adapter)))
+
+
 async def read_state(engine: Engine) -> dict[str, Any]:
     """Return all that is stored of a run, by slot, with another name in the place of the strategy's."""
     broker, name = engine.broker, engine.strategy.name
@@ -109,7 +128,7 @@ def _rename(value: Any, name: str) -> Any:
         case list() | tuple():
             return [_rename(one, name) for one in value]
         case str():
-            return re.sub(rf"\b{name}\b", "NAME", value)
+            return value.replace(name, "NAME")
         case _:
             return value
 

@@ -44,7 +44,7 @@ class Parameters:
 
     discount: float = 0.25
     stop: float = 2.5
-    target: float = 7.5
+    target: float = 5.0
     #: The part of the account that a stop may cost.
     risk: float = 0.01
     #: How many bars in a row a position may be under water.
