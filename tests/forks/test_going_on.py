@@ -68,7 +68,7 @@ async def test_fork_of_the_strategy_alone_goes_on_as_well(forks: Forks) -> None:
     await trade(0)
     report = await forks.make(closes[180], strategy_name=STRATEGY)
     left = {one.slot for one in report.left_out}
-    assert left >= {"memory", "dictionary", "measure", "interval", "risk", "log"}
+    assert left >= {"memory", "dictionary", "measure", "interval", "risk"}
     whole = await forks.read()
     there = await forks.read(report.path or report.name)
     assert {*there} <= {*whole} - left | {"notification"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from backtest_mongo import persist
 from backtest_mongo.adapters.shapes import Adapter
@@ -60,11 +60,11 @@ class Scripted(Strategy):
 
 
 def buy(stop: float, target: float, **more: Any) -> Order:
-    return Order(position="long", priceStopLoss=stop, priceTakeProfit=target, **more)
+    return cast("Order", {"position": "long", "priceStopLoss": stop, "priceTakeProfit": target, **more})
 
 
 def sell(stop: float, target: float, **more: Any) -> Order:
-    return Order(position="short", priceStopLoss=stop, priceTakeProfit=target, **more)
+    return cast("Order", {"position": "short", "priceStopLoss": stop, "priceTakeProfit": target, **more})
 
 
 def make_engine(strategy: Strategy, symbol: str = "BTCUSDT", **rules: Any) -> Engine:

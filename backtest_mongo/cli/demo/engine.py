@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from backtest_mongo import CandleAdapter, ConflictError, as_of, lease, persist, transaction
+from backtest_mongo import ConflictError, as_of, lease, persist, transaction
 from backtest_mongo.cli.demo.broker import Broker
 from backtest_mongo.cli.demo.signals import Order, make_equity, make_signal
-from backtest_mongo.types import INTERVAL_MS, PRICES, Candle, Interval, Payload
+from backtest_mongo.cli.demo.windows import read_candles, read_last
+from backtest_mongo.types import INTERVAL_MS, Candle, Interval, Payload
 
 __all__ = ["Bar", "Decision", "Engine", "Order", "Strategy"]
 
@@ -138,9 +139,10 @@ class Engine:
         session = await self.session.read_session_data()
         if session is not None:
             self.progress = session["data"]
-            self.window.extend(await self.read_last(self.candles, self.progress["time"] + self.length))
+            end = self.progress["time"] + self.length
+            self.window.extend(await read_last(self.candles, self.strategy.window, end, self.length))
 
-    async def clock(self) -> AsyncIterator[Candle]:
+    async def clock(self) -> AsyncGenerator[Candle, None]:
         """Yield the candles that are stored now, after the last bar, in the order of time. Gaps are passed over."""
         bounds, last = await self.candles.bounds(), self.progress["time"]
         if bounds is None:
@@ -219,29 +221,8 @@ class Engine:
             candles = past.candle(self.symbol, self.interval, self.context["exchangeName"])
             return Bar(
                 now=session["when"],
-                candles=await self.read_last(candles, session["when"]),
+                candles=await read_last(candles, self.strategy.window, session["when"], self.length),
                 signal=await past.signal(*own).read_signal_data(),
                 waiting=await past.schedule(*own).read_schedule_data(),
                 balance=session["data"]["balance"],
             )
-
-    async def read_last(self, candles: CandleAdapter, end: int) -> list[Candle]:
-        """Return the candles of a strategy's window that open before ``end``, also those before a gap."""
-        count, bounds = self.strategy.window, await candles.bounds()
-        span, found = count * self.length, list[Candle]()
-        while bounds is not None and len(found) < count:
-            found = await read_candles(candles, end - span, end)
-            if end - span <= bounds[0]:
-                break
-            span *= 2
-        return found[-count:]
-
-
-async def read_candles(candles: CandleAdapter, start: int, end: int) -> list[Candle]:
-    """Return the stored candles that open in ``[start, end)``, in the order of time."""
-    frame = await candles.read_frame(start, end, as_="numpy")
-    columns = [frame["timestamp"].astype(int).tolist(), *(frame[name].tolist() for name in PRICES)]
-    return [
-        Candle(timestamp=time, open=first, high=high, low=low, close=last, volume=volume)
-        for time, first, high, low, last, volume in zip(*columns, strict=True)
-    ]

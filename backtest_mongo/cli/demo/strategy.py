@@ -135,7 +135,8 @@ class CrossoverStrategy(Strategy):
             if row["strategyName"] == STRATEGY and row["status"] == "closed" and _closed_on(row, yesterday)
         ]
         text = f"{yesterday}: {len(closed)} closed, {sum(closed):+.2f}"
-        report = {"id": f"{STRATEGY}-report-{yesterday}", "type": "report", "timestamp": bar.now, "backtest": True}
+        whose = {"strategyName": STRATEGY, "exchangeName": EXCHANGE, "symbol": SYMBOL, "backtest": True}
+        report = {"id": f"{STRATEGY}-report-{yesterday}", "type": "report", "timestamp": bar.now, **whose}
         await self.notifications.write_notification_data([{**report, "createdAt": bar.now, "message": text}])
         done = {"id": today, "data": {"report": report["id"]}, "when": datetime.fromtimestamp(bar.now / 1000, UTC)}
         await self.reports.write_interval_data({**done, "removed": False}, today, bar.now)
