@@ -154,11 +154,6 @@ class CrossoverStrategy(Strategy):
         """Return the notes, oldest first: their names end with the time of the signal."""
         return [note async for note in self.notes.list_memory_data()]
 
-    def dispose(self) -> None:
-        """Let the registry forget the objects of this strategy's own buckets."""
-        for slot in (self.parameters, self.notes):
-            slot.dispose()
-
 
 def make_engine() -> Engine:
     """Return the engine that trades this strategy on the demo's market."""
