@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any
 
-from backtest_mongo import persist, setup
+from backtest_mongo import LeaseLostError, persist, setup
 from backtest_mongo.cli.demo.engine import Bar, Decision
 from backtest_mongo.types import Candle
 from tests.support.engine_runs import SCRIPT, Scripted, make_engine
@@ -30,11 +30,7 @@ class Mortal(Scripted):
         return decision
 
 
-async def main(name: str, database: str) -> None:
-    if database == "mongodb":
-        await setup()
-    else:
-        persist.use_sqlite(database)
+async def trade(name: str) -> None:
     engine = make_engine(Mortal(name, SCRIPT))
     append, step, bars = engine.equity.append, engine.step, 0
 
@@ -54,6 +50,18 @@ async def main(name: str, database: str) -> None:
     engine.equity.append = append_and_die  # type: ignore[method-assign]
     engine.step = step_and_die  # type: ignore[method-assign]
     await engine.run(ttl=2, wait=60)
+
+
+async def main(name: str, database: str) -> None:
+    if database == "mongodb":
+        await setup()
+    else:
+        persist.use_sqlite(database)
+    while True:
+        try:
+            return await trade(name)
+        except LeaseLostError:
+            pass  # on a busy machine: what is stored is whole, so go on from there
 
 
 if __name__ == "__main__":
