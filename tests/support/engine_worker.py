@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any
 
-from backtest_mongo import LeaseLostError, persist, setup
+from backtest_mongo import LeaseLostError, StoreUnavailableError, persist, setup
 from backtest_mongo.cli.demo.engine import Bar, Decision
 from backtest_mongo.types import Candle
 from tests.support.engine_runs import SCRIPT, Scripted, make_engine
@@ -60,8 +60,8 @@ async def main(name: str, database: str) -> None:
     while True:
         try:
             return await trade(name)
-        except LeaseLostError:
-            pass  # on a busy machine: what is stored is whole, so go on from there
+        except (LeaseLostError, StoreUnavailableError):
+            pass  # so short a lease may end on a busy machine: what is stored is whole, so go on from there
 
 
 if __name__ == "__main__":
