@@ -468,7 +468,6 @@ async def test_run_that_is_cut_off_at_each_write_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(900)
 async def test_run_that_is_killed_in_each_bar_ends_as_an_undisturbed_one(deployment: Deployment, unique: str) -> None:
     calm = await trade(f"{unique}-calm", MARKET, SCRIPT)
     database = str(deployment.path) if isinstance(deployment, SQLiteDeployment) else "mongodb"
