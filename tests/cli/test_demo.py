@@ -46,7 +46,7 @@ def test_killed_run_ends_up_equal_to_an_uninterrupted_one(driver: str, tmp_path:
     assert re.search(r"end state equal\W+yes", done.stdout), done.stdout
     assert re.search(r"speed\W+[\d,]+ bars a second", done.stdout), done.stdout
     for spec in (*SLOTS, EquityAdapter.spec):
-        row = next(line for line in done.stdout.splitlines() if re.search(rf"^\W*{spec.name}\b", line))
+        row = next(line for line in done.stdout.splitlines() if re.search(rf"^\W*{spec.name} +\d", line))
         documents, reads, _cached, writes = row.replace(",", "").split()[1:5]
         assert (int(documents) > 0, int(reads) > 0, int(writes) > 0) == (True, True, True), row
     (picture,) = tmp_path.glob("*.png")
