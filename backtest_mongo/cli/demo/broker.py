@@ -1,7 +1,7 @@
 """The engine's broker: fills, stops, targets and risk on closed candles, and the slots that show them to others.
 
-Its methods are called within the transaction of a bar. What they write can be read back at once, and nobody else sees
-it before the bar is committed.
+Its methods are called within a bar's transaction: they read back what they have written, and nobody else sees it before
+the bar is committed.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Broker:
 
     # What a candle does
 
-    async def take(self, candle: Candle, now: int) -> Payload | None:
-        """Let a closed candle fill and end signals; return what is stored of a position that it has ended."""
+    async def on_candle(self, candle: Candle, now: int) -> Payload | None:
+        """Let a closed candle fill and close signals; return what is stored of a position that it has closed."""
         self.known_risk, self.is_changed = None, False
         is_entry_bar = await self.fill(candle, now)
         signal = await self.signal.read_signal_data()
@@ -94,7 +94,7 @@ class Broker:
         return None
 
     async def fill(self, candle: Candle, now: int) -> bool:
-        """Open the signal that waits if the candle gets to its price, or give it up; return whether it was opened."""
+        """Open the waiting signal if the candle reaches its price, or cancel it; return whether it was opened."""
         waiting = await self.schedule.read_schedule_data()
         if waiting is None:
             return False
@@ -107,7 +107,7 @@ class Broker:
         return False
 
     async def follow(self, signal: Payload, candle: Candle, now: int) -> None:
-        """Store how far a position went. Halfway to its target a half is closed, and its stop moves to the entry."""
+        """Store how far a position got. Halfway to the target, half of it is closed and the stop moves to the entry."""
         name, changed = signal["id"], dict(signal)
         known = (await self.partial.read_partial_data(name)).get(name)
         levels = find_levels(signal, candle, known)
@@ -147,7 +147,7 @@ class Broker:
         return True
 
     async def close(self, signal: Payload, reason: str, price: float, now: int) -> Payload:
-        """End a position; return what is stored of it. Too many losses in a row pause the strategy."""
+        """Close a position; return what is stored of it. Too many losses in a row pause the strategy."""
         self.is_changed = True
         await self.signal.write_signal_data(None)
         facts = {"closeReason": reason, "priceClose": price, "duration": (now - signal["pendingAt"]) // MINUTE}
@@ -159,7 +159,7 @@ class Broker:
         return closed
 
     async def cancel(self, waiting: Payload, price: float, now: int) -> None:
-        """Give up a signal that waits."""
+        """Cancel a waiting signal."""
         await self.schedule.write_schedule_data(None)
         await self.publish("signal.cancelled", waiting, price, now)
 
@@ -182,22 +182,21 @@ class Broker:
     async def read_other_positions(self) -> list[Any]:
         """Return the positions of other strategies, or of this one in other symbols, as this bar has found them."""
         if self.known_risk is None:
-            # Of all times: a strategy that is ahead in simulation time must not lose its position by what is written.
+            # Of any time: the position of a strategy that is ahead in simulation time must not be overwritten.
             self.known_risk = await self.risk.read_position_data(LATEST, with_version=True)
         return [pair for pair in self.known_risk.value if pair[0] != name_position(self.context)]
 
-    async def settle(self, now: int) -> Payload | None:
-        """Tell the risk profile of a position that this bar has opened or closed; return the open position.
+    async def update_risk(self, now: int) -> None:
+        """Tell the risk profile about a position that this bar has opened or closed.
 
         The write expects what the bar has read. If another strategy has written meanwhile, the commit of the bar raises
         ``ConflictError``.
         """
-        signal = await self.signal.read_signal_data()
         if self.is_changed:
+            signal = await self.signal.read_signal_data()
             positions = await self.read_other_positions() + ([make_position(signal)] if signal else [])
             assert self.known_risk is not None  # for the type checker: it was just read
             await self.risk.write_position_data(positions, now, expect=self.known_risk.version)
-        return signal
 
     # What others see
 

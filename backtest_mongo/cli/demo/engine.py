@@ -1,8 +1,8 @@
 """A trading engine on this store: "Write your own engine on this store" in the documentation explains it.
 
-It trades closed candles, a transaction per bar, and keeps all that it knows in slots. A process that is killed leaves
-whole bars, and the next one goes on with the bar after them. It ends as a run that nothing happens to, if the strategy
-decides by what it is given and what it has stored, and by nothing else.
+It trades closed candles, one transaction per bar, and keeps all its state in slots. A killed process leaves only whole
+bars, and the next one resumes with the bar after them. The end state is that of an undisturbed run, provided that the
+strategy decides only by what it is given and what it has stored.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Strategy(ABC):
 
     @abstractmethod
     async def decide(self, bar: Bar) -> Decision:
-        """Decide at the close of a bar what to do."""
+        """Decide what to do at the close of a bar."""
 
     async def on_closed(self, closed: Payload, now: int) -> None:  # noqa: B027  # most strategies take no note
-        """Take note of a position that has ended: what the storage slot has of it."""
+        """Take note of a position that was closed; ``closed`` is its row in the storage slot."""
 
 
 class Engine:
@@ -167,9 +167,9 @@ class Engine:
                 return
 
     async def trade(self, candle: Candle) -> dict[str, Any]:
-        """Let a candle fill and end signals, ask the strategy, do what it says, and store where the run is then."""
+        """Let the candle fill and close signals, carry out what the strategy decides, and store how far the run is."""
         broker, now = self.broker, candle["timestamp"] + self.length
-        balance = await self.book(self.progress["balance"], await broker.take(candle, now), now)
+        balance = await self.book(self.progress["balance"], await broker.on_candle(candle, now), now)
         bar = Bar(
             now=now,
             candles=tuple(self.window),
@@ -177,15 +177,16 @@ class Engine:
             waiting=await broker.schedule.read_schedule_data(),
             balance=balance,
         )
-        balance = await self.book(balance, await self.obey(await self.strategy.decide(bar), bar), now)
-        signal = await broker.settle(now)
+        balance = await self.book(balance, await self.execute(await self.strategy.decide(bar), bar), now)
+        await broker.update_risk(now)
+        signal = await broker.signal.read_signal_data()
         progress = {"time": candle["timestamp"], "bars": self.progress["bars"] + 1, "balance": balance}
         await self.session.write_session_data({"id": self.session_id, "data": progress, "when": now})
         await self.equity.append([make_equity(signal, balance, candle["close"], now, broker.costs)])
         return progress
 
-    async def obey(self, decision: Decision, bar: Bar) -> Payload | None:
-        """Do at the close of a bar what was decided; return what is stored of a position that this has ended."""
+    async def execute(self, decision: Decision, bar: Bar) -> Payload | None:
+        """Carry out a decision at the close of a bar; return what is stored of a position that this has closed."""
         broker, price, closed = self.broker, bar.candles[-1]["close"], None
         if decision is None:
             return None
@@ -200,7 +201,7 @@ class Engine:
         return closed
 
     async def book(self, balance: float, closed: Payload | None, now: int) -> float:
-        """Tell the strategy of a position that has ended; return the money after it."""
+        """Tell the strategy about a position that was closed; return the money after it."""
         if closed is None:
             return balance
         await self.strategy.on_closed(closed, now)

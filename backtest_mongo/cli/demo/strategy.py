@@ -1,12 +1,12 @@
 """The demo's strategy, an example of one that is written for the engine: a crossover of two moving averages.
 
-It decides by the candles that it is given, and by slots of its own, each of which is used for what it is for:
+It decides by the candles that it is given and by slots of its own, each used for what it is for:
 
-* *dictionary*: parameters, which an operator may change; each crossing reads them.
-* *measure*: the volatility of a day, which is computed once, by whoever needs it first.
-* *interval*: that a day was reported, which is done once, whatever is started again.
-* *memory*: notes on trades that have ended; the next signal looks at the last ones.
-* *state*: how long a position has been under water, which belongs to its signal.
+* *dictionary*: parameters, which an operator may change; every crossing reads them.
+* *measure*: a day's volatility, which whoever needs it first computes.
+* *interval*: which days were reported, so that each is reported once.
+* *memory*: notes on closed trades; the next order looks at the last ones.
+* *state*: for how many bars a signal has been losing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Parameters:
     target: float = 5.0
     #: The part of the account that a stop may cost.
     risk: float = 0.01
-    #: How many bars in a row a position may be under water.
+    #: How many bars in a row a position may be losing.
     patience: int = 48
 
 
@@ -67,13 +67,13 @@ class CrossoverStrategy(Strategy):
         self.signals = persist.storage(backtest=True)
 
     async def decide(self, bar: Bar) -> Decision:
-        """Follow a crossing of the averages; give up what is under water for too long."""
+        """Follow a crossing of the averages; close a position that has been losing for too long."""
         days = [day_of(candle["timestamp"]) for candle in bar.candles[-2:]]
         if len({*days}) != 1 or len(days) == 1:
             await self.begin_day(bar, days)
         side = _find_crossing(bar.candles)
         if side is None:
-            return "close" if bar.signal is not None and await self.is_hopeless(bar.signal, bar) else None
+            return "close" if bar.signal is not None and await self.is_lost(bar.signal, bar) else None
         order = await self.make_order(bar, side)
         return "close" if order is None else order
 
@@ -111,14 +111,14 @@ class CrossoverStrategy(Strategy):
         value: float | None = known["data"]["averageTrueRange"]
         return value
 
-    async def is_hopeless(self, signal: Payload, bar: Bar) -> bool:
-        """Count the bars in a row that a position has been under water; return whether there were too many."""
-        state = persist.state(signal["id"], "under-water")
+    async def is_lost(self, signal: Payload, bar: Bar) -> bool:
+        """Count the bars in a row in which a position has been losing; return whether there were too many."""
+        state = persist.state(signal["id"], "losing-bars")
         known = (await state.read_state_data() or {"data": {"bars": 0}})["data"]["bars"]
         ahead = bar.candles[-1]["close"] > signal["priceOpen"]
         bars = 0 if ahead == (signal["position"] == "long") else known + 1
         if bars != known:
-            await state.write_state_data({"id": f"{signal['id']}_under-water", "data": {"bars": bars}, "when": bar.now})
+            await state.write_state_data({"id": f"{signal['id']}_losing-bars", "data": {"bars": bars}, "when": bar.now})
         return bars >= Parameters().patience
 
     async def begin_day(self, bar: Bar, days: Sequence[str]) -> None:
@@ -142,13 +142,13 @@ class CrossoverStrategy(Strategy):
         await self.reports.write_interval_data({**done, "removed": False}, today, bar.now)
 
     async def on_closed(self, closed: Payload, now: int) -> None:
-        """Remember a trade that has ended, forget the oldest one, and what was about this one alone."""
+        """Take a note of a closed trade, remove the oldest note, and let the registry forget the trade's own slot."""
         data = {"position": closed["position"], "profit": closed["pnl"]["pnlCost"], "reason": closed["closeReason"]}
         note = {"data": data, "priority": now, "removed": False, "index": closed["closeReason"], "when": now}
         await self.notes.write_memory_data(note, closed["id"])
         for name, _ in (await self.list_notes())[:-_NOTES]:
             await self.notes.remove_memory_data(name)
-        persist.state(closed["id"], "under-water").dispose()
+        persist.state(closed["id"], "losing-bars").dispose()
 
     async def list_notes(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the notes, oldest first: their names end with the time of the signal."""
