@@ -36,6 +36,8 @@ _SLOW: Final = 36
 #: Notes that are kept, and how many of them a signal looks at.
 _NOTES: Final = 20
 _NOTES_READ: Final = 4
+#: How many bars in a row a position may be losing.
+_PATIENCE: Final = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,6 @@ class Parameters:
     target: float = 5.0
     #: The part of the account that a stop may cost.
     risk: float = 0.01
-    #: How many bars in a row a position may be losing.
-    patience: int = 48
 
 
 class CrossoverStrategy(Strategy):
@@ -119,7 +119,7 @@ class CrossoverStrategy(Strategy):
         bars = 0 if ahead == (signal["position"] == "long") else known + 1
         if bars != known:
             await state.write_state_data({"id": f"{signal['id']}_losing-bars", "data": {"bars": bars}, "when": bar.now})
-        return bars >= Parameters().patience
+        return bars >= _PATIENCE
 
     async def begin_day(self, bar: Bar, days: Sequence[str]) -> None:
         """Store the parameters if there are none, and report on the day before, once."""
