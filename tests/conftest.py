@@ -89,6 +89,7 @@ SERVERLESS_TOO = {
     "tests.history.test_as_of": (SQLITE,),
     "tests.history.test_pruning": (SQLITE,),
     "tests.history.test_history_kills": (SQLITE,),
+    "tests.cli.test_engine": (SQLITE,),
     "tests.forks.test_rows": (SQLITE,),
     "tests.forks.test_strategies": (SQLITE,),
     "tests.forks.test_refusals": (SQLITE,),

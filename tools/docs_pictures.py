@@ -14,8 +14,7 @@ from PIL import Image
 
 from backtest_mongo import embedded, persist, setup
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
-from backtest_mongo.cli.demo.rules import STRATEGY
-from backtest_mongo.cli.demo.strategy import CrossoverStrategy
+from backtest_mongo.cli.demo.strategy import STRATEGY, make_engine
 from backtest_mongo.market_data import plot_candles
 
 #: The first bar to trade, the first to draw, and the last of both: the range has trades of every kind.
@@ -30,11 +29,8 @@ async def draw(path: Path) -> None:
     times = [candle["timestamp"] for candle in market]
     with embedded.Servers() as servers:
         async with setup(servers.config):
-            await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market)
-            strategy = CrossoverStrategy(times[first:])
-            await strategy.resume()
-            for bar in range(last - first):
-                await strategy.on_bar(bar)
+            await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market[first:])
+            await make_engine().run()
             await plot_candles(SYMBOL, INTERVAL, EXCHANGE, path, start=times[shown], strategy_name=STRATEGY)
     with Image.open(path) as picture:
         picture.load()

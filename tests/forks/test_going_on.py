@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from backtest_mongo import SLOTS, persist
+from backtest_mongo.cli.demo.consistency import find_torn_slots
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
-from backtest_mongo.cli.demo.rules import STRATEGY
-from backtest_mongo.cli.demo.strategy import CrossoverStrategy
+from backtest_mongo.cli.demo.strategy import STRATEGY, make_engine
+from backtest_mongo.types import INTERVAL_MS
 from tests.support.forks import HISTORY, Forks, Rows
 
 pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
@@ -18,13 +18,14 @@ pytestmark = [pytest.mark.one_python, pytest.mark.either_driver]
 BARS = 260
 
 
-async def trade(calendar: Sequence[int], first: int) -> None:
+async def trade(first: int) -> None:
     """Trade from a bar to the last one, as a process does that has just been started."""
-    strategy = CrossoverStrategy(calendar)
-    assert await strategy.resume() == []
-    assert strategy.book.bar == first - 1
-    for bar in range(first, BARS):
-        await strategy.on_bar(bar)
+    engine = make_engine()
+    await engine.resume()
+    assert await find_torn_slots(engine) == []
+    assert engine.progress["bars"] == first
+    await engine.run()
+    assert engine.progress["bars"] == BARS
 
 
 def list_rows(rows: Rows, *, without: Rows | None = None) -> dict[str, list[Any]]:
@@ -39,16 +40,16 @@ def list_rows(rows: Rows, *, without: Rows | None = None) -> dict[str, list[Any]
 async def test_strategy_ends_as_the_live_run_did(forks: Forks) -> None:
     await forks.set(CC_HISTORY=HISTORY)
     market = load_candles(BARS)
-    calendar = [candle["timestamp"] for candle in market]
+    closes = [candle["timestamp"] + INTERVAL_MS[INTERVAL] for candle in market]
     await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market)
-    await trade(calendar, 0)
+    await trade(0)
     live = await forks.read()
     assert {*live} >= {spec.name for spec in SLOTS} - {"candle", "strategy"}  # a pause is a matter of luck
     for bar in (0, 97, 180, BARS - 2, BARS - 1):
-        report = await forks.make(calendar[bar])
+        report = await forks.make(closes[bar])
         assert report.is_whole
         async with forks.on(report):
-            await trade(calendar, bar + 1)
+            await trade(bar + 1)
             ended = await forks.read(report.path or report.name)
         # What was removed before the fork was made is not in it; there is nothing else that differs.
         gone = {slot: [row for key, row in rows.items() if key not in ended[slot]] for slot, rows in live.items()}
@@ -59,15 +60,15 @@ async def test_strategy_ends_as_the_live_run_did(forks: Forks) -> None:
 
 @pytest.mark.timeout(600)
 async def test_fork_of_the_strategy_alone_goes_on_as_well(forks: Forks) -> None:
-    """The demo keeps its state under its own name, which is no signal's: so that is left out, and said."""
+    """What the demo's strategy keeps under its own name, which is no signal's, is left out, and said."""
     await forks.set(CC_HISTORY=HISTORY)
     market = load_candles(BARS)
-    calendar = [candle["timestamp"] for candle in market]
+    closes = [candle["timestamp"] + INTERVAL_MS[INTERVAL] for candle in market]
     await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market)
-    await trade(calendar, 0)
-    report = await forks.make(calendar[180], strategy_name=STRATEGY)
+    await trade(0)
+    report = await forks.make(closes[180], strategy_name=STRATEGY)
     left = {one.slot for one in report.left_out}
-    assert left >= {"state", "dictionary", "measure", "interval", "risk", "log"}
+    assert left >= {"memory", "dictionary", "measure", "interval", "risk"}
     whole = await forks.read()
     there = await forks.read(report.path or report.name)
     assert {*there} <= {*whole} - left | {"notification"}

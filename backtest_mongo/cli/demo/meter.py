@@ -25,7 +25,7 @@ Call: TypeAlias = tuple[str, Kind, int]
 
 _READS = ("read_", "list_", "has_")
 _WRITES = ("write_", "remove_", "append")
-#: What is measured of a series with columns, whose methods are those of every such slot.
+#: What is measured of every series, of which contracts have no more than candles' windows.
 _SERIES_METHODS = ("append", "read_frame", "read_last", "read_asof")
 
 
@@ -57,8 +57,8 @@ class Meter:
         name = adapter.spec.name
         methods: dict[str, Any] = {}
         known = list_contract_methods(adapter)
-        if adapter.spec.columns:
-            known |= {method_name: getattr(adapter, method_name) for method_name in _SERIES_METHODS}
+        if adapter.spec.shape == "series":
+            known |= {method: getattr(adapter, method) for method in _SERIES_METHODS if hasattr(adapter, method)}
         for method_name, method in known.items():
             if method_name.startswith(_READS):
                 methods[method_name] = self._timed(name, "read", method)

@@ -9,8 +9,9 @@ from typing import Any, Final
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from backtest_mongo.cli.demo.market import SYMBOL, load_candles
+from backtest_mongo.cli.demo.market import INTERVAL, SYMBOL, load_candles
 from backtest_mongo.cli.demo.results import Result
+from backtest_mongo.types import INTERVAL_MS
 
 __all__ = ["draw"]
 
@@ -25,7 +26,8 @@ _STYLES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 def draw(result: Result, path: Path) -> None:
     """Draw a result as a PNG. A bare figure renders with Agg, so no window system is needed."""
     candles = load_candles(result.bars)
-    dates = [datetime.fromtimestamp(candle["timestamp"] / 1000, UTC) for candle in candles]
+    closes = [candle["timestamp"] + INTERVAL_MS[INTERVAL] for candle in candles]
+    dates = [datetime.fromtimestamp(time / 1000, UTC) for time in closes]
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     price, equity = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     price.plot(dates, [candle["close"] for candle in candles], color="0.35", linewidth=0.8)
@@ -36,7 +38,7 @@ def draw(result: Result, path: Path) -> None:
         equity.plot(times, [*curve.values()], label=role, **style)
     kills = result.tallies["interrupted"].kills
     values = result.comparison.equity["uninterrupted"]
-    points = [(dates[kill.bar], values[candles[kill.bar]["timestamp"]]) for kill in kills if kill.bar >= 0]
+    points = [(dates[kill.bar], values[closes[kill.bar]]) for kill in kills if kill.bar >= 0]
     for date, _ in points:
         price.axvline(date, color="#cb181d", linewidth=0.8, linestyle=":")
         equity.axvline(date, color="#cb181d", linewidth=0.8, linestyle=":")

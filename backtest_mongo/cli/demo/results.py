@@ -82,7 +82,7 @@ def _format_value(value: object) -> str:
 
 @dataclass(frozen=True)
 class Kill:
-    """A SIGKILL: the bar of the last checkpoint, and the slots whose writes by the next bar were dropped with it."""
+    """A SIGKILL: the bar of the last commit, and the slots whose writes by the next bar were dropped with it."""
 
     bar: int
     dropped: list[str]
@@ -102,7 +102,7 @@ class Tally:
     kills: list[Kill] = field(default_factory=list)
     #: Seconds that bars took, all told, with their commits.
     seconds: float = 0.0
-    #: Rows that did not belong to the checkpoint when a process resumed from it.
+    #: Rows that did not fit each other when a process resumed from it.
     torn: list[str] = field(default_factory=list)
     end: dict[str, Any] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
@@ -112,8 +112,7 @@ class Tally:
         if line["what"] == "wrote":
             self._written.add(line["slot"])
             return
-        if line["what"] in ("resumed", "again"):
-            self.torn += [f"{slot} did not fit the checkpoint of bar {line['bar']}" for slot in line["torn"]]
+        self.torn += [f"{slot} did not fit the session of bar {line['bar']}" for slot in line.get("torn", ())]
         if line["what"] == "resumed":
             self._add_resume(line)
         self.bar = line["bar"]
@@ -130,7 +129,7 @@ class Tally:
     def _add_resume(self, line: dict[str, Any]) -> None:
         self.processes += 1
         if self.processes > 1:
-            # If the checkpoint is the one of the last report, what was written after that was not committed.
+            # If the last bar is the one of the last report, what was written after that was not committed.
             dropped = self._written if line["bar"] == self.bar else set()
             self.kills.append(Kill(line["bar"], [spec.name for spec in SLOTS if spec.name in dropped]))
 
@@ -150,8 +149,6 @@ class Result:
         problems = list(self.comparison.differences)
         for role, tally in self.tallies.items():
             problems += [f"{role}: {text}" for text in tally.torn]
-            if not tally.end["adds_up"]:
-                problems.append(f"{role}: the stored trades do not add up to the balance")
         return problems
 
     @property

@@ -1,293 +1,181 @@
-"""The strategy: the example to read. It talks to ``persist`` alone and never learns where its rows are.
+"""The demo's strategy, an example of one that is written for the engine: a crossover of two moving averages.
 
-A bar is one transaction, so a process that is killed leaves the whole bar or nothing of it:
+It decides by the candles that it is given and by slots of its own, each used for what it is for:
 
-* The *state* slot holds the checkpoint: the whole book. It alone decides what the next bar does.
-* *Signal, schedule, strategy, risk, recent* and *session* show parts of the book to others: risk desks, dashboards,
-  other engines. They never see one that does not fit the others.
-* Every other row is about one trade or one day.
-* The *equity* slot has a row per bar. Series are no part of transactions: the row is stored before the bar is
-  committed, and if the bar is lost, the next process trades it again and replaces the row by an equal one.
-
-Who runs it leases what is the strategy's own, :attr:`CrossoverStrategy.own`, so that no second process trades beside
-it.
+* *dictionary*: parameters, which an operator may change; every crossing reads them.
+* *measure*: a day's volatility, which whoever needs it first computes.
+* *interval*: which days were reported, so that each is reported once.
+* *memory*: notes on closed trades; the next order looks at the last ones.
+* *state*: for how many bars a signal has been losing.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
-from copy import copy
-from dataclasses import asdict
+from asyncio import gather
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import fmean
 from typing import Any, Final
 
-from backtest_mongo import EquityAdapter, persist, transaction
-from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of, read_bars
-from backtest_mongo.cli.demo.rules import STRATEGY, Book, Event, Parameters, Side, Trade, true_range
-from backtest_mongo.contracts import (
-    BreakevenContract,
-    CandleContract,
-    DictionaryContract,
-    IntervalContract,
-    LogContract,
-    MeasureContract,
-    MemoryContract,
-    NotificationContract,
-    PartialContract,
-    RecentContract,
-    RiskContract,
-    ScheduleContract,
-    SessionContract,
-    SignalContract,
-    StateContract,
-    StorageContract,
-    StrategyContract,
-)
+from backtest_mongo import persist
+from backtest_mongo.cli.demo.engine import Bar, Decision, Engine, Order, Strategy
+from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of
+from backtest_mongo.types import Candle, Payload
 
-__all__ = ["CURVE", "CrossoverStrategy"]
+__all__ = ["CURVE", "FRAME", "STRATEGY", "CrossoverStrategy", "Parameters", "make_engine"]
 
+STRATEGY: Final = "crossover-demo"
 FRAME: Final = "2017-hourly"
 #: The context of the equity.
 CURVE: Final = (STRATEGY, EXCHANGE, FRAME, SYMBOL, True)
-#: Notes on closed trades that are kept, and how many of them an entry looks at.
-NOTES: Final = 20
-NOTES_READ: Final = 4
-#: Events that are worth a notification; all of them are logged.
-NOTIFIED: Final = ("opened", "closed", "paused")
+#: The candles of both averages.
+_FAST: Final = 12
+_SLOW: Final = 36
+#: Notes that are kept, and how many of them a signal looks at.
+_NOTES: Final = 20
+_NOTES_READ: Final = 4
+#: How many bars in a row a position may be losing.
+_PATIENCE: Final = 48
 
 
-class CrossoverStrategy:
-    """A moving-average crossover on hourly candles, bar by bar.
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What can be tuned. Distances are multiples of the average true range."""
 
-    Args:
-        calendar: the open times of the market's bars, in milliseconds. Prices come from the candle slot.
-    """
+    discount: float = 0.25
+    stop: float = 2.5
+    target: float = 5.0
+    #: The part of the account that a stop may cost.
+    risk: float = 0.01
 
-    def __init__(self, calendar: Sequence[int]) -> None:
-        self.calendar = calendar
-        self.book: Book = Book()
-        self.rules: Parameters = Parameters()
-        self.candles: CandleContract = persist.candle(SYMBOL, INTERVAL, EXCHANGE)
-        self.state: StateContract = persist.state(STRATEGY, "checkpoint")
-        self.signal: SignalContract = persist.signal(SYMBOL, STRATEGY, EXCHANGE)
-        self.schedule: ScheduleContract = persist.schedule(SYMBOL, STRATEGY, EXCHANGE)
-        self.strategy: StrategyContract = persist.strategy(SYMBOL, STRATEGY, EXCHANGE)
-        self.risk: RiskContract = persist.risk(STRATEGY, EXCHANGE)
-        self.recent: RecentContract = persist.recent(SYMBOL, STRATEGY, EXCHANGE, FRAME, backtest=True)
-        self.session: SessionContract = persist.session(STRATEGY, EXCHANGE, FRAME, SYMBOL, backtest=True)
-        self.partial: PartialContract = persist.partial(SYMBOL, STRATEGY, EXCHANGE)
-        self.breakeven: BreakevenContract = persist.breakeven(SYMBOL, STRATEGY, EXCHANGE)
-        self.trades: StorageContract = persist.storage(backtest=True)
-        self.notes: MemoryContract = persist.memory(STRATEGY, "closed-trades")
-        self.parameters: DictionaryContract = persist.dictionary(STRATEGY, "parameters")
-        self.volatility: MeasureContract = persist.measure(f"volatility-{SYMBOL}")
-        self.reports: IntervalContract = persist.interval(f"daily-report-{SYMBOL}")
-        self.notifications: NotificationContract = persist.notification(backtest=True)
-        self.log: LogContract = persist.log()
-        self.curve: EquityAdapter = persist.equity(*CURVE)
 
-    @property
-    def own(self) -> tuple[object, ...]:
-        """What no other process may write while this strategy trades.
+class CrossoverStrategy(Strategy):
+    """Is long while the fast average is above the slow one, and short while it is below."""
 
-        Others may write the rest: a risk desk positions, an operator parameters.
-        """
-        return (
-            self.state,
-            self.signal,
-            self.schedule,
-            self.strategy,
-            self.recent,
-            self.session,
-            self.partial,
-            self.breakeven,
-            self.notes,
+    name = STRATEGY
+    #: A day, and the slow average before it.
+    window = 24 + _SLOW + 1
+
+    def __init__(self) -> None:
+        self.parameters = persist.dictionary(STRATEGY, "parameters")
+        self.volatility = persist.measure(f"volatility-{SYMBOL}")
+        self.reports = persist.interval(f"daily-report-{SYMBOL}")
+        self.notes = persist.memory(STRATEGY, "closed-trades")
+        self.notifications = persist.notification(backtest=True)
+        self.signals = persist.storage(backtest=True)
+
+    async def decide(self, bar: Bar) -> Decision:
+        """Follow a crossing of the averages; close a position that has been losing for too long."""
+        days = [day_of(candle["timestamp"]) for candle in bar.candles[-2:]]
+        if len({*days}) != 1 or len(days) == 1:
+            await self.begin_day(bar, days)
+        side = _find_crossing(bar.candles)
+        if side is None:
+            return "close" if bar.signal is not None and await self.is_lost(bar.signal, bar) else None
+        order = await self.make_order(bar, side)
+        return "close" if order is None else order
+
+    async def make_order(self, bar: Bar, side: str) -> Order | None:
+        """Return a limit order that would lose ``risk`` at its stop, half of it if the side's last trades all lost."""
+        stored, volatility, notes = await gather(
+            self.parameters.read_dictionary_data(bar.now), self.read_volatility(bar), self.list_notes()
+        )
+        if volatility is None:
+            return None
+        rules = Parameters(**(stored or {}).get("data", {}))
+        sign = 1 if side == "long" else -1
+        price = bar.candles[-1]["close"] - sign * rules.discount * volatility
+        profits = [note["data"]["profit"] for _, note in notes[-_NOTES_READ:] if note["data"]["position"] == side]
+        share = 0.5 if profits and max(profits) < 0 else 1.0
+        return Order(
+            position="long" if side == "long" else "short",
+            priceOpen=price,
+            priceStopLoss=price - sign * rules.stop * volatility,
+            priceTakeProfit=price + sign * rules.target * volatility,
+            cost=round(share * rules.risk * bar.balance * price / (rules.stop * volatility), 2),
+            note=f"the averages crossed, at {share:.0%} of the risk",
         )
 
-    async def resume(self) -> list[str]:
-        """Go back to the checkpoint; return the slots with rows that don't fit it, of which there are none."""
-        checkpoint, parameters = await asyncio.gather(
-            self.state.read_state_data(), self.parameters.read_dictionary_data()
-        )
-        if parameters is None:
-            await self.parameters.write_dictionary_data(asdict(self.rules), self.calendar[0])
-        else:
-            self.rules = Parameters(**parameters)
-        if checkpoint is not None:
-            self.book = Book(**checkpoint)
-        stored = {
-            "signal": await self.signal.read_signal_data(),
-            "schedule": await self.schedule.read_schedule_data(),
-            "strategy": await self.strategy.read_strategy_data(),
-            "risk": await self.risk.read_position_data(),
-            "recent": await self.recent.read_recent_data(),
-            "session": await self.session.read_session_data(),
-        }
-        torn = [slot for slot, view in self.views(self.book).items() if stored[slot] != view]
-        if checkpoint is not None:
-            # The curve may be a bar ahead.
-            row = await self.curve.read_asof(self.book.time)
-            if row is None or (row["timestamp"], row["cash"]) != (self.book.time, self.book.equity):
-                torn.append("equity")
-        return torn
-
-    async def on_bar(self, bar: int) -> None:
-        """Trade a bar that has just closed.
-
-        Unless it returns, nothing of the bar is stored, or it is unknown whether all of it is: resume, then.
-        """
-        async with transaction(when=self.calendar[bar]):
-            await self.trade_bar(bar)
-
-    async def trade_bar(self, bar: int) -> None:
-        """Read what the bar depends on, and write all that it changes."""
-        now = self.calendar[bar]
-        before = copy(self.book)
-        if self.book.session.get("day") != day_of(now):
-            await self.new_day(bar)
-        window = await read_bars(self.candles, self.calendar[max(0, bar + 1 - self.rules.slow) : bar + 1])
-        candle = window[-1]
-        self.book.open_bar(bar, candle)
-        events = self.book.manage(candle, self.rules)
-        side = self.book.follow(window, self.rules)
-        if side:
-            events += self.book.turn(candle, side, self.rules)
-            volatility, share = await asyncio.gather(self.daily_volatility(bar), self.share_of_risk(bar, side))
-            if volatility is not None and share:
-                events += self.book.enter(candle, side, volatility, share, self.rules)
-        await self.publish(before, events, bar)
-        await asyncio.gather(
-            self.state.write_state_data(vars(self.book), now), self.curve.append([self.book.mark(candle)])
-        )
-
-    async def new_day(self, bar: int) -> None:
-        """Adopt changed parameters, and report once on the day before."""
-        now = self.calendar[bar]
-        day, yesterday = day_of(now), day_of(self.calendar[max(0, bar - 1)])
-        parameters, reported, trades = await asyncio.gather(
-            self.parameters.read_dictionary_data(now),
-            self.reports.read_interval_data(day, now),
-            self.trades.read_storage_data(),
-        )
-        self.rules = Parameters(**(parameters or {}))
-        if bar == 0 or reported:
-            return
-        closed = [trade for trade in trades if trade["status"] == "closed" and day_of(trade["closedAt"]) == yesterday]
-        text = f"{yesterday}: {len(closed)} closed, {sum(trade['profit'] for trade in closed):+.2f}"
-        report = {"id": f"report-{yesterday}", "type": "report", "createdAt": now, "message": text}
-        await self.notifications.write_notification_data([report])
-        await self.reports.write_interval_data({"report": report["id"]}, day, now)
-
-    async def daily_volatility(self, bar: int) -> float | None:
+    async def read_volatility(self, bar: Bar) -> float | None:
         """Return the average true range before this day; the first caller computes it for every later process."""
-        now = self.calendar[bar]
-        known = await self.volatility.read_measure_data(day_of(now))
+        day = day_of(bar.candles[-1]["timestamp"])
+        known = await self.volatility.read_measure_data(day)
         if known is None:
-            first = bar
-            while first > 0 and day_of(self.calendar[first - 1]) == day_of(now):
-                first -= 1
-            history = self.calendar[max(0, first - self.rules.slow) : first]
-            enough = len(history) == self.rules.slow
-            # Too short a history is an answer too, and null can be stored.
-            known = {"averageTrueRange": true_range(await read_bars(self.candles, history)) if enough else None}
-            await self.volatility.write_measure_data(known, day_of(now), now)
-        value: float | None = known["averageTrueRange"]
+            before = [candle for candle in bar.candles if day_of(candle["timestamp"]) != day][-_SLOW:]
+            # Too short a history is an answer too.
+            answer = {"averageTrueRange": _true_range(before) if len(before) == _SLOW else None}
+            known = {"id": day, "data": answer, "removed": False}
+            await self.volatility.write_measure_data(known, day)
+        value: float | None = known["data"]["averageTrueRange"]
         return value
 
-    async def share_of_risk(self, bar: int, side: Side) -> float:
-        """Return the share of the usual risk to take.
+    async def is_lost(self, signal: Payload, bar: Bar) -> bool:
+        """Count the bars in a row in which a position has been losing; return whether there were too many."""
+        state = persist.state(signal["id"], "losing-bars")
+        known = (await state.read_state_data() or {"data": {"bars": 0}})["data"]["bars"]
+        ahead = bar.candles[-1]["close"] > signal["priceOpen"]
+        bars = 0 if ahead == (signal["position"] == "long") else known + 1
+        if bars != known:
+            await state.write_state_data({"id": f"{signal['id']}_losing-bars", "data": {"bars": bars}, "when": bar.now})
+        return bars >= _PATIENCE
 
-        It is a half on a side whose latest trades all lost, and 0 if another strategy has a position in the symbol.
-        """
-        positions, notes = await asyncio.gather(
-            self.risk.read_position_data(self.calendar[bar]), self.earlier_notes(bar)
-        )
-        if any(row["symbol"] == SYMBOL and row["strategyName"] != STRATEGY for row in positions):
-            return 0.0
-        profits = [note["profit"] for _, note in notes[-NOTES_READ:] if note["position"] == side]
-        return 0.5 if profits and max(profits) < 0 else 1.0
+    async def begin_day(self, bar: Bar, days: Sequence[str]) -> None:
+        """Store the parameters if there are none, and report on the day before, once."""
+        if await self.parameters.read_dictionary_data() is None:
+            row = {"id": f"{STRATEGY}_parameters", "data": asdict(Parameters()), "when": bar.now}
+            await self.parameters.write_dictionary_data(row)
+        yesterday, today = days[0], days[-1]
+        if yesterday == today or await self.reports.read_interval_data(today) is not None:
+            return
+        closed = [
+            row["pnl"]["pnlCost"]
+            for row in await self.signals.read_storage_data()
+            if row["strategyName"] == STRATEGY and row["status"] == "closed" and _closed_on(row, yesterday)
+        ]
+        text = f"{yesterday}: {len(closed)} closed, {sum(closed):+.2f}"
+        whose = {"strategyName": STRATEGY, "exchangeName": EXCHANGE, "symbol": SYMBOL, "backtest": True}
+        report = {"id": f"{STRATEGY}-report-{yesterday}", "type": "report", "timestamp": bar.now, **whose}
+        await self.notifications.write_notification_data([{**report, "createdAt": bar.now, "message": text}])
+        done = {"id": today, "data": {"report": report["id"]}, "when": datetime.fromtimestamp(bar.now / 1000, UTC)}
+        await self.reports.write_interval_data({**done, "removed": False}, today, bar.now)
 
-    async def earlier_notes(self, bar: int) -> list[tuple[str, dict[str, Any]]]:
-        return [row async for row in self.notes.list_memory_data(when=self.calendar[max(0, bar - 1)])]
+    async def on_closed(self, closed: Payload, now: int) -> None:
+        """Take a note of a closed trade, remove the oldest note, and let the registry forget the trade's own slot."""
+        data = {"position": closed["position"], "profit": closed["pnl"]["pnlCost"], "reason": closed["closeReason"]}
+        note = {"data": data, "priority": now, "removed": False, "index": closed["closeReason"], "when": now}
+        await self.notes.write_memory_data(note, closed["id"])
+        for name, _ in (await self.list_notes())[:-_NOTES]:
+            await self.notes.remove_memory_data(name)
+        persist.state(closed["id"], "losing-bars").dispose()
 
-    def views(self, book: Book) -> dict[str, Any]:
-        """Return what others see of a book, by slot."""
-        paused = book.paused_until > book.time
-        return {
-            "signal": book.position,
-            "schedule": book.order,
-            "strategy": {"status": "paused", "pausedUntil": book.paused_until} if paused else None,
-            "risk": [book.position] if book.position else [],
-            "recent": book.last,
-            "session": book.session or None,
-        }
-
-    async def publish(self, before: Book, events: Sequence[Event], bar: int) -> None:
-        """Write what a bar has changed. Nobody sees any of it before the end of the transaction."""
-        now = self.calendar[bar]
-        old, new = self.views(before), self.views(self.book)
-        views: dict[str, Any] = {
-            "signal": self.signal.write_signal_data,
-            "schedule": self.schedule.write_schedule_data,
-            "strategy": self.strategy.write_strategy_data,
-            "risk": lambda row: self.risk.write_position_data(row, now),
-            "recent": lambda row: self.recent.write_recent_data(row, now),
-            "session": lambda row: self.session.write_session_data(row, now),
-        }
-        writes: list[Awaitable[Any]] = [write(new[slot]) for slot, write in views.items() if new[slot] != old[slot]]
-        if events:
-            # By id: of a trade that changes twice in a bar the last state counts.
-            trades = {event.trade["id"]: event.trade for event in events}
-            writes += [self.write_progress(trade, events, now) for trade in trades.values()]
-            writes.append(self.trades.write_storage_data(list(trades.values())))
-            writes.append(self.log.write_log_data([_row(event, now) for event in events]))
-            notified = [_row(event, now) for event in events if event.kind in NOTIFIED]
-            writes.append(self.notifications.write_notification_data(notified))
-        await asyncio.gather(*writes)
-        for event in events:
-            if event.kind == "closed":
-                await self.write_note(event.trade, bar)
-
-    async def write_progress(self, trade: Trade, events: Sequence[Event], now: int) -> None:
-        """Store the profit levels that a trade has reached, and that its stop is at breakeven."""
-        kinds = {event.kind for event in events if event.trade["id"] == trade["id"]}
-        if "level" in kinds:
-            await self.partial.write_partial_data({"levels": trade["levels"], "time": now}, trade["id"], now)
-        if "breakeven" in kinds:
-            await self.breakeven.write_breakeven_data({"reached": True, "time": now}, trade["id"], now)
-
-    async def write_note(self, trade: Trade, bar: int) -> None:
-        """Remember a closed trade, with what was stored about its course, and forget the oldest notes."""
-        now = self.calendar[bar]
-        notes, partial, breakeven = await asyncio.gather(
-            self.earlier_notes(bar),
-            self.partial.read_partial_data(trade["id"], now),
-            self.breakeven.read_breakeven_data(trade["id"], now),
-        )
-        note = {
-            "position": trade["position"],
-            "profit": trade["profit"],
-            "levels": partial.get("levels", 0),
-            "breakeven": breakeven.get("reached", False),
-            "reason": trade["closeReason"],
-        }
-        forgotten = [name for name, _ in notes[: -(NOTES - 1)]]
-        await asyncio.gather(
-            self.notes.write_memory_data(note, trade["id"], now),
-            *(self.notes.remove_memory_data(name) for name in forgotten),
-        )
-
-    def dispose(self) -> None:
-        """Let the registry forget the instances that belong to this strategy's own buckets."""
-        for slot in (self.state, self.parameters, self.notes, self.session):
-            slot.dispose()
+    async def list_notes(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the notes, oldest first: their names end with the time of the signal."""
+        return [note async for note in self.notes.list_memory_data()]
 
 
-def _row(event: Event, now: int) -> dict[str, Any]:
-    trade = event.trade
-    return {
-        "id": f"{trade['id']}-{event.kind}-{trade['levels']}",
-        "type": event.kind,
-        "createdAt": now,
-        "message": f"{trade['id']} {event.kind}: {event.text}",
-    }
+def make_engine() -> Engine:
+    """Return the engine that trades this strategy on the demo's market."""
+    return Engine(CrossoverStrategy(), SYMBOL, INTERVAL, EXCHANGE, FRAME, costs=0.00003, wait_minutes=6 * 60)
+
+
+def _find_crossing(candles: Sequence[Candle]) -> str | None:
+    """Return the side to which the averages have crossed in the last bar."""
+    closes = [candle["close"] for candle in candles[-_SLOW - 1 :]]
+    if len(closes) <= _SLOW:
+        return None
+    is_above = [fmean(part[-_FAST:]) > fmean(part[-_SLOW:]) for part in (closes[:-1], closes)]
+    return None if is_above[0] == is_above[1] else "long" if is_above[1] else "short"
+
+
+def _true_range(candles: Sequence[Candle]) -> float:
+    """Return the average true range of candles; the first one only gives the previous close."""
+    return fmean(
+        max(candle["high"], before["close"]) - min(candle["low"], before["close"])
+        for before, candle in pairwise(candles)
+    )
+
+
+def _closed_on(row: Payload, day: str) -> bool:
+    return day_of(row["closeTimestamp"] - 1) == day

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 
 from backtest_mongo import (
@@ -27,11 +25,12 @@ from backtest_mongo import (
     set_logger,
     setup,
 )
+from backtest_mongo.cli.demo.consistency import find_torn_slots
+from backtest_mongo.cli.demo.engine import Engine
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, load_candles
 from backtest_mongo.cli.demo.meter import Meter
-from backtest_mongo.cli.demo.rules import Book
-from backtest_mongo.cli.demo.strategy import CrossoverStrategy
-from backtest_mongo.types import Candle
+from backtest_mongo.cli.demo.strategy import make_engine
+from backtest_mongo.types import Payload
 
 __all__ = ["main"]
 
@@ -44,65 +43,67 @@ Line = dict[str, Any]
 
 
 async def trade(bars: int) -> Line:
-    """Run the strategy from its checkpoint to the last bar, and return the last line to report."""
+    """Run the engine from the bar after the last one to the end, and return the last line to report."""
     async with setup():
         meter = Meter(_report_write)
         meter.install()
-        market = load_candles(bars)
         # Repeated if an earlier process was killed here: rows that are stored already stay as they are.
-        await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(market)
-        strategy = await _trade_to_the_end(market, meter)
-        trades, log, notifications = await asyncio.gather(
+        await persist.candle(SYMBOL, INTERVAL, EXCHANGE).write_candles_data(load_candles(bars))
+        engine = await _trade_to_the_end(meter)
+        torn = await find_torn_slots(engine)
+        signals, log, notifications = await asyncio.gather(
             persist.storage(backtest=True).read_storage_data(),
             persist.log().read_log_data(),
             persist.notification(backtest=True).read_notification_data(),
         )
-        strategy.dispose()
-        profit = sum(trade["profit"] for trade in trades)
         return _make_line(
             "done",
-            strategy.book,
+            engine,
             meter,
-            trades=sum(trade["status"] == "closed" for trade in trades),
-            balance=strategy.book.equity,
-            # All processes in turn counted the balance bar by bar; the trades were stored one by one.
-            adds_up=math.isclose(Book().equity + profit, strategy.book.equity),
-            logged=log[-1]["message"] if log else "nothing",
-            notified=notifications[-1]["message"] if notifications else "nothing",
+            torn=torn,
+            trades=sum(signal["status"] == "closed" for signal in signals),
+            balance=engine.progress["balance"],
+            logged=f"{log[-1]['topic']} of {log[-1]['args'][0]['signalId']}" if log else "nothing",
+            notified=_describe(notifications[-1]) if notifications else "nothing",
         )
 
 
-async def _trade_to_the_end(market: Sequence[Candle], meter: Meter) -> CrossoverStrategy:
-    """Trade under a lease, which is taken again if it is lost, and return the strategy as it is after the last bar."""
+async def _trade_to_the_end(meter: Meter) -> Engine:
+    """Trade under a lease, which is taken again if it is lost, and return the engine as it is after the last bar."""
     tries = 0
     while True:
-        strategy = CrossoverStrategy([candle["timestamp"] for candle in market])
+        engine = make_engine()
         tries += 1
         try:
             # The process before may have been killed: its lease ends soon, and by itself.
-            async with lease(*strategy.own, ttl=_TTL, wait=_WAIT):
-                torn = await strategy.resume()
-                _report(_make_line("resumed" if tries == 1 else "again", strategy.book, meter, torn=torn))
-                for bar in range(strategy.book.bar + 1, len(market)):
+            async with lease(*engine.owned, ttl=_TTL, wait=_WAIT):
+                await engine.resume()
+                torn = await find_torn_slots(engine)
+                _report(_make_line("resumed" if tries == 1 else "again", engine, meter, torn=torn))
+                async for candle in engine.clock():
                     start = time.perf_counter()
-                    await strategy.on_bar(bar)
+                    await engine.step(candle)
                     seconds = time.perf_counter() - start
-                    _report(_make_line("bar", strategy.book, meter, seconds=seconds))
-            return strategy
+                    _report(_make_line("bar", engine, meter, seconds=seconds))
+            return engine
         except (LeaseLostError, StoreUnavailableError):
             # Such a short lease may end on a busy machine. What is stored is whole, so go on from there.
             if tries == _TRIES:
                 raise
 
 
-def _make_line(what: str, book: Book, meter: Meter, **more: Any) -> Line:
+def _make_line(what: str, engine: Engine, meter: Meter, **more: Any) -> Line:
     calls, hits = meter.take()
-    return {"what": what, "bar": book.bar, "calls": calls, "hits": hits, **more}
+    return {"what": what, "bar": engine.progress["bars"] - 1, "calls": calls, "hits": hits, **more}
+
+
+def _describe(notification: Payload) -> str:
+    return notification.get("message") or f"{notification['type']} of {notification['signalId']}"
 
 
 def _report_write(slot: str) -> None:
-    # Candles are stored at once, and each bar writes its checkpoint and its equity.
-    if slot not in ("candle", "state", "equity"):
+    # Candles are stored at once, and each bar writes its session and its equity.
+    if slot not in ("candle", "session", "equity"):
         _report({"what": "wrote", "slot": slot})
 
 
