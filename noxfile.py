@@ -240,6 +240,16 @@ def engines_langgraph(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
 
 
+@nox.session(name="engines-nautilus", python=["3.11", "3.13"])
+def engines_nautilus(session: nox.Session) -> None:
+    """Checkpoints and market data of Nautilus: the oldest version that is supported on 3.11, the newest on 3.13."""
+    session.install(".[demo,nautilus]", *_groups("engines-nautilus"))
+    if session.python == "3.11":
+        session.install("nautilus_trader==1.220.0")  # the oldest that is supported
+    files = ("tests/engines/nautilus", "tests/integrations/test_nautilus_versions.py")
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
+
+
 @nox.session(name="engines-vnpy")
 def engines_vnpy(session: nox.Session) -> None:
     """VeighNa's database compared with vnpy_sqlite, under vnpy's own engines; --bench compares it with vnpy_mongodb."""

@@ -165,8 +165,8 @@ def write_bars(
         times.astype(np.int64) % (unit * _NS_PER_MS) != 0,
         "bars",
         lambda place: (
-            f"ts_event {bars[place].ts_event} is no whole {'minute' if unit == _MINUTE else 'second'}, at which candles "
-            f"of {grid.name} open and close"
+            f"ts_event {bars[place].ts_event} is no whole {'minute' if unit == _MINUTE else 'second'}, at which "
+            f"candles of {grid.name} open and close"
         ),
         hint="some venues give the last millisecond of a bar; give it the time of its close",
     )
@@ -497,7 +497,7 @@ def _read_times(series: Any, frame: dict[str, Any], ts_init_delta: int) -> tuple
     _refuse(
         (times < 0) | (times > (_END_NS - 1 - ts_init_delta) // unit),
         "row",
-        lambda place: f"the time {int(times[place])} {series.spec.unit} is outside of Nautilus', from 1970 to 2262",
+        lambda place: f"the time {int(times[place])} {series.spec.unit} is not from 1970 to 2262",
     )
     ts_events = times * unit
     if not _has_column(series, "ts_init"):
