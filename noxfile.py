@@ -243,9 +243,8 @@ def engines_langgraph(session: nox.Session) -> None:
 @nox.session(name="engines-nautilus", python=["3.11", "3.13"])
 def engines_nautilus(session: nox.Session) -> None:
     """Checkpoints and market data of Nautilus: the oldest version that is supported on 3.11, the newest on 3.13."""
-    session.install(".[demo,nautilus]", *_groups("engines-nautilus"))
-    if session.python == "3.11":
-        session.install("nautilus_trader==1.220.0")  # the oldest that is supported
+    oldest = ("nautilus_trader==1.220.0",) if session.python == "3.11" else ()
+    session.install(".[demo,nautilus]", *oldest, *_groups("engines-nautilus"))
     files = ("tests/engines/nautilus", "tests/integrations/test_nautilus_versions.py")
     session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
 

@@ -493,7 +493,7 @@ def test_series_of_one_s_own_takes_text_ids(local: None) -> None:
     persist.fill("BTCUSDT").append(
         [{"timestamp": START + 3, "trade_id": "c" * 37, "price": 1.0, "amount": 1.0, "side": None}]
     )
-    with pytest.raises(InputError, match="^row 2: trade_id 'c{37}' has more than Nautilus' 36 characters"):
+    with pytest.raises(InputError, match=r"^row 2: trade_id 'c{37}' has more than Nautilus' 36 characters"):
         read_trades(persist.fill("BTCUSDT"), INSTRUMENT)
 
 
