@@ -16,12 +16,11 @@ check_version("nautilus_trader", (1, 220), (2, 0), module="nautilus_trader", use
 
 # After the check, as they import it.
 from backtest_mongo.integrations.nautilus.bar_types import get_interval, make_bar_type  # noqa: E402
+from backtest_mongo.integrations.nautilus.bars import read_bars, write_bars  # noqa: E402
 from backtest_mongo.integrations.nautilus.checkpoints import CheckpointMixin  # noqa: E402
-from backtest_mongo.integrations.nautilus.market_data import (  # noqa: E402
-    read_bars,
+from backtest_mongo.integrations.nautilus.ticks import (  # noqa: E402
     read_quotes,
     read_trades,
-    write_bars,
     write_quotes,
     write_trades,
 )

@@ -21,12 +21,13 @@ __all__ = ["to_doubles", "to_precision"]
 _LARGEST: Final = 10**15
 
 
-def to_doubles(values: Sequence[Any], precision: int, rows: str, name: str) -> NDArray[np.float64]:
+def to_doubles(values: Sequence[Any], precision: int, slot: str, rows: str, name: str) -> NDArray[np.float64]:
     """Return prices or quantities as floats.
 
     Args:
         values: one of each row.
         precision: the instrument's, which all of them must have.
+        slot: the slot, for errors.
         rows: what errors call the rows.
         name: what they call the value of a row.
 
@@ -38,6 +39,7 @@ def to_doubles(values: Sequence[Any], precision: int, rows: str, name: str) -> N
         place = next(place for place, found in enumerate(precisions) if found != precision)
         raise InputError(
             f"{rows}[{place}].{name} {values[place]} has precision {precisions[place]}, and the instrument {precision}",
+            slot=slot,
             hint="numbers are stored without it, and get the instrument's when they are read",
         )
     scale = 10 ** (FIXED_PRECISION - precision)
@@ -45,7 +47,8 @@ def to_doubles(values: Sequence[Any], precision: int, rows: str, name: str) -> N
     units = [raw // scale for raw in raws]
     if units and max(max(units), -min(units)) >= _LARGEST:
         place = next(place for place, unit in enumerate(units) if abs(unit) >= _LARGEST)
-        raise InputError(f"{rows}[{place}].{name} {values[place]} has more than the 15 digits that a float keeps")
+        problem = f"{rows}[{place}].{name} {values[place]} has more than the 15 digits that a float keeps"
+        raise InputError(problem, slot=slot)
     doubles: NDArray[np.float64] = np.array(units, np.int64) / 10.0**precision
     return doubles
 

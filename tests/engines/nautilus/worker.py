@@ -63,7 +63,7 @@ class Doomed(Witness):
             signal.pause()
         super().take(event)
         if self.manual and self.count % self.manual == 0:
-            with transaction():
+            with transaction(when=self.clock.timestamp_ns() // 1_000_000):
                 super().note()
                 self.checkpoint()
         if stage == "note":

@@ -1,36 +1,31 @@
-"""Bars, trades and quotes of Nautilus out of and into series, by columns.
+"""Trades and quotes of Nautilus out of and into series, by columns.
 
-Whatever a series can't keep to the last digit is refused, with its place, before anything is stored.
+What a series can't keep to the last digit is refused, with its place, before anything is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
-from nautilus_trader.model.data import Bar, QuoteTick, TradeTick
+from nautilus_trader.model.data import QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide
 from numpy.typing import NDArray
 
-from backtest_mongo.adapters.registry import persist
 from backtest_mongo.core.columns import UNITS_PER_MS
-from backtest_mongo.core.interval_grid import GRIDS, IntervalGrid
 from backtest_mongo.errors import InputError, InputTypeError
-from backtest_mongo.integrations.nautilus.bar_types import get_interval
 from backtest_mongo.integrations.nautilus.fixed_point import to_doubles, to_precision
+from backtest_mongo.integrations.nautilus.refusals import END_NS, check_delta, check_same, refuse, refuse_late
 from backtest_mongo.integrations.nautilus_ticks import QUOTES, TRADES
 from backtest_mongo.sync.portal import block
 from backtest_mongo.sync.wrapping import unwrap
-from backtest_mongo.types import PRICES, SeriesTime, WriteReport
+from backtest_mongo.types import SeriesTime, WriteReport
 
-__all__ = ["read_bars", "read_quotes", "read_trades", "write_bars", "write_quotes", "write_trades"]
+__all__ = ["read_quotes", "read_trades", "write_quotes", "write_trades"]
 
 _NS_PER_MS: Final = 1_000_000
-_MINUTE: Final = 60_000
-#: After the last time, of either kind, that Nautilus' nanoseconds can be.
-_END_NS: Final = 2**63
 _LARGEST_ID: Final = 2**63
 
 _SIDES: Final = {AggressorSide.NO_AGGRESSOR: None, AggressorSide.BUYER: "buy", AggressorSide.SELLER: "sell"}
@@ -43,174 +38,6 @@ _QUOTE_FIELDS: Final = {
     "ask_price": "ask_price",
     "ask_amount": "ask_size",
 }
-
-for _spec in (TRADES, QUOTES):
-    persist.register(_spec)
-
-
-# Bars
-
-
-def read_bars(
-    candles: Any,
-    bar_type: Any,
-    instrument: Any,
-    start: SeriesTime | None = None,
-    end: SeriesTime | None = None,
-    *,
-    timestamp_on_close: bool = True,
-    ts_init_delta: int = 0,
-    rounding: bool = False,
-) -> list[Any]:
-    """Return candles as bars, in the order of time.
-
-    A candle's time is when it opens. A bar's ``ts_init`` is when the candle closes, and so is its ``ts_event``: with
-    Nautilus' default nobody sees a bar before it is complete.
-
-    Args:
-        candles: the series, such as ``persist.candle("BTCUSDT", "1m", "BINANCE")`` of ``backtest_mongo.sync`` or of
-            ``backtest_mongo``.
-        bar_type: the type of the bars; its interval is that of the series.
-        instrument: the instrument, whose precision of price and size the bars get.
-        start: the first open time: milliseconds since the epoch, an aware datetime or ISO 8601 text; ``None`` for the
-            first candle.
-        end: the same, exclusive; ``None`` for the end.
-        timestamp_on_close: ``False`` has ``ts_event`` be when the candle opens, as Nautilus'
-            ``time_bars_timestamp_on_close=False`` does. ``ts_init`` stays.
-        ts_init_delta: nanoseconds from the close to ``ts_init``.
-        rounding: whether numbers with more decimals than the instrument has are rounded, and not refused.
-
-    Raises:
-        InputError: the interval is another one, an argument is wrong, or a candle has numbers or times that such a bar
-            can't have; the message names its place.
-        InputTypeError: ``candles`` is no series of candles.
-        StoreUnavailableError: the database can't be reached.
-        StoreError: the database answers with an error, or what is stored is damaged.
-    """
-    series, grid = _open_candles(candles, bar_type)
-    slot = series.spec.name
-    _check_delta(ts_init_delta)
-    frame = block(series.read_frame, start, end, as_="numpy")
-    opens: NDArray[np.int64] = frame["timestamp"].astype(np.int64)
-    closes = grid.shift_all(opens, np.ones(len(opens), np.int64))
-    is_outside = (opens < 0) | (closes >= (_END_NS - ts_init_delta) // _NS_PER_MS)
-    if is_outside.any():
-        place = int(np.flatnonzero(is_outside)[0])
-        raise InputError(
-            f"row {place}: the time {int(opens[place])} ms is outside of Nautilus', which are from 1970 to 2262",
-            slot=slot,
-        )
-    prices = (
-        to_precision(frame[name], instrument.price_precision, slot, name, rounding=rounding) for name in PRICES[:4]
-    )
-    volumes = to_precision(frame["volume"], instrument.size_precision, slot, "volume", rounding=rounding)
-    ts_inits = closes * _NS_PER_MS + ts_init_delta
-    ts_events = (closes if timestamp_on_close else opens) * _NS_PER_MS
-    bars: list[Any] = Bar.from_raw_arrays_to_list(
-        bar_type,
-        instrument.price_precision,
-        instrument.size_precision,
-        *prices,
-        volumes,
-        ts_events.astype(np.uint64),
-        ts_inits.astype(np.uint64),
-    )
-    return bars
-
-
-def write_bars(
-    candles: Any,
-    bars: Sequence[Any],
-    instrument: Any,
-    *,
-    timestamp_on_close: bool = True,
-    ignore_ts_init: bool = False,
-) -> WriteReport:
-    """Store bars as candles, which open one interval before ``ts_event``.
-
-    The first write of a candle wins forever.
-
-    Args:
-        candles: the series; its interval is that of the bars.
-        bars: bars of one type, in any order.
-        instrument: the instrument, whose precision the bars must have.
-        timestamp_on_close: ``False`` says that ``ts_event`` is when the bars open. They must have a ``ts_init`` that is
-            not before their close then: a bar that is complete when it opens would look ahead.
-        ignore_ts_init: whether a ``ts_init`` after the close is dropped, as of bars that arrived from a venue. It is
-            refused otherwise, as candles don't have it.
-
-    Returns:
-        How many candles were new and how many were stored already, and the places of those that can't be candles, by
-        reason, as of ``write_frame()``.
-
-    Raises:
-        InputError: the interval is another one, or a bar has numbers or times that a candle can't have; the message
-            names its place. Nothing is stored.
-        InputTypeError: ``candles`` is no series of candles.
-        StoreUnavailableError: the database can't be reached; a part may be stored.
-        StoreError: the database answers with an error; a part may be stored.
-    """
-    if not bars:
-        _check_candles(candles)
-        return WriteReport(0, 0, {})
-    series, grid = _open_candles(candles, bars[0].bar_type)
-    _check_same(bars, "bars", "bar_type", bars[0].bar_type)
-    _check_same(bars, "bars", "bar_type.instrument_id", instrument.id)
-    times = np.array([bar.ts_event for bar in bars], np.uint64)
-    inits = np.array([bar.ts_init for bar in bars], np.uint64)
-    for name, values in (("ts_event", times), ("ts_init", inits)):
-        _refuse(values >= _END_NS, "bars", lambda place, name=name: f"{name} {getattr(bars[place], name)} is too late")
-    unit = min(grid.shortest, _MINUTE)
-    _refuse(
-        times.astype(np.int64) % (unit * _NS_PER_MS) != 0,
-        "bars",
-        lambda place: (
-            f"ts_event {bars[place].ts_event} is no whole {'minute' if unit == _MINUTE else 'second'}, at which "
-            f"candles of {grid.name} open and close"
-        ),
-        hint="some venues give the last millisecond of a bar; give it the time of its close",
-    )
-    given = times.astype(np.int64) // _NS_PER_MS
-    one = np.ones(len(bars), np.int64)
-    opens, closes = (grid.shift_all(given, -one), given) if timestamp_on_close else (given, grid.shift_all(given, one))
-    ends, known = closes * _NS_PER_MS, inits.astype(np.int64)
-    _refuse(
-        known < ends,
-        "bars",
-        lambda place: f"ts_init {bars[place].ts_init} is before the bar closes, so whoever gets it looks ahead",
-    )
-    if not ignore_ts_init:
-        _refuse(
-            known != ends,
-            "bars",
-            lambda place: f"ts_init {bars[place].ts_init} is not the close, and candles have no column for it",
-            hint="ignore_ts_init=True drops it",
-        )
-    frame: dict[str, Any] = {"timestamp": opens}
-    for name in PRICES:
-        precision = instrument.size_precision if name == "volume" else instrument.price_precision
-        frame[name] = to_doubles([*map(attrgetter(name), bars)], precision, "bars", name)
-    report: WriteReport = block(series.write_frame, frame)
-    return report
-
-
-def _check_candles(candles: Any) -> Any:
-    series = unwrap(candles)
-    spec = getattr(series, "spec", None)
-    if spec is None or not spec.is_candles:
-        raise InputTypeError(
-            f"bars are stored in a series of candles, not in {type(series).__name__}",
-            hint='persist.candle("BTCUSDT", "1m", "BINANCE")',
-        )
-    return series
-
-
-def _open_candles(candles: Any, bar_type: Any) -> tuple[Any, IntervalGrid]:
-    series = _check_candles(candles)
-    interval, own = get_interval(bar_type), str(series.context["interval"])
-    if interval != own:
-        raise InputError(f"bars of {bar_type} are candles of {interval}, and the series has {own}", slot="candle")
-    return series, GRIDS[interval]
 
 
 # Trades
@@ -250,9 +77,7 @@ def read_trades(
     ts_events, ts_inits = _read_times(opened, frame, ts_init_delta)
     amounts = to_precision(frame["amount"], instrument.size_precision, slot, "amount", rounding=rounding)
     prices = to_precision(frame["price"], instrument.price_precision, slot, "price", rounding=rounding)
-    _refuse(
-        amounts <= 0, "row", lambda place: f"amount {float(frame['amount'][place])!r} is none that a trade can have"
-    )
+    refuse(amounts <= 0, slot, lambda place: f"row {place}: amount {float(frame['amount'][place])!r} is no trade's")
     sides = frame["side"].tolist()
     try:
         aggressors = np.array([_AGGRESSORS[side] for side in sides], np.uint8)
@@ -300,19 +125,20 @@ def write_trades(series: Any, ticks: Sequence[Any], instrument: Any, *, ignore_t
         StoreError: the database answers with an error; a part may be stored.
     """
     opened = _open_series(series, _TRADE_COLUMNS, "trade_id", TRADES.name)
-    _check_same(ticks, "ticks", "instrument_id", instrument.id)
+    check_same(ticks, opened.spec.name, "ticks", "instrument_id", instrument.id)
+    slot = opened.spec.name
     frame = _make_times(opened, ticks, TRADES.name, ignore_ts_init=ignore_ts_init)
     ids = [tick.trade_id.value for tick in ticks]
     frame["trade_id"] = ids if opened.spec.sequence == "str" else [*map(_to_number, ids)]
     if None in frame["trade_id"]:
         place = frame["trade_id"].index(None)
         raise InputError(
-            f"ticks[{place}].trade_id {ids[place]!r} is no whole number, as ids in the slot {opened.spec.name} are",
-            slot=opened.spec.name,
+            f"ticks[{place}].trade_id {ids[place]!r} is no whole number, as ids in the slot are",
+            slot=slot,
             hint=f"persist.{TRADES.name}(...) keeps it",
         )
-    frame["price"] = to_doubles([tick.price for tick in ticks], instrument.price_precision, "ticks", "price")
-    frame["amount"] = to_doubles([tick.size for tick in ticks], instrument.size_precision, "ticks", "size")
+    frame["price"] = to_doubles([tick.price for tick in ticks], instrument.price_precision, slot, "ticks", "price")
+    frame["amount"] = to_doubles([tick.size for tick in ticks], instrument.size_precision, slot, "ticks", "size")
     frame["side"] = [_SIDES[tick.aggressor_side] for tick in ticks]
     if _has_column(opened, "place"):
         frame["place"] = _number_within(frame["timestamp"])
@@ -402,12 +228,12 @@ def write_quotes(series: Any, ticks: Sequence[Any], instrument: Any, *, ignore_t
         StoreError: the database answers with an error; a part may be stored.
     """
     opened = _open_series(series, tuple(_QUOTE_FIELDS), "update_id", QUOTES.name)
-    _check_same(ticks, "ticks", "instrument_id", instrument.id)
+    check_same(ticks, opened.spec.name, "ticks", "instrument_id", instrument.id)
     frame = _make_times(opened, ticks, QUOTES.name, ignore_ts_init=ignore_ts_init)
     frame["update_id"] = _number_within(frame["timestamp"])
     for column, name in _QUOTE_FIELDS.items():
         values = [*map(attrgetter(name), ticks)]
-        frame[column] = to_doubles(values, _get_precision(instrument, column), "ticks", name)
+        frame[column] = to_doubles(values, _get_precision(instrument, column), opened.spec.name, "ticks", name)
     report = _write(opened, frame)
     if report.present:
         _check_present(opened, frame)
@@ -435,9 +261,6 @@ def _get_precision(instrument: Any, column: str) -> int:
     return precision
 
 
-# What both have
-
-
 def _open_series(series: Any, columns: Sequence[str], sequence: str, known: str) -> Any:
     opened = unwrap(series)
     spec = getattr(opened, "spec", None)
@@ -460,29 +283,25 @@ def _make_times(series: Any, ticks: Sequence[Any], known: str, *, ignore_ts_init
     spec = series.spec
     times = np.array([tick.ts_event for tick in ticks], np.uint64)
     inits = np.array([tick.ts_init for tick in ticks], np.uint64)
-    for name, values in (("ts_event", times), ("ts_init", inits)):
-        _refuse(
-            values >= _END_NS, "ticks", lambda place, name=name: f"{name} {getattr(ticks[place], name)} is too late"
-        )
+    refuse_late(times, spec.name, "ticks", "ts_event")
+    refuse_late(inits, spec.name, "ticks", "ts_init")
     hint = f"persist.{known}(...) keeps it"
     unit = _get_nanoseconds(series)
-    _refuse(
+    refuse(
         times % unit != 0,
-        "ticks",
-        lambda place: (
-            f"ts_event {ticks[place].ts_event} has nanoseconds, and times of the slot {spec.name} are in {spec.unit}"
-        ),
+        spec.name,
+        lambda place: f"ticks[{place}].ts_event {ticks[place].ts_event} has nanoseconds, and the slot has {spec.unit}",
         hint=hint,
     )
     frame: dict[str, Any] = {"timestamp": times.astype(np.int64) // unit}
     if _has_column(series, "ts_init"):
         frame["ts_init"] = inits.astype(np.int64)
     elif not ignore_ts_init:
-        _refuse(
+        refuse(
             times != inits,
-            "ticks",
+            spec.name,
             lambda place: (
-                f"ts_init {ticks[place].ts_init} is not ts_event, and the slot {spec.name} has no column for it"
+                f"ticks[{place}].ts_init {ticks[place].ts_init} is not ts_event, and the slot has no column for it"
             ),
             hint=f"{hint}; ignore_ts_init=True drops it",
         )
@@ -491,49 +310,27 @@ def _make_times(series: Any, ticks: Sequence[Any], known: str, *, ignore_ts_init
 
 def _read_times(series: Any, frame: dict[str, Any], ts_init_delta: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return ``ts_event`` and ``ts_init`` of the rows of a frame."""
-    _check_delta(ts_init_delta)
+    check_delta(ts_init_delta)
     unit = _get_nanoseconds(series)
     times: NDArray[np.int64] = frame["timestamp"].astype(np.int64)
-    _refuse(
-        (times < 0) | (times > (_END_NS - 1 - ts_init_delta) // unit),
-        "row",
-        lambda place: f"the time {int(times[place])} {series.spec.unit} is not from 1970 to 2262",
+    refuse(
+        (times < 0) | (times > (END_NS - 1 - ts_init_delta) // unit),
+        series.spec.name,
+        lambda place: f"row {place}: the time {int(times[place])} {series.spec.unit} is not from 1970 to 2262",
     )
     ts_events = times * unit
     if not _has_column(series, "ts_init"):
         return ts_events, ts_events + ts_init_delta
     if ts_init_delta:
-        raise InputError(
-            f"ts_init_delta is not for the slot {series.spec.name}, which has ts_init", slot=series.spec.name
-        )
+        raise InputError("the slot has ts_init, so there is no ts_init_delta", slot=series.spec.name)
     ts_inits: NDArray[np.int64] = frame["ts_init"]
-    _refuse(ts_inits < 0, "row", lambda place: f"ts_init {int(ts_inits[place])} is before 1970")
+    refuse(ts_inits < 0, series.spec.name, lambda place: f"row {place}: ts_init {int(ts_inits[place])} is before 1970")
     return ts_events, ts_inits
 
 
 def _get_nanoseconds(series: Any) -> int:
     """Return how many nanoseconds the unit of a series has."""
     return _NS_PER_MS // UNITS_PER_MS[series.spec.unit]
-
-
-def _check_delta(ts_init_delta: int) -> None:
-    if type(ts_init_delta) is not int or not 0 <= ts_init_delta < _END_NS:
-        raise InputError(f"ts_init_delta must be nanoseconds, 0 or more, not {ts_init_delta!r}")
-
-
-def _check_same(rows: Sequence[Any], called: str, name: str, wanted: Any) -> None:
-    values = [*map(attrgetter(name), rows)]
-    if values.count(wanted) != len(values):
-        place = next(place for place, value in enumerate(values) if value != wanted)
-        raise InputError(f"{called}[{place}].{name} is {values[place]}, and not {wanted}")
-
-
-def _refuse(is_refused: NDArray[np.bool_], rows: str, describe: Callable[[int], str], hint: str | None = None) -> None:
-    """Refuse the first of some rows, if there are any."""
-    if is_refused.any():
-        place = int(np.flatnonzero(is_refused)[0])
-        where = f"row {place}: " if rows == "row" else f"{rows}[{place}]."
-        raise InputError(f"{where}{describe(place)}", hint=hint)
 
 
 def _number_within(times: NDArray[np.int64]) -> NDArray[np.int64]:
