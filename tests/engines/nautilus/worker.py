@@ -1,7 +1,9 @@
-"""Runs a backtest of the witness as a process that may kill itself: ``python -m tests.engines.nautilus.worker``.
+"""Runs backtests of the witness, each in a process that may kill itself: ``python -m tests.engines.nautilus.worker``.
 
-Standard input says how, as JSON: ``file`` or ``config`` (the storage), ``minutes`` of data, ``manual`` and ``kill``
-(see :class:`Doomed`), and ``release`` (whether to take the lease from the process before, which was killed).
+Each line of standard input is a run, as JSON: ``file`` or ``config`` (the storage), ``minutes`` of data, ``manual`` and
+``kill`` (see :class:`Doomed`), and ``release`` (whether to take the lease from the process before, which was killed).
+What it prints and how it has ended is a line of standard output. Its process is forked from this one, which has
+imported everything and has neither threads nor connections.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from backtest_mongo import sync
@@ -94,8 +97,8 @@ def release_leases(adapter: Any) -> None:
     block(release)
 
 
-def main() -> None:
-    told = json.load(sys.stdin)
+def run(told: dict[str, Any]) -> dict[str, Any]:
+    """Run a backtest, and return what it has seen and what is stored."""
     if told.get("file"):
         persist.use_sqlite(told["file"])
     else:
@@ -103,8 +106,35 @@ def main() -> None:
     if told["release"]:
         release_leases(persist.session("Doomed-000", "nautilus", "BACKTESTER-001", "", True))
     run_engine(make_stream(told["minutes"]), witness := Doomed(told["kill"], told["manual"]))
-    print(json.dumps({"seen": len(witness.seen), "report": witness.report()}))
+    found = {"seen": len(witness.seen), "report": witness.report()}
     sync.close()
+    return found
+
+
+def run_in_child(told: dict[str, Any]) -> dict[str, Any]:
+    """Run a backtest in a process of its own, and return how that has ended: by which signal, or with what."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(reading)
+        try:
+            answer = {"found": run(told)}
+        except BaseException as error:
+            answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+        with open(writing, "w") as output:
+            json.dump(answer, output)
+        os._exit(0)
+    os.close(writing)
+    print(process, flush=True)
+    with open(reading) as given:
+        text = given.read()
+    _, status = os.waitpid(process, 0)
+    return {"signal": os.WTERMSIG(status), **json.loads(text or "{}")}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(run_in_child(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
