@@ -2,7 +2,8 @@
 `lint`, `types`, `docs`, `release` and `audit`.
 
 The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments` and `bench`;
-`packages` downloads files to read. CONTRIBUTING.md says when to run which.
+`packages` downloads files to read, and `engines-nautilus` tests two versions of Nautilus. CONTRIBUTING.md says when to
+run which.
 """
 
 from __future__ import annotations

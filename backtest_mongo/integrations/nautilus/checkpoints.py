@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import TestClock
@@ -18,7 +19,7 @@ from backtest_mongo.errors import InputError, InputTypeError, StoreError
 from backtest_mongo.sync.portal import block
 
 if TYPE_CHECKING:
-    _Base = Actor
+    from nautilus_trader.common.actor import Actor as _Base
 else:
     _Base = object
 
@@ -194,7 +195,7 @@ class CheckpointMixin(_Base):
     #: :mod:`backtest_mongo.sync`.
     checkpoint_every_event: bool = False
     #: Options of :func:`~backtest_mongo.lease`: ``ttl``, ``wait``, ``commit_every``, ``max_delay`` and ``run``.
-    checkpoint_lease: ClassVar[Mapping[str, Any]] = {}
+    checkpoint_lease: Mapping[str, Any] = MappingProxyType({})
 
     _checkpoints: _Checkpoints | None = None
     _is_warming: bool = False
@@ -280,6 +281,11 @@ class CheckpointMixin(_Base):
         if checkpoints is None:
             action()
             return
+        if checkpoints.skipped:
+            self.log.warning(
+                f"All {checkpoints.skipped} events were handled before the checkpoint, and were skipped. "
+                "To begin anew, delete the checkpoint or give the run another checkpoint_context()"
+            )
         try:
             with self._enter(checkpoints):
                 action()

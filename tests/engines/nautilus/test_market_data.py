@@ -105,7 +105,7 @@ def test_bar_opens_one_interval_before_its_event_and_closes_at_it(local: None) -
 
 def test_strategy_gets_a_candle_when_it_is_over(local: None) -> None:
     write_bars(open_candles(), make_bars(5), INSTRUMENT)
-    seen = []
+    seen: list[tuple[int, int]] = []
 
     class Looking(Strategy):
         def on_start(self) -> None:

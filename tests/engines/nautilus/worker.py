@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from typing import Any
 
@@ -50,15 +49,14 @@ class Doomed(Witness):
         self.manual = manual
         self.checkpoint_every_event = manual == 0
         # A killed owner's lease is released by force, so it never ends while a process is only slow.
-        self.checkpoint_lease = {"ttl": 3_600.0}  # type: ignore[misc]  # an instance may have its own
+        self.checkpoint_lease = {"ttl": 3_600.0}
 
     def take(self, event: str) -> None:
         stage = self.kill["stage"] if self.count + 1 == self.kill["at"] else ""
         if stage == "event":
             die()
         elif stage == "anywhere":
-            delay = self.kill["delay"]
-            threading.Thread(target=lambda: (time.sleep(delay), die()), daemon=True).start()
+            threading.Timer(self.kill["delay"], die).start()
         elif stage == "hold":
             print("holds", flush=True)
             signal.pause()
@@ -117,6 +115,7 @@ def run_in_child(told: dict[str, Any]) -> dict[str, Any]:
     process = os.fork()
     if not process:
         os.close(reading)
+        answer: dict[str, Any]
         try:
             answer = {"found": run(told)}
         except BaseException as error:
