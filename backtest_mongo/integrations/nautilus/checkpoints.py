@@ -60,6 +60,8 @@ class _Checkpoints:
         self._skipped_then = 0
         self.skipped = 0
         self.is_inside = False
+        #: Whether an event was not handled, so that no later one may be counted.
+        self.has_failed = False
 
     def open(self) -> dict[str, bytes] | None:
         """Take the lease, and return the stored state.
@@ -181,6 +183,9 @@ class CheckpointMixin(_Base):
     positions and accounts are Nautilus' own and not part of the checkpoint. Callbacks that timers have of their own are
     called for all times: see :attr:`is_replaying`.
 
+    When a callback or its commit fails, no further event is handled and no checkpoint stored until the next start: the
+    event that failed comes again then.
+
     Starting raises, besides what ``on_load()`` and ``on_start()`` raise:
 
     * ``LeaseHeldError``: another process runs the strategy, or was killed less than the lease's ``ttl`` ago;
@@ -220,7 +225,7 @@ class CheckpointMixin(_Base):
         """Store what ``on_save()`` returns, and the position, at once and atomically.
 
         In a callback call it last: the event counts as handled. Within a :func:`~backtest_mongo.sync.transaction` it is
-        committed with the rest of it.
+        committed with the rest of it. After a callback has failed, it logs an error and stores nothing.
 
         Raises:
             InputError: the strategy is not started.
@@ -234,6 +239,9 @@ class CheckpointMixin(_Base):
             raise InputError(
                 f"{self.id} is not started, so it has no checkpoint to store", hint="call checkpoint() in a callback"
             )
+        if checkpoints.has_failed:
+            self.log.error("No checkpoint is stored, as an event was not handled")
+            return
         state = self.on_save()
         if not isinstance(state, Mapping) or not all(
             isinstance(name, str) and isinstance(value, bytes) for name, value in state.items()
@@ -313,6 +321,8 @@ class CheckpointMixin(_Base):
         if checkpoints is None or checkpoints.is_inside or not self.is_running:
             handle(data)
             return
+        if checkpoints.has_failed:  # an engine that is stopped after an error still lets time events come
+            return
         # Order and position events are answers to what the strategy does, and come again only if it does it again.
         if name != "handle_event" or isinstance(data, TimeEvent):
             first = checkpoints.skipped > 0 and not self.is_replaying
@@ -322,13 +332,18 @@ class CheckpointMixin(_Base):
             if first:
                 self.log.info(f"Goes on from the checkpoint, after {checkpoints.skipped} events that were skipped")
                 checkpoints.skipped = 0
-        with self._enter(checkpoints):
-            if not self.checkpoint_every_event:
-                handle(data)
-                return
-            with _commit(self._now()):
-                handle(data)
-                self.checkpoint()
+        try:
+            with self._enter(checkpoints):
+                if not self.checkpoint_every_event:
+                    handle(data)
+                    return
+                with _commit(self._now()):
+                    handle(data)
+                    self.checkpoint()
+        except BaseException:
+            checkpoints.has_failed = True
+            self.log.error("No event is handled any more, as one was not; start the strategy again")
+            raise
 
     def _skip(self, name: str, data: Any) -> None:
         """Show an event to registered indicators alone, as historical data is."""

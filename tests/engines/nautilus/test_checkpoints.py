@@ -165,6 +165,27 @@ def test_events_of_one_time_are_told_apart(fails_at: int, local: None) -> None:
     assert len(after.seen) == 8 - fails_at
 
 
+def test_after_a_callback_has_failed_no_event_is_handled_and_nothing_stored(local: None) -> None:
+    class Stubborn(Counter):
+        def on_bar(self, bar: Any) -> None:
+            super().on_bar(bar)
+            if len(self.bars) == 3:
+                raise ArithmeticError
+            self.checkpoint()
+
+        def on_stop(self) -> None:
+            self.checkpoint()
+
+    engine = make_engine(make_bars(5), stubborn := Stubborn())
+    with pytest.raises(ArithmeticError):
+        engine.run()
+    stubborn.handle_bar(make_bars(5)[4])
+    engine.end()
+    assert len(stubborn.bars) == 3
+    assert read(stubborn)["position"]["events"] == 2
+    engine.dispose()
+
+
 def test_what_a_transaction_of_one_s_own_drops_is_not_stored(local: None) -> None:
     class Dropping(Counter):
         def on_bar(self, bar: Any) -> None:
