@@ -380,6 +380,32 @@ def test_order_events_are_part_of_the_state_and_not_of_the_position(local: None)
     assert stored["position"]["events"] == 4
 
 
+def test_signal_that_a_callback_sends_to_itself_is_part_of_the_event(local: None) -> None:
+    class Signalling(Counter):
+        checkpoint_every_event = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.signals: list[int] = []
+
+        def on_start(self) -> None:
+            super().on_start()
+            self.subscribe_signal("seen")
+
+        def on_bar(self, bar: Any) -> None:
+            super().on_bar(bar)
+            self.publish_signal("seen", len(self.bars), bar.ts_event)
+
+        def on_signal(self, signal: Any) -> None:
+            self.signals.append(signal.value)
+
+    run_engine(make_bars(2), first := Signalling())
+    assert read(first)["position"]["events"] == 2
+    run_engine(make_bars(4), second := Signalling())
+    assert (first.signals, second.signals) == ([1, 2], [3, 4])
+    assert read(second)["position"]["events"] == 4
+
+
 def test_actor_has_checkpoints_too(local: None) -> None:
     class Watcher(CheckpointMixin, Actor):
         checkpoint_every_event = True
