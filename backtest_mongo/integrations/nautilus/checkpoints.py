@@ -62,6 +62,8 @@ class _Checkpoints:
         self.is_inside = False
         #: Whether an event was not handled, so that no later one may be counted.
         self.has_failed = False
+        #: Whether they are closed once the event is handled, whose callback has stopped the actor.
+        self.is_ending = False
 
     def open(self) -> dict[str, bytes] | None:
         """Take the lease, and return the stored state.
@@ -289,6 +291,10 @@ class CheckpointMixin(_Base):
         if checkpoints is None:
             action()
             return
+        if checkpoints.is_inside:
+            checkpoints.is_ending = True
+            action()
+            return
         if checkpoints.skipped:
             self.log.warning(
                 f"All {checkpoints.skipped} events were handled before the checkpoint, and were skipped. "
@@ -313,6 +319,8 @@ class CheckpointMixin(_Base):
                 yield
         finally:
             checkpoints.is_inside = was_inside
+            if checkpoints.is_ending and not was_inside:
+                self._close_checkpoints()
 
     def _guard_event(self, name: str, data: Any) -> None:
         handle = getattr(super(), name)

@@ -380,6 +380,29 @@ def test_order_events_are_part_of_the_state_and_not_of_the_position(local: None)
     assert stored["position"]["events"] == 4
 
 
+@pytest.mark.parametrize("every_event", [True, False])
+def test_strategy_that_stops_itself_in_a_callback_stores_that_event(every_event: bool, local: None) -> None:
+    class Stopping(Counter):
+        checkpoint_every_event = every_event
+
+        def on_bar(self, bar: Any) -> None:
+            super().on_bar(bar)
+            if len(self.bars) == 2:
+                self.stop()
+
+        def on_stop(self) -> None:
+            if not every_event:
+                self.checkpoint()
+
+    run_engine(make_bars(4), stopping := Stopping())
+    assert len(stopping.bars) == 2
+    assert read(stopping)["position"]["events"] == 2
+    with lease(open_session(stopping)):
+        pass
+    run_engine(make_bars(4), again := Stopping())
+    assert [len(again.bars), read(again)["position"]["events"]] == [4, 4]
+
+
 def test_signal_that_a_callback_sends_to_itself_is_part_of_the_event(local: None) -> None:
     class Signalling(Counter):
         checkpoint_every_event = True
