@@ -2,7 +2,8 @@
 `lint`, `types`, `docs`, `release` and `audit`.
 
 The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments`, `lowest` and
-`bench`; `packages` downloads files to read. CONTRIBUTING.md says when to run which.
+`bench`; `packages` downloads files to read, and the other `engines-…` test engines that CI does not. CONTRIBUTING.md
+says when to run which.
 """
 
 from __future__ import annotations
@@ -248,6 +249,15 @@ def engines_langgraph(session: nox.Session) -> None:
     """The savers of LangGraph's checkpoints, with LangGraph itself and its conformance suite."""
     session.install(".[embedded,langgraph]", *_groups("engines-langgraph"))
     files = ("tests/engines/langgraph", "tests/integrations/test_langgraph_versions.py")
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
+
+
+@nox.session(name="engines-nautilus", python=["3.11", "3.13"])
+def engines_nautilus(session: nox.Session) -> None:
+    """Checkpoints and market data of Nautilus: the oldest version that is supported on 3.11, the newest on 3.13."""
+    oldest = ("nautilus_trader==1.220.0",) if session.python == "3.11" else ()
+    session.install(".[demo,nautilus]", *oldest, *_groups("engines-nautilus"))
+    files = ("tests/engines/nautilus", "tests/integrations/test_nautilus_versions.py")
     session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
 
 

@@ -103,6 +103,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "otel": ("-c", "import opentelemetry.trace"),
     "ccxt": ("-c", "import backtest_mongo.integrations.ccxt, ccxt.async_support"),
     "langgraph": ("-c", "import backtest_mongo.integrations.langgraph"),
+    "nautilus": ("-c", "import backtest_mongo.integrations.nautilus"),
     "vnpy": ("-c", "import vnpy_backtest_mongo"),
     "demo": ("-m", "backtest_mongo", "demo", "--bars", "60", "--kills", "1", "--seed", "1"),
 }
