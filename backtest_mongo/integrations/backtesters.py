@@ -288,7 +288,7 @@ def _take(frame: object, name: str = "the frame") -> CandleArrays:
         raise InputError(f"{name} must be in the order of time, without doubles: {time} comes late", slot=_SLOT)
     empty = np.isnan(candles.prices).any(axis=0)
     if empty.any():
-        hint = 'read_frame() without fill leaves missing candles out'
+        hint = "read_frame() without fill leaves missing candles out"
         raise InputError(f"{name} has no prices at {_format(times[empty][0])}", slot=_SLOT, hint=hint)
     return candles
 

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.adapters.lifecycle import install
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.core.config import get_config, set_config
 from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.core.wording import suggest_extra
 from backtest_mongo.errors import InputError
 from backtest_mongo.sync.portal import block
 
-_NEEDED: Final = 'backtest_mongo.integrations.qubx needs Qubx 5 (pip install "Qubx>=5,<6", on Python 3.12 or later)'
+_NEEDED: Final = f"backtest_mongo.integrations.qubx needs Qubx 5, on Python 3.12 or later ({suggest_extra('qubx')})"
 
 try:
     _version = version("Qubx")
@@ -31,8 +32,11 @@ except PackageNotFoundError:
 if not _version.startswith("5."):
     raise ImportError(f"Qubx {_version} is not supported: {_NEEDED}", name="qubx")
 
-# After the check, as another version may not have it.
-from qubx.core.interfaces import IStatePersistence  # noqa: E402
+if TYPE_CHECKING:
+    # Type checkers also run where Qubx can't be installed.
+    class IStatePersistence: ...
+else:
+    from qubx.core.interfaces import IStatePersistence
 
 __all__ = ["STATES", "BacktestMongoStatePersistence"]
 
@@ -64,7 +68,7 @@ class BacktestMongoStatePersistence(IStatePersistence):
 
     Raises:
         ConfigError: the URL is none.
-        InputError: both a URL and a path are given, or the name is empty.
+        InputError: both a URL and a path are given, or the name is empty or holds a NUL character.
         InputTypeError: the name is no string.
     """
 
@@ -86,12 +90,12 @@ class BacktestMongoStatePersistence(IStatePersistence):
         """Store a value; when the call returns, it is durable.
 
         Args:
-            key: unique within the strategy, and not empty.
+            key: unique within the strategy.
             value: anything that ``json.dumps`` takes. It comes back as JSON has it: tuples as lists, keys as strings.
 
         Raises:
             TypeError: JSON has no such value.
-            InputError: the value is larger than 16 MB, or the key is empty.
+            InputError: the value is larger than 16 MB, or the key holds a NUL character.
             StoreUnavailableError: the database can't be reached; the value may be stored.
             StoreError: the database answers with an error.
         """
@@ -108,7 +112,7 @@ class BacktestMongoStatePersistence(IStatePersistence):
         """Return the value of a key, or ``default`` if it has none.
 
         Raises:
-            InputError: the key is empty.
+            InputError: the key holds a NUL character.
             StoreUnavailableError: the database can't be reached.
             StoreError: the database answers with an error.
         """
@@ -125,7 +129,7 @@ class BacktestMongoStatePersistence(IStatePersistence):
         """Delete a key, and return whether it had a value.
 
         Raises:
-            InputError: the key is empty.
+            InputError: the key holds a NUL character.
             StoreUnavailableError: the database can't be reached; the value may be deleted.
             StoreError: the database answers with an error.
         """
@@ -142,7 +146,7 @@ class BacktestMongoStatePersistence(IStatePersistence):
         """Return whether a key has a value, which may be ``None``.
 
         Raises:
-            InputError: the key is empty.
+            InputError: the key holds a NUL character.
             StoreUnavailableError: the database can't be reached.
             StoreError: the database answers with an error.
         """

@@ -1,0 +1,26 @@
+"""Where the state of Qubx's strategies is. The tests are collected where Qubx is installed: by ``nox -s engines-qubx``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest_mongo import sync
+from tests.conftest import on_database
+
+collect_ignore_glob = [] if find_spec("qubx") else ["test_*.py"]
+
+
+@pytest.fixture(params=["mongodb", "sqlite"])
+def parameters(request: pytest.FixtureRequest, unique: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The parameters of the backend in Qubx's configuration."""
+    if request.param == "sqlite":
+        yield {"sqlite_path": str(tmp_path / "state.db")}
+    else:
+        uri = request.getfixturevalue("servers")["CC_MONGO_CONNECTION_STRING"]
+        yield {"mongo_url": on_database(uri, unique)}
+    sync.close()
