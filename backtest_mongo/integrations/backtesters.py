@@ -55,11 +55,12 @@ def to_backtrader(frame: object, interval: str, **options: Any) -> Any:
 
     Raises:
         InputError: backtrader or pandas is not installed, there is no such interval, or the frame has no candles, has
-            one without prices, or is not in the order of time.
+            one without prices, is not in the order of time, or is of a shorter interval.
         InputTypeError: it is no frame.
     """
     backtrader = _import("backtrader", "backtrader")
-    grid, candles = _find_grid(interval), _take(frame)
+    grid = _find_grid(interval)
+    candles = _take(frame, interval)
     unit, count = _BACKTRADER_UNITS[interval[-1]]
     bars = _make_pandas(candles, _find_ends(candles, grid) - 1)
     frame_options = {"timeframe": getattr(backtrader.TimeFrame, unit), "compression": int(interval[:-1]) * count}
@@ -106,7 +107,7 @@ def to_vectorbt(frames: Mapping[str, object], interval: str) -> Any:
     Raises:
         InputError: vectorbt or pandas is not installed, there is no such interval or it has no fixed length, no symbol
             is given, a symbol lacks a candle among its own that another one has, or a frame has no candles, has one
-            without prices, or is not in the order of time.
+            without prices, is not in the order of time, or is of a shorter interval.
         InputTypeError: it is no frame.
     """
     vectorbt = _import("vectorbt", "vectorbt")
@@ -118,7 +119,7 @@ def to_vectorbt(frames: Mapping[str, object], interval: str) -> Any:
         raise InputError(f"vectorbt takes intervals of one length, not {interval}", slot=_SLOT)
     if not frames:
         raise InputError("to_vectorbt: frames is empty", slot=_SLOT)
-    taken = {symbol: _take(frame, f"the frame of {symbol}") for symbol, frame in frames.items()}
+    taken = {symbol: _take(frame, interval, f"the frame of {symbol}") for symbol, frame in frames.items()}
     every = np.unique(np.concatenate([candles.timestamp for candles in taken.values()]))
     for symbol, candles in taken.items():
         times = candles.timestamp
@@ -169,7 +170,7 @@ def make_zipline_ingest(
     Returns:
         A function to be registered as a bundle. It raises ``InputError`` where a session has no candle, a candle is
         outside of the sessions, has prices or a volume that zipline can't store, or a frame has no candles, has one
-        without prices, or is not in the order of time.
+        without prices, is not in the order of time, or is of a shorter interval.
 
     Raises:
         InputError: zipline-reloaded is not installed, or it has no bars of this interval.
@@ -195,7 +196,7 @@ def make_zipline_ingest(
 
         def write() -> Iterable[tuple[int, Any]]:
             for sid, (symbol, frame) in enumerate(read()):
-                bars = _make_zipline_bars(symbol, _take(frame, f"the frame of {symbol}"), interval)
+                bars = _make_zipline_bars(symbol, _take(frame, interval, f"the frame of {symbol}"), interval)
                 bars = _clip(bars, calendar, start_session, end_session, interval, symbol)
                 if interval == "1m":
                     minute_bar_writer.write_sid(sid, bars)
@@ -240,11 +241,11 @@ def to_jesse(frame: object, exchange: str, symbol: str) -> dict[str, dict[str, A
 
     if "-" not in symbol:
         raise InputError(f"jesse's symbols are such as BTC-USDT, not {symbol!r}", slot=_SLOT)
-    grid, candles = GRIDS["1m"], _take(frame)
+    grid, candles = GRIDS["1m"], _take(frame, "1m")
     times = candles.timestamp
     _, offsets = grid.locate_all(times)
     if offsets.any():
-        time = _format(times[offsets.argmax()])
+        time = _format(times[offsets != 0][0])
         raise InputError(f"jesse takes candles that open at whole minutes, not at {time}", slot=_SLOT)
     missing = grid.missing_all(times)
     if missing.any():
@@ -273,10 +274,11 @@ def _find_grid(interval: str) -> IntervalGrid:
     return GRIDS[interval]
 
 
-def _take(frame: object, name: str = "the frame") -> CandleArrays:
+def _take(frame: object, interval: str | None = None, name: str = "the frame") -> CandleArrays:
     """Return the candles of a frame, each of which has all prices, in the order of time."""
     import numpy as np
 
+    from backtest_mongo.core.candle_rules import check_spacing
     from backtest_mongo.core.frame_input import read_columns
 
     candles = read_columns(frame)
@@ -286,6 +288,8 @@ def _take(frame: object, name: str = "the frame") -> CandleArrays:
     if (np.diff(times) <= 0).any():
         time = _format(times[1:][np.diff(times) <= 0][0])
         raise InputError(f"{name} must be in the order of time, without doubles: {time} comes late", slot=_SLOT)
+    if interval is not None:
+        check_spacing(times, interval, name, _SLOT, noun="candles")
     empty = np.isnan(candles.prices).any(axis=0)
     if empty.any():
         hint = "read_frame() without fill leaves missing candles out"

@@ -1,4 +1,7 @@
-"""Candles on each storage. The tests of an engine are collected where it is installed: by ``nox -s engines-backtesters``."""
+"""Candles on each storage.
+
+The tests of an engine are collected where it is installed: by ``nox -s engines-backtesters``.
+"""
 
 from __future__ import annotations
 

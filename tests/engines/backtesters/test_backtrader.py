@@ -10,6 +10,7 @@ import backtrader
 import numpy as np
 import pytest
 
+from backtest_mongo import InputError
 from backtest_mongo.core.interval_grid import GRIDS
 from backtest_mongo.integrations.backtesters import to_backtrader
 from backtest_mongo.types import PRICES
@@ -78,6 +79,19 @@ def test_feed_has_the_interval_and_the_parameters_that_are_given(interval: str, 
     feed = to_backtrader(make_candles(interval, 3), interval, name="BTCUSDT")
     assert (feed._timeframe, feed._compression) == (getattr(backtrader.TimeFrame, unit), count)
     assert feed._name == "BTCUSDT"
+
+
+@pytest.mark.parametrize(
+    ("frame", "interval", "problem"),
+    [
+        (make_candles("1m", 9), "1h", "the frame can't be of 1h: the median distance of its times is 60,000 ms"),
+        (make_candles("1m", 9), "1min", "there is no interval '1min'"),
+        (make_candles("1m", 0), "1m", "the frame has no candles"),
+    ],
+)
+def test_bad_input_is_refused(frame: Frame, interval: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        to_backtrader(frame, interval)
 
 
 def test_bars_that_backtrader_resamples_are_those_of_this_library(storage: str) -> None:

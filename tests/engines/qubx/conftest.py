@@ -1,4 +1,7 @@
-"""Where the state of Qubx's strategies is. The tests are collected where Qubx is installed: by ``nox -s engines-qubx``."""
+"""Where the state of Qubx's strategies is.
+
+The tests are collected where Qubx is installed: by ``nox -s engines-qubx``.
+"""
 
 from __future__ import annotations
 
