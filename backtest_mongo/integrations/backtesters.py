@@ -36,6 +36,8 @@ _BACKTRADER_UNITS: Final[Mapping[str, tuple[str, int]]] = {
 #: Zipline stores thousandths of prices and whole volumes, in 32 bits without a sign.
 _ZIPLINE_RATIO: Final = 1_000
 _ZIPLINE_MOST: Final = 2**32 - 1
+#: The calendar of days around the clock.
+_ZIPLINE_DAYS: Final = "24/7-1d"
 
 
 def to_backtrader(frame: object, interval: str, **options: Any) -> Any:
@@ -155,10 +157,14 @@ def make_zipline_ingest(
                 yield symbol, persist.candle(symbol, "1d", "binance").read_frame()
 
 
-        register("crypto", make_zipline_ingest(read, "1d"), calendar_name="24/7", minutes_per_day=1440)
+        register("crypto", make_zipline_ingest(read, "1d"), calendar_name="24/7-1d", minutes_per_day=1440)
 
-    The calendar is the one that the bundle is registered with. Candles of before its first session or after its last
-    one are left out. Sessions are made from candles of ``1m``; minutes without a candle are minutes without a trade.
+    The calendar is the one that the bundle is registered with. Minutes around the clock take zipline's ``24/7``, and
+    days ``24/7-1d``, which this function registers: it closes a minute before midnight. Midnight is the last minute of
+    a session of ``24/7``, but zipline also names sessions by it, so it would see each day a day late.
+
+    Candles of before the first session or after the last one are left out. Sessions are made from candles of ``1m``;
+    minutes without a candle are minutes without a trade.
 
     Zipline stores prices rounded to a thousandth and volumes as whole numbers, both in 32 bits. Scale what needs more.
 
@@ -168,14 +174,16 @@ def make_zipline_ingest(
         exchange: what zipline calls the exchange of the symbols.
 
     Returns:
-        A function to be registered as a bundle. It raises ``InputError`` where a session has no candle, a candle is
-        outside of the sessions, has prices or a volume that zipline can't store, or a frame has no candles, has one
-        without prices, is not in the order of time, or is of a shorter interval.
+        A function to be registered as a bundle. It raises ``InputError`` if days are ingested by the calendar ``24/7``;
+        a session has no candle; a candle is outside of the sessions, or has prices or a volume that zipline can't
+        store; or a frame has no candles, has one without prices, is not in the order of time, or is of a shorter
+        interval.
 
     Raises:
         InputError: zipline-reloaded is not installed, or it has no bars of this interval.
     """
     _import("zipline", "zipline-reloaded")
+    _register_calendar()
     if interval not in ("1d", "1m"):
         raise InputError(f"zipline has bars of 1d and 1m, not of {interval}", slot=_SLOT)
 
@@ -192,6 +200,9 @@ def make_zipline_ingest(
     ) -> None:
         import pandas
 
+        if interval == "1d" and calendar.minute_to_session(end_session) != end_session:
+            problem = f"by the calendar {calendar.name} zipline would see each day a day late"
+            raise InputError(problem, slot=_SLOT, hint=f'register(..., calendar_name="{_ZIPLINE_DAYS}")')
         assets: list[dict[str, Any]] = []
 
         def write() -> Iterable[tuple[int, Any]]:
@@ -321,6 +332,17 @@ def _format(time: int) -> str:
 # Zipline
 
 
+def _register_calendar() -> None:
+    from datetime import time
+
+    dispatcher = import_module("zipline.utils.calendar_utils").global_calendar_dispatcher
+    if dispatcher.has_calendar(_ZIPLINE_DAYS):
+        return
+    base: Any = import_module("exchange_calendars.always_open").AlwaysOpenCalendar
+    fields = {"name": _ZIPLINE_DAYS, "close_times": ((None, time(23, 59)),), "close_offset": 0}
+    dispatcher.register_calendar_type(_ZIPLINE_DAYS, type("DaysCalendar", (base,), fields))
+
+
 def _make_zipline_bars(symbol: str, candles: CandleArrays, interval: str) -> Any:
     """Return bars by session, or by the minute's end, as zipline counts minutes."""
     import numpy as np
@@ -360,5 +382,5 @@ def _check_sessions(index: Any, calendar: Any, symbol: str) -> None:
     expected = calendar.sessions_in_range(index[0], index[-1])
     missing = expected.difference(index)
     if len(missing):
-        hint = _FILL if calendar.name == "24/7" else None
+        hint = _FILL if calendar.name in ("24/7", _ZIPLINE_DAYS) else None
         raise InputError(f"{symbol} has no candle of the session {missing[0]:%Y-%m-%d}", slot=_SLOT, hint=hint)

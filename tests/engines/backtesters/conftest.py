@@ -5,7 +5,9 @@ The tests of an engine are collected where it is installed: by ``nox -s engines-
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,15 @@ from tests.conftest import on_database
 ENGINES = ("backtesting", "backtrader", "jesse", "vectorbt", "zipline")
 
 collect_ignore = [f"test_{engine}.py" for engine in ENGINES if find_spec(engine) is None]
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Import the engine of a module before it does: what warns then is the engine's own, and here no error."""
+    engine = collector.name.removeprefix("test_").removesuffix(".py")
+    if isinstance(collector, pytest.Module) and engine in ENGINES:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(engine)
 
 
 @pytest.fixture(params=["mongodb", "sqlite"])

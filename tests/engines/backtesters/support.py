@@ -31,7 +31,7 @@ def make_candles(
     grid = GRIDS[interval]
     random = np.random.default_rng(count)
     close = price * np.exp(random.standard_normal(len(numbers)).cumsum() / 1_000)
-    open_ = np.append(price, close[:-1])
+    open_ = np.append(price, close)[:-1]
     high, low = np.maximum(open_, close) * 1.001, np.minimum(open_, close) * 0.999
     volume = random.integers(1, 1_000, len(numbers)).astype(float)
     times = grid.shift_all(np.full(len(numbers), start), numbers)

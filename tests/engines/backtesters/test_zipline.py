@@ -33,14 +33,15 @@ def ingest(tmp_path: Path, unique: str) -> Iterator[Ingest]:
     environ = {"ZIPLINE_ROOT": str(tmp_path)}
     loaded = []
 
-    def run(series: dict[str, Any], interval: str, calendar: str = "24/7", last: Any = LAST) -> Any:
+    def run(series: dict[str, Any], interval: str, calendar: str = "", first: Any = FIRST, last: Any = LAST) -> Any:
         def read() -> Iterator[tuple[str, Any]]:
             for symbol, one in series.items():
                 yield symbol, one if isinstance(one, dict) else one.read_frame()
 
         function = make_zipline_ingest(read, interval, exchange="binance")
-        minutes = 390 if calendar == "XNYS" else 1_440
-        bundles.register(unique, function, calendar, start_session=FIRST, end_session=last, minutes_per_day=minutes)
+        name = calendar or ("24/7" if interval == "1m" else "24/7-1d")
+        minutes = 390 if name == "XNYS" else 1_440
+        bundles.register(unique, function, name, start_session=first, end_session=last, minutes_per_day=minutes)
         bundles.ingest(unique, environ)
         loaded.append(bundles.load(unique, environ))
         return loaded[-1]
@@ -91,10 +92,8 @@ def test_minutes_are_those_that_are_stored_and_sessions_are_made_from_them(stora
     assert_stored(days, candles.resample("1d", as_="numpy"))
 
 
-def test_algorithm_trades_at_stored_prices(ingest: Ingest, unique: str, tmp_path: Path) -> None:
-    frame = make_candles("1d", 20)
-    ingest({"BTCUSDT": frame}, "1d")
-    seen = []
+def run_on(ingestion: Path, bundle: str, handle_data: Callable[[Any, Any], None], **options: Any) -> Any:
+    """Run an algorithm on an asset, whose orders are filled at the close."""
 
     def initialize(context: Any) -> None:
         from zipline.api import set_slippage, symbol
@@ -103,29 +102,58 @@ def test_algorithm_trades_at_stored_prices(ingest: Ingest, unique: str, tmp_path
         set_slippage(NoSlippage())
         context.asset = symbol("BTCUSDT")
 
-    def handle_data(context: Any, data: Any) -> None:
-        from zipline.api import order
-
-        seen.append((data.current_dt, data.current(context.asset, "close")))
-        order(context.asset, 1)
-
-    result = run_algorithm(
+    return run_algorithm(
         start=FIRST,
-        end=LAST,
         initialize=initialize,
         handle_data=handle_data,
         capital_base=100_000,
-        bundle=unique,
-        trading_calendar=get_calendar("24/7"),
+        bundle=bundle,
         benchmark_returns=pandas.Series(0.0, index=pandas.date_range(FIRST, LAST)),
-        environ={"ZIPLINE_ROOT": str(tmp_path)},
+        environ={"ZIPLINE_ROOT": str(ingestion)},
+        **options,
     )
+
+
+def test_algorithm_sees_each_day_at_its_end_and_trades_at_stored_prices(
+    ingest: Ingest, unique: str, tmp_path: Path
+) -> None:
+    frame = make_candles("1d", 20)
+    ingest({"BTCUSDT": frame}, "1d")
+    seen = []
+
+    def handle_data(context: Any, data: Any) -> None:
+        from zipline.api import order
+
+        (history,) = data.history(context.asset, "close", 1, "1d").items()
+        seen.append((data.current_dt, data.current(context.asset, "close"), *history))
+        order(context.asset, 1)
+
+    result = run_on(tmp_path, unique, handle_data, end=LAST, trading_calendar=get_calendar("24/7-1d"))
     closes = frame["close"].round(3).tolist()
-    assert [price for _, price in seen] == pytest.approx(closes)
-    # A session ends where the next one begins.
-    assert [time for time, _ in seen] == [FIRST.tz_localize("UTC") + pandas.Timedelta(days=n + 1) for n in range(20)]
+    days = list(pandas.date_range(FIRST, LAST))
+    ends = [day.tz_localize("UTC") + pandas.Timedelta(hours=23, minutes=59) for day in days]
+    assert [row[0] for row in seen] == ends
+    assert [row[1] for row in seen] == pytest.approx(closes)
+    assert [row[2] for row in seen] == days
+    assert [row[3] for row in seen] == pytest.approx(closes)
     prices = [one["price"] for day in result["transactions"] for one in day]
     assert prices == pytest.approx(closes[1:])
+
+
+def test_algorithm_sees_each_minute_at_its_end(ingest: Ingest, unique: str, tmp_path: Path) -> None:
+    last = pandas.Timestamp("2024-01-02")
+    frame = make_candles("1m", 2 * 1_440)
+    ingest({"BTCUSDT": frame}, "1m", last=last)
+    seen = []
+
+    def handle_data(context: Any, data: Any) -> None:
+        seen.append((data.current_dt, data.current(context.asset, "close")))
+
+    calendar = get_calendar("24/7")
+    run_on(tmp_path, unique, handle_data, end=last, trading_calendar=calendar, data_frequency="minute")
+    opens = [FIRST.tz_localize("UTC") + pandas.Timedelta(minutes=number) for number in range(2 * 1_440)]
+    assert [time for time, _ in seen] == [time + pandas.Timedelta(minutes=1) for time in opens]
+    assert [price for _, price in seen] == pytest.approx(frame["close"].round(3).tolist())
 
 
 def test_candles_outside_of_the_sessions_that_are_ingested_are_left_out(ingest: Ingest) -> None:
@@ -140,36 +168,39 @@ def test_candles_outside_of_the_sessions_that_are_ingested_are_left_out(ingest: 
 def test_days_of_stocks_take_their_calendar(ingest: Ingest) -> None:
     closed = (0, 5, 6, 12, 13, 14)  # New Year, two weekends, Martin Luther King Day
     frame = make_candles("1d", 19, without=closed)
-    bundle = ingest({"AAPL": frame}, "1d", "XNYS", pandas.Timestamp("2024-01-19"))
     first, last = pandas.Timestamp("2024-01-02"), pandas.Timestamp("2024-01-19")
+    bundle = ingest({"AAPL": frame}, "1d", "XNYS", first, last)
     assert_stored(read_bars(bundle.equity_daily_bar_reader, first, last), frame)
 
 
 @pytest.mark.parametrize(
     ("frame", "interval", "calendar", "problem"),
     [
-        (make_candles("1d", 9, without=(3, 5)), "1d", "24/7", "BTCUSDT has no candle of the session 2024-01-04"),
-        (make_candles("1m", 4_000, without=range(1_300, 2_900)), "1m", "24/7", "no candle of the session 2024-01-02"),
-        (make_candles("1d", 9), "1d", "XNYS", "2024-01-01T00:00:00 is outside of the sessions of XNYS"),
+        (make_candles("1d", 9, without=(3, 5)), "1d", "", "BTCUSDT has no candle of the session 2024-01-04"),
+        (make_candles("1m", 4_000, without=range(1_300, 2_900)), "1m", "", "no candle of the session 2024-01-02"),
+        (make_candles("1d", 9), "1d", "XNYS", "2024-01-06T00:00:00 is outside of the sessions of XNYS"),
         (make_candles("1m", 9, start=START + DAY), "1m", "XNYS", r"00:01:00\+00:00 is outside of the sessions of XNYS"),
-        (make_candles("1d", 9, start=START + 1), "1d", "24/7", "is outside of the sessions of 24/7"),
-        (make_candles("1d", 9, start=START - 90 * DAY), "1d", "24/7", "no candles from 2024-01-01 to 2024-01-20"),
+        (make_candles("1d", 9, start=START + 1), "1d", "", "is outside of the sessions of 24/7-1d"),
+        (make_candles("1d", 9, start=START - 90 * DAY), "1d", "", "no candles from 2024-01-01 to 2024-01-20"),
         (
             make_candles("1d", 9, price=0.0001),
             "1d",
             "24/7",
             "can't store the candle of BTCUSDT at 2024-01-01T",
         ),
-        (make_candles("1d", 9, price=9e6), "1d", "24/7", "can't store the candle of BTCUSDT"),
-        ({**make_candles("1d", 2), "volume": [1, 5e9]}, "1d", "24/7", "candle of BTCUSDT at 2024-01-02T00:00:00Z"),
-        (make_candles("1d", 0), "1d", "24/7", "the frame of BTCUSDT has no candles"),
+        (make_candles("1d", 9, price=9e6), "1d", "", "can't store the candle of BTCUSDT"),
+        ({**make_candles("1d", 2), "volume": [1, 5e9]}, "1d", "", "candle of BTCUSDT at 2024-01-02T00:00:00Z"),
+        (make_candles("1d", 9), "1d", "24/7", "by the calendar 24/7 zipline would see each day a day late"),
+        (make_candles("1h", 9), "1d", "", "the frame of BTCUSDT can't be of 1d"),
+        (make_candles("1d", 0), "1d", "", "the frame of BTCUSDT has no candles"),
     ],
 )
 def test_candles_that_zipline_would_store_wrongly_are_refused(
     ingest: Ingest, frame: Frame, interval: str, calendar: str, problem: str
 ) -> None:
+    first, last = (pandas.Timestamp(f"2024-01-{day}") for day in ((2, 19) if calendar == "XNYS" else (1, 20)))
     with pytest.raises(InputError, match=problem):
-        ingest({"BTCUSDT": frame}, interval, calendar)
+        ingest({"BTCUSDT": frame}, interval, calendar, first, last)
 
 
 def test_interval_that_zipline_does_not_have_is_refused() -> None:
