@@ -21,7 +21,7 @@ from tests.engines.backtesters.support import START, Frame, make_candles, run_ex
 # zipline's own, and those of what it uses.
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
 
-DAY = 86_400_000
+HOUR, DAY = 3_600_000, 86_400_000
 FIRST, LAST = pandas.Timestamp("2024-01-01"), pandas.Timestamp("2024-01-20")
 
 Ingest = Callable[..., Any]
@@ -179,15 +179,10 @@ def test_days_of_stocks_take_their_calendar(ingest: Ingest) -> None:
         (make_candles("1d", 9, without=(3, 5)), "1d", "", "BTCUSDT has no candle of the session 2024-01-04"),
         (make_candles("1m", 4_000, without=range(1_300, 2_900)), "1m", "", "no candle of the session 2024-01-02"),
         (make_candles("1d", 9), "1d", "XNYS", "2024-01-06T00:00:00 is outside of the sessions of XNYS"),
-        (make_candles("1m", 9, start=START + DAY), "1m", "XNYS", r"00:01:00\+00:00 is outside of the sessions of XNYS"),
+        (make_candles("1m", 9, start=START + DAY + 21 * HOUR), "1m", "XNYS", "T21:01:00.* is outside of the sessions"),
         (make_candles("1d", 9, start=START + 1), "1d", "", "is outside of the sessions of 24/7-1d"),
         (make_candles("1d", 9, start=START - 90 * DAY), "1d", "", "no candles from 2024-01-01 to 2024-01-20"),
-        (
-            make_candles("1d", 9, price=0.0001),
-            "1d",
-            "24/7",
-            "can't store the candle of BTCUSDT at 2024-01-01T",
-        ),
+        (make_candles("1d", 9, price=0.0001), "1d", "", "can't store the candle of BTCUSDT at 2024-01-01T00:00:00Z"),
         (make_candles("1d", 9, price=9e6), "1d", "", "can't store the candle of BTCUSDT"),
         ({**make_candles("1d", 2), "volume": [1, 5e9]}, "1d", "", "candle of BTCUSDT at 2024-01-02T00:00:00Z"),
         (make_candles("1d", 9), "1d", "24/7", "by the calendar 24/7 zipline would see each day a day late"),
