@@ -41,7 +41,8 @@ def make_candles(
 
 def store(symbol: str, interval: str, frame: Frame) -> Any:
     """Store candles, and return their series."""
-    candles = persist.candle(symbol, interval, EXCHANGE)
+    registry: Any = persist
+    candles = registry.candle(symbol, interval, EXCHANGE)
     assert candles.write_frame(frame).new == len(frame["timestamp"])
     return candles
 

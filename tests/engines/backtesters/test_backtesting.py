@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from backtesting import Backtest, Strategy
 
@@ -43,6 +44,7 @@ def test_frame_has_all_candles(storage: str) -> None:
     candles = store("ETHUSDT", "1d", make_candles("1d", 30, without=(5, 6)))
     frame, stored = to_backtesting(candles.read_frame()), candles.read_frame(as_="numpy")
     assert list(frame.columns) == ["Open", "High", "Low", "Close", "Volume"]
+    assert isinstance(frame.index, pandas.DatetimeIndex)
     assert frame.index.tz is None
     np.testing.assert_array_equal(frame.index.to_numpy(), stored["timestamp"])
     np.testing.assert_array_equal(frame.to_numpy(), np.column_stack([stored[name] for name in PRICES]))

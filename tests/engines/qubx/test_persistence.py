@@ -19,7 +19,7 @@ from qubx.utils.runner.factory import create_state_persistence
 
 from backtest_mongo import InputError, sync
 from backtest_mongo.integrations.qubx import BacktestMongoStatePersistence
-from tests.engines.qubx.support import ROOT, running
+from tests.engines.qubx.support import ROOT, flush, running
 
 # Qubx's own, and those of what it uses.
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore")]
@@ -102,7 +102,8 @@ def test_state_is_in_a_slot_that_programs_without_qubx_read(parameters: Paramete
     backend = BacktestMongoStatePersistence("trend", **parameters)
     backend.save("entries", {"BTCUSDT": 3})
     backend.save("large", 2**64)
-    found = dict(sync.persist.qubx_state("trend").list_qubx_state_data())
+    registry: Any = sync.persist
+    found = dict(registry.qubx_state("trend").list_qubx_state_data())
     assert found == {"entries": {"value": {"BTCUSDT": 3}}, "large": {"json": str(2**64)}}
 
 
@@ -180,6 +181,8 @@ def test_configuration_of_the_page_is_one_of_qubx(tmp_path: Path, monkeypatch: p
     persistence = create_state_persistence(config.live.state, "MyStrategy")
     assert isinstance(persistence, SafeStatePersistence)
     assert isinstance(persistence._backend, BacktestMongoStatePersistence)
+    persistence.save("key", 1)
+    flush(persistence)
     persistence.stop()
     sync.close()
     assert (tmp_path / "state.db").exists()
