@@ -93,13 +93,6 @@ async def main():
         assert len(frame["timestamp"]) == 1
 asyncio.run(main())
 """
-#: Qubx is for Python 3.12 and later; what warns is its own.
-QUBX: Final = """
-import sys, warnings
-if sys.version_info >= (3, 12):
-    warnings.simplefilter("ignore")
-    import backtest_mongo.integrations.qubx
-"""
 #: Each extra, and what has to run with it.
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "": ("-c", FILES),
@@ -110,7 +103,6 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "otel": ("-c", "import opentelemetry.trace"),
     "ccxt": ("-c", "import backtest_mongo.integrations.ccxt, ccxt.async_support"),
     "langgraph": ("-c", "import backtest_mongo.integrations.langgraph"),
-    "qubx": ("-c", QUBX),
     "vnpy": ("-c", "import vnpy_backtest_mongo"),
     "demo": ("-m", "backtest_mongo", "demo", "--bars", "60", "--kills", "1", "--seed", "1"),
 }

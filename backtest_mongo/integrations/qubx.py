@@ -19,18 +19,18 @@ from backtest_mongo.adapters.lifecycle import install
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.core.config import get_config, set_config
 from backtest_mongo.core.specs import SlotSpec
-from backtest_mongo.core.wording import suggest_extra
 from backtest_mongo.errors import InputError
 from backtest_mongo.sync.portal import block
 
-_NEEDED: Final = f"backtest_mongo.integrations.qubx needs Qubx 5, on Python 3.12 or later ({suggest_extra('qubx')})"
+_NEEDED: Final = "backtest_mongo.integrations.qubx needs Qubx 5, on Python 3.12 or later"
+_HINT: Final = 'pip install "Qubx[connectors]>=5,<6"'
 
 try:
     _version = version("Qubx")
 except PackageNotFoundError:
-    raise ImportError(f"Qubx is not installed: {_NEEDED}", name="qubx") from None
+    raise ImportError(f"Qubx is not installed: {_NEEDED} ({_HINT})", name="qubx") from None
 if not _version.startswith("5."):
-    raise ImportError(f"Qubx {_version} is not supported: {_NEEDED}", name="qubx")
+    raise ImportError(f"Qubx {_version} is not supported: {_NEEDED} ({_HINT})", name="qubx")
 
 if TYPE_CHECKING:
     # Type checkers also run where Qubx can't be installed.

@@ -40,5 +40,5 @@ def test_version_that_is_not_supported_is_an_error_of_one_line(version: str, pro
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == (
         f"{problem}: backtest_mongo.integrations.qubx needs Qubx 5, on Python 3.12 or later "
-        '(pip install "backtest-mongo[qubx]", or ".[qubx]" in a checkout)\n'
+        '(pip install "Qubx[connectors]>=5,<6")\n'
     )
