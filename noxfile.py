@@ -20,6 +20,8 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 BENCHED = ["3.11", "3.13"]
 #: The package with every extra.
 WHOLE = ".[demo,frames,plot]"
+#: The environments of other backtesters.
+BACKTESTERS = ["vectorbt", "zipline", "jesse"]
 #: Configuration of services, by the schema that checks it.
 CONFIGURATION = {
     "github-workflows": [".github/workflows/ci.yml", ".github/workflows/release.yml"],
@@ -237,6 +239,19 @@ def packages(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "packages", *files, *session.posargs)
 
 
+@nox.session(name="engines-backtesters")
+@nox.parametrize("engines", [("backtrader", "backtesting", "vectorbt"), ("zipline",), ("jesse",)], BACKTESTERS)
+def engines_backtesters(session: nox.Session, engines: tuple[str, ...]) -> None:
+    """Other backtesters on candles of this library; those that exclude each other are in environments of their own."""
+    group = engines[-1]
+    session.install(".[embedded,frames]", *_groups(f"engines-{group}"))
+    if group == "jesse":
+        # It asks for NumPy 1.26 and pytest 6, and works with later ones. The group has what its research imports.
+        session.install("--no-deps", *_groups("jesse"))
+    files = (f"tests/engines/backtesters/test_{engine}.py" for engine in engines)
+    session.run("python", "-m", "pytest", "-m", "engines", *files, *session.posargs, env=COMPILED)
+
+
 @nox.session(name="engines-ccxt")
 def engines_ccxt(session: nox.Session) -> None:
     """The real ccxt, on an exchange that a local server plays."""
@@ -259,6 +274,16 @@ def engines_nautilus(session: nox.Session) -> None:
     session.install(".[demo,nautilus]", *oldest, *_groups("engines-nautilus"))
     files = ("tests/engines/nautilus", "tests/integrations/test_nautilus_versions.py")
     session.run("python", "-m", "pytest", *files, *session.posargs, env=COMPILED)
+
+
+@nox.session(name="engines-qubx", python="3.12")
+def engines_qubx(session: nox.Session) -> None:
+    """The state of Qubx's strategies, through Qubx's own factory, on the oldest Python that it runs on."""
+    # It asks for redis-py 5, and works with the later one that this library then brings.
+    session.install(*_groups("qubx"))
+    session.install(".[embedded,frames]", *_groups("test"))
+    files = ("tests/engines/qubx", "tests/integrations/test_qubx_versions.py")
+    session.run("python", "-m", "pytest", "-m", "engines or not engines", *files, *session.posargs, env=COMPILED)
 
 
 @nox.session(name="engines-vnpy")

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.either_driver, pytest.mark.one_python]
 ROOT = Path(backtest_mongo.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 #: Pages about engines that are not installed here; their sessions run what is in them.
-ENGINES = {"langgraph", "nautilus", "veighna"}
+ENGINES = {"backtesters", "langgraph", "nautilus", "qubx", "veighna"}
 BLOCKS = {
     f"{page.stem}-{number}": block
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
