@@ -1,0 +1,148 @@
+"""A process that opens the store and does one job: ``python -m ... module:factory DIRECTORY JOB ARGUMENTS``.
+
+It says what it has done, a line of JSON each, and goes on when it reads a line. It ends when its input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from backtest_mongo import SLOTS, ConflictError
+from backtest_mongo.testing.conformance.loading import load_factory
+from backtest_mongo.testing.conformance.slots import MINUTE, WHEN, get_slot, make_candles, make_payload
+
+SPECS: Final = {spec.name: spec for spec in SLOTS}
+
+
+def say(what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+async def hear() -> bool:
+    """Wait until the test says so; return whether there is anything more to do."""
+    return bool(await asyncio.to_thread(sys.stdin.readline))
+
+
+async def write(store: Any, slot: str, key: str) -> None:
+    """Write a row, say so, and stay."""
+    spec = SPECS[slot]
+    if spec.shape == "series":
+        say(await get_slot(store, spec).adapter.write_candles_data(make_candles(5)))
+    else:
+        await get_slot(store, spec).write(make_payload(spec), key)
+        say("written")
+    await hear()
+
+
+async def read(store: Any, slot: str, key: str) -> None:
+    """Say whether what :func:`write` writes is there."""
+    spec = SPECS[slot]
+    if spec.shape == "series":
+        say(await get_slot(store, spec).adapter.read_candles_data(5, 0) == make_candles(5))
+    else:
+        found = get_slot(store, spec)
+        say(await found.read(key) == found.wrap(make_payload(spec)))
+
+
+async def remove(store: Any, slot: str, key: str) -> None:
+    await get_slot(store, SPECS[slot]).remove(key)
+    say("removed")
+    await hear()
+
+
+async def count_up(store: Any, slot: str, key: str) -> None:
+    """Write numbers until it is killed, and say each once it is stored."""
+    found = get_slot(store, SPECS[slot])
+    number = 0
+    while True:
+        number += 1
+        value = {"number": number, "filler": "x" * (number * 997 % 20_000), "again": number}
+        await found.write([["a", value]] if found.spec.payload == "list" else value, key, WHEN + number)
+        say(number)
+
+
+async def fill(store: Any, slot: str, key: str, name: str, count: int) -> None:
+    """Write entries of its own into a context that others write, too, and one that all of them write."""
+    found = get_slot(store, SPECS[slot])
+    say("ready")
+    await hear()
+    for number in range(count):
+        await found.write(make_payload(found.spec, number), f"{name}-{number:04}")
+        await found.write({"by": name, "again": name}, key)
+    say("done")
+
+
+async def insert(store: Any, price: float, windows: int) -> None:
+    """Write candles that others write, too, and say how many were new."""
+    candles = get_slot(store, SPECS["candle"]).adapter
+    say("ready")
+    await hear()
+    new = 0
+    for number in range(windows):
+        new += await candles.write_candles_data(make_candles(5, number * 3 * MINUTE, price=price))
+    say(new)
+
+
+async def add(store: Any, slot: str, key: str, count: int) -> None:
+    """Count a row up, by versions."""
+    found = get_slot(store, SPECS[slot])
+    say("ready")
+    await hear()
+    value, version = await found.read_version(key)
+    for _ in range(count):
+        while True:
+            try:
+                await found.write({"n": (value or {"n": 0})["n"] + 1}, key, expect=version)
+            except ConflictError as conflict:
+                value, version = conflict.found, conflict.version
+            else:
+                break
+        value, version = await found.read_version(key)
+    say("done")
+
+
+async def commit(store: Any, names: list[str], number: int) -> None:
+    """Write rows in a transaction, wait before its end, and again after it."""
+    async with store.transaction(when=WHEN):
+        for name in names:
+            await get_slot(store, SPECS[name]).write(make_payload(SPECS[name], number), "entry")
+        say("open")
+        await hear()
+    say("committed")
+    await hear()
+
+
+async def hold(store: Any, slot: str, ttl: float) -> None:
+    """Own a context, and write a number for each line that is read; say the error that ends it."""
+    found = get_slot(store, SPECS[slot])
+    number = 0
+    try:
+        async with store.lease(found.adapter, ttl=ttl, wait=0.0):
+            say("held")
+            while await hear():
+                number += 1
+                await found.write({"n": number})
+                say(number)
+    except Exception as error:
+        say(type(error).__name__)
+    else:
+        say("given back")
+
+
+JOBS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
+    job.__name__: job for job in (write, read, remove, count_up, fill, insert, add, commit, hold)
+}
+
+
+async def main(name: str, directory: str, job: str, arguments: str) -> None:
+    async with load_factory(name)(Path(directory)) as store:
+        await JOBS[job](store, *json.loads(arguments))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
