@@ -14,10 +14,12 @@ try:
 except ImportError as missing:
     raise pytest.UsageError("the conformance suite needs pytest-asyncio: pip install pytest-asyncio") from missing
 
+from backtest_mongo import SLOTS, SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.loading import list_slots, load_factory
 from backtest_mongo.testing.conformance.protocols import StoreFactory
 from backtest_mongo.testing.conformance.report import CAPABILITY, HOLDS, describe, list_hints
+from backtest_mongo.testing.conformance.slots import ROWS
 
 _HERE: Final = Path(__file__).parent
 _FACTORY: Final = pytest.StashKey[StoreFactory]()
@@ -93,13 +95,15 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     factory = config.stash[_FACTORY]
+    if config.option.collectonly:
+        return
     rows = describe(terminalreporter.stats, factory.capabilities)
     terminalreporter.section(f"conformance of {config.getoption('--store')}")
     for line in (*rows, *list_hints(terminalreporter.stats)):
         terminalreporter.write_line(line)
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="function")
 async def instances(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Instances]:
     """Give what opens instances of a fresh store."""
     name = request.config.getoption("--store")
@@ -108,7 +112,14 @@ async def instances(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     await found.end()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="function")
 async def store(instances: Instances) -> Any:
     """Give an open instance of a fresh store."""
     return await instances.open()
+
+
+@pytest.fixture
+def row_specs(request: pytest.FixtureRequest) -> list[SlotSpec]:
+    """Give the slots of the store whose payloads are rows."""
+    slots = list_slots(request.config.stash[_FACTORY])
+    return [spec for spec in SLOTS if spec.shape in ROWS and spec.name in slots]

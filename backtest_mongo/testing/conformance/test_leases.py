@@ -15,7 +15,7 @@ from backtest_mongo import LeaseHeldError, LeaseLostError
 from backtest_mongo.testing.conformance.instances import SECONDS, Instances, within
 from backtest_mongo.testing.conformance.slots import WHEN, needs
 
-pytestmark = [pytest.mark.capability("leases"), pytest.mark.asyncio, needs("state")]
+pytestmark = [pytest.mark.capability("leases"), pytest.mark.asyncio(loop_scope="function"), needs("state")]
 
 #: The shortest that the suite takes, and a long one.
 TTL, LONG_TTL = 2.0, 600.0

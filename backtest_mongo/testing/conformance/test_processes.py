@@ -8,17 +8,9 @@ import pytest
 
 from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances, Process
-from backtest_mongo.testing.conformance.slots import (
-    MINUTE,
-    ROWS,
-    each_slot,
-    get_slot,
-    make_candles,
-    make_payload,
-    needs,
-)
+from backtest_mongo.testing.conformance.slots import MINUTE, get_slot, make_candles, make_payload, needs
 
-pytestmark = [pytest.mark.capability("processes"), pytest.mark.asyncio]
+pytestmark = [pytest.mark.capability("processes"), pytest.mark.asyncio(loop_scope="function")]
 
 PROCESSES: Final = 3
 COUNT: Final = 30
@@ -35,35 +27,37 @@ async def run(workers: list[Process]) -> list[Any]:
     return outcomes
 
 
-@each_slot("entry", "bucket", "collection")
-async def test_processes_that_write_one_context_lose_no_row(store: Any, instances: Instances, spec: SlotSpec) -> None:
-    workers = [instances.start("fill", spec.name, "shared", f"{number}", COUNT) for number in range(PROCESSES)]
-    assert await run(workers) == ["done"] * PROCESSES
-    slot = get_slot(store, spec)
-    keys = [f"{number}-{index:04}" for number in range(PROCESSES) for index in range(COUNT)]
-    expected = [slot.wrap(make_payload(spec, index)) for _ in range(PROCESSES) for index in range(COUNT)]
-    assert [await slot.read(key) for key in keys] == expected
-    assert await slot.read("shared") in [
-        slot.wrap({"by": f"{number}", "again": f"{number}"}) for number in range(PROCESSES)
-    ]
-    if spec.shape != "entry":
-        assert sorted(await slot.list_keys()) == sorted([*keys, "shared"])
-
-
-@each_slot(*ROWS)
-async def test_write_of_another_process_is_read_by_one_that_has_read_before(
-    store: Any, instances: Instances, spec: SlotSpec
+async def test_processes_that_write_one_context_lose_no_row(
+    store: Any, instances: Instances, row_specs: list[SlotSpec]
 ) -> None:
-    slot = get_slot(store, spec)
-    assert await slot.read("entry") == slot.nothing
-    worker = instances.start("write", spec.name, "entry")
-    assert await worker.hear() == "written"
-    assert await slot.read("entry") == slot.wrap(make_payload(spec))
-    await slot.write(make_payload(spec, 2), "entry")
-    reader = instances.start("read", spec.name, "entry")
-    assert await reader.hear() is False
-    await slot.write(make_payload(spec), "entry")
-    assert await instances.start("read", spec.name, "entry").hear() is True
+    slots = [get_slot(store, spec) for spec in row_specs if spec.item]
+    names = [slot.spec.name for slot in slots]
+    workers = [instances.start("fill", names, "shared", f"{number}", COUNT) for number in range(PROCESSES)]
+    assert await run(workers) == ["done"] * PROCESSES
+    keys = [f"{number}-{index:04}" for number in range(PROCESSES) for index in range(COUNT)]
+    for slot in slots:
+        for key in keys:
+            assert await slot.read(key) == slot.wrap(make_payload(slot.spec, int(key[2:])))
+        assert await slot.read("shared") in [slot.wrap({"by": name, "again": name}) for name in ("0", "1", "2")]
+        if slot.spec.shape != "entry":
+            assert sorted(await slot.list_keys()) == [*keys, "shared"]
+
+
+async def test_write_of_another_process_is_read_by_one_that_has_read_before(
+    store: Any, instances: Instances, row_specs: list[SlotSpec]
+) -> None:
+    slots = [get_slot(store, spec) for spec in row_specs]
+    names = [spec.name for spec in row_specs]
+    assert [await slot.read("entry") for slot in slots] == [slot.nothing for slot in slots]
+    writer = instances.start("write", names, "entry")
+    for slot in slots:
+        assert await writer.hear() == "written"
+        assert await slot.read("entry") == slot.wrap(make_payload(slot.spec))
+        await slot.write(make_payload(slot.spec, 2), "entry")
+    assert await instances.start("read", names, "entry").hear() == [False] * len(slots)
+    for slot in slots:
+        await slot.write(make_payload(slot.spec), "entry")
+    assert await instances.start("read", names, "entry").hear() == [True] * len(slots)
 
 
 @pytest.mark.capability("candles")

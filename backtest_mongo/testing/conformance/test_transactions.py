@@ -15,7 +15,7 @@ from backtest_mongo.testing.conformance.slots import WHEN, Slot, get_slot, make_
 
 pytestmark = [
     pytest.mark.capability("transactions"),
-    pytest.mark.asyncio,
+    pytest.mark.asyncio(loop_scope="function"),
     needs("state", "memory", "storage", "signal"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from backtest_mongo.testing.conformance.slots import (
     needs,
 )
 
-pytestmark = [pytest.mark.capability("watch"), pytest.mark.asyncio]
+pytestmark = [pytest.mark.capability("watch"), pytest.mark.asyncio(loop_scope="function")]
 
 
 async def take(changes: Any, count: int) -> list[Any]:
@@ -83,13 +84,17 @@ async def test_watch_goes_on_behind_a_token(store: Any, instances: Instances, sp
 
 
 @pytest.mark.capability("processes")
-@each_slot(*ROWS)
-async def test_write_of_another_process_is_reported(store: Any, instances: Instances, spec: SlotSpec) -> None:
-    async with get_slot(store, spec).adapter.watch() as changes:
-        assert await instances.start("write", spec.name, ENTRY).hear() == "written"
-        (change,) = await take(changes, 1)
-    expected = make_payload(spec)
-    assert change.payload == ({"id": ENTRY, **expected} if spec.shape == "collection" else expected)
+async def test_write_of_another_process_is_reported(
+    store: Any, instances: Instances, row_specs: list[SlotSpec]
+) -> None:
+    async with AsyncExitStack() as stack:
+        adapters = [get_slot(store, spec).adapter for spec in row_specs]
+        watches = [await stack.enter_async_context(adapter.watch()) for adapter in adapters]
+        instances.start("write", [spec.name for spec in row_specs], ENTRY)
+        for spec, changes in zip(row_specs, watches, strict=True):
+            (change,) = await take(changes, 1)
+            expected = make_payload(spec)
+            assert change.payload == ({"id": ENTRY, **expected} if spec.shape == "collection" else expected)
 
 
 @pytest.mark.capability("transactions")

@@ -28,25 +28,22 @@ async def hear() -> bool:
     return bool(await asyncio.to_thread(sys.stdin.readline))
 
 
-async def write(store: Any, slot: str, key: str) -> None:
-    """Write a row, say so, and stay."""
-    spec = SPECS[slot]
-    if spec.shape == "series":
-        say(await get_slot(store, spec).adapter.write_candles_data(make_candles(5)))
-    else:
-        await get_slot(store, spec).write(make_payload(spec), key)
-        say("written")
+async def write(store: Any, slots: list[str], key: str) -> None:
+    """Write a row of each slot, say so, and stay."""
+    for slot in slots:
+        spec = SPECS[slot]
+        if spec.shape == "series":
+            say(await get_slot(store, spec).adapter.write_candles_data(make_candles(5)))
+        else:
+            await get_slot(store, spec).write(make_payload(spec), key)
+            say("written")
     await hear()
 
 
-async def read(store: Any, slot: str, key: str) -> None:
-    """Say whether what :func:`write` writes is there."""
-    spec = SPECS[slot]
-    if spec.shape == "series":
-        say(await get_slot(store, spec).adapter.read_candles_data(5, 0) == make_candles(5))
-    else:
-        found = get_slot(store, spec)
-        say(await found.read(key) == found.wrap(make_payload(spec)))
+async def read(store: Any, slots: list[str], key: str) -> None:
+    """Say of each slot whether what :func:`write` writes is there."""
+    found = [get_slot(store, SPECS[slot]) for slot in slots]
+    say([await slot.read(key) == slot.wrap(make_payload(slot.spec)) for slot in found])
 
 
 async def remove(store: Any, slot: str, key: str) -> None:
@@ -62,18 +59,19 @@ async def count_up(store: Any, slot: str, key: str) -> None:
     while True:
         number += 1
         value = {"number": number, "filler": "x" * (number * 997 % 20_000), "again": number}
-        await found.write([["a", value]] if found.spec.payload == "list" else value, key, WHEN + number)
+        await found.write(value, key, WHEN + number)
         say(number)
 
 
-async def fill(store: Any, slot: str, key: str, name: str, count: int) -> None:
-    """Write entries of its own into a context that others write, too, and one that all of them write."""
-    found = get_slot(store, SPECS[slot])
+async def fill(store: Any, slots: list[str], key: str, name: str, count: int) -> None:
+    """Write entries of its own into contexts that others write, too, and one that all of them write."""
+    found = [get_slot(store, SPECS[slot]) for slot in slots]
     say("ready")
     await hear()
     for number in range(count):
-        await found.write(make_payload(found.spec, number), f"{name}-{number:04}")
-        await found.write({"by": name, "again": name}, key)
+        for slot in found:
+            await slot.write(make_payload(slot.spec, number), f"{name}-{number:04}")
+            await slot.write({"by": name, "again": name}, key)
     say("done")
 
 
