@@ -304,7 +304,7 @@ class Forgetful(Pickled):
 class Overconfident(Pickled):
     """Declares what it does not have."""
 
-    capabilities: ClassVar[set[str]] = {"rows", "watch", "leases"}
+    capabilities: ClassVar[set[str]] = {"rows", "ranges"}
 
 
 class SmallStore(Pickled):
@@ -317,6 +317,12 @@ class Silent:
     """Declares nothing."""
 
     capabilities: ClassVar[set[str]] = set()
+
+
+class OneName:
+    """Declares a name, not names."""
+
+    capabilities: ClassVar[str] = "rows"
 
 
 class Unknown:
