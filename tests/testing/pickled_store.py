@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import os
 import pickle
@@ -10,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -104,6 +104,15 @@ class Pickled:
         self.apply(*changes)
 
 
+def copied(value: Any) -> Any:
+    """Return a payload as it is stored: a copy, whose datetimes are in UTC."""
+    if isinstance(value, dict):
+        return {name: copied(item) for name, item in value.items()}
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return [copied(item) for item in value] if isinstance(value, list) else value
+
+
 class Rows:
     """An adapter of a slot whose payloads are rows: ``read_signal_data`` is :meth:`read`, and so on."""
 
@@ -125,7 +134,7 @@ class Rows:
 
     async def write(self, value: Any, *rest: Any, if_absent: bool = False, expect: str | None = None) -> None:
         if self.spec.shape == "collection":
-            items = copy.deepcopy(value)
+            items = copied(value)
 
             def change(table: Table) -> None:
                 for one in items:
@@ -136,7 +145,7 @@ class Rows:
         item, when = (rest[:1], rest[1:]) if self.spec.item else ((), rest)
         default = (self.store.block.get() or ([], None))[1]
         time = (to_millis(when[0]) if when else default) if self.spec.when else None
-        await self.store.make(partial(self.put, self.key(*item), copy.deepcopy(value), time, if_absent, expect))
+        await self.store.make(partial(self.put, self.key(*item), copied(value), time, if_absent, expect))
 
     def put(self, key: Any, value: Any, when: int | None, if_absent: bool, expect: str | None, table: Table) -> None:
         old = table.get(key)
