@@ -189,8 +189,11 @@ class ListsLaterRows(Rows):
 @breaks("candles")
 class OverwritesCandles(Candles):
     async def write_candles_data(self, candles: list[Any]) -> int:
-        times = [(*self.context, candle["timestamp"]) for candle in candles]
-        self.store.apply(lambda table: [table.pop(time, None) for time in times] and None)
+        def change(table: Table) -> None:
+            for candle in candles:
+                table.pop((*self.context, to_millis(candle["timestamp"])), None)
+
+        self.store.apply(change)
         return await super().write_candles_data(candles)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,7 +22,7 @@ SECONDS: Final = 120.0
 T = TypeVar("T")
 
 
-async def within(work: Coroutine[Any, Any, T]) -> T:
+async def within(work: Awaitable[T]) -> T:
     """Wait for what must happen.
 
     Raises:

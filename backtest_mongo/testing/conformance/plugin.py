@@ -18,7 +18,7 @@ from backtest_mongo.testing.conformance.slots import ROWS
 
 _NEEDS: Final = "the conformance suite needs pytest-asyncio: pip install pytest-asyncio"
 try:
-    import pytest_asyncio
+    import pytest_asyncio.plugin
 except ImportError as missing:
     raise pytest.UsageError(_NEEDS) from missing
 
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "capability(*names): what a store must declare for a test of the suite to count")
     config.addinivalue_line("markers", "conformance_slots(*names): the slots that a test of the suite needs")
-    if not config.pluginmanager.has_plugin("asyncio"):
+    if not config.pluginmanager.is_registered(pytest_asyncio.plugin):
         raise pytest.UsageError(_NEEDS)
     name = config.getoption("--store")
     if not name:

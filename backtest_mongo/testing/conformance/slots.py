@@ -77,7 +77,7 @@ class Slot:
         found: bool = await self._get("has")(key)
         return found
 
-    async def list(self, **arguments: Any) -> list[Any]:
+    async def list_rows(self, **arguments: Any) -> list[Any]:
         """Return what a bucket's list yields, or what a collection's read returns."""
         if self.spec.shape == "collection":
             return list(await self._get("read")(**arguments))
@@ -85,7 +85,7 @@ class Slot:
 
     async def list_keys(self, **arguments: Any) -> list[str]:
         """Return the keys of a list, in its order."""
-        rows = await self.list(**arguments)
+        rows = await self.list_rows(**arguments)
         if self.spec.shape == "collection":
             return [row["id"] for row in rows]
         return [row[0] for row in rows] if self.spec.items else rows

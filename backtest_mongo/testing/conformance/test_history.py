@@ -73,7 +73,7 @@ async def test_list_is_what_was_true_then(store: Any, spec: SlotSpec) -> None:
         assert await slot.list_keys(when=WHEN + time) == keys
     if spec.items:
         expected = [("a", make_payload(spec, 10)), ("b", make_payload(spec, 20))]
-        assert await slot.list(when=WHEN + 29) == expected
+        assert await slot.list_rows(when=WHEN + 29) == expected
 
 
 @pytest.mark.capability("transactions")

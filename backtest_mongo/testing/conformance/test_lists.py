@@ -33,8 +33,8 @@ async def test_list_of_items_is_complete_and_in_order(store: Any, instances: Ins
     slot = get_slot(store, spec)
     rows = [{"id": f"{index:05}", "index": index} for index in range(COUNT)]
     await slot.write_list(rows[::-1])
-    assert await slot.list() == rows
-    assert await get_slot(await instances.open(), spec).list() == rows
+    assert await slot.list_rows() == rows
+    assert await get_slot(await instances.open(), spec).list_rows() == rows
 
 
 @each_slot("collection", newest=NEWEST)
@@ -44,9 +44,9 @@ async def test_newest_rows_come_oldest_first_and_limit_changes_how_many(store: A
     await slot.write_list(rows[:130])
     await slot.write_list(rows[130:])
     await slot.write_list([{**rows[0], "again": True}])  # written first, so it stays the oldest
-    assert await slot.list() == rows[50:]
-    assert await slot.list(limit=3) == rows[-3:]
-    assert [row["id"] for row in await slot.list(limit=1_000)] == [row["id"] for row in rows]
+    assert await slot.list_rows() == rows[50:]
+    assert await slot.list_rows(limit=3) == rows[-3:]
+    assert [row["id"] for row in await slot.list_rows(limit=1_000)] == [row["id"] for row in rows]
 
 
 @each_slot("collection", newest=NEWEST)
@@ -54,7 +54,7 @@ async def test_more_than_a_thousand_newest_rows_are_read_if_they_are_asked_for(s
     slot = get_slot(store, spec)
     rows = [{"id": f"{(index * 7) % COUNT}", "index": index} for index in range(COUNT)]
     await slot.write_list(rows)
-    assert await slot.list(limit=2 * COUNT) == rows
+    assert await slot.list_rows(limit=2 * COUNT) == rows
 
 
 @each_slot("bucket", "collection")
@@ -79,7 +79,9 @@ async def test_list_of_pairs_has_the_payloads_that_reads_return(store: Any, spec
     slot = get_slot(store, spec)
     for number, key in enumerate("cab"):
         await slot.write(make_payload(spec, number), key)
-    assert await slot.list() == [(key, make_payload(spec, number)) for key, number in (("a", 1), ("b", 2), ("c", 0))]
+    assert await slot.list_rows() == [
+        (key, make_payload(spec, number)) for key, number in (("a", 1), ("b", 2), ("c", 0))
+    ]
 
 
 @each_slot("bucket")

@@ -39,7 +39,8 @@ async def test_second_write_replaces_the_whole_payload(store: Any, spec: SlotSpe
 async def test_contexts_do_not_share_rows(store: Any, spec: SlotSpec) -> None:
     await get_slot(store, spec).write(make_payload(spec))
     for name in spec.context:
-        other = get_slot(store, spec, **{name: False if name == "backtest" else f"another-{name}"})
+        changed: Any = False if name == "backtest" else f"another-{name}"
+        other = get_slot(store, spec, **{name: changed})
         assert await other.read() == other.nothing
         await other.write(make_payload(spec, 2))
     assert await get_slot(store, spec).read() == make_payload(spec)
@@ -51,7 +52,7 @@ async def test_backtest_and_live_lists_do_not_share_rows(store: Any, spec: SlotS
     await slot.write(make_payload(spec))
     assert await slot.list_keys() == ["entry-1"]
     if "backtest" in spec.context:
-        assert await get_slot(store, spec, backtest=False).list() == []
+        assert await get_slot(store, spec, backtest=False).list_rows() == []
 
 
 @each_slot(*ROWS)
@@ -85,14 +86,14 @@ async def test_none_clears_a_row(store: Any, spec: SlotSpec) -> None:
 async def test_empty_list_writes_nothing(store: Any, spec: SlotSpec) -> None:
     slot = get_slot(store, spec)
     await slot.write_list([])
-    assert await slot.list() == []
+    assert await slot.list_rows() == []
 
 
 @each_slot("collection")
 async def test_duplicate_id_in_one_list_is_stored_once_with_its_last_payload(store: Any, spec: SlotSpec) -> None:
     slot = get_slot(store, spec)
     await slot.write_list([{"id": "a", "n": 1}, {"id": "b", "n": 2}, {"id": "a", "n": 3}])
-    assert await slot.list() == [{"id": "a", "n": 3}, {"id": "b", "n": 2}]
+    assert await slot.list_rows() == [{"id": "a", "n": 3}, {"id": "b", "n": 2}]
 
 
 @each_slot(*ROWS)
