@@ -25,9 +25,10 @@ FAULTY: Final = "tests.testing.faulty_stores"
 PAGE: Final = ROOT / "docs" / "conformance.md"
 STRICT: Final = ("-o", "asyncio_mode=strict", "-o", "asyncio_default_test_loop_scope=session", "--strict-markers")
 ARGUMENTS: Final = (
-    *("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:randomly"),
-    *("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "-q"),
+    *("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-W", "error", "-q"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
+ASYNCIO: Final = ("-p", "pytest_asyncio.plugin")
 
 
 @dataclass
@@ -49,14 +50,22 @@ class Run:
         return {name: row[0] for name, row in self.table.items() if row[0] != "not run"}
 
 
-def run(store: str, directory: Path, *arguments: str, modules: tuple[str, ...] = (), **environment: Any) -> Run:
-    """Run the suite, or modules of it, in a process of its own, whose working directory is empty."""
+def run(
+    store: str,
+    directory: Path,
+    *arguments: str,
+    modules: tuple[str, ...] = (),
+    plugins: tuple[str, ...] = ASYNCIO,
+    **environment: Any,
+) -> Run:
+    """Run the suite, or modules of it, in a process of its own, with no other plugins than it needs."""
     base = {name: value for name, value in os.environ.items() if not name.startswith(("CC_", "PYTEST_"))}
+    base["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     base["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     names = [f"{SUITE}.{module}" for module in modules] or [SUITE]
     done = subprocess.run(
         [
-            *(sys.executable, "-P", "-m", "pytest", *ARGUMENTS, "--pyargs", *names),
+            *(sys.executable, "-P", "-m", "pytest", *ARGUMENTS, *plugins, "--pyargs", *names),
             *(("--store", store) if store else ()),
             *arguments,
         ],
@@ -71,14 +80,13 @@ def run(store: str, directory: Path, *arguments: str, modules: tuple[str, ...] =
     return Run(done.returncode, done.stdout + done.stderr)
 
 
-@pytest.mark.one_python
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["SQLite", "Files"])
 def test_storages_without_a_server_pass_what_they_declare(name: str, tmp_path: Path) -> None:
     check_passed(f"{SUITE}.stores:{name}", run(f"{SUITE}.stores:{name}", tmp_path))
 
 
 @pytest.mark.heavy
-@pytest.mark.both_drivers
 def test_mongodb_passes_what_it_declares(servers: dict[str, Any], driver: str, tmp_path: Path) -> None:
     environment = {**servers, "CC_MONGO_DRIVER": driver}
     check_passed(f"{SUITE}.stores:MongoDB", run(f"{SUITE}.stores:MongoDB", tmp_path, **environment))
@@ -99,6 +107,7 @@ def test_mongodb_with_history_passes_it(servers: dict[str, Any], driver: str, tm
     assert (done.status, done.results) == (0, {"history": "passed", "look_ahead": "passed"})
 
 
+@pytest.mark.heavy
 def test_throw_away_store_passes_what_it_declares(tmp_path: Path) -> None:
     check_passed("tests.testing.pickled_store:Pickled", run("tests.testing.pickled_store:Pickled", tmp_path))
 
@@ -129,6 +138,7 @@ def test_fault_is_found_in_its_capability(fault: str, tmp_path: Path) -> None:
 # The documentation
 
 
+@pytest.mark.one_python
 def test_store_of_the_documentation_passes_what_it_declares(tmp_path: Path) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "my_store.py").write_text(code)
@@ -199,22 +209,25 @@ def test_store_that_can_not_be_tested_is_refused_in_one_line(store: str, message
 
 
 def test_run_without_pytest_asyncio_is_refused(tmp_path: Path) -> None:
-    done = run(f"{FAULTY}:Forgetful", tmp_path, "-p", "no:asyncio", "-o", "filterwarnings=ignore")
+    done = run(f"{FAULTY}:Forgetful", tmp_path, plugins=())
     assert done.status == pytest.ExitCode.USAGE_ERROR
     assert "the conformance suite needs pytest-asyncio: pip install pytest-asyncio" in done.output
 
 
-@pytest.mark.parametrize("arguments", [("-n", "2"), ("-o", "asyncio_mode=auto"), STRICT], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("-p", "xdist.plugin", "-n", "2"), ("-o", "asyncio_mode=auto"), STRICT], ids=" ".join
+)
 def test_table_is_the_same_however_the_suite_is_run(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    done = run(f"{FAULTY}:Forgetful", tmp_path, *arguments, modules=("test_look_ahead", "test_extended_values"))
+    done = run(f"{FAULTY}:Forgetful", tmp_path, *arguments, modules=("test_look_ahead", "test_soft_delete"))
     assert done.status == 0
-    assert done.table["look_ahead"][3] > 0
-    for name in ("look_ahead", "extended_values"):
-        assert f"{name} is not declared, and all of its {done.table[name][3]} tests pass" in done.output
+    for name, count in (("look_ahead", 38), ("soft_delete", 16)):
+        assert done.table[name] == ("not declared", 0, 0, count)
+        assert f"{name} is not declared, and all of its {count} tests pass" in done.output
 
 
 def test_other_runs_do_not_know_the_option(tmp_path: Path) -> None:
     (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass")
     (tmp_path / "conftest.py").write_text("def pytest_addoption(parser): parser.addoption('--store')")
-    command = [sys.executable, "-P", "-m", "pytest", *ARGUMENTS, "--store", "of my own"]
-    subprocess.run(command, check=True, cwd=tmp_path, timeout=PROCESS_SECONDS)
+    command = [sys.executable, "-P", "-m", "pytest", *ARGUMENTS, *ASYNCIO, "--store", "of my own"]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=PROCESS_SECONDS, env=environment)
