@@ -121,6 +121,14 @@ async def store(instances: Instances) -> Any:
     return await instances.open()
 
 
+@pytest_asyncio.fixture(loop_scope="function")
+async def closed_store(instances: Instances) -> Instances:
+    """Give a fresh store that this process has opened, and closed: it may have started servers for it."""
+    await instances.open()
+    await instances.close()
+    return instances
+
+
 @pytest.fixture
 def row_specs(request: pytest.FixtureRequest) -> list[SlotSpec]:
     """Give the slots of the store whose payloads are rows."""

@@ -168,18 +168,18 @@ async def test_conflict_drops_all_writes(store: Any) -> None:
 
 
 @pytest.mark.capability("durable")
-async def test_sigkill_before_the_end_stores_nothing(instances: Instances) -> None:
-    worker = instances.start("commit", NAMES, 1)
+async def test_sigkill_before_the_end_stores_nothing(closed_store: Instances) -> None:
+    worker = closed_store.start("commit", NAMES, 1)
     assert await worker.hear() == "open"
     await worker.kill()
-    assert await read(await instances.open()) == {None}
+    assert await read(await closed_store.open()) == {None}
 
 
 @pytest.mark.capability("durable")
-async def test_sigkill_after_the_end_loses_nothing(instances: Instances) -> None:
-    worker = instances.start("commit", NAMES, 1)
+async def test_sigkill_after_the_end_loses_nothing(closed_store: Instances) -> None:
+    worker = closed_store.start("commit", NAMES, 1)
     assert await worker.hear() == "open"
     worker.say()
     assert await worker.hear() == "committed"
     await worker.kill()
-    assert await read(await instances.open()) == {1}
+    assert await read(await closed_store.open()) == {1}
