@@ -7,17 +7,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from backtest_mongo.testing.conformance.protocols import StoreFactory
 
-__all__ = ["SECONDS", "Instances", "Process", "within"]
+__all__ = ["SECONDS", "Instances", "Process", "limit_time", "within"]
 
 #: How long a test waits for what must happen: far longer than a very busy machine takes, so only a hang fails.
 SECONDS: Final = 120.0
+
+#: The same for a whole test, which may write thousands of rows.
+TEST_SECONDS: Final = 900.0
 
 T = TypeVar("T")
 
@@ -30,6 +34,17 @@ async def within(work: Awaitable[T]) -> T:
     """
     async with asyncio.timeout(SECONDS):
         return await work
+
+
+def limit_time(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Return a test that fails if it does not end."""
+
+    @wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(TEST_SECONDS):
+            await test(*args, **kwargs)
+
+    return run
 
 
 class Process:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from backtest_mongo import SLOTS, SlotSpec
-from backtest_mongo.testing.conformance.instances import Instances
+from backtest_mongo.testing.conformance.instances import Instances, limit_time
 from backtest_mongo.testing.conformance.loading import list_slots, load_factory
 from backtest_mongo.testing.conformance.protocols import StoreFactory
 from backtest_mongo.testing.conformance.report import CAPABILITY, HOLDS, describe, list_hints
@@ -64,7 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(left_out)]
         config.hook.pytest_deselected(items=left_out)
     for item in items:
-        if _is_ours(item):
+        if _is_ours(item) and isinstance(item, pytest.Function):
+            item.obj = limit_time(item.obj)
             item.user_properties.append((CAPABILITY, _get_capabilities(item)[0]))
 
 

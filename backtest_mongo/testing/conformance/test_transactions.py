@@ -95,8 +95,9 @@ async def test_cancellation_drops_all_writes(store: Any) -> None:
             begun.set()
             await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(work())
-    await begun.wait()
+    task, beginning = asyncio.ensure_future(work()), asyncio.ensure_future(begun.wait())
+    await asyncio.wait([task, beginning], return_when=asyncio.FIRST_COMPLETED)
+    beginning.cancel()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
