@@ -22,7 +22,7 @@ def _nest(depth: int) -> Any:
 
 VALUES: Final[dict[str, Any]] = {
     "text": ["", " ", "caf\u00e9", "cafe\u0301", "\u65e5\u672c", "\U0001f4c8", "a\nb\r\n\tc", "\u2028", '"\\/', "\x7f"],
-    "constants": [None, True, False],
+    "constants": {"none": None, "list": [None, True, False], "true": True, "false": False},
     "integers": [0, 1, -1, 2**31, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 1_700_000_000_000],
     "floats": [0.0, -0.0, 1.0, 0.1, 0.1 + 0.2, 1e308, 5e-324, -1.7976931348623157e308, 1e22, 50_000.5],
     "containers": [[], {}, [[]], [{}], {"a": {}}, [[], [None, []]]],
