@@ -6,6 +6,7 @@ uses none of the fixtures pays nothing, and coverage misses nothing. `backtest_m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ __all__ = [
     "backtest_store",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_load_initial_conftests",
     "pytest_runtest_protocol",
 ]
 
@@ -34,6 +36,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("backtest-mongo")
     group.addoption("--backtest-driver", choices=_DRIVERS, help="MongoDB driver of backtest_store (CC_MONGO_DRIVER).")
     parser.addini("backtest_driver", "MongoDB driver of backtest_store: motor or pymongo.", default="")
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Load the plugin of the conformance suite if the command line names the suite.
+
+    Its conftest could not do this: with ``--pyargs`` it would be found after the options are read.
+    """
+    if any(re.search(r"backtest_mongo[./\\]testing[./\\]conformance", argument) for argument in args):
+        early_config.pluginmanager.import_plugin("backtest_mongo.testing.conformance.plugin")
 
 
 def pytest_configure(config: pytest.Config) -> None:

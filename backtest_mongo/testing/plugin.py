@@ -31,12 +31,16 @@ from backtest_mongo.core.config import Config, MaskedDict, MongoURI
 __all__ = [
     "BacktestServers",
     "BacktestStore",
+    "MaskedDict",
+    "drop_database",
+    "name_database",
     "provide_dummies",
     "provide_files",
     "provide_servers",
     "provide_sqlite",
     "provide_store",
     "refuse_default_database",
+    "use_database",
 ]
 
 _MONGO: Final = "CC_MONGO_CONNECTION_STRING"
@@ -133,7 +137,7 @@ def _share_servers(worker: str, directory: Path) -> Iterator[dict[str, Any]]:
 def provide_store(servers: BacktestServers, driver: str = "") -> Iterator[BacktestStore]:
     """Set the library up on a fresh database, and remove it at the end; without ``driver`` use the default one."""
     database = f"backtest-test-{uuid.uuid4().hex[:12]}"
-    config = _name_database(servers.config, database, driver)
+    config = name_database(servers.config, database, driver)
     with isolate():
         set_config(config)
         problem = None
@@ -142,17 +146,32 @@ def provide_store(servers: BacktestServers, driver: str = "") -> Iterator[Backte
                 install()
                 yield BacktestStore(config, database)
         finally:
-            with isolate():  # the test may have changed the configuration
-                set_config(config)
-                problem = _run(remove_database(flush_redis=servers.are_embedded))
+            problem = _run(drop_database(config, flush_redis=servers.are_embedded))  # by what it was set up with
         if problem:
             pytest.fail(f"backtest_store: {database} can't be removed: {problem}", pytrace=False)
 
 
-def _name_database(config: MaskedDict, name: str, driver: str) -> MaskedDict:
+def name_database(config: MaskedDict, name: str, driver: str = "") -> MaskedDict:
+    """Return the configuration of a database of these servers."""
     uri = MongoURI(config[_MONGO]).with_database(name)
     chosen = {"CC_MONGO_DRIVER": driver} if driver else {}
     return MaskedDict({**config, **chosen, _MONGO: uri.get_secret_value(), "CC_CANDLE_DATABASE": ""})
+
+
+@contextmanager
+def use_database(config: MaskedDict) -> Iterator[None]:
+    """Set the library up on a database, which stays, as do the connections."""
+    with isolate():
+        set_config(config)
+        install()
+        yield
+
+
+async def drop_database(config: MaskedDict, *, flush_redis: bool) -> str | None:
+    """Remove a database and what Redis knows of it; return why that failed, ``None`` if it did not."""
+    with isolate():  # a test may have changed the configuration
+        set_config(config)
+        return await remove_database(flush_redis=flush_redis)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from backtest_mongo import SLOTS, InputError, InputTypeError, SlotSpec, StateAdapter, StorageAdapter
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.connection.hub_registry import current_hub
+from backtest_mongo.testing.conformance.slots import ALIKE
 from tests.conftest import Deployment
 from tests.support import uniform
 from tests.support.uniform import WHEN, candles, payload, read, write
@@ -43,11 +44,6 @@ TEMPLATES = {
     "dictionary": "dictionary_cache:{signalId}:{dictionaryName}",
     "session": "session_cache:{exchangeName}:{strategyName}:{frameName}:{symbol}:{backtest|live}",
 }
-#: Texts that are easily taken for one another.
-ALIKE = (
-    *("caf\u00e9", "cafe\u0301", "Caf\u00e9", "caf\u00e9 ", " caf\u00e9", "caf\u00e9\n", "caf\u00e9\u200b", "cafe"),
-    *("\u212b", "\u00c5", "A\u030a", "\ufb01", "fi", "\uff11", "1", "01", "1.0", " ", "\t", "ss", "\u00df", "SS"),
-)
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 #: Texts out of what could be taken for a separator, a template or an operator.
