@@ -218,12 +218,18 @@ def test_order_with_its_stop_or_target_on_the_wrong_side_is_refused(order: Any) 
 
 async def test_bar_whose_strategy_fails_leaves_nothing(deployment: Deployment, unique: str) -> None:
     await store(make_market(FLAT, FLAT))
-    engine = make_engine(Scripted(unique, {0: buy(90, 120), 1: buy(101, 110)}))
+    strategy = Scripted(unique, {0: buy(90, 120), 1: buy(101, 110)})
+    engine = make_engine(strategy)
     with pytest.raises(ValueError, match="can't have its stop"):
         await engine.run()
     assert engine.progress["bars"] == 1
     assert [row[0] for row in await read_trades(engine)] == ["opened"]
-    assert (await engine.strategy.notes.read_memory_data("bars")) == {"bars": 1}  # type: ignore[attr-defined]
+    assert await strategy.notes.read_memory_data("bars") == {"bars": 1}
+    # The same engine can trade it again.
+    strategy.script = {}
+    await engine.run()
+    assert engine.progress["bars"] == 2
+    assert [hour(candle["timestamp"] + HOUR) for candle in strategy.seen[-1].candles] == [0, 1]
 
 
 async def test_costs_are_those_of_both_sides(deployment: Deployment, unique: str) -> None:
@@ -255,7 +261,8 @@ async def test_risk_profile_limits_what_is_opened(deployment: Deployment, unique
 async def test_limit_order_is_given_up_if_the_profile_is_full_by_then(deployment: Deployment, unique: str) -> None:
     market = make_market(FLAT, FLAT, (100, 101, 94, 100))
     await store(market, "ETHUSDT")
-    waiting = make_engine(Scripted(f"{unique}-waits", {0: buy(80, 110, priceOpen=95)}), "ETHUSDT", risk=unique)
+    script = {0: buy(80, 110, priceOpen=95)}
+    waiting = make_engine(Scripted(f"{unique}-waits", script), "ETHUSDT", risk=unique, wait_minutes=600)
     async for candle in waiting.clock():
         if hour(candle["timestamp"]) == 1:  # the third bar
             await trade(f"{unique}-other", market[:2], {1: buy(90, 120)}, risk=unique)
