@@ -233,6 +233,13 @@ CASES: Final[dict[str, Callable[[Path], list[tuple[bool, list[Any]]]] | None]] =
         (True, ["--sqlite", _database(path), "--json"]),
         (True, ["--sqlite", path / NAME]),
     ],
+    "status": lambda path: [
+        (True, []),
+        (True, ["--json"]),
+        (True, ["--sqlite", _database(path)]),
+        (True, ["--sqlite", _database(path), "--json"]),
+        (True, ["--files", path / NAME]),
+    ],
     "backup": lambda path: [
         (True, ["--sqlite", _database(path), path / f"copy{NAME}.db"]),
         (True, ["--sqlite", _database(path), path / f"copy{NAME}.db"]),
