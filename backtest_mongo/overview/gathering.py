@@ -27,7 +27,7 @@ from backtest_mongo.overview.payloads import (
     read_text,
     value_signal,
 )
-from backtest_mongo.overview.stored import StoredRows
+from backtest_mongo.overview.stored import KnownRows, StoredRows
 from backtest_mongo.types import Document
 
 __all__ = ["MOST_ROWS", "MOST_RUNS", "gather_overview"]
@@ -69,7 +69,7 @@ class _Run:
         return self.key.symbol, self.key.strategy_name, self.key.exchange_name
 
 
-async def gather_overview(limit: int = MOST_RUNS) -> Overview:
+async def gather_overview(limit: int = MOST_RUNS, known: KnownRows | None = None) -> Overview:
     """Gather what every strategy is doing, from the storage that ``persist`` uses.
 
     All reads are bounded: contexts are listed from the indexes, rows are read by their keys or are the newest of a
@@ -78,6 +78,7 @@ async def gather_overview(limit: int = MOST_RUNS) -> Overview:
 
     Args:
         limit: how many runs to return at most, in their order.
+        known: newest rows that need not be read again, and to which those that are read are added.
 
     Returns:
         The overview. What can't be read is among its ``problems``, and unknown.
@@ -86,7 +87,7 @@ async def gather_overview(limit: int = MOST_RUNS) -> Overview:
         StoreUnavailableError: MongoDB can't be reached, or an SQLite file stays locked.
         ConfigError: the SQLite file can't be opened.
     """
-    rows = StoredRows()
+    rows = StoredRows({} if known is None else known)
     runs = await _Gathering(rows).find_runs()
     chosen, more = runs.list_runs()[:limit], max(0, len(runs.list_runs()) - limit)
     prices = await _find_prices(rows, chosen)

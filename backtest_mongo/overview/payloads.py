@@ -13,7 +13,7 @@ from typing import Any, Final
 from backtest_mongo.core.payload_fields import read_number, read_time
 from backtest_mongo.overview.model import Notice, OpenSignal, Price, Unrealised
 
-__all__ = ["is_closed", "is_open", "read_amount", "read_notice", "read_signal", "read_text", "value_signal"]
+__all__ = ["is_closed", "is_open", "read_amount", "read_notice", "read_signal", "read_text", "shorten", "value_signal"]
 
 _OPENED: Final = ("pendingAt", "openedAt", "openTimestamp", "timestamp", "createdAt")
 _SCHEDULED: Final = ("scheduledAt", "timestamp", "createdAt")
@@ -21,6 +21,20 @@ _CLOSED: Final = ("closedAt", "closeTimestamp", "closedTimestamp", "priceClose",
 _NOTIFIED: Final = ("timestamp", "createdAt")
 _AMOUNTS: Final = ("pnlCost", "profit", "pnl")
 _SIDES: Final = ("long", "short")
+_READ: Final = dict.fromkeys(
+    (
+        *("symbol", "strategyName", "exchangeName", "frameName", "id", "status", "type", "message"),
+        *("position", "priceOpen", "priceStopLoss", "priceTakeProfit", "size"),
+        *(*_OPENED, *_SCHEDULED, *_CLOSED, *_NOTIFIED, *_AMOUNTS),
+    )
+)
+
+
+def shorten(payload: Any) -> Any:
+    """Return the fields of a payload that these functions read: of a thousand rows, all of each take megabytes."""
+    if not isinstance(payload, Mapping):
+        return None
+    return {name: value for name in _READ if (value := payload.get(name)) is not None or name in payload}
 
 
 def read_text(payload: Any, name: str) -> str | None:

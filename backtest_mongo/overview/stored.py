@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
@@ -16,9 +16,13 @@ from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import Store
 from backtest_mongo.errors import StoreError, StoreUnavailableError
 from backtest_mongo.overview.model import Price
+from backtest_mongo.overview.payloads import shorten
 from backtest_mongo.types import INTERVALS, Document
 
-__all__ = ["MOST_CONTEXTS", "StoredRows"]
+__all__ = ["MOST_CONTEXTS", "KnownRows", "StoredRows"]
+
+#: Lists of newest rows that are known, by slot, context, limit and texts.
+KnownRows: TypeAlias = dict[tuple[str, Key, int, tuple[tuple[str, str], ...]], list[Any]]
 
 #: The most contexts of a slot that are listed.
 MOST_CONTEXTS: Final = 10_000
@@ -30,10 +34,15 @@ _ORDER: Final = {interval: place for place, interval in enumerate(INTERVALS)}
 
 
 class StoredRows:
-    """What is read for one overview. A row that can't be read becomes a problem, and the others are read."""
+    """What is read for one overview. A row that can't be read becomes a problem, and the others are read.
 
-    def __init__(self) -> None:
+    Args:
+        known: newest rows that need not be read again; what is read is added.
+    """
+
+    def __init__(self, known: KnownRows) -> None:
         self.problems: list[str] = []
+        self._known = known
         self._turns = asyncio.Semaphore(_READS)
 
     async def list_contexts(self, spec: SlotSpec) -> list[dict[str, Any]]:
@@ -83,7 +92,7 @@ class StoredRows:
             return None
 
     async def find_newest(self, spec: SlotSpec, context: Key, limit: int, *texts: tuple[str, str]) -> list[Any]:
-        """Return the newest payloads of a collection, the newest first.
+        """Return what an overview needs of the newest payloads of a collection, the newest first.
 
         Args:
             spec: the slot.
@@ -91,6 +100,14 @@ class StoredRows:
             limit: how many to return at most.
             texts: paths in the payload, and the text that is there.
         """
+        key = (spec.name, context, limit, texts)
+        if key not in self._known:
+            self._known[key] = await self._read_newest(spec, *key[1:])
+        return self._known[key]
+
+    async def _read_newest(
+        self, spec: SlotSpec, context: Key, limit: int, texts: tuple[tuple[str, str], ...]
+    ) -> list[Any]:
         store = self._get_store(spec)
         if store is None:
             return []
@@ -103,7 +120,7 @@ class StoredRows:
         except StoreError as error:
             self.problems.append(str(error))
             return []
-        return [document.get(spec.field) for document in reversed(documents)]
+        return [shorten(document.get(spec.field)) for document in reversed(documents)]
 
     async def find_last(self, spec: SlotSpec, context: dict[str, Any]) -> int | None:
         """Return the time of the last row of a series with columns, in the slot's unit."""

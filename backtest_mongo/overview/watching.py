@@ -11,6 +11,7 @@ from backtest_mongo.adapters.registry import persist
 from backtest_mongo.errors import StoreError
 from backtest_mongo.overview.gathering import MOST_RUNS, gather_overview
 from backtest_mongo.overview.model import Overview
+from backtest_mongo.overview.stored import KnownRows
 
 __all__ = ["watch_overview"]
 
@@ -36,21 +37,23 @@ async def watch_overview(limit: int = MOST_RUNS) -> AsyncGenerator[Overview]:
         StoreUnavailableError: as for that function.
         ConfigError: likewise.
     """
-    changed = asyncio.Event()
+    changes = _Changes()
+    known: KnownRows = {}
     last: Overview | None = None
     async with AsyncExitStack() as stack:
-        followers = await _watch_slots(stack, changed)
+        followers = await _watch_slots(stack, changes)
         try:
             while True:
-                changed.clear()
-                overview = await gather_overview(limit)
+                # One that has ended has lost its connection, or met a row that is too large for a change.
+                is_watching = bool(followers) and not any(task.done() for task in followers)
+                slots = changes.take()
+                for key in [key for key in known if not is_watching or key[0] in slots]:
+                    del known[key]
+                overview = await gather_overview(limit, known)
                 if overview != last:
                     last = overview
                     yield overview
-                # One that has ended has lost its connection, or met a row that is too large for a change.
-                is_watching = bool(followers) and not any(task.done() for task in followers)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _LOOK_AT_LEASES if is_watching else _LOOK_AGAIN)
+                await changes.wait(_LOOK_AT_LEASES if is_watching else _LOOK_AGAIN)
                 await asyncio.sleep(_PAUSE)
         finally:
             for task in followers:
@@ -58,24 +61,47 @@ async def watch_overview(limit: int = MOST_RUNS) -> AsyncGenerator[Overview]:
             await asyncio.gather(*followers, return_exceptions=True)
 
 
-async def _watch_slots(stack: AsyncExitStack, changed: asyncio.Event) -> list[asyncio.Task[None]]:
-    """Return tasks that set an event with each change from now on; none where changes can't be watched."""
-    watches = [_get_adapter(name).watch_all() for name in _WATCHED]
+class _Changes:
+    """Which slots have changed since they were last read."""
+
+    def __init__(self) -> None:
+        self._slots: set[str] = set()
+        self._has_some = asyncio.Event()
+
+    def add(self, slot: str) -> None:
+        self._slots.add(slot)
+        self._has_some.set()
+
+    def take(self) -> set[str]:
+        """Return the slots that have changed, which are then no longer among them."""
+        slots, self._slots = self._slots, set()
+        self._has_some.clear()
+        return slots
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until a slot has changed, or for so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_some.wait(), seconds)
+
+
+async def _watch_slots(stack: AsyncExitStack, changes: _Changes) -> list[asyncio.Task[None]]:
+    """Return tasks that add each slot that changes from now on; none where changes can't be watched."""
+    watches = {name: _get_adapter(name).watch_all() for name in _WATCHED}
     try:
-        for watch in watches:
+        for watch in watches.values():
             await stack.enter_async_context(watch)
     except StoreError:
         await stack.aclose()
         return []
-    return [asyncio.create_task(_follow(watch, changed)) for watch in watches]
+    return [asyncio.create_task(_follow(name, watch, changes)) for name, watch in watches.items()]
 
 
-async def _follow(changes: Any, changed: asyncio.Event) -> None:
+async def _follow(slot: str, watch: Any, changes: _Changes) -> None:
     try:
-        async for _ in changes:
-            changed.set()
+        async for _ in watch:
+            changes.add(slot)
     finally:
-        changed.set()
+        changes.add(slot)
 
 
 def _get_adapter(name: str) -> Any:

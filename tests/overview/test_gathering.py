@@ -12,7 +12,7 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from backtest_mongo import persist
+from backtest_mongo import SlotSpec, persist
 from backtest_mongo.overview import gathering, stored
 from backtest_mongo.overview.gathering import gather_overview
 from backtest_mongo.overview.model import OpenSignal, Overview, Price, Profit, RunKey, RunStatus, Seen
@@ -377,6 +377,31 @@ async def test_watch_yields_what_has_changed(deployment: Deployment) -> None:
         assert only(await anext(overviews)).signal is not None
         await trades({"profit": 2.0}, backtest=False)
         assert only(await anext(overviews)).realised == Profit(amount=2.0, trades=1, unknown=0, is_cut=False)
+
+
+async def test_watch_reads_the_rows_of_a_slot_again_once_it_has_changed(
+    deployment: Deployment, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    read_newest = stored.StoredRows._read_newest
+
+    async def record(self: stored.StoredRows, spec: SlotSpec, *arguments: Any) -> list[Any]:
+        read.append(spec.name)
+        return await read_newest(self, spec, *arguments)
+
+    monkeypatch.setattr(stored.StoredRows, "_read_newest", record)
+    await session()
+    async with asyncio.timeout(SECONDS), aclosing(watch_overview()) as overviews:
+        await anext(overviews)
+        assert {*read} == {"storage", "notification"}
+        read.clear()
+        await signal({**LONG, "frameName": ""})
+        await anext(overviews)
+        assert {*read} == (set() if driver != "files" else {"storage", "notification"})
+        read.clear()
+        await trades({"profit": 2.0}, backtest=False)
+        await anext(overviews)
+        assert {*read} == ({"storage"} if driver != "files" else {"storage", "notification"})
 
 
 async def test_watch_that_has_ended_leaves_nothing_open(deployment: Deployment, driver: str) -> None:

@@ -48,7 +48,7 @@ def status(
         if as_json:
             print_overview_json(overview, is_compact=watch)
         else:
-            print_overview(console, overview, redraws=watch)
+            print_overview(console, overview, redraws=watch, storage=storage.describe())
 
     if watch:
         run_on_database(lambda: _watch(limit, show), storage)

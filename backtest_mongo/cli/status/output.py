@@ -25,16 +25,18 @@ __all__ = ["overview_to_json", "print_overview", "print_overview_json"]
 _HEADINGS = ("symbol", "signal", "profit", "price", "last bar (UTC)", "lease")
 
 
-def print_overview(console: Console, overview: Overview, *, redraws: bool) -> None:
+def print_overview(console: Console, overview: Overview, *, redraws: bool, storage: str = "") -> None:
     """Print all runs, those of one strategy together.
 
     Args:
         console: where to print.
         overview: what to print.
         redraws: whether to clear a terminal before.
+        storage: what it is an overview of, for a terminal that is cleared.
     """
     if redraws and can_redraw(console):
         console.clear()
+        print_line(console, storage, "dim")
     elif redraws:
         print_line(console, "---")
     if not overview.runs:
