@@ -1,8 +1,8 @@
 """Gathering an overview: which runs there are, and what the slots say of each.
 
 A run is a strategy on a symbol, in live trading or in a backtest. Session, recent and equity say which it is. Signal,
-schedule and the other slots of a strategy on a symbol don't: a signal is of the run that its ``frameName`` names, that
-has a row with its id, or whose mode has it in the storage slot. If nothing says so, it is shown as a run of its own, of
+schedule and the other slots of a strategy on a symbol don't: a signal is of the run that its ``frameName`` names, or
+whose recent row, stored signals or notifications name its id. If nothing says so, it is shown as a run of its own, of
 which it is unknown whether it is a backtest.
 """
 
@@ -89,12 +89,13 @@ async def gather_overview(limit: int = MOST_RUNS, known: KnownRows | None = None
     """
     rows = StoredRows({} if known is None else known)
     runs = await _Gathering(rows).find_runs()
-    chosen, more = runs.list_runs()[:limit], max(0, len(runs.list_runs()) - limit)
+    every = runs.list_runs()
+    chosen = every[:limit]
     prices = await _find_prices(rows, chosen)
     finished = await asyncio.gather(*(runs.finish(run, prices) for run in chosen))
     return Overview(
         runs=tuple(finished),
-        more=more,
+        more=len(every) - len(chosen),
         live=runs.notices[False],
         backtest=runs.notices[True],
         problems=tuple(dict.fromkeys(rows.problems)),
@@ -144,12 +145,12 @@ class _Gathering:
         for mode in _MODES:
             self._stored[mode] = await self._read_newest("storage", mode)
             for payload in self._stored[mode]:
-                self._add_named(payload, mode)
+                self._add_named(payload, mode, "id")
         for mode in _MODES:
             notified = await self._read_newest("notification", mode)
             self.notices[mode] = read_notice(notified[0]) if notified else None
             for payload in notified:  # the newest first
-                for run in self._add_named(payload, mode):
+                for run in self._add_named(payload, mode, "signalId"):
                     run.notice = run.notice or read_notice(payload)
         for name in ("signal", "schedule"):
             found = await self._rows.find_rows(_SPECS[name], contexts[name])
@@ -204,8 +205,14 @@ class _Gathering:
     async def _read_newest(self, name: str, mode: bool) -> list[Any]:
         return await self._rows.find_newest(_SPECS[name], (mode,), _NEWEST)
 
-    def _add_named(self, payload: Any, mode: bool) -> list[_Run]:
-        """Return the runs that a payload may belong to; if none is known that it names, that one is added."""
+    def _add_named(self, payload: Any, mode: bool, signal: str) -> list[_Run]:
+        """Return the runs that a payload may belong to; if none is known that it names, that one is added.
+
+        Args:
+            payload: the payload.
+            mode: whether it is a backtest's.
+            signal: the field that has the id of a signal.
+        """
         symbol, strategy, exchange = (read_text(payload, name) for name in ("symbol", "strategyName", "exchangeName"))
         if symbol is None or strategy is None or exchange is None:
             return []
@@ -220,7 +227,7 @@ class _Gathering:
             frame = frame if mode else ""
             key = RunKey(strategy_name=strategy, exchange_name=exchange, symbol=symbol, frame_name=frame, backtest=mode)
             runs = [self._add_run(key)]
-        id_ = read_text(payload, "id")
+        id_ = read_text(payload, signal)
         if len(runs) == 1 and id_ is not None:
             runs[0].ids.add(id_)
         return runs
@@ -311,7 +318,7 @@ class _Gathering:
         """Return the newest rows of the storage slot that name a strategy and a symbol, the newest first."""
         assert key.backtest is not None  # for the type checker: who calls it has looked
         known = self._stored[key.backtest]
-        if len(known) < _NEWEST:  # these are all
+        if len(known) < _NEWEST // 2:  # these are all, even if some can't be decoded
             named = (one for one in known if read_text(one, "strategyName") == key.strategy_name)
             return [one for one in named if read_text(one, "symbol") == key.symbol]
         texts = (("strategyName", key.strategy_name), ("symbol", key.symbol))

@@ -23,7 +23,7 @@ _AMOUNTS: Final = ("pnlCost", "profit", "pnl")
 _SIDES: Final = ("long", "short")
 _READ: Final = dict.fromkeys(
     (
-        *("symbol", "strategyName", "exchangeName", "frameName", "id", "status", "type", "message"),
+        *("symbol", "strategyName", "exchangeName", "frameName", "id", "signalId", "status", "type", "message"),
         *("position", "priceOpen", "priceStopLoss", "priceTakeProfit", "size"),
         *(*_OPENED, *_SCHEDULED, *_CLOSED, *_NOTIFIED, *_AMOUNTS),
     )

@@ -125,9 +125,8 @@ async def owner(**payload: Any) -> tuple[Any, ...]:
     await session(frame="jan")
     await session(frame="feb")
     await signal({**LONG, **payload})
-    (run,) = [run for run in (await gather_overview()).runs if run.signal is not None]
-    assert run.signal is not None
-    assert run.signal.slot == "signal"
+    runs = (await gather_overview()).runs
+    (run,) = (run for run in runs if run.signal is not None and run.signal.slot == "signal")
     return run.key.backtest, run.key.frame_name
 
 
@@ -142,6 +141,10 @@ async def test_id_of_a_signal_names_its_run(deployment: Deployment) -> None:
     assert await owner() == (True, "jan")
     await trades({"id": "s-2", "frameName": "feb", "status": "opened"})
     assert await owner(id="s-2") == (True, "feb")
+    note = {"id": "s-4", **NAMES, "frameName": "jan", "signalId": "s-3"}
+    await persist.notification(True).write_notification_data([note])
+    assert await owner(id="s-3") == (True, "jan")
+    assert await owner(id="s-4") == (None, None)
 
 
 async def test_signal_that_nothing_ties_to_a_run_is_shown_by_itself(deployment: Deployment) -> None:
