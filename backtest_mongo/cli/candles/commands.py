@@ -181,7 +181,7 @@ def import_files(
     force: Annotated[
         bool, typer.Option("--force", help="Import files whose name or column contains another symbol or interval.")
     ] = False,
-    sqlite: SQLite = None,
+    sqlite: NewSQLite = None,
     json_files: Files = None,
     mongo: Mongo = False,
 ) -> None:
@@ -200,10 +200,12 @@ def import_files(
     mistake in the arguments. Candles that are still open are counted, but are not an error.
     """
     from backtest_mongo.cli.candles.import_report import print_candle_import
+    from backtest_mongo.cli.candles.series_filter import get_candle_adapter
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.core.candle_headers import find_columns
-    from backtest_mongo.market_data import CandleImportReport, ReadOptions, import_candles
+    from backtest_mongo.market_data import CandleImportReport, ReadOptions
+    from backtest_mongo.market_data.importer import import_into
 
     check_choice(time_unit, UNITS, "--time-unit")
     mark = parse_decimal(decimal)
@@ -225,7 +227,8 @@ def import_files(
 
     async def work() -> CandleImportReport:
         with ProgressBar() as bar:
-            return await import_candles(
+            return await import_into(
+                get_candle_adapter(),
                 symbol,
                 cast("KnownInterval", interval),
                 exchange,
@@ -236,7 +239,7 @@ def import_files(
                 progress=bar,
             )
 
-    report = run_on_database(work, choose_storage(sqlite, json_files, mongo, MONGO_ALONE))
+    report = run_on_database(work, choose_storage(sqlite, json_files, mongo), creates=True)
     print_candle_import(Terminal(), report, symbol, interval, exchange)
     raise typer.Exit(0 if report.is_complete else 1)
 
@@ -322,9 +325,10 @@ def export(
     In CSV, times are milliseconds since the epoch (UTC); both formats can be imported again without losing a digit. The
     file appears when it is complete.
     """
+    from backtest_mongo.cli.candles.series_filter import get_candle_adapter
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal, print_line
-    from backtest_mongo.market_data import export_candles
+    from backtest_mongo.market_data.exporter import export_from
     from backtest_mongo.market_data.file_output import FILE_ENDINGS
 
     symbol, interval, exchange = _parse_whole(words, symbol, interval, exchange)
@@ -339,11 +343,10 @@ def export(
     async def work() -> int:
         with ProgressBar("candles") as bar:
             how: Any = fill
-            return await export_candles(
-                symbol, cast("KnownInterval", interval), exchange, output, start=first, end=last, fill=how, progress=bar
-            )
+            series = get_candle_adapter()(symbol, cast("KnownInterval", interval), exchange)
+            return await export_from(series, output, start=first, end=last, fill=how, progress=bar)
 
-    rows = run_on_database(work, choose_storage(sqlite, files, mongo, MONGO_ALONE))
+    rows = run_on_database(work, choose_storage(sqlite, files, mongo))
     print_line(Terminal(), f"{exchange} {symbol} {interval}: {format_count(rows, 'row')} in {output}")
 
 
@@ -363,14 +366,15 @@ def coverage(
     """Show what is stored of each series, what is missing, and how much space it takes.
 
     A gap lies between the first and the last stored candle. "sealed" is the share of candles that are in compressed
-    blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
+    blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks. SQLite keeps candles in
+    blocks anyway, and JSON files have none: there it is the size of the candles.
     """
     from backtest_mongo.cli.candles.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
     from backtest_mongo.cli.terminal import Terminal, print_json
 
     wanted = SeriesFilter(*_parse_any(words, symbol, interval, exchange))
-    found = run_on_database(lambda: measure_coverage(wanted), choose_storage(sqlite, files, mongo, MONGO_ALONE))
+    found = run_on_database(lambda: measure_coverage(wanted), choose_storage(sqlite, files, mongo))
     if as_json:
         print_json(json.dumps(coverage_to_json(found), indent=2))
     else:
@@ -499,17 +503,18 @@ def delete(
     Exits with status 0 if the candles are deleted or there are none, 1 if the answer is no, 2 for a mistake in the
     arguments, and if there is no terminal to ask on and --yes is not given.
     """
-    from backtest_mongo import CandleAdapter
     from backtest_mongo.cli.candles.maintenance import DeletableRange, print_deletable, print_deleted, survey_range
+    from backtest_mongo.cli.candles.series_filter import get_candle_adapter
     from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.types import DeleteReport
 
     symbol, interval, exchange = _parse_whole(words)
     first, last = parse_range(start, end)
-    storage = choose_storage(sqlite, files, mongo, MONGO_ALONE)
+    storage = choose_storage(sqlite, files, mongo)
 
     async def survey() -> DeletableRange:
-        return await survey_range(CandleAdapter(symbol, cast("KnownInterval", interval), exchange), first, last)
+        series = get_candle_adapter()(symbol, cast("KnownInterval", interval), exchange)
+        return await survey_range(series, first, last)
 
     async def delete_candles() -> DeleteReport:
         return await found.adapter.delete(first, last)
