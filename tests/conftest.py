@@ -104,6 +104,7 @@ SERVERLESS_TOO = {
     "tests.series.test_column_write_order": (SQLITE,),
     "tests.market_data.test_series_packages": (SQLITE,),
     "tests.adapters.test_resets": (SQLITE,),
+    "tests.overview.test_gathering": SERVERLESS,
     "tests.adapters.test_reset_processes": (SQLITE,),
     "tests.series.columns.test_process_kills": (SQLITE,),
 }

@@ -39,6 +39,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "forks": (1, "copies as of a time"),
     "dumps": (1, "moves of rows"),
     "market_data": (2, "candle files, plots"),
+    "overview": (5, "what strategies do"),
     "adapters": (1, "a class per slot"),
     "history": (5, "the past, by time"),
     "commit": (5, "transactions, leases"),

@@ -28,6 +28,7 @@ from backtest_mongo.cli.rename import rename
 from backtest_mongo.cli.reset import reset_run
 from backtest_mongo.cli.row_history import show_history
 from backtest_mongo.cli.series.commands import build_series_app
+from backtest_mongo.cli.status.command import status
 
 __all__ = ["build_app"]
 
@@ -45,6 +46,7 @@ def build_app() -> typer.Typer:
     app.callback()(take_options)
     for command in (serve, demo, doctor):
         add_command(app, command)
+    add_command(app, status)
     add_command(app, inspect_slot, "inspect")
     add_command(app, show_history, "history")
     add_command(app, explain)

@@ -15,6 +15,8 @@ from backtest_mongo.core.columns import UNITS_PER_MS, Unit
 from backtest_mongo.core.control_characters import escape_controls
 
 __all__ = [
+    "CONTEXT_HELP",
+    "ROW_HELP",
     "AsJson",
     "CommandGroup",
     "Module",
@@ -31,6 +33,14 @@ Module = Annotated[
     str | None,
     typer.Option(metavar="MODULE", help="Import this Python module first, which registers slots of your own."),
 ]
+
+#: How a command line names contexts, and rows.
+_WORDS: Final = "or NAME=VALUE, such as symbol=BTCUSDT; {} matches anything. The backtest flag is backtest or live."
+CONTEXT_HELP: Final = "Values of the context in the order of the adapter's arguments, " + _WORDS.format("-")
+ROW_HELP: Final = (
+    "Parts of the key: values in the order of the adapter's arguments, then the entry's key, "
+    + _WORDS.format("a part that is left out or -")
+)
 
 #: The base of all mistakes in arguments; Typer has no public name for it.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]

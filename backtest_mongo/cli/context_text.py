@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from backtest_mongo.cli.stored_rows import parse_part
+from backtest_mongo.cli.stored_rows import list_key_names, name_field, parse_words
 from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
 from backtest_mongo.core.suggestions import suggest
@@ -26,6 +26,7 @@ __all__ = [
     "name_context",
     "parse_context",
     "parse_filter",
+    "parse_row",
 ]
 
 #: The slots by name.
@@ -45,7 +46,14 @@ def find_spec(name: str) -> SlotSpec:
 
 
 def parse_filter(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, Any]:
-    """Return the values of ``NAME=VALUE`` words by document field.
+    """Return the values of a context that words give, by document field, as :func:`parse_context` does."""
+    return {camel(name): value for name, value in parse_context(spec, words, param).items()}
+
+
+def parse_context(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, Any]:
+    """Return the values of a context that words give, by the constructor's arguments.
+
+    A word is ``NAME=VALUE``, or a value in the order of the arguments; ``-`` there leaves one open.
 
     Args:
         spec: the slot.
@@ -53,28 +61,26 @@ def parse_filter(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, 
         param: the argument or option that they belong to.
 
     Raises:
-        typer.BadParameter: a word has no ``=``, a name that is unknown or given twice, or a wrong value.
+        typer.BadParameter: a word has a name that is unknown or given twice, or a wrong value, or there are too many.
     """
-    return {camel(name): value for name, value in parse_context(spec, words, param).items()}
+    return _parse(spec, words, spec.context, param)
 
 
-def parse_context(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, Any]:
-    """Return the values of ``NAME=VALUE`` words by the constructor's arguments, as :func:`parse_filter` does."""
-    given: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{word!r} is not of the form NAME=VALUE", param_hint=param)
-        if name not in spec.context:
-            known = suggest(name, spec.context) if spec.context else f"{spec.name} has one context, without names"
-            raise typer.BadParameter(f"{spec.name} has no {name!r}: {known}", param_hint=param)
-        if name in given:
-            raise typer.BadParameter(f"{name} is given twice", param_hint=param)
-        try:
-            given[name] = parse_part(spec, name, value)
-        except InputError as error:
-            raise typer.BadParameter(str(error), param_hint=param) from None
-    return given
+def parse_row(spec: SlotSpec, words: Sequence[str], param: str) -> dict[str, Any]:
+    """Return the parts of a row's key that words give, by document field: its context, and the key of an entry.
+
+    Raises:
+        typer.BadParameter: as :func:`parse_context`.
+    """
+    given = _parse(spec, words, list_key_names(spec), param)
+    return {name_field(spec, name): value for name, value in given.items()}
+
+
+def _parse(spec: SlotSpec, words: Sequence[str], names: Sequence[str], param: str) -> dict[str, Any]:
+    try:
+        return parse_words(spec, words, names)
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint=param) from None
 
 
 def name_context(spec: SlotSpec, measure: Measure) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_mongo.cli.arguments import complete_from
+from backtest_mongo.cli.arguments import CONTEXT_HELP, complete_from
 from backtest_mongo.cli.command_runner import print_output
 from backtest_mongo.cli.context_text import (
     SPECS,
@@ -17,7 +17,15 @@ from backtest_mongo.cli.context_text import (
     name_context,
     parse_filter,
 )
-from backtest_mongo.cli.databases import Files, SQLite, confirm, get_adapter, run_on_database
+from backtest_mongo.cli.databases import (
+    Files,
+    Mongo,
+    SQLite,
+    choose_storage,
+    confirm,
+    get_adapter,
+    run_on_database,
+)
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.errors import BacktestMongoError
 
@@ -41,13 +49,14 @@ def delete(
     values: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME=VALUE",
-            help="Only contexts with these values, such as strategy_name=trend. The backtest flag is backtest or live.",
+            metavar="VALUE|NAME=VALUE",
+            help=f"Only these contexts. {CONTEXT_HELP}",
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Delete all contexts of the slot.")] = False,
     sqlite: SQLite = None,
     files: Files = None,
+    mongo: Mongo = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is deleted.")
@@ -67,13 +76,14 @@ def delete(
     from backtest_mongo.cli.terminal import print_json
 
     spec = find_spec(slot)
-    where = parse_filter(spec, values or [], "'NAME=VALUE'")
+    where = parse_filter(spec, values or [], "'VALUE|NAME=VALUE'")
     if everything == bool(where):
-        problem = "--all and NAME=VALUE exclude each other" if where else "give NAME=VALUE, or pass --all"
+        problem = "--all and values exclude each other" if where else "give a value or NAME=VALUE, or pass --all"
         raise typer.BadParameter(problem, param_hint="'--all'")
-    found = run_on_database(lambda: get_adapter(spec)._base_store().measure(where, by_context=True), sqlite, files)
+    storage = choose_storage(sqlite, files, mongo)
+    found = run_on_database(lambda: get_adapter(spec)._base_store().measure(where, by_context=True), storage)
     if as_json:
-        deleted = run_on_database(lambda: _delete_all(spec, found), sqlite, files) if yes and found else None
+        deleted = run_on_database(lambda: _delete_all(spec, found), storage) if yes and found else None
         listed = [measure_to_json(spec, one) for one in found]
         report = {"slot": spec.name, "applied": yes, "deleted": deleted or 0, "contexts": listed}
         print_json(json.dumps(report, indent=2, ensure_ascii=False))
@@ -83,7 +93,7 @@ def delete(
         return
     _print_plan(spec, found)
     confirm("Delete them?", "nothing deleted", yes)
-    deleted = run_on_database(lambda: _delete_all(spec, found), sqlite, files)
+    deleted = run_on_database(lambda: _delete_all(spec, found), storage)
     print_output(f"{spec.name}: deleted {_count_rows(deleted)} of {format_count(len(found), 'context')}")
 
 

@@ -13,6 +13,7 @@ import typer
 
 from backtest_mongo.cli.arguments import AsJson, check_choice, complete_from
 from backtest_mongo.cli.command_runner import run_command
+from backtest_mongo.cli.databases import DATABASES, MONGO_ALONE, Files, Mongo, NewSQLite, choose_storage
 from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.dumps.reports import CONFLICTS
@@ -51,12 +52,9 @@ def import_dump(
             autocompletion=complete_from(CONFLICTS),
         ),
     ] = "newest",
-    sqlite: Annotated[
-        Path | None,
-        typer.Option(
-            "--sqlite", metavar="FILE", help="Import into this SQLite file, not into MongoDB; made if it is missing."
-        ),
-    ] = None,
+    sqlite: NewSQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     slot: _Slots = None,
     strategy: Annotated[
         list[str] | None,
@@ -67,10 +65,10 @@ def import_dump(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a dump of the Node package's default storage, of persist.use_files() or of export-dump into MongoDB.
+    """Import a dump of the Node package's default storage, of persist.use_files() or of export-dump.
 
-    Imports SQLite files of persist.use_sqlite() and of export-dump --sqlite too. With --sqlite, dumps go into an SQLite
-    file, and no server is needed.
+    Imports SQLite files of persist.use_sqlite() and of export-dump --sqlite too. They go into MongoDB, or into an
+    SQLite file, for which no server is needed.
 
     Without --apply nothing is written; the command shows what would be. Rows that are stored already with the same
     values are skipped, so it can be run again at any time. What is ambiguous or can't be read is listed and left out;
@@ -85,6 +83,8 @@ def import_dump(
 
     check_choice(conflicts, CONFLICTS, "--conflicts")
     choice: Any = conflicts
+    # A dump in the working directory is where rows come from.
+    target = choose_storage(sqlite, files, mongo, DATABASES, default_to_files=False)
     with _show_progress("row" if directory.is_file() else "file", as_json) as progress:
         report = run_command(
             lambda: importer.import_dump(
@@ -95,7 +95,7 @@ def import_dump(
                 strategies=strategy or (),
                 exchanges=exchange or (),
                 progress=progress,
-                sqlite=sqlite,
+                sqlite=target.sqlite,
             )
         )
     if as_json:
@@ -113,6 +113,8 @@ def export_dump(
         Path | None,
         typer.Option("--sqlite", metavar="FILE", help="Write an SQLite file instead; it must not exist, or be empty."),
     ] = None,
+    files: Files = None,
+    mongo: Mongo = False,
     slot: _Slots = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,6 +134,7 @@ def export_dump(
 
     if (directory is None) == (sqlite is None):
         raise typer.BadParameter("name a directory, or a file with --sqlite", param_hint="'DIR'")
+    choose_storage(None, files, mongo, MONGO_ALONE)
     with _show_progress("row", as_json) as progress:
         report = run_command(
             lambda: exporter.export_dump(directory, sqlite=sqlite, slots=slot or None, progress=progress)

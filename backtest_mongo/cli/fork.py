@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from backtest_mongo.cli.arguments import parse_moment
-from backtest_mongo.cli.databases import SQLite, confirm, run_on_database
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, choose_storage, confirm, run_on_database
 from backtest_mongo.core.wording import format_count
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def fork_database(
         bool, typer.Option("--as-backtest", help="Turn live rows into backtest rows in the fork.")
     ] = False,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is copied.")
@@ -74,6 +76,7 @@ def fork_database(
     from backtest_mongo.cli.terminal import Terminal
 
     when = parse_moment(at, "--at")
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
 
     def run(*, dry_run: bool) -> ForkReport:
         async def work() -> ForkReport:
@@ -90,7 +93,7 @@ def fork_database(
                     progress=progress,
                 )
 
-        return run_on_database(work, sqlite)
+        return run_on_database(work, storage)
 
     if as_json:
         _print_json(run(dry_run=not yes))

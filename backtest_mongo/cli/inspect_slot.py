@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest_mongo.cli.arguments import complete_from, parse_moment
-from backtest_mongo.cli.databases import SQLite, get_adapter, run_on_database
+from backtest_mongo.cli.arguments import ROW_HELP, complete_from, parse_moment
+from backtest_mongo.cli.context_text import SPECS, find_spec, parse_row
+from backtest_mongo.cli.databases import (
+    DATABASES,
+    Files,
+    Mongo,
+    SQLite,
+    choose_storage,
+    get_adapter,
+    run_on_database,
+)
+from backtest_mongo.cli.ls import list_slots
 from backtest_mongo.cli.stored_rows import FoundRows, RowFilter
-from backtest_mongo.core.slots import SERIES, SLOTS
-from backtest_mongo.errors import InputError
 
 if TYPE_CHECKING:
     from backtest_mongo.cli.row_printer import RowPrinter
 
 __all__ = ["inspect_slot"]
 
-_SPECS: Final = {spec.name: spec for spec in (*SLOTS, *SERIES)}
-
 
 def inspect_slot(
     slot: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="SLOT",
-            help="The slot's name: signal, candle, memory, ...",
-            autocompletion=complete_from(_SPECS),
+            help="The slot's name: signal, candle, memory, ...; without it the slots are listed.",
+            autocompletion=complete_from(SPECS),
         ),
-    ],
+    ] = None,
     key: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY",
-            help="Parts of the key, in the order of the adapter's arguments, then the entry's key. "
-            "A part that is left out or - matches anything. The backtest flag is backtest or live.",
+            metavar="VALUE|NAME=VALUE",
+            help=ROW_HELP,
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many rows.")] = 20,
@@ -51,8 +56,10 @@ def inspect_slot(
         bool, typer.Option("--json", help="Print MongoDB's extended JSON, one row or change per line.")
     ] = False,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
-    """Show the rows of a slot: payload, simulation time, and when each was written.
+    """Show the rows of a slot: payload, simulation time, and when each was written; or which slots hold any.
 
     Rows are in the order of their keys, those of series newest first. --watch needs a replica set, or an SQLite file.
 
@@ -60,13 +67,14 @@ def inspect_slot(
     rows that were not written since. Candles are those that had closed by then, and rows of other series those up to
     then, to the last digit of the slot's unit.
     """
-    spec = _SPECS.get(slot)
-    if spec is None:
-        raise typer.BadParameter(f"{slot!r} is not one of {', '.join(_SPECS)}", param_hint="'SLOT'")
-    try:
-        wanted = RowFilter.parse(spec, key or [])
-    except InputError as error:
-        raise typer.BadParameter(str(error), param_hint="'KEY'") from None
+    if slot is None:
+        for given, option in ((at, "--at"), (watch, "--watch")):
+            if given:
+                raise typer.BadParameter("it needs a slot", param_hint=f"'{option}'")
+        list_slots(choose_storage(sqlite, files, mongo), as_json)
+        return
+    spec = find_spec(slot)
+    wanted = RowFilter(spec, parse_row(spec, key or [], "'VALUE|NAME=VALUE'"))
     if watch and at is not None:
         raise typer.BadParameter("the past does not change: --watch and --at exclude each other", param_hint="'--at'")
     time = parse_moment(at, "--at", spec.unit if spec.columns else None)
@@ -74,11 +82,12 @@ def inspect_slot(
     from backtest_mongo.cli.row_printer import RowPrinter
     from backtest_mongo.cli.terminal import Terminal
 
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
     printer = RowPrinter(Terminal(), spec, as_json)
     if watch:
-        run_on_database(lambda: _watch_rows(wanted, limit, printer), sqlite)
+        run_on_database(lambda: _watch_rows(wanted, limit, printer), storage)
     else:
-        printer.print_rows(run_on_database(lambda: _find_rows(wanted, limit, time), sqlite), time)
+        printer.print_rows(run_on_database(lambda: _find_rows(wanted, limit, time), storage), time)
 
 
 async def _find_rows(wanted: RowFilter, limit: int, at: int | None) -> FoundRows:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.cli.formatting import format_iso_time
-from backtest_mongo.cli.stored_rows import parse_part
+from backtest_mongo.cli.stored_rows import parse_words
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import FLAG
 from backtest_mongo.errors import InputError
@@ -42,7 +42,7 @@ def parse_lease(name: str, values: Sequence[str]) -> str:
 
     Args:
         name: a slot, or the id of a lease.
-        values: the values of the slot's context, in the order of its constructor's arguments.
+        values: the values of the slot's context, in the order of its constructor's arguments, or as ``NAME=VALUE``.
 
     Raises:
         InputError: they can't name a lease.
@@ -59,9 +59,9 @@ def parse_lease(name: str, values: Sequence[str]) -> str:
     # Here, as help needs nothing of a driver.
     from backtest_mongo.core.commits import name_lease
 
-    words = [parse_part(spec, part, word) for part, word in zip(spec.context, values, strict=False)]
+    given = parse_words(spec, values, spec.context, any_word=False)
     try:
-        context = spec.bind((*words, *values[len(words) :]), {})
+        context = spec.bind((), given)
     except TypeError as error:
         raise InputError(str(error)) from None
     return name_lease(spec, spec.order_context(context))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from backtest_mongo.cli.arguments import AsJson, add_command, complete_from
 from backtest_mongo.cli.command_runner import exit_cleanly, print_output, run_command
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, StorageOptions, choose_storage
 from backtest_mongo.cli.lease_text import (
     LEASED,
     describe_holder,
@@ -34,12 +33,7 @@ __all__ = ["build_leases_app"]
 _SUMMARY: Final = "List the leases that are held, and by which processes."
 _HELP: Final = f"""{_SUMMARY}
 
-A lease that has expired is free: the next process that asks for it takes it. MongoDB is the one that the environment \
-names (CC_*)."""
-
-SQLite = Annotated[
-    Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
-]
+A lease that has expired is free: the next process that asks for it takes it."""
 
 
 def build_leases_app() -> typer.Typer:
@@ -50,18 +44,25 @@ def build_leases_app() -> typer.Typer:
     return app
 
 
-def list_leases(context: typer.Context, sqlite: SQLite = None, as_json: AsJson = False) -> None:
-    """List the leases that are held, unless a subcommand follows, which takes over ``--sqlite``."""
+def list_leases(
+    context: typer.Context,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the leases that are held, unless a subcommand follows, which takes over the options of the storage."""
     if context.invoked_subcommand is not None:
         if as_json:
             raise typer.BadParameter("it is for the list alone", param_hint="'--json'")
-        context.obj = sqlite
+        context.obj = (sqlite, files, mongo)
         return
-    if sqlite is None:
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
+    if storage.sqlite is None:
         held = run_command(_list_on_server)
     else:
         with exit_cleanly():
-            held = _list_in_file(os.path.realpath(sqlite))
+            held = _list_in_file(os.path.realpath(storage.sqlite))
     if as_json:
         from backtest_mongo.cli.terminal import print_json
 
@@ -83,13 +84,15 @@ def release(
     values: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="VALUE",
-            help="The values of the context, in the order of the adapter's arguments. The backtest flag is backtest or "
-            "live.",
+            metavar="VALUE|NAME=VALUE",
+            help="The values of the context, in the order of the adapter's arguments or as NAME=VALUE. The backtest "
+            "flag is backtest or live.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take the lease from its owner.")] = False,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Show who holds a lease, and with --force take it away, with all others of the same owner.
 
@@ -102,11 +105,12 @@ def release(
         name = parse_lease(lease, values or [])
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="'LEASE'") from None
-    file = sqlite or context.obj
-    if file is None:
+    above: StorageOptions = context.obj
+    storage = choose_storage(sqlite or above[0], files or above[1], mongo or above[2], DATABASES)
+    if storage.sqlite is None:
         released = run_command(lambda: _release_on_server(name, force))
     else:
-        path, option = os.path.realpath(file), f" --sqlite {shlex.quote(str(file))}"
+        path, option = os.path.realpath(storage.sqlite), f" {storage.option}"
         released = run_command(lambda: _release_in_file(path, option, name, force), connect=False)
     raise typer.Exit(0 if released else 1)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest_mongo.cli.arguments import AsJson, complete_from
+from backtest_mongo.cli.arguments import CONTEXT_HELP, AsJson, complete_from
 from backtest_mongo.cli.context_text import SPECS, find_spec, format_context, measure_to_json, parse_filter
-from backtest_mongo.cli.databases import Files, SQLite, get_adapter, run_on_database
+from backtest_mongo.cli.databases import Files, Mongo, SQLite, Storage, choose_storage, get_adapter, run_on_database
 from backtest_mongo.core.slots import SERIES, SLOTS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backtest_mongo.core.contexts import Measure
     from backtest_mongo.core.specs import SlotSpec
 
-__all__ = ["ls"]
+__all__ = ["list_slots", "ls"]
 
 
 def ls(
@@ -30,17 +30,20 @@ def ls(
             autocompletion=complete_from(SPECS),
         ),
     ] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="VALUE|NAME=VALUE", help=f"Only these contexts. {CONTEXT_HELP}")
+    ] = None,
     context: Annotated[
         list[str] | None,
         typer.Option(
             "--context",
             metavar="NAME=VALUE",
-            help="Only contexts with this value, such as strategy_name=trend; repeatable. The backtest flag is "
-            "backtest or live.",
+            help="Only contexts with this value, as by VALUE|NAME=VALUE; repeatable.",
         ),
     ] = None,
     sqlite: SQLite = None,
     files: Files = None,
+    mongo: Mongo = False,
     as_json: AsJson = False,
 ) -> None:
     """List what is stored: all slots, or the contexts of one, with their rows, sizes, versions and last write.
@@ -49,8 +52,7 @@ def ls(
     without indexes and before compression. For candles, the last write is that of the newest candle. Rows of a series
     with columns that were replaced count until they are merged into blocks.
 
-    Without --sqlite or --files it uses the MongoDB that the CC_* variables name. It reads all rows, but for candles and
-    other series in MongoDB only the index.
+    It reads all rows, but for candles and other series in MongoDB only the index.
     """
     # Here, because help does not need it.
     from backtest_mongo.cli.terminal import print_json
@@ -58,21 +60,29 @@ def ls(
     if slot is None:
         if context:
             raise typer.BadParameter("it needs a slot", param_hint="'--context'")
-        slots = run_on_database(_measure_slots, sqlite, files)
-        if as_json:
-            shown = [{"slot": name, **measure_to_json(None, one)} for name, one in slots.items()]
-            print_json(json.dumps({"slots": shown}, indent=2, ensure_ascii=False))
-        else:
-            _print_slots(slots)
+        list_slots(choose_storage(sqlite, files, mongo), as_json)
         return
     spec = find_spec(slot)
-    where = parse_filter(spec, context or [], "'--context'")
-    found = run_on_database(lambda: get_adapter(spec)._base_store().measure(where, by_context=True), sqlite, files)
+    where = parse_filter(spec, [*(words or ()), *(context or ())], "'VALUE|NAME=VALUE'")
+    storage = choose_storage(sqlite, files, mongo)
+    found = run_on_database(lambda: get_adapter(spec)._base_store().measure(where, by_context=True), storage)
     if as_json:
         listed = [measure_to_json(spec, one) for one in found]
         print_json(json.dumps({"slot": spec.name, "contexts": listed}, indent=2, ensure_ascii=False))
     else:
         _print_contexts(spec, found)
+
+
+def list_slots(storage: Storage, as_json: bool) -> None:
+    """Print the slots that hold anything, with how much."""
+    from backtest_mongo.cli.terminal import print_json
+
+    slots = run_on_database(_measure_slots, storage)
+    if as_json:
+        shown = [{"slot": name, **measure_to_json(None, one)} for name, one in slots.items()]
+        print_json(json.dumps({"slots": shown}, indent=2, ensure_ascii=False))
+    else:
+        _print_slots(slots)
 
 
 async def _measure_slots() -> dict[str, Measure]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from backtest_mongo.cli.arguments import AsJson
-from backtest_mongo.cli.command_runner import run_command
+from backtest_mongo.cli.databases import MONGO_ALONE, Files, Mongo, SQLite, choose_storage, run_on_database
 from backtest_mongo.cli.formatting import format_extended_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ _LISTED: Final = 10
 
 def migrate_rows(
     apply: Annotated[bool, typer.Option("--apply", help="Apply the changes instead of showing them.")] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     as_json: AsJson = False,
 ) -> None:
     """Find what older versions of the Node package left behind, and repair it with --apply.
@@ -40,7 +43,7 @@ def migrate_rows(
     from backtest_mongo.cli.terminal import Terminal, print_json
     from backtest_mongo.mongo.migrations import migrate
 
-    report = run_command(lambda: migrate(apply))
+    report = run_on_database(lambda: migrate(apply), choose_storage(sqlite, files, mongo, MONGO_ALONE))
     if as_json:
         print_json(json.dumps(_to_json(report), indent=2))
     else:

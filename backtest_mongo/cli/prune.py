@@ -16,6 +16,7 @@ import typer
 from backtest_mongo.cli.arguments import AsJson, complete_from, import_module
 from backtest_mongo.cli.command_runner import exit_cleanly, print_error, run_command
 from backtest_mongo.cli.context_text import format_values
+from backtest_mongo.cli.databases import Files, Mongo, SQLite, choose_storage
 from backtest_mongo.core.contexts import name_values
 from backtest_mongo.core.retention import Retention, parse_retention
 from backtest_mongo.core.slots import SERIES, SLOTS
@@ -104,12 +105,9 @@ def prune(
         typer.Option("--keep", metavar="TEXT", help="Which rows to keep: 30d for days, 10000 for rows."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
-    ] = None,
-    files: Annotated[
-        Path | None, typer.Option("--files", metavar="DIR", help="Use this directory of JSON files instead of MongoDB.")
-    ] = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     module: Annotated[
         str | None,
         typer.Option(metavar="MODULE", help="Import this Python module first, which registers series of your own."),
@@ -130,22 +128,21 @@ def prune(
     Exits with status 0 if nothing is left to delete, 1 if something is, 2 for a mistake in the arguments, or if there
     is no terminal to ask on and --yes is not given.
     """
-    if sqlite is not None and files is not None:
-        raise typer.BadParameter("rows are in one of them", param_hint="'--sqlite' / '--files'")
     if module is not None:
         import_module(module)
     known = _find_series()
     chosen = _check_arguments(slots or [], keep, known)
-    open_store = partial(_open_store, None if sqlite is None else os.path.realpath(sqlite), files)
-    run: Callable[[Callable[[], Awaitable[Any]]], Any] = partial(_run, is_on_server=sqlite is None and files is None)
-    file = None if sqlite is None else os.path.realpath(sqlite)
+    storage = choose_storage(sqlite, files, mongo)
+    file = None if storage.sqlite is None else os.path.realpath(storage.sqlite)
+    open_store = partial(_open_store, file, storage.files)
+    run: Callable[[Callable[[], Awaitable[Any]]], Any] = partial(_run, is_on_server=storage.kind == "mongo")
     # Files keep no versions, and --keep is about rows.
     of_versions: list[tuple[SlotSpec, Retention]] = []
-    if files is None and keep is None:
+    if storage.files is None and keep is None:
         with exit_cleanly():  # the configuration may have a mistake
             of_versions = _find_version_targets(name for name in slots or _SPECS if name in _SPECS)
     of_series: list[SlotSpec] = []
-    if files is None and keep is None:
+    if storage.files is None and keep is None:
         of_series = [known[name] for name in dict.fromkeys(slots or known) if name in known]
     found: list[Found] = []
     versions: list[FoundVersions] = []

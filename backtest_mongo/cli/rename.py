@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backtest_mongo.cli.command_runner import print_output
-from backtest_mongo.cli.databases import SQLite, confirm, run_on_database
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, choose_storage, confirm, run_on_database
 
 if TYPE_CHECKING:
     from backtest_mongo.types import RenameReport
@@ -21,6 +21,8 @@ def rename(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The strategy's current name.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON and don't ask; without --yes, nothing is renamed.")
@@ -44,17 +46,18 @@ def rename(
 
         return await rename_strategy(old, new, dry_run=dry_run)
 
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
     if as_json:
-        report = run_on_database(lambda: work(not yes), sqlite)
+        report = run_on_database(lambda: work(not yes), storage)
         print_json(json.dumps(asdict(report), indent=2, ensure_ascii=False))
         return
-    planned = run_on_database(lambda: work(True), sqlite)
+    planned = run_on_database(lambda: work(True), storage)
     if not planned.slots:
         print_output(f"{old}: nothing is stored for a strategy of this name")
         return
     _print_plan(planned)
     confirm("Rename them?", "nothing renamed", yes)
-    done = run_on_database(lambda: work(False), sqlite)
+    done = run_on_database(lambda: work(False), storage)
     rows = sum(slot.rows for slot in done.slots)
     print_output(f"{old} is now {new}, in {rows:,} rows of {len(done.slots)} slots")
 

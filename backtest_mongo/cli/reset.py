@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from backtest_mongo.cli.arguments import AsJson
-from backtest_mongo.cli.command_runner import print_error, run_command
+from backtest_mongo.cli.command_runner import print_error
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, Storage, choose_storage, run_on_database
 from backtest_mongo.core.wording import format_count
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def reset_run(
         bool, typer.Option("--live", help="Also delete live rows of the run, and rows of its signals that are live.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", metavar="FILE", help="Use this SQLite file instead of MongoDB.")
-    ] = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete what a run has stored, so that it can be repeated from scratch.
@@ -52,7 +52,8 @@ def reset_run(
     from backtest_mongo.cli.terminal import Terminal
 
     console = Terminal()
-    report = _run(run, sqlite, live=live, dry_run=True)
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
+    report = _run(run, storage, live=live, dry_run=True)
     if not as_json:
         _print_report(console, report)
     if report.is_empty:
@@ -72,31 +73,20 @@ def reset_run(
             raise typer.Exit(2)
         if not typer.confirm("Delete them?", err=as_json):
             raise typer.Exit(1)
-    done = _run(run, sqlite, live=live, dry_run=False)
+    done = _run(run, storage, live=live, dry_run=False)
     if as_json:
         _print_json(done)
     else:
         _print_done(console, done)
 
 
-def _run(run: str, sqlite: Path | None, *, live: bool, dry_run: bool) -> ResetReport:
+def _run(run: str, storage: Storage, *, live: bool, dry_run: bool) -> ResetReport:
     async def work() -> ResetReport:
-        from backtest_mongo.adapters.lifecycle import close
-        from backtest_mongo.adapters.registry import persist
         from backtest_mongo.adapters.resets import reset
 
-        if sqlite is None:
-            return await reset(run, live=live, dry_run=dry_run)
-        persist.use_sqlite(sqlite)
-        try:
-            return await reset(run, live=live, dry_run=dry_run)
-        finally:
-            await close()
+        return await reset(run, live=live, dry_run=dry_run)
 
-    if sqlite is not None and not sqlite.exists():
-        print_error(f"backtest-mongo: there is no database at {sqlite} (name the file that persist.use_sqlite() names)")
-        raise typer.Exit(1)
-    return run_command(work, connect=sqlite is None)
+    return run_on_database(work, storage)
 
 
 def _print_json(report: ResetReport) -> None:

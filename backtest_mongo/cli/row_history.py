@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_mongo.cli.arguments import complete_from, parse_moment
+from backtest_mongo.cli.arguments import ROW_HELP, complete_from, parse_moment
 from backtest_mongo.cli.command_runner import print_error
-from backtest_mongo.cli.context_text import parse_filter
-from backtest_mongo.cli.databases import SQLite, run_on_database
+from backtest_mongo.cli.context_text import parse_row
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, choose_storage, run_on_database
 from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import FLAG, Key, SlotSpec, camel
 from backtest_mongo.core.suggestions import suggest
@@ -60,9 +60,8 @@ def show_history(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME=VALUE|KEY",
-            help="The row: values of its context, such as signal_id=s-1, and the entry's key. Up to 20 matching rows "
-            "are shown. The backtest flag is backtest or live. Give a key that contains = by name: memory_id=a=b.",
+            metavar="VALUE|NAME=VALUE",
+            help=f"{ROW_HELP} Up to 20 matching rows are shown.",
         ),
     ] = None,
     since: Annotated[
@@ -78,6 +77,8 @@ def show_history(
         bool, typer.Option("--json", help="Print MongoDB's extended JSON, one version per line.")
     ] = False,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Show the versions of a row by simulation time: when each was written, and what changed.
 
@@ -92,39 +93,13 @@ def show_history(
         hint = "candles never change" if slot in {one.name for one in SLOTS} else suggest(slot, _SPECS)
         hint = "rows of series have none" if slot in {one.name for one in SERIES} else hint
         raise typer.BadParameter(f"{slot!r} has no versions: {hint}", param_hint="'SLOT'")
-    where = _parse_row(spec, words or [])
+    where = parse_row(spec, words or [], "'VALUE|NAME=VALUE'")
     first, last = parse_moment(since, "--since"), parse_moment(until, "--until")
     if first is not None and last is not None and first > last:
         raise typer.BadParameter("must not be before --since", param_hint="'--until'")
     shown = _Range(first, last, newest_first, limit)
-    run_on_database(lambda: _show(spec, where, shown, as_json), sqlite)
-
-
-def _parse_row(spec: SlotSpec, words: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of the key that the words give.
-
-    Raises:
-        typer.BadParameter: they can't be those of a row.
-    """
-    named: list[str] = []
-    keys: list[str] = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if equals and spec.item and name == spec.argument:
-            keys.append(value)
-        elif equals or not spec.item:
-            named.append(word)
-        else:
-            keys.append(word)
-    where = parse_filter(spec, named, "'NAME=VALUE'")
-    if len(keys) > 1:
-        raise typer.BadParameter(f"{len(keys)} keys are given: {', '.join(keys)}", param_hint="'KEY'")
-    for key in keys:
-        try:
-            where[str(spec.item)] = spec.check_key(spec.argument, key)
-        except InputError as error:
-            raise typer.BadParameter(str(error), param_hint="'KEY'") from None
-    return where
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
+    run_on_database(lambda: _show(spec, where, shown, as_json), storage)
 
 
 async def _show(spec: SlotSpec, where: dict[str, Any], shown: _Range, as_json: bool) -> None:

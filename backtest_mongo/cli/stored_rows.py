@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo.core.specs import FLAG, SlotSpec, camel
+from backtest_mongo.core.suggestions import suggest
 from backtest_mongo.core.unit_times import UNIT_NAMES
 from backtest_mongo.errors import InputError
 from backtest_mongo.types import Document
@@ -14,7 +15,7 @@ from backtest_mongo.types import Document
 if TYPE_CHECKING:
     from backtest_mongo.core.changes import Change
 
-__all__ = ["FoundRows", "RowFilter", "find_rows", "list_key_names", "parse_part"]
+__all__ = ["FoundRows", "RowFilter", "find_rows", "list_key_names", "name_field", "parse_part", "parse_words"]
 
 #: Stands for any value of a part of the key.
 _ANY: Final = "-"
@@ -35,21 +36,13 @@ class RowFilter:
 
     @classmethod
     def parse(cls, spec: SlotSpec, words: Sequence[str]) -> RowFilter:
-        """Read the parts of a key from a command line.
+        """Read the parts of a key from a command line, as :func:`parse_words` does.
 
         Raises:
-            InputError: there are too many, or one has the wrong type.
+            InputError: they are not parts of the slot's key.
         """
-        names = list_key_names(spec)
-        if len(words) > len(names):
-            known = ", ".join(names) or "none"
-            raise InputError(f"{len(words)} parts of a key were given", slot=spec.name, hint=f"it has {known}")
-        parts: dict[str, Any] = {}
-        for name, word in zip(names, words, strict=False):
-            if word != _ANY:
-                field = str(spec.item) if name == spec.argument and spec.item else camel(name)
-                parts[field] = parse_part(spec, name, word)
-        return cls(spec, parts)
+        given = parse_words(spec, words, list_key_names(spec))
+        return cls(spec, {name_field(spec, name): value for name, value in given.items()})
 
     def matches(self, change: Change) -> bool:
         """Return whether a change is of a row that is wanted, or may be."""
@@ -59,6 +52,80 @@ class RowFilter:
         if self.spec.item and change.key is not None:
             values[self.spec.item] = change.key
         return all(values.get(name, wanted) == wanted for name, wanted in self.parts.items())
+
+
+def name_field(spec: SlotSpec, name: str) -> str:
+    """Return the document field of a part of the key."""
+    return str(spec.item) if spec.item and name == spec.argument else camel(name)
+
+
+def parse_words(spec: SlotSpec, words: Sequence[str], names: Sequence[str], *, any_word: bool = True) -> dict[str, Any]:
+    """Return the parts of a key that the words of a command line give, by name.
+
+    A word is ``NAME=VALUE``, or a value. Values are those of the first names, in their order; they come before the
+    words with names, except that of an entry's key, which may also come after them.
+
+    Args:
+        spec: the slot.
+        words: the words.
+        names: the names of the parts that can be given.
+        any_word: whether ``-`` in the place of a value leaves it open.
+
+    Raises:
+        InputError: a name is unknown or has no value, a part is given twice, there are too many values, or one has the
+            wrong type.
+    """
+    given: dict[str, Any] = {}
+    values: list[str] = []
+    is_named = False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name.replace("-", "_").isidentifier():
+            _check_name(spec, name, word, names)
+            _add_part(spec, given, name, value)
+            is_named = True
+        elif word in names and word != FLAG:
+            raise InputError(
+                f"{word} has no value", slot=spec.name, hint=f"give {word}=VALUE; if it is a value, {names[0]}={word}"
+            )
+        elif not is_named:
+            values.append(word)
+        elif spec.item and names[-1] == spec.argument:
+            _add_part(spec, given, names[-1], word)
+        else:
+            raise InputError(
+                f"{word!r} comes after a word with a name",
+                slot=spec.name,
+                hint=f"give values first, or all by name: {_show_names(names)}",
+            )
+    if len(values) > len(names):
+        known = ", ".join(names) or "none"
+        raise InputError(f"{len(values)} parts of a key were given", slot=spec.name, hint=f"it has {known}")
+    for name, value in zip(names, values, strict=False):
+        if value != _ANY or not any_word:
+            _add_part(spec, given, name, value)
+    return {name: given[name] for name in names if name in given}
+
+
+def _check_name(spec: SlotSpec, name: str, word: str, names: Sequence[str]) -> None:
+    if name in names:
+        return
+    if not names:
+        raise InputError(f"{spec.name} has no {name!r}: it has one context, without names")
+    raise InputError(
+        f"{spec.name} has no {name!r}: {suggest(name, names)}",
+        hint=f"if {word!r} is a value, give it by name, as in {names[0]}={word}",
+    )
+
+
+def _add_part(spec: SlotSpec, given: dict[str, Any], name: str, word: str) -> None:
+    if name in given:
+        raise InputError(f"{name} is given twice", slot=spec.name)
+    given[name] = parse_part(spec, name, word)
+
+
+def _show_names(names: Sequence[str]) -> str:
+    return " ".join(f"{name}=..." for name in names)
 
 
 def parse_part(spec: SlotSpec, name: str, word: str) -> Any:

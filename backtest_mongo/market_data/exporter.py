@@ -65,13 +65,27 @@ async def export_candles(
         StoreUnavailableError: MongoDB can't be reached.
         StoreError: MongoDB answers with an error.
     """
+    series = CandleAdapter(symbol, interval, exchange_name)
+    return await export_from(series, path, start=start, end=end, fill=fill, progress=progress)
+
+
+async def export_from(
+    adapter: CandleAdapter,
+    path: str | Path,
+    *,
+    start: SeriesTime | None = None,
+    end: SeriesTime | None = None,
+    fill: Literal["null", "forward"] | None = None,
+    progress: ExportProgress | None = None,
+) -> int:
+    """Write the candles of an adapter, wherever it stores them, as :func:`export_candles` does."""
     target = Path(path)
     check_ending(target)
     if fill not in (None, "null", "forward"):
         raise InputError(f"fill must be null, forward or None, not {fill!r}")
-    adapter = CandleAdapter(symbol, interval, exchange_name)
-    series = f"{exchange_name} {symbol} {interval}"
-    grid = GRIDS[interval]
+    context = adapter.context
+    series = f"{context['exchange_name']} {context['symbol']} {context['interval']}"
+    grid = GRIDS[str(context["interval"])]
     bounds = await adapter.bounds()
     if bounds is None:
         raise InputError(f"no candles of {series} are stored")

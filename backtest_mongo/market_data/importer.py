@@ -105,14 +105,40 @@ async def import_candles(
         StoreUnavailableError: MongoDB can't be reached.
         StoreError: MongoDB answers with an error.
     """
+    return await import_into(
+        CandleAdapter,
+        symbol,
+        interval,
+        exchange_name,
+        paths,
+        options=options,
+        check_spacing=check_spacing,
+        check_names=check_names,
+        progress=progress,
+    )
+
+
+async def import_into(
+    make: type[CandleAdapter],
+    symbol: str | None,
+    interval: Interval,
+    exchange_name: str,
+    paths: Iterable[str | Path],
+    *,
+    options: ReadOptions | None = None,
+    check_spacing: bool = True,
+    check_names: bool = True,
+    progress: ImportProgress | None = None,
+) -> CandleImportReport:
+    """Write the candles of files as :func:`import_candles` does, but to where the adapters of a class store."""
     options = replace(options or ReadOptions(), interval=interval, symbol=symbol)
     # Whatever the symbol is, a wrong interval or exchange is refused before a file is opened.
-    CandleAdapter("any" if symbol is None else symbol, interval, exchange_name)
+    make("any" if symbol is None else symbol, interval, exchange_name)
     report = CandleImportReport()
     adapters: dict[str, CandleAdapter] = {}
 
     def open_writer(source: Source) -> _FileWriter:
-        return _FileWriter(source, symbol, interval, exchange_name, check_spacing, check_names, adapters, report)
+        return _FileWriter(source, make, symbol, interval, exchange_name, check_spacing, check_names, adapters, report)
 
     await import_sources(
         paths, "candle", "candle", report, lambda source: read_candles(source, options), open_writer, progress
@@ -129,6 +155,7 @@ class _FileWriter:
     def __init__(
         self,
         source: Source,
+        make: type[CandleAdapter],
         symbol: str | None,
         interval: Interval,
         exchange_name: str,
@@ -138,6 +165,7 @@ class _FileWriter:
         report: CandleImportReport,
     ) -> None:
         self._source = source
+        self._make = make
         self._symbol = symbol
         self._interval = interval
         self._exchange_name = exchange_name
@@ -175,7 +203,7 @@ class _FileWriter:
             raise InputError(f"{self._source.name}: names no symbol", hint="--symbol names it")
         if symbol not in self._adapters:
             try:
-                self._adapters[symbol] = CandleAdapter(symbol, self._interval, self._exchange_name)
+                self._adapters[symbol] = self._make(symbol, self._interval, self._exchange_name)
             except InputError as error:
                 raise InputError(f"{self._source.name}: {error}") from error
         return self._adapters[symbol]

@@ -6,19 +6,17 @@ use; a row that lacks a time, a price or a side is left out and counted.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from numbers import Real
 from typing import Any, Final
 
 from backtest_mongo.core.control_characters import escape_controls
+from backtest_mongo.core.payload_fields import read_number, read_time
 from backtest_mongo.core.wording import format_count
 from backtest_mongo.market_data.plot_bars import Bars
 from backtest_mongo.market_data.time_formats import format_utc
-from backtest_mongo.types import Payload, to_millis
+from backtest_mongo.types import Payload
 
 __all__ = ["EVEN", "EXITS", "LOSS", "PROFIT", "Line", "Mark", "Overlay", "Trade", "build_overlay", "read_trades"]
 
@@ -134,8 +132,8 @@ def read_trades(
 
 def _trade(row: Payload, bars: Bars, left_out: Counter[str]) -> Iterator[Trade]:
     status, side = str(row.get("status", "")), row.get("position")
-    opened, entry = _time(row, *_OPENED), _number(row, "priceOpen")
-    closed = _time(row, *_CLOSED) or (_time(row, "updatedAt") if status in ("closed", "cancelled") else None)
+    opened, entry = read_time(row, *_OPENED), read_number(row, "priceOpen")
+    closed = read_time(row, *_CLOSED) or (read_time(row, "updatedAt") if status in ("closed", "cancelled") else None)
     if opened is not None and (opened >= bars.end or (closed is not None and closed < bars.times[0])):
         return
     if status in _UNFILLED:
@@ -152,7 +150,7 @@ def _trade(row: Payload, bars: Bars, left_out: Counter[str]) -> Iterator[Trade]:
             # Without an end, stop and target can't be drawn either.
             left_out["exit without a time"] += 1
         else:
-            more = {"stop": _number(row, "priceStopLoss"), "target": _number(row, "priceTakeProfit")}
+            more = {"stop": read_number(row, "priceStopLoss"), "target": read_number(row, "priceTakeProfit")}
         if closed is not None and status != "opened":
             result, percent = _result(row)
             reason = str(row.get("closeReason") or "")
@@ -204,38 +202,16 @@ def _outcome(trade: Trade, price: float) -> str:
 
 def _exit(row: Payload) -> float | None:
     for name in _EXIT_PRICES:
-        if (price := _number(row, name)) is not None:
+        if (price := read_number(row, name)) is not None:
             return price
     result = row.get("pnl")
-    return _number(result, "priceClose") if isinstance(result, Mapping) else None
+    return read_number(result, "priceClose") if isinstance(result, Mapping) else None
 
 
 def _result(row: Payload) -> tuple[float | None, bool]:
     nested = row.get("pnl")
     for source in (nested, row) if isinstance(nested, Mapping) else (row,):
         for name in _RESULTS:
-            if (value := _number(source, name)) is not None:
+            if (value := read_number(source, name)) is not None:
                 return value, name == "pnlPercentage"
     return None, False
-
-
-def _number(row: Mapping[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    if not isinstance(value, Real) or isinstance(value, bool):
-        # Decimal is not a Real, and some engines store texts.
-        try:
-            value = float(str(value))
-        except ValueError:
-            return None
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _time(row: Payload, *names: str) -> int | None:
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            return to_millis(value)
-        if not isinstance(value, datetime) and (number := _number(row, name)) is not None and abs(number) < 2**53:
-            return int(number)
-    return None

@@ -36,3 +36,17 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         request.getfixturevalue("database")
         return Stored("mongodb", [], tmp_path)
     return Stored("sqlite", ["--sqlite", str(tmp_path / "back test.db")], tmp_path / "back test.db")
+
+
+@pytest.fixture(params=["mongodb", "sqlite", "files"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
+    """Any storage, and the options that name it."""
+    if request.param == "mongodb":
+        request.getfixturevalue("database")
+        made = Stored("mongodb", [], tmp_path)
+    elif request.param == "sqlite":
+        made = Stored("sqlite", ["--sqlite", str(tmp_path / "back test.db")], tmp_path / "back test.db")
+    else:
+        made = Stored("files", ["--files", str(tmp_path / "dump")], tmp_path / "dump")
+    monkeypatch.setenv("COLUMNS", "200")
+    return made

@@ -146,7 +146,7 @@ def test_delete_asks_on_a_terminal(stored: Database, answer: bytes, left: int, c
         (("BTCUSDT", "2m", "binance", "--yes"), "'2m' is not one of"),
         ((*ARGUMENTS, "--start", "yesterday", "--yes"), "--start"),
         ((*ARGUMENTS, "--start", "2024-01-02", "--end", "2024-01-01", "--yes"), "must come after --start"),
-        (("BTCUSDT", "1m"), "EXCHANGE"),
+        (("BTCUSDT", "1m"), "exchange_name is missing"),
     ],
 )
 def test_delete_refuses_mistakes(database: Database, arguments: tuple[str, ...], message: str) -> None:

@@ -14,6 +14,7 @@ import backtest_mongo
 from backtest_mongo import SLOTS, StateAdapter, setup
 from backtest_mongo.types import INTERVALS
 from tests.embedded.test_embedded import gone
+from tests.support.commands import split_storage
 from tests.support.deadlines import PROCESS_SECONDS
 
 PROJECT = Path(backtest_mongo.__file__).parent.parent
@@ -21,8 +22,8 @@ COMMAND = (sys.executable, "-m", "backtest_mongo")
 
 
 def run(*arguments: str, directory: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, in ``directory``, and return what it printed."""
-    return subprocess.run(
+    """Run a command, in ``directory``, and return what it printed, but for the line that says which storage it used."""
+    done = subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
         text=True,
@@ -31,6 +32,8 @@ def run(*arguments: str, directory: Path | None = None, **environment: str) -> s
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(PROJECT), **environment},
     )
+    done.stderr = split_storage(done.stderr)[0]
+    return done
 
 
 def test_version_is_printed() -> None:

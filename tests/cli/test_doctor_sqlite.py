@@ -331,7 +331,7 @@ async def test_command_prints_findings_and_ends_with_their_status(path: Path) ->
     assert "can't be decoded" in done.out
     done = invoke("doctor", "--thorough")
     assert done.code == 2
-    assert "needs --sqlite" in done.error
+    assert "needs an SQLite file" in done.error
 
 
 async def keep_versions(path: Path) -> None:

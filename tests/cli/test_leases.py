@@ -178,7 +178,7 @@ def test_lease_of_a_slot_of_one_s_own_is_named_by_its_id(stored: StoredLeases) -
         (["signal["], "'signal[' is neither the id of a lease"),
         ([SIGNAL, "more"], "is neither the id of a lease"),
         (["signal", "BTCUSDT"], "SignalAdapter(symbol, strategy_name, exchange_name) lacks strategy_name"),
-        (["signal", "a", "b", "c", "d"], "takes 3 arguments, not 4"),
+        (["signal", "a", "b", "c", "d"], "4 parts of a key were given (it has symbol, strategy_name, exchange_name)"),
         (["signal", "", "b", "c"], "symbol must not be empty"),
         (["storage", "maybe"], "backtest must be backtest or live, not 'maybe'"),
         (["signal" + "[" * 100_000], "is neither the id of a lease"),

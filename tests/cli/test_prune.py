@@ -178,7 +178,10 @@ def test_leased_context_is_left(stored: Stored) -> None:
         (["log", "--keep", "0"], "would keep nothing"),
         (["log", "--keep", "soon"], "must be days such as 90d"),
         (["--keep", "4"], "name the slots that it applies to"),
-        (["log", "--keep", "4", "--sqlite", "a.db", "--files", "dump"], "rows are in one of them"),
+        (
+            ["log", "--keep", "4", "--sqlite", "a.db", "--files", "dump"],
+            "name one storage, with --sqlite",
+        ),
     ],
 )
 def test_mistake_in_the_arguments_is_named(arguments: list[str], problem: str) -> None:

@@ -185,5 +185,5 @@ def test_bad_name_is_refused(database: Database) -> None:
 def test_missing_file_is_not_made(tmp_path: Path) -> None:
     done = invoke("reset", RUN, "--sqlite", tmp_path / "none.db", "--yes")
     assert (done.code, done.out) == (1, "")
-    assert "there is no database at" in done.err
+    assert "there is no file" in done.err
     assert list(tmp_path.iterdir()) == []

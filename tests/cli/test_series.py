@@ -106,7 +106,7 @@ def test_columns_are_named_by_option(database: Database, tmp_path: Path) -> None
         (("import", "trades", "FILE"), "'trades' is not a slot: did you mean trade?"),
         (("import", "candle", "FILE"), "candle is not a series with columns: the commands of `candles` work with them"),
         (("import", "signal", "FILE"), "signal is not a series with columns: known are trade, quote, tick, funding,"),
-        (("import", "trade", "FILE", "-c", "symbol"), "'symbol' is not of the form NAME=VALUE"),
+        (("import", "trade", "FILE", "-c", "symbol"), "symbol has no value (give symbol=VALUE"),
         (("import", "trade", "FILE", "-c", "exchange=x"), "trade has no 'exchange': did you mean exchange_name?"),
         (("import", "trade", "FILE", "-c", "symbol=a", "-c", "symbol=b"), "symbol is given twice"),
         (("import", "trade", "FILE", "--columns", "price=a,b"), "'b' is not of the form NAME=HEADER"),

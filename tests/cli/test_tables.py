@@ -27,11 +27,13 @@ from backtest_mongo.cli.dump_output import print_export, print_import
 from backtest_mongo.cli.maintenance_tables import VerifiedRows, print_verified_rows
 from backtest_mongo.cli.row_printer import RowPrinter
 from backtest_mongo.cli.series import coverage as series_coverage
+from backtest_mongo.cli.status.output import print_overview
 from backtest_mongo.cli.stored_rows import FoundRows
 from backtest_mongo.cli.terminal import Terminal
 from backtest_mongo.dumps.reports import ExportReport, ImportReport, SlotExport, SlotImport
 from backtest_mongo.market_data import CandleImportReport
 from backtest_mongo.market_data.exact_times import format_exact_time
+from backtest_mongo.overview.model import OpenSignal, Overview, Price, Profit, RunKey, RunStatus, Seen, Unrealised
 from backtest_mongo.types import Coverage, Gap, Sealed, SealReport, SeriesSize, VerifyReport
 
 WIDTHS = (40, 80, 120)
@@ -161,8 +163,31 @@ def demonstrated(console: Terminal, symbol: str) -> list[str]:
     return [f"{BIG + 1:,}", "123456789"]
 
 
+def overviewed(console: Terminal, symbol: str) -> list[str]:
+    key = RunKey(strategy_name="s", exchange_name="x", symbol=symbol, frame_name="", backtest=False)
+    signal = OpenSignal(
+        slot="signal", id=None, side="short", entry=12345678.25, stop=None, target=None, size=None, since=START
+    )
+    run = RunStatus(
+        key=key,
+        signal=signal,
+        waiting=signal,
+        realised=Profit(amount=float(BIG), trades=BIG + 1, unknown=7, is_cut=False),
+        price=Price(interval="1m", time=START + DAY, close=87654321.5),
+        unrealised=Unrealised(percent=-12345.67, amount=-BIG),
+        last_bar=Seen(time=START + 2 * DAY, slot="session"),
+        leases=(),
+        notice=None,
+    )
+    print_overview(console, Overview(runs=(run, run), more=0, live=None, backtest=None, problems=()), redraws=False)
+    return [
+        *(f"{BIG_TEXT}.00", "123,456,789,013", "12345678.25", "87654321.5", "12,345.67"),
+        *("2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"),
+    ]
+
+
 TABLES: list[Callable[[Terminal, str], list[str]]] = [
-    *(series_covered, series_verified),
+    *(series_covered, series_verified, overviewed),
     *(covered, sealed, verified, imported, diagnosed, inspected, dump_imported, dump_exported, demonstrated),
 ]
 

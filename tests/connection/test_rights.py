@@ -562,6 +562,7 @@ COMMANDS: Final[dict[str, list[list[str]] | None]] = {
     "demo": None,
     "backup": None,
     "doctor": [[], ["--read-only", "--json"]],
+    "status": [[], ["--json"]],
     "inspect": [[name, *more] for name in ADAPTERS for more in ([], ["--json"])],
     "ls": [[], ["signal"], ["candle", "--json"]],
     "history": [["state", f"signal_id={TRADE}"], ["state", f"signal_id={TRADE}", "--json"]],

@@ -14,14 +14,17 @@ from typer.testing import CliRunner
 
 from backtest_mongo.cli.app import build_app
 
-__all__ = ["Done", "commands", "get_group", "invoke"]
+__all__ = ["Done", "commands", "get_group", "invoke", "split_storage"]
 
 
 @dataclass
 class Done:
     code: int
     out: str
+    #: Without the line that says which storage is used.
     err: str
+    #: That line.
+    storage: str = ""
 
     @property
     def error(self) -> str:
@@ -65,4 +68,12 @@ def invoke(*arguments: object) -> Done:
         shown = [output.getvalue().decode().replace("\r\n", "\n") for output in (out, err)]
     code = ended.value.code
     assert isinstance(code, int)  # a text would be a message that nothing has formatted
-    return Done(code, *shown)
+    return Done(code, shown[0], *split_storage(shown[1]))
+
+
+def split_storage(err: str) -> tuple[str, str]:
+    """Return standard error without the line that says which storage is used, and that line."""
+    lines = err.splitlines(keepends=True)
+    storage = [line for line in lines if line.removeprefix("\x1b[2m").startswith("storage: ")]
+    assert len(storage) < 2
+    return "".join(line for line in lines if line not in storage), "".join(storage)

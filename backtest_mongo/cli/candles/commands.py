@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 import typer
 
-from backtest_mongo.cli.arguments import add_command, check_choice, complete_from
-from backtest_mongo.cli.command_runner import print_error, print_output, require, run_command
-from backtest_mongo.cli.databases import Files, NewSQLite, SQLite, confirm, run_on_database
+from backtest_mongo.cli.arguments import CONTEXT_HELP, add_command, check_choice, complete_from
+from backtest_mongo.cli.command_runner import print_error, print_output, require
+from backtest_mongo.cli.context_text import SPECS, parse_context
+from backtest_mongo.cli.databases import (
+    MONGO_ALONE,
+    Files,
+    Mongo,
+    NewSQLite,
+    SQLite,
+    choose_storage,
+    confirm,
+    run_on_database,
+)
 from backtest_mongo.cli.file_options import (
     UNITS,
     Decimal,
@@ -35,12 +46,16 @@ __all__ = ["build_candles_app"]
 _SUMMARY: Final = "Move candles between files and the database, plot them, and maintain what is stored."
 _FILLS: Final = ("null", "forward")
 _INTERVAL_NAMES: Final = " ".join(INTERVALS)
+_SERIES_HELP: Final = (
+    "The series: symbol, interval and exchange_name, in this order or as NAME=VALUE, such as BTCUSDT 1m binance."
+)
+_WORDS: Final = "'VALUE|NAME=VALUE'"
 
 
 def build_candles_app() -> typer.Typer:
     """Build the application that ``backtest-mongo`` mounts as ``candles``."""
     app = typer.Typer(
-        help=f"{_SUMMARY}\n\nMongoDB and Redis are those that the environment names (CC_*).",
+        help=_SUMMARY,
         short_help=_SUMMARY,
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -70,11 +85,58 @@ Interval = Annotated[str, typer.Option("--interval", help=f"One of {_INTERVAL_NA
 Exchange = Annotated[
     str, typer.Option("--exchange", metavar="NAME", help="The exchange that the series is stored under.")
 ]
+OneSymbol = Annotated[
+    str | None, typer.Option("--symbol", metavar="NAME", help="The symbol that the series is stored under.")
+]
+OneInterval = Annotated[str | None, typer.Option("--interval", help=f"One of {_INTERVAL_NAMES}.", **_INTERVAL)]
+OneExchange = Annotated[
+    str | None, typer.Option("--exchange", metavar="NAME", help="The exchange that the series is stored under.")
+]
 AnySymbol = Annotated[str | None, typer.Option("--symbol", metavar="NAME", help="Only series of this symbol.")]
 AnyInterval = Annotated[
     str | None, typer.Option("--interval", help=f"Only series of this interval: {_INTERVAL_NAMES}.", **_INTERVAL)
 ]
 AnyExchange = Annotated[str | None, typer.Option("--exchange", metavar="NAME", help="Only series of this exchange.")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="VALUE|NAME=VALUE", help=_SERIES_HELP)]
+AnyWords = Annotated[
+    list[str] | None, typer.Argument(metavar="VALUE|NAME=VALUE", help=f"Only these series. {CONTEXT_HELP}")
+]
+
+
+def _parse_any(
+    words: Sequence[str] | None, symbol: str | None, interval: str | None, exchange: str | None
+) -> tuple[str | None, str | None, str | None]:
+    """Return the symbol, the interval and the exchange that words or options name.
+
+    Raises:
+        typer.BadParameter: a word is wrong, or a value is given twice.
+    """
+    given = parse_context(SPECS["candle"], words or [], _WORDS)
+    options = {"symbol": symbol, "interval": interval, "exchange_name": exchange}
+    for name, value in options.items():
+        if value is not None and name in given:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=_WORDS)
+    found = {name: given.get(name, value) for name, value in options.items()}
+    check_choice(found["interval"], INTERVALS, "--interval")
+    return found["symbol"], found["interval"], found["exchange_name"]
+
+
+def _parse_whole(
+    words: Sequence[str] | None, symbol: str | None = None, interval: str | None = None, exchange: str | None = None
+) -> tuple[str, str, str]:
+    """Return all three, as :func:`_parse_any` does.
+
+    Raises:
+        typer.BadParameter: one is missing, too.
+    """
+    symbol, interval, exchange = _parse_any(words, symbol, interval, exchange)
+    if symbol is None or interval is None or exchange is None:
+        named = {"symbol": symbol, "interval": interval, "exchange_name": exchange}
+        missing = next(name for name, value in named.items() if value is None)
+        raise typer.BadParameter(f"{missing} is missing: give {missing}=VALUE", param_hint=_WORDS)
+    return symbol, interval, exchange
+
+
 # Commands
 
 
@@ -119,6 +181,9 @@ def import_files(
     force: Annotated[
         bool, typer.Option("--force", help="Import files whose name or column contains another symbol or interval.")
     ] = False,
+    sqlite: NewSQLite = None,
+    json_files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Store the candles of files.
 
@@ -135,10 +200,12 @@ def import_files(
     mistake in the arguments. Candles that are still open are counted, but are not an error.
     """
     from backtest_mongo.cli.candles.import_report import print_candle_import
+    from backtest_mongo.cli.candles.series_filter import get_candle_adapter
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.core.candle_headers import find_columns
-    from backtest_mongo.market_data import CandleImportReport, ReadOptions, import_candles
+    from backtest_mongo.market_data import CandleImportReport, ReadOptions
+    from backtest_mongo.market_data.importer import import_into
 
     check_choice(time_unit, UNITS, "--time-unit")
     mark = parse_decimal(decimal)
@@ -160,7 +227,8 @@ def import_files(
 
     async def work() -> CandleImportReport:
         with ProgressBar() as bar:
-            return await import_candles(
+            return await import_into(
+                get_candle_adapter(),
                 symbol,
                 cast("KnownInterval", interval),
                 exchange,
@@ -171,7 +239,7 @@ def import_files(
                 progress=bar,
             )
 
-    report = run_command(work)
+    report = run_on_database(work, choose_storage(sqlite, json_files, mongo), creates=True)
     print_candle_import(Terminal(), report, symbol, interval, exchange)
     raise typer.Exit(0 if report.is_complete else 1)
 
@@ -197,6 +265,8 @@ def fetch(
         typer.Option(min=0, metavar="DAYS", help="Ask again for what the exchange did not have so many days ago."),
     ] = 7.0,
     sqlite: NewSQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Fetch the candles that a series lacks from an exchange, by ccxt.
 
@@ -222,17 +292,18 @@ def fetch(
                 exchange, symbol, interval, store_as, first, last, concurrency=concurrency, days=again_after, bar=bar
             )
 
-    done = run_on_database(work, sqlite, creates=True)
+    done = run_on_database(work, choose_storage(sqlite, files, mongo), creates=True)
     raise typer.Exit(print_fetched(Terminal(), done))
 
 
 def export(
-    symbol: Symbol,
-    interval: Interval,
-    exchange: Exchange,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Ends in .parquet, .csv or .csv.gz.")
     ],
+    words: Words = None,
+    symbol: OneSymbol = None,
+    interval: OneInterval = None,
+    exchange: OneExchange = None,
     start: Start = None,
     end: End = None,
     fill: Annotated[
@@ -245,17 +316,22 @@ def export(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Write the candles of a series to a Parquet or CSV file.
 
     In CSV, times are milliseconds since the epoch (UTC); both formats can be imported again without losing a digit. The
     file appears when it is complete.
     """
+    from backtest_mongo.cli.candles.series_filter import get_candle_adapter
     from backtest_mongo.cli.progress_bar import ProgressBar
     from backtest_mongo.cli.terminal import Terminal, print_line
-    from backtest_mongo.market_data import export_candles
+    from backtest_mongo.market_data.exporter import export_from
     from backtest_mongo.market_data.file_output import FILE_ENDINGS
 
+    symbol, interval, exchange = _parse_whole(words, symbol, interval, exchange)
     check_output(output, output.name.endswith(FILE_ENDINGS), ", ".join(FILE_ENDINGS))
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists; --force replaces it", param_hint="'--output'")
@@ -267,15 +343,15 @@ def export(
     async def work() -> int:
         with ProgressBar("candles") as bar:
             how: Any = fill
-            return await export_candles(
-                symbol, cast("KnownInterval", interval), exchange, output, start=first, end=last, fill=how, progress=bar
-            )
+            series = get_candle_adapter()(symbol, cast("KnownInterval", interval), exchange)
+            return await export_from(series, output, start=first, end=last, fill=how, progress=bar)
 
-    rows = run_command(work)
+    rows = run_on_database(work, choose_storage(sqlite, files, mongo))
     print_line(Terminal(), f"{exchange} {symbol} {interval}: {format_count(rows, 'row')} in {output}")
 
 
 def coverage(
+    words: AnyWords = None,
     symbol: AnySymbol = None,
     interval: AnyInterval = None,
     exchange: AnyExchange = None,
@@ -283,24 +359,37 @@ def coverage(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, all gaps included, with times in milliseconds.")
     ] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Show what is stored of each series, what is missing, and how much space it takes.
 
     A gap lies between the first and the last stored candle. "sealed" is the share of candles that are in compressed
-    blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks.
+    blocks, which large reads use; "on disk" is an estimate for candles, indexes and blocks. SQLite keeps candles in
+    blocks anyway, and JSON files have none: there it is the size of the candles.
     """
     from backtest_mongo.cli.candles.coverage import coverage_to_json, measure_coverage, print_coverage
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
     from backtest_mongo.cli.terminal import Terminal, print_json
 
-    found = run_command(lambda: measure_coverage(SeriesFilter(symbol, interval, exchange)))
+    wanted = SeriesFilter(*_parse_any(words, symbol, interval, exchange))
+    found = run_on_database(lambda: measure_coverage(wanted), choose_storage(sqlite, files, mongo))
     if as_json:
         print_json(json.dumps(coverage_to_json(found), indent=2))
     else:
         print_coverage(Terminal(), found, gaps)
 
 
-def seal(symbol: AnySymbol = None, interval: AnyInterval = None, exchange: AnyExchange = None) -> None:
+def seal(
+    words: AnyWords = None,
+    symbol: AnySymbol = None,
+    interval: AnyInterval = None,
+    exchange: AnyExchange = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
+) -> None:
     """Seal candles into compressed blocks where that is not done yet.
 
     Large imports seal as they go. This seals the rest: what was written in small pieces, or by another program.
@@ -309,14 +398,20 @@ def seal(symbol: AnySymbol = None, interval: AnyInterval = None, exchange: AnyEx
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
     from backtest_mongo.cli.terminal import Terminal
 
-    print_sealed(Terminal(), run_command(lambda: seal_series(SeriesFilter(symbol, interval, exchange))))
+    wanted = SeriesFilter(*_parse_any(words, symbol, interval, exchange))
+    storage = choose_storage(sqlite, files, mongo, MONGO_ALONE)
+    print_sealed(Terminal(), run_on_database(lambda: seal_series(wanted), storage))
 
 
 def verify(
+    words: AnyWords = None,
     symbol: AnySymbol = None,
     interval: AnyInterval = None,
     exchange: AnyExchange = None,
     repair: Annotated[bool, typer.Option("--repair", help="Drop damaged blocks and seal their candles again.")] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Compare every sealed block with its candles; blocks that are the only copy, with their checksums.
 
@@ -326,12 +421,14 @@ def verify(
     from backtest_mongo.cli.candles.series_filter import SeriesFilter
     from backtest_mongo.cli.terminal import Terminal
 
-    done = run_command(lambda: verify_series(SeriesFilter(symbol, interval, exchange), repair))
+    wanted = SeriesFilter(*_parse_any(words, symbol, interval, exchange))
+    done = run_on_database(lambda: verify_series(wanted, repair), choose_storage(sqlite, files, mongo, MONGO_ALONE))
     print_verified(Terminal(), done)
     raise typer.Exit(0 if all(one.is_sound for one in done) else 1)
 
 
 def rows(
+    words: AnyWords = None,
     seal: Annotated[
         bool, typer.Option("--seal", help="Move candles into blocks, and delete the rows that blocks then hold.")
     ] = False,
@@ -342,6 +439,7 @@ def rows(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     sqlite: SQLite = None,
     files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Choose whether candles are kept in rows or in blocks alone.
 
@@ -364,9 +462,10 @@ def rows(
     if seal and restore:
         raise typer.BadParameter("--seal and --restore exclude each other", param_hint="'--restore'")
     console = Terminal()
-    wanted = SeriesFilter(symbol, interval, exchange)
-    found = run_on_database(lambda: find_kept(wanted), sqlite, files)
-    if sqlite is not None:
+    wanted = SeriesFilter(*_parse_any(words, symbol, interval, exchange))
+    storage = choose_storage(sqlite, files, mongo)
+    found = run_on_database(lambda: find_kept(wanted), storage)
+    if storage.sqlite is not None:
         print_line(console, "There is nothing to do: SQLite keeps candles in blocks anyway.")
         return
     print_kept(console, found)
@@ -378,16 +477,22 @@ def rows(
         return
     what = "Move them into blocks, and delete their rows?" if seal else "Write their rows again?"
     confirm(what, "nothing changed", yes)
-    print_moved(console, run_on_database(lambda: move_series(chosen, seal), sqlite, files), seal)
+    print_moved(console, run_on_database(lambda: move_series(chosen, seal), storage), seal)
 
 
 def delete(
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="The symbol that the series is stored under.")],
-    interval: Annotated[str, typer.Argument(help=f"One of {_INTERVAL_NAMES}.", **_INTERVAL)],
-    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="The exchange that the series is stored under.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VALUE|NAME=VALUE", help=_SERIES_HELP, autocompletion=complete_from(INTERVALS), show_default=False
+        ),
+    ] = None,
     start: Start = None,
     end: End = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Delete candles, so that others can be written in their place.
 
@@ -398,36 +503,40 @@ def delete(
     Exits with status 0 if the candles are deleted or there are none, 1 if the answer is no, 2 for a mistake in the
     arguments, and if there is no terminal to ask on and --yes is not given.
     """
-    from backtest_mongo import CandleAdapter
     from backtest_mongo.cli.candles.maintenance import DeletableRange, print_deletable, print_deleted, survey_range
+    from backtest_mongo.cli.candles.series_filter import get_candle_adapter
     from backtest_mongo.cli.terminal import Terminal
     from backtest_mongo.types import DeleteReport
 
+    symbol, interval, exchange = _parse_whole(words)
     first, last = parse_range(start, end)
+    storage = choose_storage(sqlite, files, mongo)
 
     async def survey() -> DeletableRange:
-        return await survey_range(CandleAdapter(symbol, cast("KnownInterval", interval), exchange), first, last)
+        series = get_candle_adapter()(symbol, cast("KnownInterval", interval), exchange)
+        return await survey_range(series, first, last)
 
     async def delete_candles() -> DeleteReport:
         return await found.adapter.delete(first, last)
 
     console = Terminal()
-    found = run_command(survey)
+    found = run_on_database(survey, storage)
     if not found.is_empty:
         print_deletable(console, found)
         confirm("Delete them?", "nothing deleted", yes)
     # Also if there are none: a process that was killed may have left blocks.
-    print_deleted(console, found, run_command(delete_candles))
+    print_deleted(console, found, run_on_database(delete_candles, storage))
 
 
 def plot(
-    symbol: Symbol,
-    interval: Interval,
-    exchange: Exchange,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="A .png, or an .html page that zooms."),
     ],
+    words: Words = None,
+    symbol: OneSymbol = None,
+    interval: OneInterval = None,
+    exchange: OneExchange = None,
     start: Start = None,
     end: End = None,
     strategy: Annotated[str | None, typer.Option(metavar="NAME", help="Draw this strategy's trades as well.")] = None,
@@ -440,6 +549,9 @@ def plot(
     max_candles: Annotated[
         int, typer.Option(min=2, help="Merge more candles than this into a coarser interval.")
     ] = 5000,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Draw the candles of a series, and the trades of a strategy over them.
 
@@ -449,10 +561,12 @@ def plot(
     from backtest_mongo.market_data import plot_candles
     from backtest_mongo.market_data.plot import FORMATS
 
+    symbol, interval, exchange = _parse_whole(words, symbol, interval, exchange)
     check_output(output, output.suffix.lower() in FORMATS, " or ".join(FORMATS))
     first, last = parse_range(start, end)
     require("plot", "altair", "vl_convert")
-    drawn = run_command(
+    storage = choose_storage(sqlite, files, mongo, MONGO_ALONE)
+    drawn = run_on_database(
         lambda: plot_candles(
             symbol,
             cast("KnownInterval", interval),
@@ -466,7 +580,8 @@ def plot(
             width=width,
             height=height,
             max_candles=max_candles,
-        )
+        ),
+        storage,
     )
     merged = "" if drawn.bars == drawn.candles else f" as {drawn.bars:,} of {drawn.interval}"
     trades = "" if strategy is None else f", {format_count(drawn.trades, 'trade')} of {strategy}"

@@ -10,7 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from backtest_mongo import CandleAdapter
-from backtest_mongo.cli.candles.series_filter import SeriesFilter, format_series, select_series
+from backtest_mongo.cli.candles.series_filter import (
+    SeriesFilter,
+    format_series,
+    get_candle_adapter,
+    select_series,
+)
 from backtest_mongo.cli.formatting import format_bytes, format_duration, format_share
 from backtest_mongo.cli.progress_bar import ProgressBar
 from backtest_mongo.cli.terminal import escape_text, print_table
@@ -36,6 +41,8 @@ class SeriesCoverage:
     gaps: list[Gap]
     sealed: Sealed
     bytes: int
+    #: Whether the storage seals candles in blocks besides their rows.
+    has_blocks: bool = True
 
     @property
     def missing(self) -> int:
@@ -54,8 +61,12 @@ async def measure_coverage(wanted: SeriesFilter) -> list[SeriesCoverage]:
         StoreUnavailableError: MongoDB can't be reached.
         StoreError: MongoDB answers with an error.
     """
-    adapters = await select_series(wanted)
-    bytes_per_row = await _measure_bytes_per_row()
+    make = get_candle_adapter()
+    has_blocks = make is CandleAdapter
+    adapters = await select_series(wanted, make)
+    bytes_per_row = await _measure_bytes_per_row() if has_blocks else 0.0
+    measures = [] if has_blocks else await make._base_store().measure({}, by_context=True)
+    sizes = {one.context: one.bytes for one in measures}
     found = []
     with ProgressBar("series") as bar:
         bar.start(len(adapters))
@@ -67,8 +78,8 @@ async def measure_coverage(wanted: SeriesFilter) -> list[SeriesCoverage]:
                 sealed = await adapter.sealed()
                 is_copied = await adapter._rows().find_truth(adapter._context) == "rows"
                 rows = coverage.rows if is_copied else max(0, coverage.rows - sealed.rows)
-                size = round(rows * bytes_per_row) + sealed.bytes
-                found.append(SeriesCoverage(adapter, coverage, gaps, sealed, size))
+                size = round(rows * bytes_per_row) + sealed.bytes if has_blocks else sizes.get(adapter._context, 0)
+                found.append(SeriesCoverage(adapter, coverage, gaps, sealed, size, has_blocks))
     return sorted(found, key=_order)
 
 
@@ -137,7 +148,7 @@ def _make_row(one: SeriesCoverage) -> tuple[str | Text, ...]:
         f"{len(one.gaps):,}",
         f"{one.missing:,}",
         "-" if longest is None else format_duration(longest.end - longest.start),
-        format_share(one.sealed.rows, one.coverage.rows),
+        format_share(one.sealed.rows, one.coverage.rows) if one.has_blocks else "-",
         format_bytes(one.bytes),
     )
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from rich.console import Console
 
 from backtest_mongo import CandleAdapter
-from backtest_mongo.cli.candles.series_filter import SeriesFilter, format_series, select_series
-from backtest_mongo.cli.databases import get_adapter
+from backtest_mongo.cli.candles.series_filter import SeriesFilter, format_series, get_candle_adapter, select_series
 from backtest_mongo.cli.progress_bar import ProgressBar
 from backtest_mongo.cli.terminal import escape_text, print_line, print_table
 from backtest_mongo.core.wording import format_count
@@ -57,8 +56,7 @@ async def find_kept(wanted: SeriesFilter) -> list[KeptSeries]:
     Raises:
         InputError: no such series is stored.
     """
-    adapter = cast("type[CandleAdapter]", get_adapter(CandleAdapter.spec))
-    return [await _find_kept(series) for series in await select_series(wanted, adapter)]
+    return [await _find_kept(series) for series in await select_series(wanted, get_candle_adapter())]
 
 
 async def _find_kept(series: CandleAdapter) -> KeptSeries:

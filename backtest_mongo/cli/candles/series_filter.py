@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from backtest_mongo import CandleAdapter
+from backtest_mongo.cli.databases import get_adapter
 from backtest_mongo.core.control_characters import escape_controls
 from backtest_mongo.errors import InputError
 
-__all__ = ["SeriesFilter", "format_series", "select_series"]
+__all__ = ["SeriesFilter", "format_series", "get_candle_adapter", "select_series"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,11 @@ class SeriesFilter:
     symbol: str | None
     interval: str | None
     exchange: str | None
+
+
+def get_candle_adapter() -> type[CandleAdapter]:
+    """Return the adapter class of candles for the storage that the command works on."""
+    return cast("type[CandleAdapter]", get_adapter(CandleAdapter.spec))
 
 
 async def select_series(wanted: SeriesFilter, adapters: type[CandleAdapter] = CandleAdapter) -> list[CandleAdapter]:

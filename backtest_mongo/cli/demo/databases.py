@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -27,6 +26,7 @@ from backtest_mongo import (
     setup,
     wait_for_init,
 )
+from backtest_mongo.cli.databases import name_servers
 from backtest_mongo.cli.demo.strategy import CURVE
 from backtest_mongo.connection.mongo_clients import DEFAULT_DATABASE
 from backtest_mongo.core.config import MaskedDict, MongoURI
@@ -62,7 +62,7 @@ def provide_servers(directory: Path | None) -> Iterator[dict[str, str]]:
 
 def has_own_servers() -> bool:
     """Return whether the environment names servers of the user."""
-    return any(os.environ.get(name) for name in ("CC_MONGO_CONNECTION_STRING", "CC_REDIS_HOST", "CC_REDIS_URL"))
+    return bool(name_servers())
 
 
 class Databases:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backtest_mongo.cli.arguments import AsJson, import_module
 from backtest_mongo.cli.command_runner import exit_cleanly, run_command
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, choose_storage
 
 __all__ = ["doctor"]
 
@@ -24,14 +24,14 @@ def doctor(
             "write-ahead log as it is.",
         ),
     ] = False,
-    sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", metavar="FILE", help="Examine this SQLite file, and no servers.")
-    ] = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
     thorough: Annotated[
         bool,
         typer.Option(
             "--thorough",
-            help="With --sqlite: compare indexes with their tables, and read all of each series, which takes longer.",
+            help="Of an SQLite file: compare indexes with tables, and read all of each series, which takes longer.",
         ),
     ] = False,
     module: Annotated[
@@ -39,13 +39,12 @@ def doctor(
         typer.Option(metavar="MODULE", help="Import this Python module first, which registers series of your own."),
     ] = None,
 ) -> None:
-    """Examine the deployment that the environment names (CC_*), and say what to do about the findings.
+    """Examine a deployment or an SQLite file, and say what to do about the findings.
 
-    Looks at versions, topology, durability, clocks, indexes, stored data and Redis, and times each step. Samples are
-    random, so another run may find more. It does not change stored data.
+    Of servers it examines versions, topology, durability, clocks, indexes, stored data and Redis, and times each step.
+    Samples are random, so another run may find more. It does not change stored data.
 
-    With --sqlite, it examines an SQLite file instead: versions, format, disk, write-ahead log, structure, rows, candles
-    and other series.
+    Of an SQLite file it examines versions, format, disk, write-ahead log, structure, rows, candles and other series.
 
     Exits with status 1 if there is a problem: something fails, or loses data, as it is.
     """
@@ -55,17 +54,18 @@ def doctor(
 
     if module is not None:
         import_module(module)
-    if sqlite is None:
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
+    if storage.sqlite is None:
         from backtest_mongo.cli.doctor.diagnose import diagnose
 
         if thorough:
-            raise typer.BadParameter("it needs --sqlite", param_hint="'--thorough'")
+            raise typer.BadParameter("it needs an SQLite file", param_hint="'--thorough'")
         diagnosis = run_command(lambda: diagnose(read_only))
     else:
         from backtest_mongo.cli.doctor.diagnose_sqlite import diagnose_file
 
         with exit_cleanly():
-            diagnosis = diagnose_file(sqlite, thorough=thorough, read_only=read_only)
+            diagnosis = diagnose_file(storage.sqlite, thorough=thorough, read_only=read_only)
     if as_json:
         print_json(json.dumps(diagnosis.to_json(), indent=2))
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from backtest_mongo.cli.arguments import check_choice, complete_from
-from backtest_mongo.cli.databases import SQLite, run_on_database
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, SQLite, choose_storage, run_on_database
 from backtest_mongo.types import INTERVALS
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print MongoDB's extended JSON, on one line.")] = False,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Show what was known when a trade was scheduled, opened, and closed.
 
@@ -56,7 +58,7 @@ def explain(
 
         return await explain_trade(await find_trade(trade, backtest), candles, interval or ())
 
-    found = run_on_database(collect, sqlite)
+    found = run_on_database(collect, choose_storage(sqlite, files, mongo, DATABASES))
     from backtest_mongo.cli.explain.output import explanation_to_json, print_explanation
     from backtest_mongo.cli.formatting import format_extended_json
     from backtest_mongo.cli.terminal import Terminal, print_json

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from backtest_mongo.cli.arguments import Module, add_command, check_choice, complete_from, import_module
+from backtest_mongo.cli.arguments import CONTEXT_HELP, Module, add_command, check_choice, complete_from, import_module
 from backtest_mongo.cli.command_runner import print_error, print_output, require
 from backtest_mongo.cli.context_text import format_values, parse_context
-from backtest_mongo.cli.databases import NewSQLite, SQLite, run_on_database
+from backtest_mongo.cli.databases import DATABASES, Files, Mongo, NewSQLite, SQLite, choose_storage, run_on_database
 from backtest_mongo.cli.file_options import (
     UNITS,
     Decimal,
@@ -42,7 +42,7 @@ _NAMES: Final = tuple(spec.name for spec in SERIES)
 def build_series_app() -> typer.Typer:
     """Build the application that ``backtest-mongo`` mounts as ``series``."""
     app = typer.Typer(
-        help=f"{_SUMMARY}\n\nMongoDB and Redis are those that the environment names (CC_*).",
+        help=_SUMMARY,
         short_help=_SUMMARY,
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -77,11 +77,19 @@ Context = Annotated[
 AnyContext = Annotated[
     list[str] | None,
     typer.Option(
-        "--context",
-        "-c",
-        metavar="NAME=VALUE",
-        help="Only series with this value, such as symbol=BTCUSDT; repeatable. The backtest flag is backtest or live.",
+        "--context", "-c", metavar="NAME=VALUE", help="Only series with this value, as by VALUE|NAME=VALUE; repeatable."
     ),
+]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="VALUE|NAME=VALUE",
+        help="The series: the adapter's arguments in order or as NAME=VALUE, such as BTCUSDT binance. The backtest "
+        "flag is backtest or live.",
+    ),
+]
+AnyWords = Annotated[
+    list[str] | None, typer.Argument(metavar="VALUE|NAME=VALUE", help=f"Only these series. {CONTEXT_HELP}")
 ]
 Start = Annotated[
     str | None,
@@ -111,16 +119,21 @@ def _find_slot(name: str, module: str | None) -> SlotSpec:
     return spec
 
 
-def _require_context(spec: SlotSpec, words: Sequence[str] | None) -> dict[str, Any]:
+def _parse_any(spec: SlotSpec, words: Sequence[str] | None, context: Sequence[str] | None) -> dict[str, Any]:
+    """Return the values of the context that select series."""
+    return parse_context(spec, [*(words or ()), *(context or ())], "'VALUE|NAME=VALUE'")
+
+
+def _require_context(spec: SlotSpec, words: Sequence[str]) -> dict[str, Any]:
     """Return the whole context of one series.
 
     Raises:
         typer.BadParameter: a word is wrong, or an argument is missing.
     """
-    context = parse_context(spec, words or [], "'--context'")
+    context = parse_context(spec, words, "'VALUE|NAME=VALUE'")
     missing = [name for name in spec.context if name not in context and name not in spec.optional]
     if missing:
-        raise typer.BadParameter(f"{missing[0]} is missing: give {missing[0]}=VALUE", param_hint="'--context'")
+        raise typer.BadParameter(f"{missing[0]} is missing: give {missing[0]}=VALUE", param_hint="'VALUE|NAME=VALUE'")
     return context
 
 
@@ -199,6 +212,8 @@ def import_files(
     force: Annotated[bool, typer.Option("--force", help="Import a file even if its rows have another symbol.")] = False,
     module: Module = None,
     sqlite: NewSQLite = None,
+    json_files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Store the rows of files as series.
 
@@ -236,7 +251,8 @@ def import_files(
         with ProgressBar() as bar:
             return await import_series(get_series_adapter(spec), given, files, options=options, progress=bar)
 
-    report = run_on_database(work, sqlite, creates=True)
+    storage = choose_storage(sqlite, json_files, mongo, DATABASES)
+    report = run_on_database(work, storage, creates=True)
     words = ("new", "already there") if spec.immutable else ("written", "doubles")
     name = " ".join([spec.name, *_name_series(spec, given, report.series)])
     print_import_report(Terminal(), report, name, "row", words=words)
@@ -256,12 +272,15 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Ends in .parquet, .csv or .csv.gz.")
     ],
+    words: Words = None,
     context: Context = None,
     start: Start = None,
     end: End = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     module: Module = None,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Write the rows of a series to a Parquet or CSV file.
 
@@ -275,7 +294,7 @@ def export(
     from backtest_mongo.market_data.file_output import FILE_ENDINGS
 
     spec = _find_slot(slot, module)
-    given = _require_context(spec, context)
+    given = _require_context(spec, [*(words or ()), *(context or ())])
     check_output(output, output.name.endswith(FILE_ENDINGS), ", ".join(FILE_ENDINGS))
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists; --force replaces it", param_hint="'--output'")
@@ -289,12 +308,13 @@ def export(
             rows = await export_series(series, output, start=first, end=last, progress=bar)
         return format_series(series), rows
 
-    name, rows = run_on_database(work, sqlite)
+    name, rows = run_on_database(work, choose_storage(sqlite, files, mongo, DATABASES))
     print_line(Terminal(), f"{spec.name} {name}: {format_count(rows, 'row')} in {output}")
 
 
 def coverage(
     slot: Slot,
+    words: AnyWords = None,
     context: AnyContext = None,
     gaps: Annotated[int, typer.Option(min=0, metavar="N", help="List the longest N gaps of series on a grid.")] = 10,
     as_json: Annotated[
@@ -302,6 +322,8 @@ def coverage(
     ] = False,
     module: Module = None,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Show what is stored of each series of a slot, and how much space it takes.
 
@@ -313,15 +335,24 @@ def coverage(
     from backtest_mongo.cli.terminal import Terminal, print_json
 
     spec = _find_slot(slot, module)
-    given = parse_context(spec, context or [], "'--context'")
-    found = run_on_database(lambda: measure_coverage(spec, given), sqlite)
+    given = _parse_any(spec, words, context)
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
+    found = run_on_database(lambda: measure_coverage(spec, given), storage)
     if as_json:
         print_json(json.dumps(coverage_to_json(spec, found), indent=2, ensure_ascii=False))
     else:
         print_coverage(Terminal(), spec, found, gaps)
 
 
-def seal(slot: Slot, context: AnyContext = None, module: Module = None, sqlite: SQLite = None) -> None:
+def seal(
+    slot: Slot,
+    words: AnyWords = None,
+    context: AnyContext = None,
+    module: Module = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
+) -> None:
     """Merge the rows of the tail into compressed blocks.
 
     Writers and imports seal as they go. This seals the rest. A standalone MongoDB has no transactions, so its rows stay
@@ -332,11 +363,20 @@ def seal(slot: Slot, context: AnyContext = None, module: Module = None, sqlite: 
     from backtest_mongo.cli.terminal import Terminal
 
     spec = _find_slot(slot, module)
-    given = parse_context(spec, context or [], "'--context'")
-    print_sealed_rows(Terminal(), run_on_database(lambda: seal_series(spec, given), sqlite), "rows")
+    given = _parse_any(spec, words, context)
+    storage = choose_storage(sqlite, files, mongo, DATABASES)
+    print_sealed_rows(Terminal(), run_on_database(lambda: seal_series(spec, given), storage), "rows")
 
 
-def verify(slot: Slot, context: AnyContext = None, module: Module = None, sqlite: SQLite = None) -> None:
+def verify(
+    slot: Slot,
+    words: AnyWords = None,
+    context: AnyContext = None,
+    module: Module = None,
+    sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
+) -> None:
     """Read every block and every group of the tail, and compare their checksums.
 
     They are the only copy of their rows, so nothing can repair them but another import. Exits with status 1 if one is
@@ -350,8 +390,8 @@ def verify(slot: Slot, context: AnyContext = None, module: Module = None, sqlite
     from backtest_mongo.market_data.exact_times import format_exact_time
 
     spec = _find_slot(slot, module)
-    given = parse_context(spec, context or [], "'--context'")
-    done = run_on_database(lambda: verify_series(spec, given), sqlite)
+    given = _parse_any(spec, words, context)
+    done = run_on_database(lambda: verify_series(spec, given), choose_storage(sqlite, files, mongo, DATABASES))
     show = partial(format_exact_time, unit=spec.unit)
     print_verified_rows(Terminal(), done, "rows", can_repair=False, blocks="blocks\nand groups", format_time=show)
     raise typer.Exit(1 if any(one.report.damaged for one in done) else 0)
@@ -363,6 +403,7 @@ def plot(
         Path,
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="A .png, or an .html page that zooms."),
     ],
+    words: Words = None,
     context: Context = None,
     start: Start = None,
     end: End = None,
@@ -374,6 +415,8 @@ def plot(
     ] = 4000,
     module: Module = None,
     sqlite: SQLite = None,
+    files: Files = None,
+    mongo: Mongo = False,
 ) -> None:
     """Draw the trades of a market, or the equity of a strategy.
 
@@ -386,7 +429,7 @@ def plot(
     from backtest_mongo.market_data.plot import FORMATS
 
     spec = _find_slot(slot, module)
-    given = _require_context(spec, context)
+    given = _require_context(spec, [*(words or ()), *(context or ())])
     check_output(output, output.suffix.lower() in FORMATS, " or ".join(FORMATS))
     first, last = _parse_range(spec, start, end)
     require("plot", "altair", "vl_convert")
@@ -405,7 +448,7 @@ def plot(
         )
         return format_series(series), drawn
 
-    name, drawn = run_on_database(work, sqlite)
+    name, drawn = run_on_database(work, choose_storage(sqlite, files, mongo, DATABASES))
     merged = "" if drawn.step is None else f" in {drawn.points:,} steps of {drawn.step}"
     print_output(f"{spec.name} {name}: {format_count(drawn.rows, 'row')}{merged} in {output}")
     if drawn.left_out:

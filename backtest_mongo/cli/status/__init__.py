@@ -1,0 +1,1 @@
+"""The command ``status``: what every strategy is doing."""

@@ -1,0 +1,1 @@
+"""What every strategy is doing, gathered from what is stored: for the command ``status``, and for pages."""
