@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         LeaseError,
         LeaseHeldError,
         LeaseLostError,
+        PayloadError,
         ServerError,
         SlotError,
         StoreError,
@@ -115,6 +116,7 @@ __all__ = [
     "MemoryAdapter",
     "NotificationAdapter",
     "PartialAdapter",
+    "PayloadError",
     "QuoteAdapter",
     "RecentAdapter",
     "RiskAdapter",
@@ -154,7 +156,7 @@ __all__ = [
 ]
 
 #: Modules with public names of their own.
-_MODULES: Final = ("contracts", "embedded", "errors", "market_data", "testing", "types")
+_MODULES: Final = ("contracts", "embedded", "errors", "market_data", "models", "testing", "typed", "types")
 #: The module of each public name. It is imported when the name is first asked for: commands start without the drivers.
 _HOMES: Final = {
     **{name: "adapters" for name in __all__ if name.endswith("Adapter")},
