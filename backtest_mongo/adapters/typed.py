@@ -26,7 +26,9 @@ _MOST: Final = 64
 
 def _make_generic(adapter: type[Adapter]) -> type[TypedAdapter[Any]]:
     base: Any = TYPED[adapter.spec.shape]
-    doc = f"The ``{adapter.spec.name}`` slot with a model: a :class:`~backtest_mongo.{adapter.__name__}` of its objects."
+    doc = (
+        f"The ``{adapter.spec.name}`` slot with a model: a :class:`~backtest_mongo.{adapter.__name__}` of its objects."
+    )
     members = {"__module__": "backtest_mongo.typed", "__doc__": doc}  # where people import it from
     made: Any = new_class(
         f"Typed{adapter.__name__}",

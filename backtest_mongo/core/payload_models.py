@@ -29,7 +29,7 @@ Upgrade: TypeAlias = Callable[[Any, int], Any] | Mapping[int, Callable[[Any], An
 #: Where something is in a payload, such as ``_entry[0].price``, and what is wrong with it.
 Problem: TypeAlias = tuple[str, str]
 
-#: The field of a payload that holds its version, from version 2 on. The Node engine ignores fields that it doesn't know.
+#: The field of a payload that holds its version, from version 2 on. Node's engine ignores fields that it doesn't know.
 VERSION_FIELD: Final = "schemaVersion"
 
 #: Problems that a message names, and the longest that a path and a text in it may be.
@@ -82,7 +82,12 @@ class PayloadModel:
     """
 
     def __init__(
-        self, kind: type[Any], upgrade: Upgrade | None, schema_version: int, format_: _Format, arguments: tuple[Any, ...]
+        self,
+        kind: type[Any],
+        upgrade: Upgrade | None,
+        schema_version: int,
+        format_: _Format,
+        arguments: tuple[Any, ...],
     ) -> None:
         self.kind: type[Any] = kind
         self.schema_version: int = schema_version
@@ -144,7 +149,9 @@ class PayloadModel:
         """
         name = self.kind.__name__
         if type(value) is not self.kind:
-            hint = f"subclasses of {name} would not be read back as themselves" if isinstance(value, self.kind) else None
+            hint = (
+                f"subclasses of {name} would not be read back as themselves" if isinstance(value, self.kind) else None
+            )
             raise InputTypeError(f"{path} must be a {name}, not {type(value).__name__}", slot=slot, hint=hint)
         try:
             payload = make_storable(self._format.dump(value))
@@ -205,7 +212,7 @@ def _make(model: Any, steps: tuple[Any, ...] | None, function: Any, schema_versi
 
 
 #: One object for equal arguments, as adapters are kept by it.
-_make_known = lru_cache(maxsize=256, typed=True)(_make)
+_make_known: Callable[..., PayloadModel] = lru_cache(maxsize=256, typed=True)(_make)
 
 
 def _find_version(upgrade: object, given: object) -> int:
@@ -318,9 +325,7 @@ class _StructFormat:
 
     def parse(self, payload: Any) -> Any:
         # Node stores numbers as floats, also those of an int.
-        return self._msgspec.convert(
-            payload, type=self._model, strict=False, builtin_types=self._plain, str_keys=True
-        )
+        return self._msgspec.convert(payload, type=self._model, strict=False, builtin_types=self._plain, str_keys=True)
 
     def dump(self, value: Any) -> Any:
         return self._msgspec.to_builtins(value, builtin_types=self._plain, str_keys=True)

@@ -1,4 +1,4 @@
-"""Making of a model's values what can be stored and parsed again: enums, sets, dates, durations, keys that aren't text."""
+"""Changing a model's values to what can be stored and parsed again: enums, sets, dates, durations, keys."""
 
 from __future__ import annotations
 

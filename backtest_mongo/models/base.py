@@ -23,7 +23,7 @@ class EngineModel(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="allow")
 
-    #: The fields, as the payload names them, without which the engine doesn't resume from the row.
+    #: The fields, as the payload names them, without which the engine doesn't find the row or doesn't resume from it.
     ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")

@@ -43,8 +43,6 @@ class Candle(EngineModel):
 class LevelsReached(EngineModel):
     """The levels of profit and loss, in per cent, that a signal has reached."""
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("profitLevels", "lossLevels"))
-
     profit_levels: list[Number]
     loss_levels: list[Number]
 
@@ -55,8 +53,6 @@ class Partial(RootModel[dict[str, LevelsReached]]):
 
 class BreakevenReached(EngineModel):
     """Whether a signal has reached breakeven."""
-
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("reached",))
 
     reached: bool
 
@@ -121,8 +117,6 @@ class LogEntry(EngineModel):
 class MeasureEntry(EngineModel):
     """A cached answer from outside: the slot measure."""
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("data",))
-
     id: str
     data: Any
     removed: bool
@@ -131,7 +125,7 @@ class MeasureEntry(EngineModel):
 class IntervalEntry(EngineModel):
     """What was done in an interval: the slot interval. ``when`` is an aware ``datetime``."""
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("data", "when"))
+    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("when",))
 
     id: str
     data: Any
@@ -141,8 +135,6 @@ class IntervalEntry(EngineModel):
 
 class MemoryEntry(EngineModel):
     """A note on a signal: the slot memory. ``when`` is in milliseconds since the epoch (UTC)."""
-
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("data",))
 
     data: Any
     priority: Number
@@ -154,7 +146,7 @@ class MemoryEntry(EngineModel):
 class StateEntry(EngineModel):
     """A value of a signal: the slot state. ``id`` is ``{signalId}_{bucketName}``, ``when`` is in milliseconds (UTC)."""
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("id", "data"))
+    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("id",))
 
     id: str
     data: Any
@@ -167,7 +159,7 @@ class SessionEntry(EngineModel):
     ``id`` is ``SYMBOL:strategy:exchange[:frame]:live`` or ``...:backtest``, ``when`` is in milliseconds (UTC).
     """
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("id", "data"))
+    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("id",))
 
     id: str
     data: Any

@@ -67,9 +67,7 @@ class Signal(EngineModel):
     null; infinity is a position without a time limit. Times are in milliseconds since the epoch (UTC).
     """
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(
-        ("symbol", "exchangeName", "strategyName", "frameName", "minuteEstimatedTime")
-    )
+    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("symbol", "exchangeName", "strategyName", "frameName"))
 
     id: str
     symbol: str
@@ -104,6 +102,8 @@ class Signal(EngineModel):
 class PublicSignal(Signal):
     """A signal as the engine shows it to others, with its profit so far: the slot recent."""
 
+    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset()
+
     original_price_open: Number
     original_price_take_profit: Number
     original_price_stop_loss: Number
@@ -118,7 +118,7 @@ class PublicSignal(Signal):
 class StorageSignal(PublicSignal):
     """A signal with what became of it: the slot storage."""
 
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("id", "status"))
+    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("id",))
 
     status: Literal["opened", "scheduled", "closed", "cancelled"]
     priority: Number
@@ -149,7 +149,7 @@ class StrategyState(EngineModel):
     pending_signal_id: str | None = None
     last_pending_id: str | None = None
     created_signal: dict[str, Any] | None = None
-    commit_queue: list[dict[str, Any]] = []
+    commit_queue: list[dict[str, Any]] = Field(default_factory=list)
     closed_signal: StrategySignal | None = None
     cancelled_signal: StrategySignal | None = None
     activated_signal: StrategySignal | None = None
@@ -163,8 +163,6 @@ class StrategyState(EngineModel):
 
 class Position(EngineModel):
     """An open position, as a risk profile counts it. ``openTimestamp`` is in milliseconds since the epoch (UTC)."""
-
-    ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset(("minuteEstimatedTime",))
 
     strategy_name: str
     exchange_name: str

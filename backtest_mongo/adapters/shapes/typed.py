@@ -22,7 +22,7 @@ from backtest_mongo.core.changes import Change, name_context
 from backtest_mongo.core.payload_models import PayloadModel, UnfitPayload
 from backtest_mongo.core.specs import Key, SlotSpec, camel
 from backtest_mongo.core.watch import ChangeSource
-from backtest_mongo.errors import ConflictError, PayloadError
+from backtest_mongo.errors import ConflictError, InputTypeError, PayloadError
 from backtest_mongo.types import Context, Document, Revision, Version, Versioned, When
 
 __all__ = [
@@ -79,7 +79,9 @@ def _parse_list(payloads: PayloadModel, payload: Any) -> list[Any]:
         try:
             found.append(payloads.parse(item))
         except UnfitPayload as unfit:
-            problems = [(f"[{index}]{'.' if path[:1] not in ('', '[') else ''}{path}", text) for path, text in unfit.problems]
+            problems = [
+                (f"[{index}]{'.' if path[:1] not in ('', '[') else ''}{path}", text) for path, text in unfit.problems
+            ]
             raise UnfitPayload(problems) from unfit.__cause__
     return found
 
@@ -88,6 +90,12 @@ class TypedAdapter(Adapter, Generic[M]):
     """A slot in one context, whose payloads are objects of a model."""
 
     _payloads: ClassVar[PayloadModel]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, "_payloads"):
+            name = type(self).__name__
+            raise InputTypeError(f"{name} has no model", hint=f"persist.{self.spec.name}(..., model=Model) makes one")
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def _parse(cls, key: Key, payload: Any) -> Any:
@@ -234,7 +242,7 @@ class _TypedSource:
         return replace(change, payload=self._adapter._parse(self._make_key(change), change.payload))
 
     def _make_key(self, change: Change) -> Key:
-        fields = {camel(name): value for name, value in (change.context or {}).items()}
+        fields: dict[str, Any] = {camel(name): value for name, value in (change.context or {}).items()}
         if change.key is not None:
             fields[self._adapter.spec.key[-1]] = change.key
         return tuple(fields[name] for name in self._adapter.spec.key if name in fields)
