@@ -29,7 +29,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "backtest_mongo"
 VERSION_FLAG = "with_version"
 
 #: The model of a generic class.
-TYPE_VARIABLE = 'M = TypeVar("M")\n\n'
+TYPE_VARIABLE = '_M = TypeVar("_M")\n\n'
 
 HEADER = '''\
 """{title}
@@ -148,19 +148,18 @@ def _format_typed(adapter: type[Adapter]) -> str:
             formatted = _format_signature(signature, "cls" if decorator else "self")
             parts += [f"{keyword} {name}{formatted}:", f'    """{summary}"""']
     made = typed.TYPED_ADAPTERS[adapter.spec.name]
-    constructor = _format_signature(make_signature(adapter.spec, returns=None), "self")
     base = made.__mro__[1].__name__
-    lines = [f"def __init__{constructor}: ...", *parts]
-    body = textwrap.indent("\n".join(lines), "    ")
+    body = textwrap.indent("\n".join(parts), "    ")
     return (
-        f"class {made.__name__}({base}[M], Generic[M]):\n{textwrap.indent(_format_docstring(made), '    ')}\n\n{body}"
+        f"class {made.__name__}({base}[_M], Generic[_M]):\n{textwrap.indent(_format_docstring(made), '    ')}\n\n{body}"
     )
 
 
 def _type_signature(signature: inspect.Signature) -> inspect.Signature:
     """Return the signature of a method with a model in place of payloads."""
-    parameters = [one.replace(annotation=name_model(str(one.annotation), "M")) for one in signature.parameters.values()]
-    returned = name_model(str(signature.return_annotation), "M")
+    every = signature.parameters.values()
+    parameters = [one.replace(annotation=name_model(str(one.annotation), "_M")) for one in every]
+    returned = name_model(str(signature.return_annotation), "_M")
     return signature.replace(parameters=parameters, return_annotation=returned)
 
 
@@ -170,11 +169,11 @@ def list_factory_overloads(name: str, adapter: type[Adapter]) -> list[inspect.Si
     if not has_model_arguments(adapter.spec):
         return [signature]
     own = [one for one in signature.parameters.values() if one.name not in ("model", "upgrade", "schema_version")]
-    model = signature.parameters["model"].replace(annotation="type[M]", default=inspect.Parameter.empty)
+    model = signature.parameters["model"].replace(annotation="type[_M]", default=inspect.Parameter.empty)
     rest = [signature.parameters[one] for one in ("upgrade", "schema_version")]
-    made = f"{typed.TYPED_ADAPTERS[name].__name__}[M]"
+    made = f"{typed.TYPED_ADAPTERS[name].__name__}[_M]"
     return [
-        signature.replace(parameters=own),
+        signature.replace(parameters=[*own, model.replace(annotation="None", default=None)]),
         signature.replace(parameters=[*own, model, *rest], return_annotation=made),
     ]
 

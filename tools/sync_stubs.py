@@ -13,7 +13,6 @@ from typing import Any, get_overloads
 
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.contracts import SlotFactories
-from backtest_mongo.adapters.expansion import make_signature
 from backtest_mongo.adapters.registry import Registry
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.adapters.typed import TYPED_ADAPTERS
@@ -78,7 +77,7 @@ def render_sync(
         HEADER,
         "\n".join(imports),
         f"__all__ = {names.NAMES!r}",
-        'M = TypeVar("M")',
+        '_M = TypeVar("_M")',
         *classes,
         writer.format_factories("Past", _read_doc("scopes", "Past")),
         writer.format_registry(),
@@ -125,7 +124,7 @@ def _list_imports(modules: Iterable[str]) -> set[str]:
         "Generic",
         "Iterator",
         "Literal",
-        "M",
+        "_M",
         "TypeVar",
         "Past",
         "Registry",
@@ -173,7 +172,7 @@ class _Writer:
 
     def format_typed(self, adapter: type[Adapter], cls: type[Adapter]) -> str:
         base = adapter.__mro__[1].__name__
-        lines = [f"def __init__{self._format(make_signature(adapter.spec, returns=None), 'self')}: ..."]
+        lines: list[str] = []
         for name, value in vars(adapter).items():
             function = value.__func__ if isinstance(value, classmethod) else value
             if name[0] == "_" or not isinstance(function, FunctionType):
@@ -187,7 +186,7 @@ class _Writer:
                 lines += [f"def {name}{self._format(signature, 'cls' if decorator else 'self')}:"]
                 lines += [f'    """{summary}"""']
         doc, body = _format_doc(describe(cls.__doc__) or ""), textwrap.indent("\n".join(lines), "    ")
-        return f"class {cls.__name__}({base}, Generic[M]):\n{textwrap.indent(doc, '    ')}\n\n{body}"
+        return f"class {cls.__name__}({base}, Generic[_M]):\n{textwrap.indent(doc, '    ')}\n\n{body}"
 
     def _format_factory(self, name: str) -> str:
         function = getattr(SlotFactories, name)

@@ -84,7 +84,7 @@ __all__ = [
     "StrategyContract",
 ]
 
-M = TypeVar("M")
+_M = TypeVar("_M")
 
 CONTRACTS: dict[str, type]
 
@@ -1102,7 +1102,7 @@ class SlotFactories:
             InputError: an argument has the wrong type or is empty.
         """
     @overload
-    def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalAdapter:
+    def signal(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> SignalAdapter:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
@@ -1133,10 +1133,10 @@ class SlotFactories:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedSignalAdapter[M]:
+    ) -> TypedSignalAdapter[_M]:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
@@ -1161,7 +1161,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleAdapter:
+    def schedule(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> ScheduleAdapter:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
@@ -1192,10 +1192,10 @@ class SlotFactories:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedScheduleAdapter[M]:
+    ) -> TypedScheduleAdapter[_M]:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
@@ -1220,7 +1220,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyAdapter:
+    def strategy(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> StrategyAdapter:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
@@ -1251,10 +1251,10 @@ class SlotFactories:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedStrategyAdapter[M]:
+    ) -> TypedStrategyAdapter[_M]:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
@@ -1279,7 +1279,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def risk(self, risk_name: str, exchange_name: str) -> RiskAdapter:
+    def risk(self, risk_name: str, exchange_name: str, *, model: None = None) -> RiskAdapter:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
@@ -1308,10 +1308,10 @@ class SlotFactories:
         risk_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedRiskAdapter[M]:
+    ) -> TypedRiskAdapter[_M]:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
@@ -1335,7 +1335,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialAdapter:
+    def partial(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> PartialAdapter:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
@@ -1366,10 +1366,10 @@ class SlotFactories:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedPartialAdapter[M]:
+    ) -> TypedPartialAdapter[_M]:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
@@ -1394,7 +1394,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenAdapter:
+    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> BreakevenAdapter:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
@@ -1425,10 +1425,10 @@ class SlotFactories:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedBreakevenAdapter[M]:
+    ) -> TypedBreakevenAdapter[_M]:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
@@ -1453,7 +1453,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def storage(self, backtest: bool) -> StorageAdapter:
+    def storage(self, backtest: bool, *, model: None = None) -> StorageAdapter:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
@@ -1477,8 +1477,8 @@ class SlotFactories:
         """
     @overload
     def storage(
-        self, backtest: bool, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedStorageAdapter[M]:
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedStorageAdapter[_M]:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
@@ -1501,7 +1501,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def notification(self, backtest: bool) -> NotificationAdapter:
+    def notification(self, backtest: bool, *, model: None = None) -> NotificationAdapter:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
@@ -1525,8 +1525,8 @@ class SlotFactories:
         """
     @overload
     def notification(
-        self, backtest: bool, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedNotificationAdapter[M]:
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedNotificationAdapter[_M]:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
@@ -1549,7 +1549,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def log(self) -> LogAdapter:
+    def log(self, *, model: None = None) -> LogAdapter:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
 
         Args:
@@ -1572,8 +1572,8 @@ class SlotFactories:
         """
     @overload
     def log(
-        self, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedLogAdapter[M]:
+        self, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedLogAdapter[_M]:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
 
         Args:
@@ -1595,7 +1595,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def measure(self, bucket: str) -> MeasureAdapter:
+    def measure(self, bucket: str, *, model: None = None) -> MeasureAdapter:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
@@ -1619,8 +1619,8 @@ class SlotFactories:
         """
     @overload
     def measure(
-        self, bucket: str, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedMeasureAdapter[M]:
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedMeasureAdapter[_M]:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
@@ -1643,7 +1643,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def interval(self, bucket: str) -> IntervalAdapter:
+    def interval(self, bucket: str, *, model: None = None) -> IntervalAdapter:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
@@ -1667,8 +1667,8 @@ class SlotFactories:
         """
     @overload
     def interval(
-        self, bucket: str, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedIntervalAdapter[M]:
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedIntervalAdapter[_M]:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
@@ -1691,7 +1691,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def memory(self, signal_id: str, bucket_name: str) -> MemoryAdapter:
+    def memory(self, signal_id: str, bucket_name: str, *, model: None = None) -> MemoryAdapter:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
@@ -1720,10 +1720,10 @@ class SlotFactories:
         signal_id: str,
         bucket_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedMemoryAdapter[M]:
+    ) -> TypedMemoryAdapter[_M]:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
@@ -1748,7 +1748,14 @@ class SlotFactories:
         """
     @overload
     def recent(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: None = None,
     ) -> RecentAdapter:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
@@ -1784,10 +1791,10 @@ class SlotFactories:
         frame_name: str,
         backtest: bool,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedRecentAdapter[M]:
+    ) -> TypedRecentAdapter[_M]:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
         Args:
@@ -1814,7 +1821,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def state(self, signal_id: str, bucket_name: str) -> StateAdapter:
+    def state(self, signal_id: str, bucket_name: str, *, model: None = None) -> StateAdapter:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
@@ -1843,10 +1850,10 @@ class SlotFactories:
         signal_id: str,
         bucket_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedStateAdapter[M]:
+    ) -> TypedStateAdapter[_M]:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
@@ -1870,7 +1877,7 @@ class SlotFactories:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryAdapter:
+    def dictionary(self, signal_id: str, dictionary_name: str, *, model: None = None) -> DictionaryAdapter:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
@@ -1899,10 +1906,10 @@ class SlotFactories:
         signal_id: str,
         dictionary_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedDictionaryAdapter[M]:
+    ) -> TypedDictionaryAdapter[_M]:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
@@ -1927,7 +1934,14 @@ class SlotFactories:
         """
     @overload
     def session(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: None = None,
     ) -> SessionAdapter:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
@@ -1963,10 +1977,10 @@ class SlotFactories:
         symbol: str = "",
         backtest: bool = False,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedSessionAdapter[M]:
+    ) -> TypedSessionAdapter[_M]:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
         Args:

@@ -42,98 +42,98 @@ __all__ = [
     "TypedStrategyAdapter",
 ]
 
-M = TypeVar("M")
+_M = TypeVar("_M")
 
 TYPED_ADAPTERS: dict[str, type[TypedAdapter[Any]]]
 
 def bind_to_model(implementation: Any, payloads: PayloadModel, spec: SlotSpec) -> type[TypedAdapter[Any]]: ...
 
-class TypedSignalAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedSignalAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``signal`` slot with a model: a :class:`~backtest_mongo.SignalAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
-    async def read_signal_data(self, *, with_version: Literal[False] = False) -> M | None:
+    async def read_signal_data(self, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    async def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    async def read_signal_data(self, *, with_version: bool) -> Versioned[M | None] | M | None:
+    async def read_signal_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
-    async def write_signal_data(self, row: M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+    async def write_signal_data(
+        self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context]) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M | None]]) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedScheduleAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedScheduleAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``schedule`` slot with a model: a :class:`~backtest_mongo.ScheduleAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
-    async def read_schedule_data(self, *, with_version: Literal[False] = False) -> M | None:
+    async def read_schedule_data(self, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    async def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    async def read_schedule_data(self, *, with_version: bool) -> Versioned[M | None] | M | None:
+    async def read_schedule_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     async def write_schedule_data(
-        self, row: M | None, *, if_absent: bool = False, expect: Version | None = None
+        self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context]) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M | None]]) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedStrategyAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedStrategyAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``strategy`` slot with a model: a :class:`~backtest_mongo.StrategyAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
-    async def read_strategy_data(self, *, with_version: Literal[False] = False) -> M | None:
+    async def read_strategy_data(self, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    async def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    async def read_strategy_data(self, *, with_version: bool) -> Versioned[M | None] | M | None:
+    async def read_strategy_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     async def write_strategy_data(
-        self, row: M | None, *, if_absent: bool = False, expect: Version | None = None
+        self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context]) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M | None]]) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedRiskAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedRiskAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``risk`` slot with a model: a :class:`~backtest_mongo.RiskAdapter` of its objects."""
 
-    def __init__(self, risk_name: str, exchange_name: str) -> None: ...
     @overload
-    async def read_position_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> list[M]:
+    async def read_position_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> list[_M]:
         """Return what is stored for this context."""
     @overload
-    async def read_position_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[list[M]]:
+    async def read_position_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[list[_M]]:
         """Return what is stored for this context."""
     @overload
-    async def read_position_data(self, when: When | None = None, *, with_version: bool) -> Versioned[list[M]] | list[M]:
+    async def read_position_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> Versioned[list[_M]] | list[_M]:
         """Return what is stored for this context."""
     async def write_position_data(
         self,
-        positions: Sequence[M],
+        positions: Sequence[_M],
         when: When | None = None,
         *,
         if_absent: bool = False,
@@ -141,34 +141,33 @@ class TypedRiskAdapter(TypedDocumentAdapter[M], Generic[M]):
     ) -> None:
         """Store ``positions`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[list[M]]:
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[list[_M]]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, Sequence[M]]], when: When | None = None) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, Sequence[_M]]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedPartialAdapter(TypedEntryAdapter[M], Generic[M]):
+class TypedPartialAdapter(TypedEntryAdapter[_M], Generic[_M]):
     """The ``partial`` slot with a model: a :class:`~backtest_mongo.PartialAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
     async def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``signal_id``."""
     @overload
     async def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``signal_id``."""
     @overload
     async def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``signal_id``."""
     async def write_partial_data(
         self,
-        data: M,
+        data: _M,
         signal_id: str,
         when: When | None = None,
         *,
@@ -177,28 +176,27 @@ class TypedPartialAdapter(TypedEntryAdapter[M], Generic[M]):
     ) -> None:
         """Store ``data`` for ``signal_id``, in place of what was stored."""
 
-class TypedBreakevenAdapter(TypedEntryAdapter[M], Generic[M]):
+class TypedBreakevenAdapter(TypedEntryAdapter[_M], Generic[_M]):
     """The ``breakeven`` slot with a model: a :class:`~backtest_mongo.BreakevenAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
     async def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``signal_id``."""
     @overload
     async def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``signal_id``."""
     @overload
     async def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``signal_id``."""
     async def write_breakeven_data(
         self,
-        data: M,
+        data: _M,
         signal_id: str,
         when: When | None = None,
         *,
@@ -207,10 +205,9 @@ class TypedBreakevenAdapter(TypedEntryAdapter[M], Generic[M]):
     ) -> None:
         """Store ``data`` for ``signal_id``, in place of what was stored."""
 
-class TypedStorageAdapter(TypedCollectionAdapter[M], Generic[M]):
+class TypedStorageAdapter(TypedCollectionAdapter[_M], Generic[_M]):
     """The ``storage`` slot with a model: a :class:`~backtest_mongo.StorageAdapter` of its objects."""
 
-    def __init__(self, backtest: bool) -> None: ...
     async def read_storage_data(
         self,
         *,
@@ -218,15 +215,14 @@ class TypedStorageAdapter(TypedCollectionAdapter[M], Generic[M]):
         symbol: str | None = None,
         since: When | None = None,
         until: When | None = None,
-    ) -> list[M]:
+    ) -> list[_M]:
         """Return every row, however many there are."""
-    async def write_storage_data(self, signals: Sequence[M]) -> None:
+    async def write_storage_data(self, signals: Sequence[_M]) -> None:
         """Store each of ``signals`` under its own ``id``; rows with other ids stay as they are."""
 
-class TypedNotificationAdapter(TypedCollectionAdapter[M], Generic[M]):
+class TypedNotificationAdapter(TypedCollectionAdapter[_M], Generic[_M]):
     """The ``notification`` slot with a model: a :class:`~backtest_mongo.NotificationAdapter` of its objects."""
 
-    def __init__(self, backtest: bool) -> None: ...
     async def read_notification_data(
         self,
         limit: int = 200,
@@ -235,15 +231,14 @@ class TypedNotificationAdapter(TypedCollectionAdapter[M], Generic[M]):
         symbol: str | None = None,
         since: When | None = None,
         until: When | None = None,
-    ) -> list[M]:
+    ) -> list[_M]:
         """Return the newest rows: those whose first write came last."""
-    async def write_notification_data(self, notifications: Sequence[M]) -> None:
+    async def write_notification_data(self, notifications: Sequence[_M]) -> None:
         """Store each of ``notifications`` under its own ``id``; rows with other ids stay as they are."""
 
-class TypedLogAdapter(TypedCollectionAdapter[M], Generic[M]):
+class TypedLogAdapter(TypedCollectionAdapter[_M], Generic[_M]):
     """The ``log`` slot with a model: a :class:`~backtest_mongo.LogAdapter` of its objects."""
 
-    def __init__(self) -> None: ...
     async def read_log_data(
         self,
         limit: int = 200,
@@ -252,26 +247,25 @@ class TypedLogAdapter(TypedCollectionAdapter[M], Generic[M]):
         symbol: str | None = None,
         since: When | None = None,
         until: When | None = None,
-    ) -> list[M]:
+    ) -> list[_M]:
         """Return the newest rows: those whose first write came last."""
-    async def write_log_data(self, entries: Sequence[M]) -> None:
+    async def write_log_data(self, entries: Sequence[_M]) -> None:
         """Store each of ``entries`` under its own ``id``; rows with other ids stay as they are."""
 
-class TypedMeasureAdapter(TypedBucketAdapter[M], Generic[M]):
+class TypedMeasureAdapter(TypedBucketAdapter[_M], Generic[_M]):
     """The ``measure`` slot with a model: a :class:`~backtest_mongo.MeasureAdapter` of its objects."""
 
-    def __init__(self, bucket: str) -> None: ...
     @overload
-    async def read_measure_data(self, key: str, *, with_version: Literal[False] = False) -> M | None:
+    async def read_measure_data(self, key: str, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for ``key``."""
     @overload
-    async def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for ``key``."""
     @overload
-    async def read_measure_data(self, key: str, *, with_version: bool) -> Versioned[M | None] | M | None:
+    async def read_measure_data(self, key: str, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``key``."""
     async def write_measure_data(
-        self, data: M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for ``key``, in place of what was stored; a removed row comes back."""
     async def remove_measure_data(self, key: str) -> None:
@@ -280,32 +274,31 @@ class TypedMeasureAdapter(TypedBucketAdapter[M], Generic[M]):
         """Iterate over the ``key`` of every row that is not removed, in ascending order."""
     def range_measure_data(
         self, first: str | None = None, last: str | None = None, *, newest_first: bool = False, prefix: str = ""
-    ) -> AsyncIterator[tuple[str, M]]:
+    ) -> AsyncIterator[tuple[str, _M]]:
         """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
-    async def newest_measure_data(self, limit: int, *, prefix: str = "") -> list[tuple[str, M]]:
+    async def newest_measure_data(self, limit: int, *, prefix: str = "") -> list[tuple[str, _M]]:
         """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
 
-class TypedIntervalAdapter(TypedBucketAdapter[M], Generic[M]):
+class TypedIntervalAdapter(TypedBucketAdapter[_M], Generic[_M]):
     """The ``interval`` slot with a model: a :class:`~backtest_mongo.IntervalAdapter` of its objects."""
 
-    def __init__(self, bucket: str) -> None: ...
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``key``."""
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``key``."""
     @overload
     async def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``key``."""
     async def write_interval_data(
-        self, data: M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for ``key``, in place of what was stored; a removed row comes back."""
     async def remove_interval_data(self, key: str) -> None:
@@ -320,35 +313,34 @@ class TypedIntervalAdapter(TypedBucketAdapter[M], Generic[M]):
         newest_first: bool = False,
         prefix: str = "",
         when: When | None = None,
-    ) -> AsyncIterator[tuple[str, M]]:
+    ) -> AsyncIterator[tuple[str, _M]]:
         """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
     async def newest_interval_data(
         self, limit: int, *, prefix: str = "", when: When | None = None
-    ) -> list[tuple[str, M]]:
+    ) -> list[tuple[str, _M]]:
         """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
 
-class TypedMemoryAdapter(TypedBucketAdapter[M], Generic[M]):
+class TypedMemoryAdapter(TypedBucketAdapter[_M], Generic[_M]):
     """The ``memory`` slot with a model: a :class:`~backtest_mongo.MemoryAdapter` of its objects."""
 
-    def __init__(self, signal_id: str, bucket_name: str) -> None: ...
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``memory_id``."""
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``memory_id``."""
     @overload
     async def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``memory_id``."""
     async def write_memory_data(
         self,
-        data: M,
+        data: _M,
         memory_id: str,
         when: When | None = None,
         *,
@@ -358,7 +350,7 @@ class TypedMemoryAdapter(TypedBucketAdapter[M], Generic[M]):
         """Store ``data`` for ``memory_id``, in place of what was stored; a removed row comes back."""
     async def remove_memory_data(self, memory_id: str) -> None:
         """Mark the row of ``memory_id`` as removed, and keep its document. Removing an absent row does nothing."""
-    def list_memory_data(self, when: When | None = None, *, prefix: str = "") -> AsyncIterator[tuple[str, M]]:
+    def list_memory_data(self, when: When | None = None, *, prefix: str = "") -> AsyncIterator[tuple[str, _M]]:
         """Iterate over ``(memory_id, payload)`` of every row that is not removed, in ascending order of the keys."""
     async def has_memory_data(self, memory_id: str) -> bool:
         """Check whether ``memory_id`` was ever written; a removed row counts."""
@@ -370,123 +362,121 @@ class TypedMemoryAdapter(TypedBucketAdapter[M], Generic[M]):
         newest_first: bool = False,
         prefix: str = "",
         when: When | None = None,
-    ) -> AsyncIterator[tuple[str, M]]:
+    ) -> AsyncIterator[tuple[str, _M]]:
         """Iterate over ``(memory_id, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
     async def newest_memory_data(
         self, limit: int, *, prefix: str = "", when: When | None = None
-    ) -> list[tuple[str, M]]:
+    ) -> list[tuple[str, _M]]:
         """Return ``(memory_id, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
 
-class TypedRecentAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedRecentAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``recent`` slot with a model: a :class:`~backtest_mongo.RecentAdapter` of its objects."""
 
-    def __init__(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
-    ) -> None: ...
     @overload
-    async def read_recent_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    async def read_recent_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    async def read_recent_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_recent_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    async def read_recent_data(self, when: When | None = None, *, with_version: bool) -> Versioned[M | None] | M | None:
+    async def read_recent_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     async def write_recent_data(
-        self, row: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, row: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedStateAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedStateAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``state`` slot with a model: a :class:`~backtest_mongo.StateAdapter` of its objects."""
 
-    def __init__(self, signal_id: str, bucket_name: str) -> None: ...
     @overload
-    async def read_state_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    async def read_state_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    async def read_state_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_state_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    async def read_state_data(self, when: When | None = None, *, with_version: bool) -> Versioned[M | None] | M | None:
+    async def read_state_data(
+        self, when: When | None = None, *, with_version: bool
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     async def write_state_data(
-        self, data: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
 
-class TypedDictionaryAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedDictionaryAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``dictionary`` slot with a model: a :class:`~backtest_mongo.DictionaryAdapter` of its objects."""
 
-    def __init__(self, signal_id: str, dictionary_name: str) -> None: ...
     @overload
-    async def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    async def read_dictionary_data(
+        self, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> _M | None:
         """Return what is stored for this context."""
     @overload
     async def read_dictionary_data(
         self, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
     async def read_dictionary_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     async def write_dictionary_data(
-        self, data: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
 
-class TypedSessionAdapter(TypedDocumentAdapter[M], Generic[M]):
+class TypedSessionAdapter(TypedDocumentAdapter[_M], Generic[_M]):
     """The ``session`` slot with a model: a :class:`~backtest_mongo.SessionAdapter` of its objects."""
 
-    def __init__(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
-    ) -> None: ...
     @overload
-    async def read_session_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    async def read_session_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    async def read_session_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    async def read_session_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
     async def read_session_data(
         self, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     async def write_session_data(
-        self, data: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for this context, in place of what was stored."""
     @classmethod
-    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    async def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    async def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    async def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""

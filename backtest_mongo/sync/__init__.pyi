@@ -186,7 +186,7 @@ __all__ = [
     "wait_for_init",
 ]
 
-M = TypeVar("M")
+_M = TypeVar("_M")
 
 class Adapter(SyncAdapter):
     """A slot in one context. It holds no connection, so it can be made anywhere and used on any event loop."""
@@ -3756,88 +3756,84 @@ class EquityAdapter(ColumnSeriesAdapter):
             InputError: an argument has the wrong type or is empty.
         """
 
-class TypedSignalAdapter(DocumentAdapter, Generic[M]):
+class TypedSignalAdapter(DocumentAdapter, Generic[_M]):
     """The ``signal`` slot with a model: a :class:`~backtest_mongo.SignalAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
-    def read_signal_data(self, *, with_version: Literal[False] = False) -> M | None:
+    def read_signal_data(self, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_signal_data(self, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_signal_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
-    def write_signal_data(self, row: M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+    def write_signal_data(self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context]) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M | None]]) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedScheduleAdapter(DocumentAdapter, Generic[M]):
+class TypedScheduleAdapter(DocumentAdapter, Generic[_M]):
     """The ``schedule`` slot with a model: a :class:`~backtest_mongo.ScheduleAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
-    def read_schedule_data(self, *, with_version: Literal[False] = False) -> M | None:
+    def read_schedule_data(self, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_schedule_data(self, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_schedule_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
-    def write_schedule_data(self, row: M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+    def write_schedule_data(self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context]) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M | None]]) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedStrategyAdapter(DocumentAdapter, Generic[M]):
+class TypedStrategyAdapter(DocumentAdapter, Generic[_M]):
     """The ``strategy`` slot with a model: a :class:`~backtest_mongo.StrategyAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
-    def read_strategy_data(self, *, with_version: Literal[False] = False) -> M | None:
+    def read_strategy_data(self, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_strategy_data(self, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_strategy_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
-    def write_strategy_data(self, row: M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+    def write_strategy_data(self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context]) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M | None]]) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedRiskAdapter(DocumentAdapter, Generic[M]):
+class TypedRiskAdapter(DocumentAdapter, Generic[_M]):
     """The ``risk`` slot with a model: a :class:`~backtest_mongo.RiskAdapter` of its objects."""
 
-    def __init__(self, risk_name: str, exchange_name: str) -> None: ...
     @overload
-    def read_position_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> list[M]:
+    def read_position_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> list[_M]:
         """Return what is stored for this context."""
     @overload
-    def read_position_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[list[M]]:
+    def read_position_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[list[_M]]:
         """Return what is stored for this context."""
     @overload
-    def read_position_data(self, when: When | None = None, *, with_version: bool) -> Versioned[list[M]] | list[M]:
+    def read_position_data(self, when: When | None = None, *, with_version: bool) -> Versioned[list[_M]] | list[_M]:
         """Return what is stored for this context."""
     def write_position_data(
         self,
-        positions: Sequence[M],
+        positions: Sequence[_M],
         when: When | None = None,
         *,
         if_absent: bool = False,
@@ -3845,34 +3841,33 @@ class TypedRiskAdapter(DocumentAdapter, Generic[M]):
     ) -> None:
         """Store ``positions`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[list[M]]:
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[list[_M]]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, Sequence[M]]], when: When | None = None) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, Sequence[_M]]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedPartialAdapter(EntryAdapter, Generic[M]):
+class TypedPartialAdapter(EntryAdapter, Generic[_M]):
     """The ``partial`` slot with a model: a :class:`~backtest_mongo.PartialAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
     def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``signal_id``."""
     @overload
     def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``signal_id``."""
     @overload
     def read_partial_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``signal_id``."""
     def write_partial_data(
         self,
-        data: M,
+        data: _M,
         signal_id: str,
         when: When | None = None,
         *,
@@ -3881,28 +3876,27 @@ class TypedPartialAdapter(EntryAdapter, Generic[M]):
     ) -> None:
         """Store ``data`` for ``signal_id``, in place of what was stored."""
 
-class TypedBreakevenAdapter(EntryAdapter, Generic[M]):
+class TypedBreakevenAdapter(EntryAdapter, Generic[_M]):
     """The ``breakeven`` slot with a model: a :class:`~backtest_mongo.BreakevenAdapter` of its objects."""
 
-    def __init__(self, symbol: str, strategy_name: str, exchange_name: str) -> None: ...
     @overload
     def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``signal_id``."""
     @overload
     def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``signal_id``."""
     @overload
     def read_breakeven_data(
         self, signal_id: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``signal_id``."""
     def write_breakeven_data(
         self,
-        data: M,
+        data: _M,
         signal_id: str,
         when: When | None = None,
         *,
@@ -3911,10 +3905,9 @@ class TypedBreakevenAdapter(EntryAdapter, Generic[M]):
     ) -> None:
         """Store ``data`` for ``signal_id``, in place of what was stored."""
 
-class TypedStorageAdapter(CollectionAdapter, Generic[M]):
+class TypedStorageAdapter(CollectionAdapter, Generic[_M]):
     """The ``storage`` slot with a model: a :class:`~backtest_mongo.StorageAdapter` of its objects."""
 
-    def __init__(self, backtest: bool) -> None: ...
     def read_storage_data(
         self,
         *,
@@ -3922,15 +3915,14 @@ class TypedStorageAdapter(CollectionAdapter, Generic[M]):
         symbol: str | None = None,
         since: When | None = None,
         until: When | None = None,
-    ) -> list[M]:
+    ) -> list[_M]:
         """Return every row, however many there are."""
-    def write_storage_data(self, signals: Sequence[M]) -> None:
+    def write_storage_data(self, signals: Sequence[_M]) -> None:
         """Store each of ``signals`` under its own ``id``; rows with other ids stay as they are."""
 
-class TypedNotificationAdapter(CollectionAdapter, Generic[M]):
+class TypedNotificationAdapter(CollectionAdapter, Generic[_M]):
     """The ``notification`` slot with a model: a :class:`~backtest_mongo.NotificationAdapter` of its objects."""
 
-    def __init__(self, backtest: bool) -> None: ...
     def read_notification_data(
         self,
         limit: int = 200,
@@ -3939,15 +3931,14 @@ class TypedNotificationAdapter(CollectionAdapter, Generic[M]):
         symbol: str | None = None,
         since: When | None = None,
         until: When | None = None,
-    ) -> list[M]:
+    ) -> list[_M]:
         """Return the newest rows: those whose first write came last."""
-    def write_notification_data(self, notifications: Sequence[M]) -> None:
+    def write_notification_data(self, notifications: Sequence[_M]) -> None:
         """Store each of ``notifications`` under its own ``id``; rows with other ids stay as they are."""
 
-class TypedLogAdapter(CollectionAdapter, Generic[M]):
+class TypedLogAdapter(CollectionAdapter, Generic[_M]):
     """The ``log`` slot with a model: a :class:`~backtest_mongo.LogAdapter` of its objects."""
 
-    def __init__(self) -> None: ...
     def read_log_data(
         self,
         limit: int = 200,
@@ -3956,26 +3947,25 @@ class TypedLogAdapter(CollectionAdapter, Generic[M]):
         symbol: str | None = None,
         since: When | None = None,
         until: When | None = None,
-    ) -> list[M]:
+    ) -> list[_M]:
         """Return the newest rows: those whose first write came last."""
-    def write_log_data(self, entries: Sequence[M]) -> None:
+    def write_log_data(self, entries: Sequence[_M]) -> None:
         """Store each of ``entries`` under its own ``id``; rows with other ids stay as they are."""
 
-class TypedMeasureAdapter(BucketAdapter, Generic[M]):
+class TypedMeasureAdapter(BucketAdapter, Generic[_M]):
     """The ``measure`` slot with a model: a :class:`~backtest_mongo.MeasureAdapter` of its objects."""
 
-    def __init__(self, bucket: str) -> None: ...
     @overload
-    def read_measure_data(self, key: str, *, with_version: Literal[False] = False) -> M | None:
+    def read_measure_data(self, key: str, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for ``key``."""
     @overload
-    def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for ``key``."""
     @overload
-    def read_measure_data(self, key: str, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_measure_data(self, key: str, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``key``."""
     def write_measure_data(
-        self, data: M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for ``key``, in place of what was stored; a removed row comes back."""
     def remove_measure_data(self, key: str) -> None:
@@ -3984,32 +3974,31 @@ class TypedMeasureAdapter(BucketAdapter, Generic[M]):
         """Iterate over the ``key`` of every row that is not removed, in ascending order."""
     def range_measure_data(
         self, first: str | None = None, last: str | None = None, *, newest_first: bool = False, prefix: str = ""
-    ) -> Iterator[tuple[str, M]]:
+    ) -> Iterator[tuple[str, _M]]:
         """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
-    def newest_measure_data(self, limit: int, *, prefix: str = "") -> list[tuple[str, M]]:
+    def newest_measure_data(self, limit: int, *, prefix: str = "") -> list[tuple[str, _M]]:
         """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
 
-class TypedIntervalAdapter(BucketAdapter, Generic[M]):
+class TypedIntervalAdapter(BucketAdapter, Generic[_M]):
     """The ``interval`` slot with a model: a :class:`~backtest_mongo.IntervalAdapter` of its objects."""
 
-    def __init__(self, bucket: str) -> None: ...
     @overload
     def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``key``."""
     @overload
     def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``key``."""
     @overload
     def read_interval_data(
         self, key: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``key``."""
     def write_interval_data(
-        self, data: M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for ``key``, in place of what was stored; a removed row comes back."""
     def remove_interval_data(self, key: str) -> None:
@@ -4024,33 +4013,32 @@ class TypedIntervalAdapter(BucketAdapter, Generic[M]):
         newest_first: bool = False,
         prefix: str = "",
         when: When | None = None,
-    ) -> Iterator[tuple[str, M]]:
+    ) -> Iterator[tuple[str, _M]]:
         """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
-    def newest_interval_data(self, limit: int, *, prefix: str = "", when: When | None = None) -> list[tuple[str, M]]:
+    def newest_interval_data(self, limit: int, *, prefix: str = "", when: When | None = None) -> list[tuple[str, _M]]:
         """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
 
-class TypedMemoryAdapter(BucketAdapter, Generic[M]):
+class TypedMemoryAdapter(BucketAdapter, Generic[_M]):
     """The ``memory`` slot with a model: a :class:`~backtest_mongo.MemoryAdapter` of its objects."""
 
-    def __init__(self, signal_id: str, bucket_name: str) -> None: ...
     @overload
     def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: Literal[False] = False
-    ) -> M | None:
+    ) -> _M | None:
         """Return what is stored for ``memory_id``."""
     @overload
     def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: Literal[True]
-    ) -> Versioned[M | None]:
+    ) -> Versioned[_M | None]:
         """Return what is stored for ``memory_id``."""
     @overload
     def read_memory_data(
         self, memory_id: str, when: When | None = None, *, with_version: bool
-    ) -> Versioned[M | None] | M | None:
+    ) -> Versioned[_M | None] | _M | None:
         """Return what is stored for ``memory_id``."""
     def write_memory_data(
         self,
-        data: M,
+        data: _M,
         memory_id: str,
         when: When | None = None,
         *,
@@ -4060,7 +4048,7 @@ class TypedMemoryAdapter(BucketAdapter, Generic[M]):
         """Store ``data`` for ``memory_id``, in place of what was stored; a removed row comes back."""
     def remove_memory_data(self, memory_id: str) -> None:
         """Mark the row of ``memory_id`` as removed, and keep its document. Removing an absent row does nothing."""
-    def list_memory_data(self, when: When | None = None, *, prefix: str = "") -> Iterator[tuple[str, M]]:
+    def list_memory_data(self, when: When | None = None, *, prefix: str = "") -> Iterator[tuple[str, _M]]:
         """Iterate over ``(memory_id, payload)`` of every row that is not removed, in ascending order of the keys."""
     def has_memory_data(self, memory_id: str) -> bool:
         """Check whether ``memory_id`` was ever written; a removed row counts."""
@@ -4072,115 +4060,107 @@ class TypedMemoryAdapter(BucketAdapter, Generic[M]):
         newest_first: bool = False,
         prefix: str = "",
         when: When | None = None,
-    ) -> Iterator[tuple[str, M]]:
+    ) -> Iterator[tuple[str, _M]]:
         """Iterate over ``(memory_id, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
-    def newest_memory_data(self, limit: int, *, prefix: str = "", when: When | None = None) -> list[tuple[str, M]]:
+    def newest_memory_data(self, limit: int, *, prefix: str = "", when: When | None = None) -> list[tuple[str, _M]]:
         """Return ``(memory_id, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
 
-class TypedRecentAdapter(DocumentAdapter, Generic[M]):
+class TypedRecentAdapter(DocumentAdapter, Generic[_M]):
     """The ``recent`` slot with a model: a :class:`~backtest_mongo.RecentAdapter` of its objects."""
 
-    def __init__(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
-    ) -> None: ...
     @overload
-    def read_recent_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    def read_recent_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_recent_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_recent_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_recent_data(self, when: When | None = None, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_recent_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     def write_recent_data(
-        self, row: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, row: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``row`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
 
-class TypedStateAdapter(DocumentAdapter, Generic[M]):
+class TypedStateAdapter(DocumentAdapter, Generic[_M]):
     """The ``state`` slot with a model: a :class:`~backtest_mongo.StateAdapter` of its objects."""
 
-    def __init__(self, signal_id: str, bucket_name: str) -> None: ...
     @overload
-    def read_state_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    def read_state_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_state_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_state_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_state_data(self, when: When | None = None, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_state_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     def write_state_data(
-        self, data: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
 
-class TypedDictionaryAdapter(DocumentAdapter, Generic[M]):
+class TypedDictionaryAdapter(DocumentAdapter, Generic[_M]):
     """The ``dictionary`` slot with a model: a :class:`~backtest_mongo.DictionaryAdapter` of its objects."""
 
-    def __init__(self, signal_id: str, dictionary_name: str) -> None: ...
     @overload
-    def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_dictionary_data(self, when: When | None = None, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_dictionary_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     def write_dictionary_data(
-        self, data: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
 
-class TypedSessionAdapter(DocumentAdapter, Generic[M]):
+class TypedSessionAdapter(DocumentAdapter, Generic[_M]):
     """The ``session`` slot with a model: a :class:`~backtest_mongo.SessionAdapter` of its objects."""
 
-    def __init__(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
-    ) -> None: ...
     @overload
-    def read_session_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> M | None:
+    def read_session_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
         """Return what is stored for this context."""
     @overload
-    def read_session_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[M | None]:
+    def read_session_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
         """Return what is stored for this context."""
     @overload
-    def read_session_data(self, when: When | None = None, *, with_version: bool) -> Versioned[M | None] | M | None:
+    def read_session_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
         """Return what is stored for this context."""
     def write_session_data(
-        self, data: M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
     ) -> None:
         """Store ``data`` for this context, in place of what was stored."""
     @classmethod
-    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[M | None]:
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
         """Return what is stored for many contexts, in one round trip."""
     @classmethod
-    def write_many(cls, rows: Iterable[tuple[Context, M]], when: When | None = None) -> None:
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
         """Store the payloads of many contexts, in one round trip."""
     def dispose(self) -> None:
         """Make the registry forget the instance of this context. What is stored stays."""
@@ -4212,7 +4192,7 @@ class Past:
             InputError: an argument has the wrong type or is empty.
         """
     @overload
-    def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalAdapter:
+    def signal(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> SignalAdapter:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
@@ -4243,10 +4223,10 @@ class Past:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedSignalAdapter[M]:
+    ) -> TypedSignalAdapter[_M]:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
@@ -4271,7 +4251,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleAdapter:
+    def schedule(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> ScheduleAdapter:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
@@ -4302,10 +4282,10 @@ class Past:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedScheduleAdapter[M]:
+    ) -> TypedScheduleAdapter[_M]:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
@@ -4330,7 +4310,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyAdapter:
+    def strategy(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> StrategyAdapter:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
@@ -4361,10 +4341,10 @@ class Past:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedStrategyAdapter[M]:
+    ) -> TypedStrategyAdapter[_M]:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
@@ -4389,7 +4369,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def risk(self, risk_name: str, exchange_name: str) -> RiskAdapter:
+    def risk(self, risk_name: str, exchange_name: str, *, model: None = None) -> RiskAdapter:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
@@ -4418,10 +4398,10 @@ class Past:
         risk_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedRiskAdapter[M]:
+    ) -> TypedRiskAdapter[_M]:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
@@ -4445,7 +4425,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialAdapter:
+    def partial(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> PartialAdapter:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
@@ -4476,10 +4456,10 @@ class Past:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedPartialAdapter[M]:
+    ) -> TypedPartialAdapter[_M]:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
@@ -4504,7 +4484,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenAdapter:
+    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> BreakevenAdapter:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
@@ -4535,10 +4515,10 @@ class Past:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedBreakevenAdapter[M]:
+    ) -> TypedBreakevenAdapter[_M]:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
@@ -4563,7 +4543,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def storage(self, backtest: bool) -> StorageAdapter:
+    def storage(self, backtest: bool, *, model: None = None) -> StorageAdapter:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
@@ -4587,8 +4567,8 @@ class Past:
         """
     @overload
     def storage(
-        self, backtest: bool, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedStorageAdapter[M]:
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedStorageAdapter[_M]:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
@@ -4611,7 +4591,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def notification(self, backtest: bool) -> NotificationAdapter:
+    def notification(self, backtest: bool, *, model: None = None) -> NotificationAdapter:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
@@ -4635,8 +4615,8 @@ class Past:
         """
     @overload
     def notification(
-        self, backtest: bool, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedNotificationAdapter[M]:
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedNotificationAdapter[_M]:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
@@ -4659,7 +4639,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def log(self) -> LogAdapter:
+    def log(self, *, model: None = None) -> LogAdapter:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
 
         Args:
@@ -4682,8 +4662,8 @@ class Past:
         """
     @overload
     def log(
-        self, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedLogAdapter[M]:
+        self, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedLogAdapter[_M]:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
 
         Args:
@@ -4705,7 +4685,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def measure(self, bucket: str) -> MeasureAdapter:
+    def measure(self, bucket: str, *, model: None = None) -> MeasureAdapter:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
@@ -4729,8 +4709,8 @@ class Past:
         """
     @overload
     def measure(
-        self, bucket: str, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedMeasureAdapter[M]:
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedMeasureAdapter[_M]:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
@@ -4753,7 +4733,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def interval(self, bucket: str) -> IntervalAdapter:
+    def interval(self, bucket: str, *, model: None = None) -> IntervalAdapter:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
@@ -4777,8 +4757,8 @@ class Past:
         """
     @overload
     def interval(
-        self, bucket: str, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedIntervalAdapter[M]:
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedIntervalAdapter[_M]:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
@@ -4801,7 +4781,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def memory(self, signal_id: str, bucket_name: str) -> MemoryAdapter:
+    def memory(self, signal_id: str, bucket_name: str, *, model: None = None) -> MemoryAdapter:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
@@ -4830,10 +4810,10 @@ class Past:
         signal_id: str,
         bucket_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedMemoryAdapter[M]:
+    ) -> TypedMemoryAdapter[_M]:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
@@ -4858,7 +4838,14 @@ class Past:
         """
     @overload
     def recent(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: None = None,
     ) -> RecentAdapter:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
@@ -4894,10 +4881,10 @@ class Past:
         frame_name: str,
         backtest: bool,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedRecentAdapter[M]:
+    ) -> TypedRecentAdapter[_M]:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
         Args:
@@ -4924,7 +4911,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def state(self, signal_id: str, bucket_name: str) -> StateAdapter:
+    def state(self, signal_id: str, bucket_name: str, *, model: None = None) -> StateAdapter:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
@@ -4953,10 +4940,10 @@ class Past:
         signal_id: str,
         bucket_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedStateAdapter[M]:
+    ) -> TypedStateAdapter[_M]:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
@@ -4980,7 +4967,7 @@ class Past:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryAdapter:
+    def dictionary(self, signal_id: str, dictionary_name: str, *, model: None = None) -> DictionaryAdapter:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
@@ -5009,10 +4996,10 @@ class Past:
         signal_id: str,
         dictionary_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedDictionaryAdapter[M]:
+    ) -> TypedDictionaryAdapter[_M]:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
@@ -5037,7 +5024,14 @@ class Past:
         """
     @overload
     def session(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: None = None,
     ) -> SessionAdapter:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
@@ -5073,10 +5067,10 @@ class Past:
         symbol: str = "",
         backtest: bool = False,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedSessionAdapter[M]:
+    ) -> TypedSessionAdapter[_M]:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
         Args:
@@ -5295,7 +5289,7 @@ class Registry:
             InputError: an argument has the wrong type or is empty.
         """
     @overload
-    def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalAdapter:
+    def signal(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> SignalAdapter:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
@@ -5326,10 +5320,10 @@ class Registry:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedSignalAdapter[M]:
+    ) -> TypedSignalAdapter[_M]:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
@@ -5354,7 +5348,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleAdapter:
+    def schedule(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> ScheduleAdapter:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
@@ -5385,10 +5379,10 @@ class Registry:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedScheduleAdapter[M]:
+    ) -> TypedScheduleAdapter[_M]:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
@@ -5413,7 +5407,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyAdapter:
+    def strategy(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> StrategyAdapter:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
@@ -5444,10 +5438,10 @@ class Registry:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedStrategyAdapter[M]:
+    ) -> TypedStrategyAdapter[_M]:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
@@ -5472,7 +5466,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def risk(self, risk_name: str, exchange_name: str) -> RiskAdapter:
+    def risk(self, risk_name: str, exchange_name: str, *, model: None = None) -> RiskAdapter:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
@@ -5501,10 +5495,10 @@ class Registry:
         risk_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedRiskAdapter[M]:
+    ) -> TypedRiskAdapter[_M]:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
@@ -5528,7 +5522,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialAdapter:
+    def partial(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> PartialAdapter:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
@@ -5559,10 +5553,10 @@ class Registry:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedPartialAdapter[M]:
+    ) -> TypedPartialAdapter[_M]:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
@@ -5587,7 +5581,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenAdapter:
+    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> BreakevenAdapter:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
@@ -5618,10 +5612,10 @@ class Registry:
         strategy_name: str,
         exchange_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedBreakevenAdapter[M]:
+    ) -> TypedBreakevenAdapter[_M]:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
@@ -5646,7 +5640,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def storage(self, backtest: bool) -> StorageAdapter:
+    def storage(self, backtest: bool, *, model: None = None) -> StorageAdapter:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
@@ -5670,8 +5664,8 @@ class Registry:
         """
     @overload
     def storage(
-        self, backtest: bool, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedStorageAdapter[M]:
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedStorageAdapter[_M]:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
@@ -5694,7 +5688,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def notification(self, backtest: bool) -> NotificationAdapter:
+    def notification(self, backtest: bool, *, model: None = None) -> NotificationAdapter:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
@@ -5718,8 +5712,8 @@ class Registry:
         """
     @overload
     def notification(
-        self, backtest: bool, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedNotificationAdapter[M]:
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedNotificationAdapter[_M]:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
@@ -5742,7 +5736,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def log(self) -> LogAdapter:
+    def log(self, *, model: None = None) -> LogAdapter:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
 
         Args:
@@ -5765,8 +5759,8 @@ class Registry:
         """
     @overload
     def log(
-        self, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedLogAdapter[M]:
+        self, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedLogAdapter[_M]:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
 
         Args:
@@ -5788,7 +5782,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def measure(self, bucket: str) -> MeasureAdapter:
+    def measure(self, bucket: str, *, model: None = None) -> MeasureAdapter:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
@@ -5812,8 +5806,8 @@ class Registry:
         """
     @overload
     def measure(
-        self, bucket: str, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedMeasureAdapter[M]:
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedMeasureAdapter[_M]:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
@@ -5836,7 +5830,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def interval(self, bucket: str) -> IntervalAdapter:
+    def interval(self, bucket: str, *, model: None = None) -> IntervalAdapter:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
@@ -5860,8 +5854,8 @@ class Registry:
         """
     @overload
     def interval(
-        self, bucket: str, *, model: type[M], upgrade: Upgrade | None = None, schema_version: int | None = None
-    ) -> TypedIntervalAdapter[M]:
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedIntervalAdapter[_M]:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
@@ -5884,7 +5878,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def memory(self, signal_id: str, bucket_name: str) -> MemoryAdapter:
+    def memory(self, signal_id: str, bucket_name: str, *, model: None = None) -> MemoryAdapter:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
@@ -5913,10 +5907,10 @@ class Registry:
         signal_id: str,
         bucket_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedMemoryAdapter[M]:
+    ) -> TypedMemoryAdapter[_M]:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
@@ -5941,7 +5935,14 @@ class Registry:
         """
     @overload
     def recent(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: None = None,
     ) -> RecentAdapter:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
@@ -5977,10 +5978,10 @@ class Registry:
         frame_name: str,
         backtest: bool,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedRecentAdapter[M]:
+    ) -> TypedRecentAdapter[_M]:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
         Args:
@@ -6007,7 +6008,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def state(self, signal_id: str, bucket_name: str) -> StateAdapter:
+    def state(self, signal_id: str, bucket_name: str, *, model: None = None) -> StateAdapter:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
@@ -6036,10 +6037,10 @@ class Registry:
         signal_id: str,
         bucket_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedStateAdapter[M]:
+    ) -> TypedStateAdapter[_M]:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
@@ -6063,7 +6064,7 @@ class Registry:
                 or the slot has an implementation of your own, which takes no model.
         """
     @overload
-    def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryAdapter:
+    def dictionary(self, signal_id: str, dictionary_name: str, *, model: None = None) -> DictionaryAdapter:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
@@ -6092,10 +6093,10 @@ class Registry:
         signal_id: str,
         dictionary_name: str,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedDictionaryAdapter[M]:
+    ) -> TypedDictionaryAdapter[_M]:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
@@ -6120,7 +6121,14 @@ class Registry:
         """
     @overload
     def session(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: None = None,
     ) -> SessionAdapter:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
@@ -6156,10 +6164,10 @@ class Registry:
         symbol: str = "",
         backtest: bool = False,
         *,
-        model: type[M],
+        model: type[_M],
         upgrade: Upgrade | None = None,
         schema_version: int | None = None,
-    ) -> TypedSessionAdapter[M]:
+    ) -> TypedSessionAdapter[_M]:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
         Args:

@@ -64,8 +64,8 @@ async def contexts() -> None:
     typed = persist.signal("a", "b", "c", model=Half)
     await typed.write_signal_data({})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await persist.state("a", "b", model=Half).write_state_data(None, 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    persist.signal("a", "b", "c", upgrade={1: dict})  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    persist.storage("live")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    persist.signal("a", "b", "c", upgrade={1: dict})  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    persist.storage("live")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     await SignalAdapter.read_many("BTCUSDT", "my_strategy", "binance")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await SignalAdapter.read_many([5])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     await SignalAdapter.write_many([{"id": "s-1"}])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
