@@ -1,4 +1,4 @@
-"""Adapters whose payloads are objects of a model: one generic class per slot, such as :class:`TypedSignalAdapter`.
+"""Adapters whose payloads are objects of a model: one generic class per slot, such as ``TypedSignalAdapter``.
 
 ``persist.signal(..., model=Signal)`` returns them.
 """

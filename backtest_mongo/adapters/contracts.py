@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.expansion import describe_context, expand_contract, is_in_contract, make_signature
 from backtest_mongo.adapters.shapes import Adapter
-from backtest_mongo.core.payload_models import PayloadModel, Upgrade, make_payload_model
+from backtest_mongo.core.payload_models import PayloadModel, make_payload_model
 from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.errors import InputError, InputTypeError
@@ -80,25 +80,12 @@ def make_factory(spec: SlotSpec) -> Callable[..., Any]:
         constructor, and returns the one object of that context.
     """
 
-    get_instance: Callable[..., Any]
-    if has_model_arguments(spec):
+    takes_model = has_model_arguments(spec)
 
-        def get_instance(
-            self: SlotFactories,
-            *args: Any,
-            model: type[Any] | None = None,
-            upgrade: Upgrade | None = None,
-            schema_version: int | None = None,
-            **kwargs: Any,
-        ) -> Any:
-            if model is None and upgrade is None and schema_version is None:
-                return self._get_instance(spec, args, kwargs)
-            return self._get_instance(spec, args, kwargs, _make_payload_model(spec, model, upgrade, schema_version))
-
-    else:
-
-        def get_instance(self: SlotFactories, *args: Any, **kwargs: Any) -> Any:
-            return self._get_instance(spec, args, kwargs)
+    def get_instance(self: SlotFactories, *args: Any, **kwargs: Any) -> Any:
+        if takes_model and not kwargs.keys().isdisjoint(_MODEL_ARGUMENTS):
+            return self._get_instance(spec, args, kwargs, _take_payload_model(spec, kwargs))
+        return self._get_instance(spec, args, kwargs)
 
     get_instance.__name__, get_instance.__qualname__ = spec.name, f"{SlotFactories.__name__}.{spec.name}"
     get_instance.__annotations__ = {"return": spec.class_name}
@@ -126,9 +113,11 @@ def has_model_arguments(spec: SlotSpec) -> bool:
     return spec.shape != "series" and not {*_MODEL_ARGUMENTS} & {*spec.context}
 
 
-def _make_payload_model(
-    spec: SlotSpec, model: type[Any] | None, upgrade: Upgrade | None, schema_version: int | None
-) -> PayloadModel:
+def _take_payload_model(spec: SlotSpec, kwargs: dict[str, Any]) -> PayloadModel | None:
+    """Take the arguments that name a model out of those of a call."""
+    model, upgrade, schema_version = (kwargs.pop(name, None) for name in _MODEL_ARGUMENTS)
+    if model is None and upgrade is None and schema_version is None:
+        return None
     if model is None:
         raise InputTypeError("upgrade and schema_version need a model", slot=spec.name, hint="pass model= as well")
     try:
@@ -164,7 +153,7 @@ _ABOUT_MODEL: Final = """\
                 ``upgrade`` names, 2 if it is one function, and 1 without it.
 """
 _TYPED_RESULT: Final = """
-            With ``model`` a :class:`~backtest_mongo.typed.Typed{class_name}` in this library's storages."""
+            With ``model`` a ``Typed{class_name}`` of ``backtest_mongo.typed``."""
 _BAD_MODEL: Final = """, the model can't be used,
                 or the slot has an implementation of your own, which takes no model"""
 

@@ -1119,7 +1119,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSignalAdapter` in this library's storages.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1153,7 +1153,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSignalAdapter` in this library's storages.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1178,7 +1178,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedScheduleAdapter` in this library's storages.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1212,7 +1212,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedScheduleAdapter` in this library's storages.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1237,7 +1237,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStrategyAdapter` in this library's storages.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1271,7 +1271,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStrategyAdapter` in this library's storages.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1295,7 +1295,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRiskAdapter` in this library's storages.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1327,7 +1327,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRiskAdapter` in this library's storages.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1352,7 +1352,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedPartialAdapter` in this library's storages.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1386,7 +1386,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedPartialAdapter` in this library's storages.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1411,7 +1411,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedBreakevenAdapter` in this library's storages.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1445,7 +1445,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedBreakevenAdapter` in this library's storages.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1468,7 +1468,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStorageAdapter` in this library's storages.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1493,7 +1493,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStorageAdapter` in this library's storages.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1516,7 +1516,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedNotificationAdapter` in this library's storages.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1541,7 +1541,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedNotificationAdapter` in this library's storages.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1563,7 +1563,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedLogAdapter` in this library's storages.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1587,7 +1587,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedLogAdapter` in this library's storages.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1610,7 +1610,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMeasureAdapter` in this library's storages.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1635,7 +1635,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMeasureAdapter` in this library's storages.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1658,7 +1658,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedIntervalAdapter` in this library's storages.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1683,7 +1683,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedIntervalAdapter` in this library's storages.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1707,7 +1707,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMemoryAdapter` in this library's storages.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1739,7 +1739,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMemoryAdapter` in this library's storages.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1775,7 +1775,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRecentAdapter` in this library's storages.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1813,7 +1813,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRecentAdapter` in this library's storages.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1837,7 +1837,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStateAdapter` in this library's storages.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1869,7 +1869,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStateAdapter` in this library's storages.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1893,7 +1893,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedDictionaryAdapter` in this library's storages.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1925,7 +1925,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedDictionaryAdapter` in this library's storages.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1961,7 +1961,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSessionAdapter` in this library's storages.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -1999,7 +1999,7 @@ class SlotFactories:
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSessionAdapter` in this library's storages.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.

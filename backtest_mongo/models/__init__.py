@@ -9,7 +9,7 @@
     if row is not None:
         print(row.price_open, row.position)
 
-:data:`MODELS` has the model of each slot. Fields are in snake case here and in camel case in the payload; both are
+``MODELS`` has the model of each slot. Fields are in snake case here and in camel case in the payload; both are
 accepted. Required fields are those that every row of the engine has; ``ENGINE_NEEDS`` of a model names those without
 which the engine doesn't resume. Fields that a model doesn't list are kept, and fields that were never set are not
 written, so a payload that is read and written again stays what it was.

@@ -4209,7 +4209,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSignalAdapter` in this library's storages.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4243,7 +4243,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSignalAdapter` in this library's storages.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4268,7 +4268,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedScheduleAdapter` in this library's storages.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4302,7 +4302,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedScheduleAdapter` in this library's storages.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4327,7 +4327,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStrategyAdapter` in this library's storages.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4361,7 +4361,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStrategyAdapter` in this library's storages.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4385,7 +4385,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRiskAdapter` in this library's storages.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4417,7 +4417,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRiskAdapter` in this library's storages.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4442,7 +4442,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedPartialAdapter` in this library's storages.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4476,7 +4476,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedPartialAdapter` in this library's storages.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4501,7 +4501,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedBreakevenAdapter` in this library's storages.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4535,7 +4535,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedBreakevenAdapter` in this library's storages.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4558,7 +4558,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStorageAdapter` in this library's storages.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4583,7 +4583,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStorageAdapter` in this library's storages.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4606,7 +4606,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedNotificationAdapter` in this library's storages.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4631,7 +4631,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedNotificationAdapter` in this library's storages.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4653,7 +4653,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedLogAdapter` in this library's storages.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4677,7 +4677,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedLogAdapter` in this library's storages.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4700,7 +4700,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMeasureAdapter` in this library's storages.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4725,7 +4725,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMeasureAdapter` in this library's storages.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4748,7 +4748,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedIntervalAdapter` in this library's storages.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4773,7 +4773,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedIntervalAdapter` in this library's storages.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4797,7 +4797,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMemoryAdapter` in this library's storages.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4829,7 +4829,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMemoryAdapter` in this library's storages.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4865,7 +4865,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRecentAdapter` in this library's storages.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4903,7 +4903,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRecentAdapter` in this library's storages.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4927,7 +4927,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStateAdapter` in this library's storages.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4959,7 +4959,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStateAdapter` in this library's storages.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -4983,7 +4983,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedDictionaryAdapter` in this library's storages.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5015,7 +5015,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedDictionaryAdapter` in this library's storages.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5051,7 +5051,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSessionAdapter` in this library's storages.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5089,7 +5089,7 @@ class Past:
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSessionAdapter` in this library's storages.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5306,7 +5306,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSignalAdapter` in this library's storages.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5340,7 +5340,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSignalAdapter` in this library's storages.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5365,7 +5365,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedScheduleAdapter` in this library's storages.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5399,7 +5399,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedScheduleAdapter` in this library's storages.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5424,7 +5424,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStrategyAdapter` in this library's storages.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5458,7 +5458,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStrategyAdapter` in this library's storages.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5482,7 +5482,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRiskAdapter` in this library's storages.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5514,7 +5514,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRiskAdapter` in this library's storages.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5539,7 +5539,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedPartialAdapter` in this library's storages.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5573,7 +5573,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedPartialAdapter` in this library's storages.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5598,7 +5598,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedBreakevenAdapter` in this library's storages.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5632,7 +5632,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedBreakevenAdapter` in this library's storages.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5655,7 +5655,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStorageAdapter` in this library's storages.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5680,7 +5680,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStorageAdapter` in this library's storages.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5703,7 +5703,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedNotificationAdapter` in this library's storages.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5728,7 +5728,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedNotificationAdapter` in this library's storages.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5750,7 +5750,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedLogAdapter` in this library's storages.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5774,7 +5774,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedLogAdapter` in this library's storages.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5797,7 +5797,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMeasureAdapter` in this library's storages.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5822,7 +5822,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMeasureAdapter` in this library's storages.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5845,7 +5845,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedIntervalAdapter` in this library's storages.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5870,7 +5870,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedIntervalAdapter` in this library's storages.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5894,7 +5894,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMemoryAdapter` in this library's storages.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5926,7 +5926,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedMemoryAdapter` in this library's storages.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -5962,7 +5962,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRecentAdapter` in this library's storages.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6000,7 +6000,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedRecentAdapter` in this library's storages.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6024,7 +6024,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStateAdapter` in this library's storages.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6056,7 +6056,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedStateAdapter` in this library's storages.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6080,7 +6080,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedDictionaryAdapter` in this library's storages.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6112,7 +6112,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedDictionaryAdapter` in this library's storages.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6148,7 +6148,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSessionAdapter` in this library's storages.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
@@ -6186,7 +6186,7 @@ class Registry:
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
-            With ``model`` a :class:`~backtest_mongo.typed.TypedSessionAdapter` in this library's storages.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.

@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from backtest_mongo import (
     persist,
 )
 from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.adapters.shapes import TypedAdapter
 from backtest_mongo.typed import TYPED_ADAPTERS, TypedSignalAdapter
 from backtest_mongo.types import Versioned
 from tests.conftest import Deployment
@@ -494,3 +496,22 @@ async def test_context_goes_before_a_model_of_the_same_name(unique: str) -> None
     await write(own, {"a": 1}, "r")
     assert own.context == {"model": "gpt"}
     assert await read(getattr(persist, spec.name)("gpt"), "r") == {"a": 1}
+
+
+@pytest.mark.parametrize("slot", SLOTS, ids=lambda slot: slot.name)
+async def test_adapter_without_a_model_runs_nothing_of_it(slot: SlotSpec, unique: str) -> None:
+    open_typed(CHOSEN[0], unique, PydanticRow)
+    kind = type(open_plain(slot, unique))
+    assert not issubclass(kind, TypedAdapter)
+    assert not any("typed" in function.__module__ for function in map(unwrap, vars_of(kind)) if function is not None)
+
+
+def vars_of(kind: type[Any]) -> list[Any]:
+    """Return all members of a class, wherever it has them from."""
+    return [value for base in kind.__mro__ for value in vars(base).values()]
+
+
+def unwrap(member: Any) -> Any:
+    """Return the function of a method, ``None`` for anything else."""
+    function = getattr(member, "__func__", member)
+    return function if isinstance(function, FunctionType) else None
