@@ -17,8 +17,9 @@
   MongoDB after it, or in what ``persist.use()`` names.
 * Every error is a ``BacktestMongoError``; ``help(backtest_mongo.errors)`` draws the tree.
 * ``embedded.Servers()`` runs a MongoDB and a Redis for the length of a ``with`` block. ``market_data`` imports, exports
-  and plots candles. ``contracts`` defines what an implementation of your own must have, and ``types`` the candles,
-  reports, times and versions in signatures.
+  and plots candles. ``contracts`` defines what an implementation of your own must have, ``models`` the payloads of
+  the Node engine, ``typed`` the adapters with a model, and ``types`` the candles, reports, times and versions in
+  signatures.
 """
 
 from __future__ import annotations
