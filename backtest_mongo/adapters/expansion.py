@@ -520,9 +520,9 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
     if payloads is not None:
         adapter._payloads = payloads  # type: ignore[attr-defined]  # of its base class
         for method in vars(adapter).values():
-            for function in (method.__func__ if isinstance(method, classmethod) else method,):
-                if isinstance(function, FunctionType):
-                    _annotate(function, payloads.kind.__name__)
+            function = method.__func__ if isinstance(method, classmethod) else method
+            if isinstance(function, FunctionType):
+                _annotate(function, payloads.kind.__name__)
     adapter.__doc__ = _describe(spec, adapter)
     constructor: Any = adapter.__init__
     constructor.__signature__ = make_signature(spec, returns=None)
