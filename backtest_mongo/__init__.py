@@ -17,8 +17,9 @@
   MongoDB after it, or in what ``persist.use()`` names.
 * Every error is a ``BacktestMongoError``; ``help(backtest_mongo.errors)`` draws the tree.
 * ``embedded.Servers()`` runs a MongoDB and a Redis for the length of a ``with`` block. ``market_data`` imports, exports
-  and plots candles. ``contracts`` defines what an implementation of your own must have, and ``types`` the candles,
-  reports, times and versions in signatures.
+  and plots candles. ``contracts`` defines what an implementation of your own must have, ``models`` the payloads of
+  the Node engine, ``typed`` the adapters with a model, and ``types`` the candles, reports, times and versions in
+  signatures.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         LeaseError,
         LeaseHeldError,
         LeaseLostError,
+        PayloadError,
         ServerError,
         SlotError,
         StoreError,
@@ -115,6 +117,7 @@ __all__ = [
     "MemoryAdapter",
     "NotificationAdapter",
     "PartialAdapter",
+    "PayloadError",
     "QuoteAdapter",
     "RecentAdapter",
     "RiskAdapter",
@@ -154,7 +157,7 @@ __all__ = [
 ]
 
 #: Modules with public names of their own.
-_MODULES: Final = ("contracts", "embedded", "errors", "market_data", "testing", "types")
+_MODULES: Final = ("contracts", "embedded", "errors", "market_data", "models", "testing", "typed", "types")
 #: The module of each public name. It is imported when the name is first asked for: commands start without the drivers.
 _HOMES: Final = {
     **{name: "adapters" for name in __all__ if name.endswith("Adapter")},

@@ -15,7 +15,8 @@
     │   ├── LeaseHeldError                  another owner has it
     │   └── LeaseLostError                  it has ended, or somebody else has written its rows
     ├── StoreError                          MongoDB, SQLite, or the disk that holds files answered with an error
-    │   └── IndexConflictError              an existing index or table conflicts with what a slot needs
+    │   ├── IndexConflictError              an existing index or table conflicts with what a slot needs
+    │   └── PayloadError                    what is stored doesn't fit the model that it is read into
     ├── ServerError                         an embedded server can't be found, started or kept running
     └── ChildError                          a trading process of the demo exited without being killed
 
@@ -39,6 +40,7 @@ __all__ = [
     "LeaseError",
     "LeaseHeldError",
     "LeaseLostError",
+    "PayloadError",
     "ServerError",
     "SlotError",
     "StoreError",
@@ -208,6 +210,25 @@ class StoreError(BacktestMongoError):
 
 class IndexConflictError(StoreError):
     """An existing index, or the table of an SQLite file, conflicts with what a slot needs."""
+
+
+class PayloadError(StoreError):
+    """What is stored doesn't fit the model that it is read into. It stays as it is.
+
+    It is a ``StoreError``, because what is stored is at fault and not what the caller passed. An object that would not
+    fit its own model is an ``InputError`` when it is written.
+
+    Attributes:
+        context: the constructor's arguments by name.
+        path: where the first problem is in the payload, such as ``_entry[0].price``; empty for the payload as a whole.
+        problems: all problems, as pairs of a path and what is wrong there.
+        payload: what is stored.
+    """
+
+    context: Mapping[str, str | bool] | None = None
+    path: str = ""
+    problems: tuple[tuple[str, str], ...] = ()
+    payload: Any = None
 
 
 class ServerError(BacktestMongoError):

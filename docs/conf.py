@@ -59,6 +59,8 @@ nitpick_ignore_regex = [
     ("py:class", r"MongoClient|RedisClient"),
     # The type of the value that comes with a version.
     ("py:class", r"(backtest_mongo\.types\.)?T"),
+    # What upgrades payloads, which each docstring that has it explains, and the model of a generic class.
+    ("py:class", r"(backtest_mongo\.core\.payload_models\.)?Upgrade|(backtest_mongo\.adapters\.shapes\.typed\.)?M"),
     # Frames are annotated by names that only type checkers import; both are explained on the page of the types.
     ("py:class", r"Kind|Fill"),
 ]

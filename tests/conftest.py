@@ -74,6 +74,8 @@ SERVERLESS_TOO = {
     "tests.contract.test_ranges": SERVERLESS,
     "tests.contract.test_list_filters": SERVERLESS,
     "tests.contract.test_contexts": SERVERLESS,
+    "tests.contract.test_typed_payloads": SERVERLESS,
+    "tests.contract.test_typed_scopes": (SQLITE,),
     "tests.contract.test_watch": (SQLITE,),
     "tests.adapters.test_renaming": (SQLITE,),
     "tests.commit.test_deleting": (SQLITE,),

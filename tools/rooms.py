@@ -33,6 +33,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "cli": (1, "the command line"),
     INIT: (1, "the public names"),
     "contracts": (0, "protocols of slots"),
+    "typed": (4, "adapters of models"),
     "integrations": (2, "other packages"),
     "sync": (3, "all without await"),
     "testing": (4, "the pytest plugin"),
@@ -52,6 +53,7 @@ ROOMS: Final[Mapping[str, tuple[int, str]]] = {
     "connection": (1, "hub, clients, cache"),
     "columns": (2, "rows as arrays"),
     "core": (1, "specs, slots, config"),
+    "models": (7, "Node's payloads"),
     "errors": (1, "the exceptions"),
     "types": (0, "shapes of rows"),
 }

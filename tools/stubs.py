@@ -1,4 +1,4 @@
-"""Writes the stubs of ``adapters``, ``adapters.contracts`` and ``sync``, for type checkers and editors.
+"""Writes the stubs of ``adapters``, with its ``contracts`` and ``typed``, and of ``sync``, for type checkers.
 
 ``python tools/stubs.py`` writes them; ``--check`` fails if they are not what it would write.
 """
@@ -13,9 +13,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backtest_mongo.adapters import ADAPTERS, contracts
-from backtest_mongo.adapters.contracts import SlotFactories, list_contract_methods
-from backtest_mongo.adapters.expansion import make_signature
+from backtest_mongo.adapters import ADAPTERS, contracts, typed
+from backtest_mongo.adapters.contracts import SlotFactories, has_model_arguments, list_contract_methods
+from backtest_mongo.adapters.expansion import make_signature, name_model
 from backtest_mongo.adapters.shapes import Adapter
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "backtest_mongo"
 #: The argument that decides what a read returns.
 VERSION_FLAG = "with_version"
 
+#: The model of a generic class.
+TYPE_VARIABLE = '_M = TypeVar("_M")\n\n'
+
 HEADER = '''\
 """{title}
 
@@ -36,7 +39,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 from backtest_mongo.adapters.shapes import (
     Adapter,
@@ -46,7 +49,13 @@ from backtest_mongo.adapters.shapes import (
     DocumentAdapter,
     EntryAdapter,
     SeriesAdapter,
+    TypedAdapter,
+    TypedBucketAdapter,
+    TypedCollectionAdapter,
+    TypedDocumentAdapter,
+    TypedEntryAdapter,
 )
+from backtest_mongo.core.payload_models import PayloadModel, Upgrade
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import (
     Candle,
@@ -123,6 +132,62 @@ def _format_adapter(adapter: type[Adapter]) -> str:
     return "\n".join([f"class {adapter.__name__}({base}):", doc, "", *methods])
 
 
+def _format_typed(adapter: type[Adapter]) -> str:
+    """Return the generic class of a slot, whose methods have the model in place of payloads."""
+    parts = []
+    for name, value in vars(adapter).items():
+        method = getattr(adapter, name)
+        if name[0] == "_" or not (isinstance(value, classmethod) or inspect.isfunction(value)):
+            continue
+        decorator = "@classmethod" if isinstance(value, classmethod) else ""
+        keyword = "async def" if inspect.iscoroutinefunction(method) else "def"
+        summary = (inspect.getdoc(method) or "").partition("\n")[0]
+        for signature in _list_overloads(_type_signature(inspect.signature(method))):
+            parts += ["@overload"] if VERSION_FLAG in signature.parameters else []
+            parts += [decorator] if decorator else []
+            formatted = _format_signature(signature, "cls" if decorator else "self")
+            parts += [f"{keyword} {name}{formatted}:", f'    """{summary}"""']
+    made = typed.TYPED_ADAPTERS[adapter.spec.name]
+    base = made.__mro__[1].__name__
+    body = textwrap.indent("\n".join(parts), "    ")
+    return (
+        f"class {made.__name__}({base}[_M], Generic[_M]):\n{textwrap.indent(_format_docstring(made), '    ')}\n\n{body}"
+    )
+
+
+def _type_signature(signature: inspect.Signature) -> inspect.Signature:
+    """Return the signature of a method with a model in place of payloads."""
+    every = signature.parameters.values()
+    parameters = [one.replace(annotation=name_model(str(one.annotation), "_M")) for one in every]
+    returned = name_model(str(signature.return_annotation), "_M")
+    return signature.replace(parameters=parameters, return_annotation=returned)
+
+
+def list_factory_overloads(name: str, adapter: type[Adapter]) -> list[inspect.Signature]:
+    """Return what the registry's method of a slot returns without a model, and with one."""
+    signature = inspect.signature(getattr(SlotFactories, name))
+    if not has_model_arguments(adapter.spec):
+        return [signature]
+    own = [one for one in signature.parameters.values() if one.name not in ("model", "upgrade", "schema_version")]
+    model = signature.parameters["model"].replace(annotation="type[_M]", default=inspect.Parameter.empty)
+    rest = [signature.parameters[one] for one in ("upgrade", "schema_version")]
+    made = f"{typed.TYPED_ADAPTERS[name].__name__}[_M]"
+    return [
+        signature.replace(parameters=[*own, model.replace(annotation="None", default=None)]),
+        signature.replace(parameters=[*own, model, *rest], return_annotation=made),
+    ]
+
+
+def _format_factory(name: str, adapter: type[Adapter]) -> str:
+    docstring = textwrap.indent(_format_docstring(getattr(SlotFactories, name)), "    ")
+    signatures = list_factory_overloads(name, adapter)
+    lines = []
+    for signature in signatures:
+        lines += ["@overload"] if len(signatures) > 1 else []
+        lines += [f"def {name}{_format_signature(signature, 'self')}:", docstring]
+    return textwrap.indent("\n".join(lines), "    ")
+
+
 def _contract_name(adapter: type[Adapter]) -> str:
     return adapter.__name__.removesuffix("Adapter") + "Contract"
 
@@ -152,6 +217,13 @@ def render() -> dict[Path, str]:
     """Return the text of each stub by its path."""
     adapters = list(ADAPTERS.values())
     names = [adapter.__name__ for adapter in adapters]
+    typed_names = [adapter.__name__ for adapter in typed.TYPED_ADAPTERS.values()]
+    typed_stub = [
+        HEADER.format(title="The generic class of each slot, whose payloads are objects of a model."),
+        f"__all__ = {typed.__all__!r}\n\n{TYPE_VARIABLE}TYPED_ADAPTERS: dict[str, type[TypedAdapter[Any]]]\n\n",
+        f"def bind_to_model{_format_signature(inspect.signature(typed.bind_to_model))}: ...\n\n",
+        *(f"{_format_typed(ADAPTERS[name])}\n\n" for name in typed.TYPED_ADAPTERS),
+    ]
     adapter_stub = [
         HEADER.format(title="The adapter classes, expanded from the slot table."),
         f"__all__ = {['ADAPTERS', *names]!r}\n\nADAPTERS: dict[str, type[Adapter]]\n\n",
@@ -159,24 +231,33 @@ def render() -> dict[Path, str]:
     ]
     contract_stub = [
         HEADER.format(title="What an implementation of each slot must have."),
-        f"from backtest_mongo.adapters import {', '.join(names)}\n\n",
-        f"__all__ = {contracts.__all__!r}\n\nCONTRACTS: dict[str, type]\n\n",
+        f"from backtest_mongo.adapters import {', '.join(names)}\n",
+        f"from backtest_mongo.adapters.typed import {', '.join(typed_names)}\n\n",
+        f"__all__ = {contracts.__all__!r}\n\n{TYPE_VARIABLE}CONTRACTS: dict[str, type]\n\n",
         *(
             f"def {function.__name__}{_format_signature(inspect.signature(function))}: ...\n"
-            for function in (list_contract_methods, contracts.make_contract, contracts.make_factory)
+            for function in (
+                list_contract_methods,
+                contracts.make_contract,
+                contracts.make_factory,
+                has_model_arguments,
+            )
         ),
         "\n",
         *(f"{_format_contract(adapter)}\n\n" for adapter in adapters if adapter.spec.name in contracts.CONTRACTS),
         f"class SlotFactories:\n    {_format_docstring(SlotFactories)}\n\n",
         f"{_format_use([adapter for adapter in adapters if adapter.spec.name in contracts.CONTRACTS])}\n",
         "    def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...\n",
-        "    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...\n",
-        *(f"{_format_method(name, getattr(SlotFactories, name))}\n" for name in ADAPTERS),
+        f"    def _get_instance{_format_signature(inspect.signature(SlotFactories._get_instance), 'self')}: ...\n",
+        *(f"{_format_factory(name, adapter)}\n" for name, adapter in ADAPTERS.items()),
     ]
     return {
         PACKAGE / "adapters" / "__init__.pyi": _format_source("".join(adapter_stub)),
         PACKAGE / "adapters" / "contracts.pyi": _format_source("".join(contract_stub)),
-        PACKAGE / "sync" / "__init__.pyi": _format_source(render_sync(_list_overloads)),
+        PACKAGE / "adapters" / "typed.pyi": _format_source("".join(typed_stub)),
+        PACKAGE / "sync" / "__init__.pyi": _format_source(
+            render_sync(_list_overloads, list_factory_overloads, _type_signature)
+        ),
     }
 
 

@@ -15,6 +15,7 @@ from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.contracts import SlotFactories
 from backtest_mongo.adapters.registry import Registry
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.adapters.typed import TYPED_ADAPTERS
 from backtest_mongo.sync import names
 from backtest_mongo.sync.wrapping import describe
 
@@ -27,8 +28,9 @@ Written by tools/stubs.py from the asynchronous API: change that, not this file.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Self, overload
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
+from backtest_mongo.core.payload_models import Upgrade
 from backtest_mongo.sync.wrapping import SyncAdapter, Watch
 '''
 #: The module of this package that a name is imported from, of those whose signatures are written there.
@@ -45,14 +47,19 @@ OWN = {
 BLOCKS = {"as_of": "Past", "lease": "Lease", "setup": "Setup", "transaction": "Transaction"}
 
 
-def render_sync(list_overloads: Callable[..., Any]) -> str:
+def render_sync(
+    list_overloads: Callable[..., Any], list_factory_overloads: Callable[..., Any], type_signature: Callable[..., Any]
+) -> str:
     """Return the stub, not formatted yet.
 
     Args:
         list_overloads: returns the signatures of a method that returns a version on demand.
+        list_factory_overloads: returns those of the registry's method of a slot.
+        type_signature: returns that of a method with a model in place of payloads.
     """
-    writer = _Writer(list_overloads)
+    writer = _Writer(list_overloads, list_factory_overloads, type_signature)
     classes = [writer.format_class(cls) for cls in _list_classes()]
+    classes += [writer.format_typed(ADAPTERS[name], cls) for name, cls in TYPED_ADAPTERS.items()]
     functions = [
         writer.format_function(name, getattr(import_module(f"backtest_mongo.{module}"), name))
         for name, module in {**names.FUNCTIONS, **dict.fromkeys(("as_of",), "adapters.past")}.items()
@@ -70,6 +77,7 @@ def render_sync(list_overloads: Callable[..., Any]) -> str:
         HEADER,
         "\n".join(imports),
         f"__all__ = {names.NAMES!r}",
+        '_M = TypeVar("_M")',
         *classes,
         writer.format_factories("Past", _read_doc("scopes", "Past")),
         writer.format_registry(),
@@ -110,7 +118,22 @@ def _list_imports(modules: Iterable[str]) -> set[str]:
                 found.setdefault(node.name, f"from {module} import {node.name}")
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 found.setdefault(node.target.id, f"from {module} import {node.target.id}")
-    given = ("Any", "Callable", "Iterator", "Literal", "Past", "Registry", "Self", "Watch", "annotations", "overload")
+    given = (
+        "Any",
+        "Callable",
+        "Generic",
+        "Iterator",
+        "Literal",
+        "_M",
+        "TypeVar",
+        "Past",
+        "Registry",
+        "Self",
+        "Upgrade",
+        "Watch",
+        "annotations",
+        "overload",
+    )
     taken = {*names.NAMES, *OWN, *given, *(cls.__name__ for cls in _list_classes())}
     return {text for name, text in found.items() if name not in taken and name[0] != "_"}
 
@@ -126,8 +149,12 @@ class _Writer:
         modules: those that define what was written.
     """
 
-    def __init__(self, list_overloads: Callable[..., Any]) -> None:
+    def __init__(
+        self, list_overloads: Callable[..., Any], list_factory_overloads: Callable[..., Any], type_signature: Any
+    ) -> None:
         self._list_overloads = list_overloads
+        self._list_factory_overloads = list_factory_overloads
+        self._type_signature = type_signature
         # What is expanded from the table names what this imports.
         self.modules: dict[str, None] = {"backtest_mongo.adapters.expansion": None}
 
@@ -143,6 +170,28 @@ class _Writer:
         body = "\n".join([textwrap.indent(doc, "    "), spec, *filter(None, members)])
         return f"class {cls.__name__}({', '.join(bases)}):\n{body}"
 
+    def format_typed(self, adapter: type[Adapter], cls: type[Adapter]) -> str:
+        base = adapter.__mro__[1].__name__
+        lines: list[str] = []
+        for name, value in vars(adapter).items():
+            function = value.__func__ if isinstance(value, classmethod) else value
+            if name[0] == "_" or not isinstance(function, FunctionType):
+                continue
+            decorator = "@classmethod" if isinstance(value, classmethod) else ""
+            summary = (describe(inspect.getdoc(function)) or "").partition("\n")[0]
+            signatures = self._list_overloads(self._type_signature(inspect.signature(function)))
+            for signature in signatures:
+                lines += ["@overload"] if len(signatures) > 1 else []
+                lines += [decorator] if decorator else []
+                lines += [f"def {name}{self._format(signature, 'cls' if decorator else 'self')}:"]
+                lines += [f'    """{summary}"""']
+        doc, body = _format_doc(describe(cls.__doc__) or ""), textwrap.indent("\n".join(lines), "    ")
+        return f"class {cls.__name__}({base}, Generic[_M]):\n{textwrap.indent(doc, '    ')}\n\n{body}"
+
+    def _format_factory(self, name: str) -> str:
+        function = getattr(SlotFactories, name)
+        return self._format_method(name, function, signatures=self._list_factory_overloads(name, ADAPTERS[name]))
+
     def _format_member(self, name: str, value: Any) -> str:
         if isinstance(value, property):
             assert isinstance(value.fget, FunctionType)
@@ -151,9 +200,9 @@ class _Writer:
             return self._format_method(name, value.__func__, "@classmethod")
         return self._format_method(name, value) if isinstance(value, FunctionType) else ""
 
-    def _format_method(self, name: str, function: Any, decorator: str = "") -> str:
+    def _format_method(self, name: str, function: Any, decorator: str = "", *, signatures: Any = ()) -> str:
         self.modules[function.__module__] = None
-        signatures = [inspect.signature(one) for one in get_overloads(function)]
+        signatures = signatures or [inspect.signature(one) for one in get_overloads(function)]
         signatures = signatures or self._list_overloads(inspect.signature(function))
         lines = []
         doc = textwrap.indent(_format_doc(describe(inspect.getdoc(function)) or ""), "    ")
@@ -173,7 +222,7 @@ class _Writer:
         return f"def {name}{self._format(signature)}:\n{doc}"
 
     def format_factories(self, name: str, doc: str) -> str:
-        methods = [self._format_method(slot, getattr(SlotFactories, slot)) for slot in ADAPTERS]
+        methods = [self._format_factory(slot) for slot in ADAPTERS]
         own = [
             "    when: int",
             "    def __enter__(self) -> Self: ...",
@@ -186,7 +235,7 @@ class _Writer:
             self._format_method(name, getattr(Registry, name))
             for name in ("use", "use_mongo", "use_files", "use_sqlite", "use_dummy", "register")
         ]
-        methods += [self._format_method(slot, getattr(SlotFactories, slot)) for slot in ADAPTERS]
+        methods += [self._format_factory(slot) for slot in ADAPTERS]
         doc = textwrap.indent(_format_doc(_read_doc("registry", "Registry")), "    ")
         return "\n".join(["class Registry:", doc, *methods])
 

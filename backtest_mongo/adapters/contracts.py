@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from inspect import Parameter
 from types import FunctionType, new_class
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from backtest_mongo.adapters import ADAPTERS
 from backtest_mongo.adapters.expansion import describe_context, expand_contract, is_in_contract, make_signature
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.core.payload_models import PayloadModel, make_payload_model
 from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import SlotSpec
+from backtest_mongo.errors import InputError, InputTypeError
 
 #: What ``backtest_mongo.contracts`` offers; the registry's part is for the registry.
 __all__ = ["CONTRACTS"]
@@ -77,30 +80,82 @@ def make_factory(spec: SlotSpec) -> Callable[..., Any]:
         constructor, and returns the one object of that context.
     """
 
+    takes_model = has_model_arguments(spec)
+
     def get_instance(self: SlotFactories, *args: Any, **kwargs: Any) -> Any:
+        if takes_model and not kwargs.keys().isdisjoint(_MODEL_ARGUMENTS):
+            return self._get_instance(spec, args, kwargs, _take_payload_model(spec, kwargs))
         return self._get_instance(spec, args, kwargs)
 
     get_instance.__name__, get_instance.__qualname__ = spec.name, f"{SlotFactories.__name__}.{spec.name}"
     get_instance.__annotations__ = {"return": spec.class_name}
     get_instance.__doc__ = _describe_factory(spec)
     signature = make_signature(spec, returns=spec.class_name)
+    if has_model_arguments(spec):
+        parameters = [*signature.parameters.values()]
+        for name, annotation in _MODEL_ARGUMENTS.items():
+            parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+        signature = signature.replace(parameters=parameters)
     get_instance.__signature__ = signature  # type: ignore[attr-defined]
     return get_instance
 
 
+#: The arguments of the registry's method for a slot that name a model.
+_MODEL_ARGUMENTS: Final = {
+    "model": "type[Any] | None",
+    "upgrade": "Upgrade | None",
+    "schema_version": "int | None",
+}
+
+
+def has_model_arguments(spec: SlotSpec) -> bool:
+    """Return whether the registry's method of a slot takes a model: series have none, and contexts go first."""
+    return spec.shape != "series" and not {*_MODEL_ARGUMENTS} & {*spec.context}
+
+
+def _take_payload_model(spec: SlotSpec, kwargs: dict[str, Any]) -> PayloadModel | None:
+    """Take the arguments that name a model out of those of a call."""
+    model, upgrade, schema_version = (kwargs.pop(name, None) for name in _MODEL_ARGUMENTS)
+    if model is None and upgrade is None and schema_version is None:
+        return None
+    if model is None:
+        raise InputTypeError("upgrade and schema_version need a model", slot=spec.name, hint="pass model= as well")
+    try:
+        return make_payload_model(model, upgrade, schema_version)
+    except InputError as error:
+        error.slot = spec.name
+        raise
+
+
 def _describe_factory(spec: SlotSpec) -> str:
     about = f", {spec.about}" if spec.about else ""
-    arguments = f"        Args:\n{describe_context(spec)}\n" if spec.context else ""
+    described = describe_context(spec) + (_ABOUT_MODEL if has_model_arguments(spec) else "")
+    arguments = f"        Args:\n{described}\n" if described else ""
+    typed = "" if not has_model_arguments(spec) else _TYPED_RESULT.format(class_name=spec.class_name)
     return f"""Return what stores the ``{spec.name}`` slot{about}: one object per context.
 
 {arguments}        Returns:
             A :class:`~backtest_mongo.{spec.class_name}`, or an object of the implementation that :meth:`use` was given,
-            which has the contract's methods at least.
+            which has the contract's methods at least.{typed}
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty{_BAD_MODEL if typed else ""}.
         """
+
+
+_ABOUT_MODEL: Final = """\
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+"""
+_TYPED_RESULT: Final = """
+            With ``model`` a ``Typed{class_name}`` of ``backtest_mongo.typed``."""
+_BAD_MODEL: Final = """, the model can't be used,
+                or the slot has an implementation of your own, which takes no model"""
 
 
 class SlotFactories:
@@ -125,7 +180,9 @@ class SlotFactories:
     def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None:
         raise NotImplementedError
 
-    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _get_instance(
+        self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any], payloads: PayloadModel | None = None
+    ) -> Any:
         raise NotImplementedError
 
 

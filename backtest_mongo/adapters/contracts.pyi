@@ -5,7 +5,7 @@ Written by tools/stubs.py from the slot table: change the table, not this file.
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 from backtest_mongo.adapters import (
     BreakevenAdapter,
@@ -34,6 +34,25 @@ from backtest_mongo.adapters import (
 from backtest_mongo.adapters.shapes import (
     Adapter,
 )
+from backtest_mongo.adapters.typed import (
+    TypedBreakevenAdapter,
+    TypedDictionaryAdapter,
+    TypedIntervalAdapter,
+    TypedLogAdapter,
+    TypedMeasureAdapter,
+    TypedMemoryAdapter,
+    TypedNotificationAdapter,
+    TypedPartialAdapter,
+    TypedRecentAdapter,
+    TypedRiskAdapter,
+    TypedScheduleAdapter,
+    TypedSessionAdapter,
+    TypedSignalAdapter,
+    TypedStateAdapter,
+    TypedStorageAdapter,
+    TypedStrategyAdapter,
+)
+from backtest_mongo.core.payload_models import PayloadModel, Upgrade
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.types import (
     Candle,
@@ -65,11 +84,14 @@ __all__ = [
     "StrategyContract",
 ]
 
+_M = TypeVar("_M")
+
 CONTRACTS: dict[str, type]
 
 def list_contract_methods(adapter: type[Adapter]) -> dict[str, Callable[..., Any]]: ...
 def make_contract(adapter: type[Adapter]) -> type: ...
 def make_factory(spec: SlotSpec) -> Callable[..., Any]: ...
+def has_model_arguments(spec: SlotSpec) -> bool: ...
 
 class CandleContract(Protocol):
     """What an implementation of the ``candle`` slot must have."""
@@ -1060,7 +1082,9 @@ class SlotFactories:
             ConfigError: there is no such slot, or a class lacks a method of the contract. Nothing is changed then.
         """
     def _use(self, implementations: Mapping[str, Callable[..., Any]]) -> None: ...
-    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def _get_instance(
+        self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any], payloads: PayloadModel | None = None
+    ) -> Any: ...
     def candle(self, symbol: str, interval: Interval, exchange_name: str) -> CandleAdapter:
         """Return what stores the ``candle`` slot, the candles of a market, by interval: one object per context.
 
@@ -1077,185 +1101,661 @@ class SlotFactories:
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalAdapter:
+    @overload
+    def signal(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> SignalAdapter:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleAdapter:
+    @overload
+    def signal(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedSignalAdapter[_M]:
+        """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def schedule(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> ScheduleAdapter:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyAdapter:
+    @overload
+    def schedule(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedScheduleAdapter[_M]:
+        """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def strategy(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> StrategyAdapter:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def risk(self, risk_name: str, exchange_name: str) -> RiskAdapter:
+    @overload
+    def strategy(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedStrategyAdapter[_M]:
+        """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def risk(self, risk_name: str, exchange_name: str, *, model: None = None) -> RiskAdapter:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
             risk_name: the name of the risk profile.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialAdapter:
+    @overload
+    def risk(
+        self,
+        risk_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedRiskAdapter[_M]:
+        """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
+
+        Args:
+            risk_name: the name of the risk profile.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def partial(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> PartialAdapter:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenAdapter:
+    @overload
+    def partial(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedPartialAdapter[_M]:
+        """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> BreakevenAdapter:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def storage(self, backtest: bool) -> StorageAdapter:
+    @overload
+    def breakeven(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedBreakevenAdapter[_M]:
+        """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def storage(self, backtest: bool, *, model: None = None) -> StorageAdapter:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def notification(self, backtest: bool) -> NotificationAdapter:
+    @overload
+    def storage(
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedStorageAdapter[_M]:
+        """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
+
+        Args:
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def notification(self, backtest: bool, *, model: None = None) -> NotificationAdapter:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def log(self) -> LogAdapter:
+    @overload
+    def notification(
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedNotificationAdapter[_M]:
+        """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
+
+        Args:
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def log(self, *, model: None = None) -> LogAdapter:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
+
+        Args:
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def measure(self, bucket: str) -> MeasureAdapter:
+    @overload
+    def log(
+        self, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedLogAdapter[_M]:
+        """Return what stores the ``log`` slot, the engine's log: one object per context.
+
+        Args:
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def measure(self, bucket: str, *, model: None = None) -> MeasureAdapter:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
             bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def interval(self, bucket: str) -> IntervalAdapter:
+    @overload
+    def measure(
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedMeasureAdapter[_M]:
+        """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
+
+        Args:
+            bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def interval(self, bucket: str, *, model: None = None) -> IntervalAdapter:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
             bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def memory(self, signal_id: str, bucket_name: str) -> MemoryAdapter:
+    @overload
+    def interval(
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedIntervalAdapter[_M]:
+        """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
+
+        Args:
+            bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def memory(self, signal_id: str, bucket_name: str, *, model: None = None) -> MemoryAdapter:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
             signal_id: the id of the signal.
             bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
+    @overload
+    def memory(
+        self,
+        signal_id: str,
+        bucket_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedMemoryAdapter[_M]:
+        """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
     def recent(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: None = None,
     ) -> RecentAdapter:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
@@ -1265,47 +1765,183 @@ class SlotFactories:
             exchange_name: the name of the exchange.
             frame_name: the name of the time frame; may be empty.
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def state(self, signal_id: str, bucket_name: str) -> StateAdapter:
+    @overload
+    def recent(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedRecentAdapter[_M]:
+        """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def state(self, signal_id: str, bucket_name: str, *, model: None = None) -> StateAdapter:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
             signal_id: the id of the signal.
             bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryAdapter:
+    @overload
+    def state(
+        self,
+        signal_id: str,
+        bucket_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedStateAdapter[_M]:
+        """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def dictionary(self, signal_id: str, dictionary_name: str, *, model: None = None) -> DictionaryAdapter:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
             signal_id: the id of the signal.
             dictionary_name: the name of the dictionary.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
+    @overload
+    def dictionary(
+        self,
+        signal_id: str,
+        dictionary_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedDictionaryAdapter[_M]:
+        """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            dictionary_name: the name of the dictionary.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
     def session(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: None = None,
     ) -> SessionAdapter:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
@@ -1315,14 +1951,60 @@ class SlotFactories:
             frame_name: the name of the time frame; may be empty.
             symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def session(
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedSessionAdapter[_M]:
+        """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
+
+        Args:
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
     def trade(self, symbol: str, exchange_name: str) -> TradeAdapter:
         """Return what stores the ``trade`` slot, the trades of a market, each with the exchange's id: one object per context.

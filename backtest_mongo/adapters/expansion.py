@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any, Final
@@ -22,12 +23,24 @@ from backtest_mongo.adapters.shapes import (
     DocumentAdapter,
     EntryAdapter,
     SeriesAdapter,
+    TypedBucketAdapter,
+    TypedCollectionAdapter,
+    TypedDocumentAdapter,
+    TypedEntryAdapter,
 )
 from backtest_mongo.core.columns import Unit
 from backtest_mongo.core.specs import FLAG, PayloadKind, Shape, SlotSpec
 from backtest_mongo.types import Candle, Context, Payload, Rows, SeriesTime, Version, Versioned, When
 
-__all__ = ["describe_context", "expand", "expand_contract", "is_in_contract", "make_signature"]
+__all__ = [
+    "TYPED",
+    "describe_context",
+    "expand",
+    "expand_contract",
+    "is_in_contract",
+    "make_signature",
+    "name_model",
+]
 
 _CLASS: Final = '''\
 class {class_name}({base}):
@@ -444,6 +457,30 @@ _ARGUMENTS: Final = {
     "symbol": "the market's symbol, such as ``BTCUSDT``",
 }
 
+#: The base class of each shape whose payloads are objects of a model.
+TYPED: Final[dict[Shape, type[Adapter]]] = {
+    "document": TypedDocumentAdapter,
+    "entry": TypedEntryAdapter,
+    "collection": TypedCollectionAdapter,
+    "bucket": TypedBucketAdapter,
+}
+#: What annotations say of payloads, and what they say with a model, from the longest on.
+_TYPED_ANNOTATIONS: Final = {
+    "tuple[Context, Payload | None]": "tuple[Context, {0} | None]",
+    "tuple[Context, Sequence[Any]]": "tuple[Context, Sequence[{0}]]",
+    "tuple[Context, Payload]": "tuple[Context, {0}]",
+    "tuple[str, dict[str, Any]]": "tuple[str, {0}]",
+    "list[dict[str, Any]]": "list[{0}]",
+    "dict[str, Any] | None": "{0} | None",
+    "dict[str, Any]": "{0} | None",
+    "list[Any]": "list[{0}]",
+    "Sequence[Any]": "Sequence[{0}]",
+    "Payload | None": "{0} | None",
+    "Payload": "{0}",
+    "Rows": "Sequence[{0}]",
+}
+_TYPED_PATTERN: Final = re.compile("|".join(rf"\b{re.escape(text)}(?!\w)" for text in _TYPED_ANNOTATIONS))
+
 #: What the source of an adapter may name.
 _NAMES: Final[dict[str, Any]] = {
     value.__name__: value
@@ -454,6 +491,10 @@ _NAMES: Final[dict[str, Any]] = {
         DocumentAdapter,
         EntryAdapter,
         SeriesAdapter,
+        TypedBucketAdapter,
+        TypedCollectionAdapter,
+        TypedDocumentAdapter,
+        TypedEntryAdapter,
         Candle,
     )
 } | {
@@ -475,10 +516,29 @@ def expand(spec: SlotSpec, module: str) -> type[Adapter]:
     """Return the adapter class of a slot, as if it were written in ``module``."""
     adapter = _compile(spec.class_name, _write_source(spec, spec.class_name), module)
     adapter.spec = spec
+    payloads = spec.payload_model
+    if payloads is not None:
+        adapter._payloads = payloads  # type: ignore[attr-defined]  # of its base class
+        for method in vars(adapter).values():
+            function = method.__func__ if isinstance(method, classmethod) else method
+            if isinstance(function, FunctionType):
+                _annotate(function, payloads.kind.__name__)
     adapter.__doc__ = _describe(spec, adapter)
     constructor: Any = adapter.__init__
     constructor.__signature__ = make_signature(spec, returns=None)
     return adapter
+
+
+def _annotate(function: FunctionType, model: str) -> None:
+    function.__annotations__ = {
+        name: name_model(annotation, model) if isinstance(annotation, str) else annotation
+        for name, annotation in function.__annotations__.items()
+    }
+
+
+def name_model(annotation: str, model: str) -> str:
+    """Return the annotation of an adapter's method, with a model in place of payloads."""
+    return _TYPED_PATTERN.sub(lambda found: _TYPED_ANNOTATIONS[found.group()].format(model), annotation)
 
 
 def expand_contract(spec: SlotSpec, name: str, module: str) -> dict[str, FunctionType]:
@@ -519,6 +579,10 @@ def _write_source(spec: SlotSpec, class_name: str, *, is_contract: bool = False)
     }
     base, methods = parts[spec.shape]
     stored, payload, nothing, payload_rule = _PAYLOADS[spec.payload]
+    if spec.model is not None and not is_contract:
+        base, name = TYPED[spec.shape], spec.model.__name__
+        payload_rule = payload_rule.replace("a dict of whatever BSON holds", f"a ``{name}``")
+        payload_rule = payload_rule.replace("a list of whatever BSON holds", f"a list of ``{name}``")
     if spec.shape == "entry":
         stored = "dict[str, Any]"
     has_time, has_interval = spec.when, spec.is_candles or spec.grid == "interval"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from backtest_mongo.adapters.contracts import SlotFactories, make_factory
 from backtest_mongo.adapters.registry import persist
 from backtest_mongo.adapters.shapes import Adapter
+from backtest_mongo.adapters.typed import bind_to_model
 from backtest_mongo.columns.store_protocol import ColumnStore
+from backtest_mongo.core.payload_models import PayloadModel
 from backtest_mongo.core.specs import Key, SlotSpec
 from backtest_mongo.core.store_protocols import SeriesStore, Store
 from backtest_mongo.core.suggestions import suggest
@@ -86,7 +88,9 @@ class Past(SlotFactories):
         if not self._is_open:
             raise InputError("as_of() can only be used within its block", hint="async with as_of(t) as past: ...")
 
-    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _get_instance(
+        self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any], payloads: PayloadModel | None = None
+    ) -> Any:
         known = self._classes.get(spec.name)
         if known is None:
             adapter = persist._get_implementation(spec)
@@ -95,7 +99,7 @@ class Past(SlotFactories):
                 raise InputError(f"as_of() reads only this library's storages, unlike {kind}", slot=spec.name)
             members = {"__module__": __name__, "__doc__": adapter.__doc__, "_until": self.when, "_past": self}
             known = self._classes[spec.name] = type(f"Past{spec.class_name}", (_PastAdapter, adapter), members)
-        return known(*args, **kwargs)
+        return (known if payloads is None else bind_to_model(known, payloads, spec))(*args, **kwargs)
 
     if not TYPE_CHECKING:  # which would take every name for one of the registry's
 

@@ -19,6 +19,7 @@ from backtest_mongo.adapters.files import DEFAULT_DIRECTORY, bind_to_files
 from backtest_mongo.adapters.foreign_writes import guard_writes
 from backtest_mongo.adapters.shapes import Adapter
 from backtest_mongo.adapters.sqlite import DEFAULT_DATABASE, bind_to_default, bind_to_sqlite
+from backtest_mongo.core.payload_models import PayloadModel
 from backtest_mongo.core.slots import SLOTS
 from backtest_mongo.core.specs import Key, SlotSpec, check_table
 from backtest_mongo.core.suggestions import suggest
@@ -260,7 +261,11 @@ class Registry(SlotFactories):
             self._implementations.clear()
             self._instances = {name: WeakValueDictionary() for name in self._adapters}
 
-    def _get_instance(self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _get_instance(
+        self, spec: SlotSpec, args: tuple[Any, ...], kwargs: dict[str, Any], payloads: PayloadModel | None = None
+    ) -> Any:
+        if payloads is not None:
+            return self._get_typed_instance(spec, spec.bind(args, kwargs), payloads)
         context = spec.bind(args, kwargs)
         with _lock:
             instances = self._instances[spec.name]
@@ -273,6 +278,19 @@ class Registry(SlotFactories):
                 else:
                     guard_writes(instance, self._adapters[spec.name])
                 instances[context] = instance
+            return instance
+
+    def _get_typed_instance(self, spec: SlotSpec, context: Key, payloads: PayloadModel) -> Any:
+        from backtest_mongo.adapters.typed import bind_to_model  # which makes a class per slot
+
+        key = (context, payloads)
+        with _lock:
+            instances = self._instances[spec.name]
+            instance = instances.get(key)
+            if instance is None:
+                instance = bind_to_model(self._get_implementation(spec), payloads, spec)(*context)
+                instance._kept = (self._forget_instance, spec.name, key)
+                instances[key] = instance
             return instance
 
     def _forget(self, name: str, context: Key, instance: Adapter) -> None:

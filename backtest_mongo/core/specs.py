@@ -9,6 +9,7 @@ from dataclasses import field as derived
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from backtest_mongo.core.columns import COLUMN_TYPES, Column, Unit, is_column_name
+from backtest_mongo.core.payload_models import PayloadModel, Upgrade, make_payload_model
 from backtest_mongo.core.retention import parse_retention
 from backtest_mongo.core.series_retention import parse_series_retention
 from backtest_mongo.core.wording import format_count
@@ -114,6 +115,14 @@ class SlotSpec:
         grid: the interval of the grid on which such a series' rows are, such as ``1h``, or ``interval``, if the context
             has it as an argument. A row is then known when its interval is over. Only in milliseconds, and without a
             sequence.
+        model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+            ``msgspec.Struct``. Of a collection it is that of an item, and so it is where ``payload`` is a list. Reads
+            raise :class:`~backtest_mongo.PayloadError` where what is stored doesn't fit. Series have none.
+        upgrade: what makes payloads of the model's version out of older ones, when they are read: a function, which
+            gets a payload and its version, or a mapping from each older version to a function that makes the next
+            version out of a payload.
+        schema_version: the version of the payloads that the model describes. Left out, it is the one after those that
+            ``upgrade`` names, 2 if it is one function, and 1 without it.
         former: the fields of the unique index that older versions of the Node package made for the slot. That index
             forbids rows that differ only in the other fields; ``migrate()`` replaces it.
 
@@ -150,6 +159,9 @@ class SlotSpec:
     unit: Unit = "ms"
     sequence: Literal["", "int64", "str"] = ""
     grid: str = ""
+    model: type[Any] | None = None
+    upgrade: Upgrade | None = derived(default=None, hash=False)  # a dict has no hash
+    schema_version: int | None = None
 
     # Derived from the columns above.
     class_name: str = derived(init=False)
@@ -209,6 +221,11 @@ class SlotSpec:
             if getattr(self, name) not in get_args(known):
                 problem = f"{name} {getattr(self, name)!r} is unknown"
                 raise SlotError(problem, slot=self.name, hint=f"known are {', '.join(get_args(known))}")
+
+    @property
+    def payload_model(self) -> PayloadModel | None:
+        """How payloads are read and written, if there is a model."""
+        return None if self.model is None else make_payload_model(self.model, self.upgrade, self.schema_version)
 
     @property
     def is_candles(self) -> bool:
@@ -618,6 +635,28 @@ def _check_keep_can_be_read(row: SlotSpec) -> str | None:
             (parse_series_retention if row.columns else parse_retention)(row.keep)
     except ValueError as error:
         return f"has a keep that {error}"
+    return None
+
+
+@_rule
+def _check_model_is_not_a_series_s(row: SlotSpec) -> str | None:
+    is_there = not (row.model is None and row.upgrade is None and row.schema_version is None)
+    return "can't have a model as a series, whose rows are columns" if is_there and row.shape == "series" else None
+
+
+@_rule
+def _check_versions_have_a_model(row: SlotSpec) -> str | None:
+    if row.model is not None or (row.upgrade is None and row.schema_version is None):
+        return None
+    return "can't upgrade payloads without a model"
+
+
+@_rule
+def _check_model_can_be_read(row: SlotSpec) -> str | None:
+    try:
+        row.payload_model  # noqa: B018  # made for its errors
+    except InputError as error:
+        return f"has a model that can't be used: {error}"
     return None
 
 

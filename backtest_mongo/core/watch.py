@@ -17,10 +17,15 @@ __all__ = ["ChangeSource", "Watch"]
 class ChangeSource(Protocol):
     """Where a watch gets its changes from, on one event loop."""
 
-    #: The position behind the last change that was returned, at which another watch can resume.
-    token: str | None
-    #: Done once the source is closed.
-    ended: Future[None]
+    @property
+    def token(self) -> str | None:
+        """The position behind the last change that was returned, at which another watch can resume."""
+        ...
+
+    @property
+    def ended(self) -> Future[None]:
+        """Done once the source is closed."""
+        ...
 
     async def begin(self) -> None:
         """Begin, after which no change is missed; once it has begun, do nothing.

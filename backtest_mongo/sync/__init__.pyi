@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import (
     Any,
     ClassVar,
+    Generic,
     Literal,
     Self,
+    TypeVar,
     Unpack,
     overload,
 )
@@ -33,6 +35,7 @@ from backtest_mongo.core.columns import Column
 from backtest_mongo.core.config import Settings, get_config, set_config
 from backtest_mongo.core.frames import Fill
 from backtest_mongo.core.log import set_logger
+from backtest_mongo.core.payload_models import Upgrade
 from backtest_mongo.core.slots import SERIES, SLOTS
 from backtest_mongo.core.specs import SlotSpec
 from backtest_mongo.dumps.importer import Progress
@@ -51,6 +54,7 @@ from backtest_mongo.errors import (
     LeaseError,
     LeaseHeldError,
     LeaseLostError,
+    PayloadError,
     ServerError,
     SlotError,
     StoreError,
@@ -121,6 +125,7 @@ __all__ = [
     "MemoryAdapter",
     "NotificationAdapter",
     "PartialAdapter",
+    "PayloadError",
     "QuoteAdapter",
     "RecentAdapter",
     "RiskAdapter",
@@ -137,6 +142,22 @@ __all__ = [
     "StrategyAdapter",
     "TickAdapter",
     "TradeAdapter",
+    "TypedBreakevenAdapter",
+    "TypedDictionaryAdapter",
+    "TypedIntervalAdapter",
+    "TypedLogAdapter",
+    "TypedMeasureAdapter",
+    "TypedMemoryAdapter",
+    "TypedNotificationAdapter",
+    "TypedPartialAdapter",
+    "TypedRecentAdapter",
+    "TypedRiskAdapter",
+    "TypedScheduleAdapter",
+    "TypedSessionAdapter",
+    "TypedSignalAdapter",
+    "TypedStateAdapter",
+    "TypedStorageAdapter",
+    "TypedStrategyAdapter",
     "as_of",
     "close",
     "export_candles",
@@ -164,6 +185,8 @@ __all__ = [
     "transaction",
     "wait_for_init",
 ]
+
+_M = TypeVar("_M")
 
 class Adapter(SyncAdapter):
     """A slot in one context. It holds no connection, so it can be made anywhere and used on any event loop."""
@@ -3733,6 +3756,415 @@ class EquityAdapter(ColumnSeriesAdapter):
             InputError: an argument has the wrong type or is empty.
         """
 
+class TypedSignalAdapter(DocumentAdapter, Generic[_M]):
+    """The ``signal`` slot with a model: a :class:`~backtest_mongo.SignalAdapter` of its objects."""
+
+    @overload
+    def read_signal_data(self, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_signal_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_signal_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_signal_data(self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+        """Store ``row`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+
+class TypedScheduleAdapter(DocumentAdapter, Generic[_M]):
+    """The ``schedule`` slot with a model: a :class:`~backtest_mongo.ScheduleAdapter` of its objects."""
+
+    @overload
+    def read_schedule_data(self, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_schedule_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_schedule_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_schedule_data(self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+        """Store ``row`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+
+class TypedStrategyAdapter(DocumentAdapter, Generic[_M]):
+    """The ``strategy`` slot with a model: a :class:`~backtest_mongo.StrategyAdapter` of its objects."""
+
+    @overload
+    def read_strategy_data(self, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_strategy_data(self, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_strategy_data(self, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_strategy_data(self, row: _M | None, *, if_absent: bool = False, expect: Version | None = None) -> None:
+        """Store ``row`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context]) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M | None]]) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+
+class TypedRiskAdapter(DocumentAdapter, Generic[_M]):
+    """The ``risk`` slot with a model: a :class:`~backtest_mongo.RiskAdapter` of its objects."""
+
+    @overload
+    def read_position_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> list[_M]:
+        """Return what is stored for this context."""
+    @overload
+    def read_position_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[list[_M]]:
+        """Return what is stored for this context."""
+    @overload
+    def read_position_data(self, when: When | None = None, *, with_version: bool) -> Versioned[list[_M]] | list[_M]:
+        """Return what is stored for this context."""
+    def write_position_data(
+        self,
+        positions: Sequence[_M],
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
+        """Store ``positions`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[list[_M]]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, Sequence[_M]]], when: When | None = None) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+
+class TypedPartialAdapter(EntryAdapter, Generic[_M]):
+    """The ``partial`` slot with a model: a :class:`~backtest_mongo.PartialAdapter` of its objects."""
+
+    @overload
+    def read_partial_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> _M | None:
+        """Return what is stored for ``signal_id``."""
+    @overload
+    def read_partial_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[_M | None]:
+        """Return what is stored for ``signal_id``."""
+    @overload
+    def read_partial_data(
+        self, signal_id: str, when: When | None = None, *, with_version: bool
+    ) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for ``signal_id``."""
+    def write_partial_data(
+        self,
+        data: _M,
+        signal_id: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
+        """Store ``data`` for ``signal_id``, in place of what was stored."""
+
+class TypedBreakevenAdapter(EntryAdapter, Generic[_M]):
+    """The ``breakeven`` slot with a model: a :class:`~backtest_mongo.BreakevenAdapter` of its objects."""
+
+    @overload
+    def read_breakeven_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> _M | None:
+        """Return what is stored for ``signal_id``."""
+    @overload
+    def read_breakeven_data(
+        self, signal_id: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[_M | None]:
+        """Return what is stored for ``signal_id``."""
+    @overload
+    def read_breakeven_data(
+        self, signal_id: str, when: When | None = None, *, with_version: bool
+    ) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for ``signal_id``."""
+    def write_breakeven_data(
+        self,
+        data: _M,
+        signal_id: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
+        """Store ``data`` for ``signal_id``, in place of what was stored."""
+
+class TypedStorageAdapter(CollectionAdapter, Generic[_M]):
+    """The ``storage`` slot with a model: a :class:`~backtest_mongo.StorageAdapter` of its objects."""
+
+    def read_storage_data(
+        self,
+        *,
+        strategy_name: str | None = None,
+        symbol: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[_M]:
+        """Return every row, however many there are."""
+    def write_storage_data(self, signals: Sequence[_M]) -> None:
+        """Store each of ``signals`` under its own ``id``; rows with other ids stay as they are."""
+
+class TypedNotificationAdapter(CollectionAdapter, Generic[_M]):
+    """The ``notification`` slot with a model: a :class:`~backtest_mongo.NotificationAdapter` of its objects."""
+
+    def read_notification_data(
+        self,
+        limit: int = 200,
+        *,
+        strategy_name: str | None = None,
+        symbol: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[_M]:
+        """Return the newest rows: those whose first write came last."""
+    def write_notification_data(self, notifications: Sequence[_M]) -> None:
+        """Store each of ``notifications`` under its own ``id``; rows with other ids stay as they are."""
+
+class TypedLogAdapter(CollectionAdapter, Generic[_M]):
+    """The ``log`` slot with a model: a :class:`~backtest_mongo.LogAdapter` of its objects."""
+
+    def read_log_data(
+        self,
+        limit: int = 200,
+        *,
+        strategy_name: str | None = None,
+        symbol: str | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[_M]:
+        """Return the newest rows: those whose first write came last."""
+    def write_log_data(self, entries: Sequence[_M]) -> None:
+        """Store each of ``entries`` under its own ``id``; rows with other ids stay as they are."""
+
+class TypedMeasureAdapter(BucketAdapter, Generic[_M]):
+    """The ``measure`` slot with a model: a :class:`~backtest_mongo.MeasureAdapter` of its objects."""
+
+    @overload
+    def read_measure_data(self, key: str, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for ``key``."""
+    @overload
+    def read_measure_data(self, key: str, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for ``key``."""
+    @overload
+    def read_measure_data(self, key: str, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for ``key``."""
+    def write_measure_data(
+        self, data: _M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
+        """Store ``data`` for ``key``, in place of what was stored; a removed row comes back."""
+    def remove_measure_data(self, key: str) -> None:
+        """Mark the row of ``key`` as removed, and keep its document. Removing an absent row does nothing."""
+    def list_measure_data(self, *, prefix: str = "") -> Iterator[str]:
+        """Iterate over the ``key`` of every row that is not removed, in ascending order."""
+    def range_measure_data(
+        self, first: str | None = None, last: str | None = None, *, newest_first: bool = False, prefix: str = ""
+    ) -> Iterator[tuple[str, _M]]:
+        """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
+    def newest_measure_data(self, limit: int, *, prefix: str = "") -> list[tuple[str, _M]]:
+        """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
+
+class TypedIntervalAdapter(BucketAdapter, Generic[_M]):
+    """The ``interval`` slot with a model: a :class:`~backtest_mongo.IntervalAdapter` of its objects."""
+
+    @overload
+    def read_interval_data(
+        self, key: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> _M | None:
+        """Return what is stored for ``key``."""
+    @overload
+    def read_interval_data(
+        self, key: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[_M | None]:
+        """Return what is stored for ``key``."""
+    @overload
+    def read_interval_data(
+        self, key: str, when: When | None = None, *, with_version: bool
+    ) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for ``key``."""
+    def write_interval_data(
+        self, data: _M, key: str, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
+        """Store ``data`` for ``key``, in place of what was stored; a removed row comes back."""
+    def remove_interval_data(self, key: str) -> None:
+        """Mark the row of ``key`` as removed, and keep its document. Removing an absent row does nothing."""
+    def list_interval_data(self, when: When | None = None, *, prefix: str = "") -> Iterator[str]:
+        """Iterate over the ``key`` of every row that is not removed, in ascending order."""
+    def range_interval_data(
+        self,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        newest_first: bool = False,
+        prefix: str = "",
+        when: When | None = None,
+    ) -> Iterator[tuple[str, _M]]:
+        """Iterate over ``(key, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
+    def newest_interval_data(self, limit: int, *, prefix: str = "", when: When | None = None) -> list[tuple[str, _M]]:
+        """Return ``(key, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
+
+class TypedMemoryAdapter(BucketAdapter, Generic[_M]):
+    """The ``memory`` slot with a model: a :class:`~backtest_mongo.MemoryAdapter` of its objects."""
+
+    @overload
+    def read_memory_data(
+        self, memory_id: str, when: When | None = None, *, with_version: Literal[False] = False
+    ) -> _M | None:
+        """Return what is stored for ``memory_id``."""
+    @overload
+    def read_memory_data(
+        self, memory_id: str, when: When | None = None, *, with_version: Literal[True]
+    ) -> Versioned[_M | None]:
+        """Return what is stored for ``memory_id``."""
+    @overload
+    def read_memory_data(
+        self, memory_id: str, when: When | None = None, *, with_version: bool
+    ) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for ``memory_id``."""
+    def write_memory_data(
+        self,
+        data: _M,
+        memory_id: str,
+        when: When | None = None,
+        *,
+        if_absent: bool = False,
+        expect: Version | None = None,
+    ) -> None:
+        """Store ``data`` for ``memory_id``, in place of what was stored; a removed row comes back."""
+    def remove_memory_data(self, memory_id: str) -> None:
+        """Mark the row of ``memory_id`` as removed, and keep its document. Removing an absent row does nothing."""
+    def list_memory_data(self, when: When | None = None, *, prefix: str = "") -> Iterator[tuple[str, _M]]:
+        """Iterate over ``(memory_id, payload)`` of every row that is not removed, in ascending order of the keys."""
+    def has_memory_data(self, memory_id: str) -> bool:
+        """Check whether ``memory_id`` was ever written; a removed row counts."""
+    def range_memory_data(
+        self,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        newest_first: bool = False,
+        prefix: str = "",
+        when: When | None = None,
+    ) -> Iterator[tuple[str, _M]]:
+        """Iterate over ``(memory_id, payload)`` of the rows from ``first`` to ``last``, in the order of the keys."""
+    def newest_memory_data(self, limit: int, *, prefix: str = "", when: When | None = None) -> list[tuple[str, _M]]:
+        """Return ``(memory_id, payload)`` of the rows with the largest keys, by code points, removed rows left out."""
+    def dispose(self) -> None:
+        """Make the registry forget the instance of this context. What is stored stays."""
+
+class TypedRecentAdapter(DocumentAdapter, Generic[_M]):
+    """The ``recent`` slot with a model: a :class:`~backtest_mongo.RecentAdapter` of its objects."""
+
+    @overload
+    def read_recent_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_recent_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_recent_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_recent_data(
+        self, row: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
+        """Store ``row`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+
+class TypedStateAdapter(DocumentAdapter, Generic[_M]):
+    """The ``state`` slot with a model: a :class:`~backtest_mongo.StateAdapter` of its objects."""
+
+    @overload
+    def read_state_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_state_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_state_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_state_data(
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
+        """Store ``data`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+    def dispose(self) -> None:
+        """Make the registry forget the instance of this context. What is stored stays."""
+
+class TypedDictionaryAdapter(DocumentAdapter, Generic[_M]):
+    """The ``dictionary`` slot with a model: a :class:`~backtest_mongo.DictionaryAdapter` of its objects."""
+
+    @overload
+    def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_dictionary_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_dictionary_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_dictionary_data(
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
+        """Store ``data`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+    def dispose(self) -> None:
+        """Make the registry forget the instance of this context. What is stored stays."""
+
+class TypedSessionAdapter(DocumentAdapter, Generic[_M]):
+    """The ``session`` slot with a model: a :class:`~backtest_mongo.SessionAdapter` of its objects."""
+
+    @overload
+    def read_session_data(self, when: When | None = None, *, with_version: Literal[False] = False) -> _M | None:
+        """Return what is stored for this context."""
+    @overload
+    def read_session_data(self, when: When | None = None, *, with_version: Literal[True]) -> Versioned[_M | None]:
+        """Return what is stored for this context."""
+    @overload
+    def read_session_data(self, when: When | None = None, *, with_version: bool) -> Versioned[_M | None] | _M | None:
+        """Return what is stored for this context."""
+    def write_session_data(
+        self, data: _M, when: When | None = None, *, if_absent: bool = False, expect: Version | None = None
+    ) -> None:
+        """Store ``data`` for this context, in place of what was stored."""
+    @classmethod
+    def read_many(cls, contexts: Iterable[Context], when: When | None = None) -> list[_M | None]:
+        """Return what is stored for many contexts, in one round trip."""
+    @classmethod
+    def write_many(cls, rows: Iterable[tuple[Context, _M]], when: When | None = None) -> None:
+        """Store the payloads of many contexts, in one round trip."""
+    def dispose(self) -> None:
+        """Make the registry forget the instance of this context. What is stored stays."""
+
 class Past:
     """Everything as it was at a time: a method for each slot, as ``persist`` has.
 
@@ -3759,185 +4191,661 @@ class Past:
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalAdapter:
+    @overload
+    def signal(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> SignalAdapter:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleAdapter:
+    @overload
+    def signal(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedSignalAdapter[_M]:
+        """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def schedule(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> ScheduleAdapter:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyAdapter:
+    @overload
+    def schedule(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedScheduleAdapter[_M]:
+        """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def strategy(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> StrategyAdapter:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def risk(self, risk_name: str, exchange_name: str) -> RiskAdapter:
+    @overload
+    def strategy(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedStrategyAdapter[_M]:
+        """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def risk(self, risk_name: str, exchange_name: str, *, model: None = None) -> RiskAdapter:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
             risk_name: the name of the risk profile.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialAdapter:
+    @overload
+    def risk(
+        self,
+        risk_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedRiskAdapter[_M]:
+        """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
+
+        Args:
+            risk_name: the name of the risk profile.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def partial(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> PartialAdapter:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenAdapter:
+    @overload
+    def partial(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedPartialAdapter[_M]:
+        """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> BreakevenAdapter:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def storage(self, backtest: bool) -> StorageAdapter:
+    @overload
+    def breakeven(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedBreakevenAdapter[_M]:
+        """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def storage(self, backtest: bool, *, model: None = None) -> StorageAdapter:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def notification(self, backtest: bool) -> NotificationAdapter:
+    @overload
+    def storage(
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedStorageAdapter[_M]:
+        """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
+
+        Args:
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def notification(self, backtest: bool, *, model: None = None) -> NotificationAdapter:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def log(self) -> LogAdapter:
+    @overload
+    def notification(
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedNotificationAdapter[_M]:
+        """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
+
+        Args:
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def log(self, *, model: None = None) -> LogAdapter:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
+
+        Args:
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def measure(self, bucket: str) -> MeasureAdapter:
+    @overload
+    def log(
+        self, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedLogAdapter[_M]:
+        """Return what stores the ``log`` slot, the engine's log: one object per context.
+
+        Args:
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def measure(self, bucket: str, *, model: None = None) -> MeasureAdapter:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
             bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def interval(self, bucket: str) -> IntervalAdapter:
+    @overload
+    def measure(
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedMeasureAdapter[_M]:
+        """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
+
+        Args:
+            bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def interval(self, bucket: str, *, model: None = None) -> IntervalAdapter:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
             bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def memory(self, signal_id: str, bucket_name: str) -> MemoryAdapter:
+    @overload
+    def interval(
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedIntervalAdapter[_M]:
+        """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
+
+        Args:
+            bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def memory(self, signal_id: str, bucket_name: str, *, model: None = None) -> MemoryAdapter:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
             signal_id: the id of the signal.
             bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
+    @overload
+    def memory(
+        self,
+        signal_id: str,
+        bucket_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedMemoryAdapter[_M]:
+        """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
     def recent(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: None = None,
     ) -> RecentAdapter:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
@@ -3947,47 +4855,183 @@ class Past:
             exchange_name: the name of the exchange.
             frame_name: the name of the time frame; may be empty.
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def state(self, signal_id: str, bucket_name: str) -> StateAdapter:
+    @overload
+    def recent(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedRecentAdapter[_M]:
+        """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def state(self, signal_id: str, bucket_name: str, *, model: None = None) -> StateAdapter:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
             signal_id: the id of the signal.
             bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryAdapter:
+    @overload
+    def state(
+        self,
+        signal_id: str,
+        bucket_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedStateAdapter[_M]:
+        """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def dictionary(self, signal_id: str, dictionary_name: str, *, model: None = None) -> DictionaryAdapter:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
             signal_id: the id of the signal.
             dictionary_name: the name of the dictionary.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
+    @overload
+    def dictionary(
+        self,
+        signal_id: str,
+        dictionary_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedDictionaryAdapter[_M]:
+        """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            dictionary_name: the name of the dictionary.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
     def session(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: None = None,
     ) -> SessionAdapter:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
@@ -3997,14 +5041,60 @@ class Past:
             frame_name: the name of the time frame; may be empty.
             symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def session(
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedSessionAdapter[_M]:
+        """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
+
+        Args:
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
     def trade(self, symbol: str, exchange_name: str) -> TradeAdapter:
         """Return what stores the ``trade`` slot, the trades of a market, each with the exchange's id: one object per context.
@@ -4198,185 +5288,661 @@ class Registry:
             TypeError: an argument is missing, unknown, or given twice.
             InputError: an argument has the wrong type or is empty.
         """
-    def signal(self, symbol: str, strategy_name: str, exchange_name: str) -> SignalAdapter:
+    @overload
+    def signal(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> SignalAdapter:
         """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def schedule(self, symbol: str, strategy_name: str, exchange_name: str) -> ScheduleAdapter:
+    @overload
+    def signal(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedSignalAdapter[_M]:
+        """Return what stores the ``signal`` slot, the signal that a strategy has open on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.SignalAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedSignalAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def schedule(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> ScheduleAdapter:
         """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def strategy(self, symbol: str, strategy_name: str, exchange_name: str) -> StrategyAdapter:
+    @overload
+    def schedule(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedScheduleAdapter[_M]:
+        """Return what stores the ``schedule`` slot, the signal that waits for its entry price: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.ScheduleAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedScheduleAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def strategy(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> StrategyAdapter:
         """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def risk(self, risk_name: str, exchange_name: str) -> RiskAdapter:
+    @overload
+    def strategy(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedStrategyAdapter[_M]:
+        """Return what stores the ``strategy`` slot, the state of a strategy on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StrategyAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStrategyAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def risk(self, risk_name: str, exchange_name: str, *, model: None = None) -> RiskAdapter:
         """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
 
         Args:
             risk_name: the name of the risk profile.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def partial(self, symbol: str, strategy_name: str, exchange_name: str) -> PartialAdapter:
+    @overload
+    def risk(
+        self,
+        risk_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedRiskAdapter[_M]:
+        """Return what stores the ``risk`` slot, the open positions of a risk profile: one object per context.
+
+        Args:
+            risk_name: the name of the risk profile.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.RiskAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedRiskAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def partial(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> PartialAdapter:
         """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str) -> BreakevenAdapter:
+    @overload
+    def partial(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedPartialAdapter[_M]:
+        """Return what stores the ``partial`` slot, the levels of profit and loss that a signal has reached: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.PartialAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedPartialAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def breakeven(self, symbol: str, strategy_name: str, exchange_name: str, *, model: None = None) -> BreakevenAdapter:
         """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
 
         Args:
             symbol: the market's symbol, such as ``BTCUSDT``.
             strategy_name: the name of the strategy.
             exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def storage(self, backtest: bool) -> StorageAdapter:
+    @overload
+    def breakeven(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedBreakevenAdapter[_M]:
+        """Return what stores the ``breakeven`` slot, whether a signal has reached breakeven: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.BreakevenAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedBreakevenAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def storage(self, backtest: bool, *, model: None = None) -> StorageAdapter:
         """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
 
         Args:
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def notification(self, backtest: bool) -> NotificationAdapter:
+    @overload
+    def storage(
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedStorageAdapter[_M]:
+        """Return what stores the ``storage`` slot, signals by id, closed ones included: one object per context.
+
+        Args:
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StorageAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStorageAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def notification(self, backtest: bool, *, model: None = None) -> NotificationAdapter:
         """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
 
         Args:
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def log(self) -> LogAdapter:
+    @overload
+    def notification(
+        self, backtest: bool, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedNotificationAdapter[_M]:
+        """Return what stores the ``notification`` slot, notifications for whoever watches the engine: one object per context.
+
+        Args:
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.NotificationAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedNotificationAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def log(self, *, model: None = None) -> LogAdapter:
         """Return what stores the ``log`` slot, the engine's log: one object per context.
+
+        Args:
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def measure(self, bucket: str) -> MeasureAdapter:
+    @overload
+    def log(
+        self, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedLogAdapter[_M]:
+        """Return what stores the ``log`` slot, the engine's log: one object per context.
+
+        Args:
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.LogAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedLogAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def measure(self, bucket: str, *, model: None = None) -> MeasureAdapter:
         """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
 
         Args:
             bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def interval(self, bucket: str) -> IntervalAdapter:
+    @overload
+    def measure(
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedMeasureAdapter[_M]:
+        """Return what stores the ``measure`` slot, responses from outside, such as an API's, kept as a cache: one object per context.
+
+        Args:
+            bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.MeasureAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedMeasureAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def interval(self, bucket: str, *, model: None = None) -> IntervalAdapter:
         """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
 
         Args:
             bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def memory(self, signal_id: str, bucket_name: str) -> MemoryAdapter:
+    @overload
+    def interval(
+        self, bucket: str, *, model: type[_M], upgrade: Upgrade | None = None, schema_version: int | None = None
+    ) -> TypedIntervalAdapter[_M]:
+        """Return what stores the ``interval`` slot, what is done once per interval, by key: one object per context.
+
+        Args:
+            bucket: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.IntervalAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedIntervalAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def memory(self, signal_id: str, bucket_name: str, *, model: None = None) -> MemoryAdapter:
         """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
 
         Args:
             signal_id: the id of the signal.
             bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
+    @overload
+    def memory(
+        self,
+        signal_id: str,
+        bucket_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedMemoryAdapter[_M]:
+        """Return what stores the ``memory`` slot, notes on a signal, each under an id: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.MemoryAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedMemoryAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
     def recent(
-        self, symbol: str, strategy_name: str, exchange_name: str, frame_name: str, backtest: bool
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: None = None,
     ) -> RecentAdapter:
         """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
 
@@ -4386,47 +5952,183 @@ class Registry:
             exchange_name: the name of the exchange.
             frame_name: the name of the time frame; may be empty.
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def state(self, signal_id: str, bucket_name: str) -> StateAdapter:
+    @overload
+    def recent(
+        self,
+        symbol: str,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        backtest: bool,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedRecentAdapter[_M]:
+        """Return what stores the ``recent`` slot, the latest signal of a strategy on a symbol: one object per context.
+
+        Args:
+            symbol: the market's symbol, such as ``BTCUSDT``.
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.RecentAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedRecentAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def state(self, signal_id: str, bucket_name: str, *, model: None = None) -> StateAdapter:
         """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
 
         Args:
             signal_id: the id of the signal.
             bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
-    def dictionary(self, signal_id: str, dictionary_name: str) -> DictionaryAdapter:
+    @overload
+    def state(
+        self,
+        signal_id: str,
+        bucket_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedStateAdapter[_M]:
+        """Return what stores the ``state`` slot, a value that belongs to a signal: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            bucket_name: the name of the bucket.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.StateAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedStateAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def dictionary(self, signal_id: str, dictionary_name: str, *, model: None = None) -> DictionaryAdapter:
         """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
 
         Args:
             signal_id: the id of the signal.
             dictionary_name: the name of the dictionary.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
+    @overload
+    def dictionary(
+        self,
+        signal_id: str,
+        dictionary_name: str,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedDictionaryAdapter[_M]:
+        """Return what stores the ``dictionary`` slot, a dictionary that belongs to a signal: one object per context.
+
+        Args:
+            signal_id: the id of the signal.
+            dictionary_name: the name of the dictionary.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.DictionaryAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedDictionaryAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
     def session(
-        self, strategy_name: str, exchange_name: str, frame_name: str, symbol: str = "", backtest: bool = False
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: None = None,
     ) -> SessionAdapter:
         """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
 
@@ -4436,14 +6138,60 @@ class Registry:
             frame_name: the name of the time frame; may be empty.
             symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
             backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
 
         Returns:
             A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
             which has the contract's methods at least.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
 
         Raises:
             TypeError: an argument is missing, unknown, or given twice.
-            InputError: an argument has the wrong type or is empty.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
+        """
+    @overload
+    def session(
+        self,
+        strategy_name: str,
+        exchange_name: str,
+        frame_name: str,
+        symbol: str = "",
+        backtest: bool = False,
+        *,
+        model: type[_M],
+        upgrade: Upgrade | None = None,
+        schema_version: int | None = None,
+    ) -> TypedSessionAdapter[_M]:
+        """Return what stores the ``session`` slot, what a run of a strategy keeps from bar to bar: one object per context.
+
+        Args:
+            strategy_name: the name of the strategy.
+            exchange_name: the name of the exchange.
+            frame_name: the name of the time frame; may be empty.
+            symbol: the market's symbol, such as ``BTCUSDT``; may be empty.
+            backtest: ``True`` for a backtest, ``False`` for live trading.
+            model: the class that payloads are read into and written from: a pydantic model, a dataclass or a
+                ``msgspec.Struct``; ``None`` for payloads as they are stored.
+            upgrade: what makes payloads of the model's version out of older ones: a function of a payload and its
+                version, or a mapping from each older version to a function that returns a payload of the next.
+            schema_version: the version of the payloads that the model describes; ``None`` is the one after those that
+                ``upgrade`` names, 2 if it is one function, and 1 without it.
+
+        Returns:
+            A :class:`~backtest_mongo.SessionAdapter`, or an object of the implementation that :meth:`use` was given,
+            which has the contract's methods at least.
+            With ``model`` a ``TypedSessionAdapter`` of ``backtest_mongo.typed``.
+
+        Raises:
+            TypeError: an argument is missing, unknown, or given twice.
+            InputError: an argument has the wrong type or is empty, the model can't be used,
+                or the slot has an implementation of your own, which takes no model.
         """
     def trade(self, symbol: str, exchange_name: str) -> TradeAdapter:
         """Return what stores the ``trade`` slot, the trades of a market, each with the exchange's id: one object per context.

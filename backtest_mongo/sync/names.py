@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from backtest_mongo.adapters import ADAPTERS
+from backtest_mongo.adapters.typed import TYPED_ADAPTERS
 from backtest_mongo.errors import __all__ as all_errors
 
 __all__ = ["CLASSES", "FUNCTIONS", "NAMES", "OWN", "SAME"]
@@ -47,5 +48,5 @@ SAME: Final = {
     "set_logger": "core.log",
 }
 #: The asynchronous adapter of each name.
-CLASSES: Final = {adapter.__name__: adapter for adapter in ADAPTERS.values()}
+CLASSES: Final = {adapter.__name__: adapter for adapter in (*ADAPTERS.values(), *TYPED_ADAPTERS.values())}
 NAMES: Final = sorted((*CLASSES, *FUNCTIONS, *OWN, *SAME))

@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import FunctionType, TracebackType
+from types import FunctionType, GenericAlias, TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary, ref
 
@@ -171,6 +171,9 @@ class SyncAdapter:
 
     #: The class whose methods are carried out.
     _asynchronous: ClassVar[Any]
+
+    #: For annotations such as ``TypedSignalAdapter[Signal]``.
+    __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._adapter: Any = self._asynchronous(*args, **kwargs)

@@ -82,7 +82,7 @@ def test_help_on_the_registry_says_what_each_slot_is_for() -> None:
 
 
 def test_completion_of_the_package_offers_its_public_names_alone() -> None:
-    modules = {"contracts", "embedded", "errors", "market_data", "testing", "types"}
+    modules = {"contracts", "embedded", "errors", "market_data", "models", "testing", "typed", "types"}
     found = completed("backtest_mongo.", backtest_mongo=backtest_mongo)
     assert found - modules == set(backtest_mongo.__all__)
     assert {"contracts", "errors", "types"} <= found

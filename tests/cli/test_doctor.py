@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import ObjectId, Regex
 from rich.console import Console
 
 import backtest_mongo
@@ -41,6 +41,7 @@ from tests.cli.test_cli import run
 from tests.conftest import Deployment, tiny_blocks
 from tests.support.built_in_series import equity, shrink_blocks
 from tests.support.leases import take_leases
+from tests.support.typed_rows import StructRow, make
 from tests.support.uniform import WHEN, candles
 
 pytestmark = [pytest.mark.either_driver, pytest.mark.two_pythons]
@@ -598,3 +599,28 @@ async def test_series_of_a_registered_slot_are_examined(deployment: Deployment, 
     assert found(diagnosis, "series", f"{name}: 1 series").severity == "ok"
     assert f"{name.replace('_', '-')}-items" in {size.collection for size in diagnosis.sizes}
     assert not [finding for finding in diagnosis.findings if "other collections" in finding.text]
+
+
+@pytest.mark.usefixtures("any_latency")
+async def test_rows_that_do_not_fit_their_model_are_named(deployment: Deployment, unique: str) -> None:
+    name = f"own_{unique}"
+    spec = SlotSpec(name=name, shape="document", context=("symbol",), key=("symbol",), model=StructRow)
+    persist.register(spec)
+    for number in range(3):
+        own = getattr(persist, name)(f"S{number}")
+        await getattr(own, f"write_{name}_data")(make(StructRow))
+    diagnosis = await diagnose(read_only=True)
+    finding = found(diagnosis, "payloads", spec.collection)
+    assert (finding.severity, finding.text) == (
+        "ok",
+        f"{spec.collection}: 3 random rows, all of which fit StructRow",
+    )
+    collection = await deployment.collection(spec)
+    await collection.update_one({"symbol": "S1"}, {"$set": {"payload.priceOpen": "dear"}})
+    # A row that can't be decoded at all is not a question of the model.
+    await collection.insert_one({"symbol": "S9", "payload": {"at": Regex("(")}})
+    diagnosis = await diagnose(read_only=True)
+    finding = found(diagnosis, "payloads", spec.collection)
+    assert finding.severity == "problem"
+    assert "S1: priceOpen: expected float, got str" in finding.text
+    assert not diagnosis.is_sound

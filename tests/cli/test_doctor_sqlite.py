@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -537,3 +538,60 @@ def test_series_of_a_module_are_examined(path: Path, monkeypatch: pytest.MonkeyP
     (note,) = [one for one in printed["findings"] if "9 rows of a slot of your own, not checked" in one["text"]]
     assert "--module names the module" in note["advice"]
     assert invoke("doctor", "--module", "no_such_module").code == 2
+
+
+OWN_MODEL = """
+from pydantic import BaseModel
+from backtest_mongo import SlotSpec, persist
+
+class Note(BaseModel):
+    price: float
+
+NoteAdapter = persist.register(
+    SlotSpec(
+        name="{name}",
+        shape="bucket",
+        context=("symbol",),
+        key=("symbol", "noteId"),
+        soft_delete=True,
+        model=Note,
+    )
+)
+"""
+
+
+async def test_rows_that_do_not_fit_their_model_are_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch, unique: str
+) -> None:
+    name = f"own_{unique[-8:].lower()}"
+    path.with_name(f"{name}.py").write_text(OWN_MODEL.format(name=name))
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own = ("--sqlite", path.name, "--module", name, "--json")
+    monkeypatch.syspath_prepend(path.parent)
+    module: Any = importlib.import_module(name)
+    note: Any = getattr(persist, name)("BTC")
+    for number in range(3):
+        await getattr(note, f"write_{name}_data")(module.Note(price=number), f"n-{number}")
+    await getattr(note, f"write_{name}_data")(module.Note(price=0), "gone")
+    await getattr(note, f"remove_{name}_data")("gone")
+    await backtest_mongo.close()
+    table = f"{name.replace('_', '-')}-items"
+    printed = json.loads(invoke("doctor", *own).out)
+    (finding,) = [one for one in printed["findings"] if one["area"] == "payloads"]
+    assert (finding["severity"], finding["text"]) == ("ok", f"{table}: 3 rows, all of which fit Note")
+    change(
+        path,
+        f"UPDATE [{table}] SET payload='{{}}' WHERE noteId='n-1'",
+        f"""UPDATE [{table}] SET payload='{{"price": "dear"}}' WHERE noteId='n-2'""",
+    )
+    done = invoke("doctor", *own)
+    printed = json.loads(done.out)
+    (finding,) = [one for one in printed["findings"] if one["area"] == "payloads"]
+    assert finding["severity"] == "problem"
+    assert finding["text"].startswith(
+        f"{table}: 2 of 3 rows don't fit Note: BTC, n-1: price: field required; BTC, n-2: price: input should be a"
+    )
+    assert "upgrade=" in finding["advice"]
+    assert done.code == 1
+    persist._adapters.pop(name)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from backtest_mongo import SLOTS
 from backtest_mongo.core.config import Config
+from backtest_mongo.models import MODELS
+from tests.support.deadlines import PROCESS_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
+TYPED = (ROOT / "docs" / "typed-payloads.md").read_text()
+SHOWN = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", TYPED, re.DOTALL | re.MULTILINE)
 
 
 def test_each_collection_has_its_unique_key_as_shard_key() -> None:
@@ -47,3 +55,29 @@ def test_signal_of_the_example_has_every_field_of_the_engine_s_own() -> None:
     assert set(example) == set(engine) - later
     assert set(example["_peak"]) == set(engine["_peak"])
     assert {name: type(example[name]) for name in example} == {name: type(engine[name]) for name in example}
+
+
+@pytest.mark.parametrize("number", range(len(SHOWN)))
+def test_page_of_typed_payloads_shows_what_is_printed(number: int, tmp_path: Path) -> None:
+    code, text = SHOWN[number]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=PROCESS_SECONDS,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (text, "")
+
+
+def test_page_of_typed_payloads_has_the_model_of_each_slot() -> None:
+    rows = re.findall(r"^\| ([a-z, ]+) \| (`\w+`.*?) \| (.*) \|$", TYPED, re.MULTILINE)
+    shown = {name: (kinds, needs) for names, kinds, needs in rows for name in names.split(", ")}
+    for name, model in MODELS.items():
+        kinds, needs = shown[name]
+        assert f"`{model.__name__}`" in kinds, name
+        fields: frozenset[str] = getattr(model, "ENGINE_NEEDS", frozenset())
+        assert name == "candle" or all(f"`{field}`" in needs for field in fields), name
+        assert fields or not re.search(r"`[a-z]\w*`", needs), name
+    assert set(MODELS) <= set(shown)

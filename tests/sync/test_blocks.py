@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 import backtest_mongo
-from backtest_mongo import InputError, LeaseHeldError, LeaseLostError, StoreUnavailableError, errors, market_data, sync
+from backtest_mongo import (
+    InputError,
+    LeaseHeldError,
+    LeaseLostError,
+    StoreUnavailableError,
+    errors,
+    market_data,
+    sync,
+    typed,
+)
 from backtest_mongo.sync import portal
 from backtest_mongo.sync.portal import run
 from tests.sync.support import ALL, TRANSACTIONAL, make
@@ -91,7 +100,7 @@ def test_help() -> None:
     """What ``help()`` shows is that of the asynchronous counterpart, without what is awaited."""
     for name in sync.__all__:
         own = getattr(sync, name)
-        counterpart = getattr(backtest_mongo, name, None) or getattr(market_data, name)
+        counterpart = next(getattr(home, name) for home in (backtest_mongo, market_data, typed) if hasattr(home, name))
         if callable(own) and own is not counterpart:
             assert own.__doc__, name
             assert "await " not in own.__doc__, name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, assert_type
@@ -13,6 +14,7 @@ import pandas
 import polars
 import pyarrow
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 import backtest_mongo
 from backtest_mongo import (
@@ -28,6 +30,7 @@ from backtest_mongo import (
     MeasureAdapter,
     MemoryAdapter,
     PartialAdapter,
+    PayloadError,
     RecentAdapter,
     RiskAdapter,
     SessionAdapter,
@@ -43,7 +46,9 @@ from backtest_mongo import (
     set_config,
     setup,
     stats,
+    sync,
 )
+from backtest_mongo import models as engine_models
 from backtest_mongo.contracts import (
     CandleContract,
     RiskContract,
@@ -51,6 +56,7 @@ from backtest_mongo.contracts import (
     StateContract,
 )
 from backtest_mongo.telemetry.stats import CommitStats, SlotStats
+from backtest_mongo.typed import TypedSignalAdapter
 from backtest_mongo.types import (
     Candle,
     Coverage,
@@ -83,6 +89,49 @@ async def lifecycle() -> None:
     assert_type(stats().total.hits, int)
     assert_type(stats().slots, dict[str, SlotStats])
     assert_type(stats().commits, CommitStats)
+
+
+class Row(BaseModel):
+    id: str
+    price_open: float
+
+
+@dataclass
+class Note:
+    text: str
+
+
+async def models(when: datetime) -> None:
+    signal = persist.signal("BTCUSDT", "my_strategy", "binance", model=Row)
+    assert_type(signal, TypedSignalAdapter[Row])
+    assert_type(await signal.read_signal_data(), Row | None)
+    assert_type(await signal.read_signal_data(with_version=True), Versioned[Row | None])
+    await signal.write_signal_data(Row(id="s-1", price_open=1))
+    await signal.write_signal_data(None, if_absent=True)
+    assert_type(await type(signal).read_many([("a", "b", "c")]), list[Row | None])
+    await type(signal).write_many([(("a", "b", "c"), None), (("a", "b", "d"), Row(id="s", price_open=1))])
+    upgraded = persist.state("s-1", "b", model=Note, upgrade={1: lambda payload: {"text": payload}})
+    assert_type(await upgraded.read_state_data(when), Note | None)
+    await upgraded.write_state_data(Note("a"), when)
+    risk = persist.risk("my_risk", "binance", model=engine_models.OpenPosition)
+    assert_type(await risk.read_position_data(), list[engine_models.OpenPosition])
+    assert_type(await persist.partial("a", "b", "c", model=Note).read_partial_data("s-1"), Note | None)
+    storage = persist.storage(backtest=True, model=engine_models.StorageSignal)
+    assert_type(await storage.read_storage_data(symbol="BTCUSDT"), list[engine_models.StorageSignal])
+    await storage.write_storage_data(await storage.read_storage_data())
+    memory = persist.memory("s-1", "notes", model=Note, upgrade=lambda payload, version: payload, schema_version=3)
+    assert_type(memory.list_memory_data(), AsyncIterator[tuple[str, Note]])
+    assert_type(await memory.newest_memory_data(1), list[tuple[str, Note]])
+    async with backtest_mongo.as_of(when) as past:
+        assert_type(await past.signal("a", "b", "c", model=Row).read_signal_data(), Row | None)
+    sync_signal = sync.persist.signal("a", "b", "c", model=Row)
+    assert_type(sync_signal.read_signal_data(), Row | None)
+    assert_type(sync_signal, sync.TypedSignalAdapter[Row])
+    try:
+        await signal.read_signal_data()
+    except PayloadError as error:
+        assert_type(error.path, str)
+        assert_type(error.context, Mapping[str, str | bool] | None)
 
 
 async def servers() -> None:

@@ -9,6 +9,13 @@ from backtest_mongo.adapters.shapes.documents import (
     EntryAdapter,
 )
 from backtest_mongo.adapters.shapes.series import SeriesAdapter
+from backtest_mongo.adapters.shapes.typed import (
+    TypedAdapter,
+    TypedBucketAdapter,
+    TypedCollectionAdapter,
+    TypedDocumentAdapter,
+    TypedEntryAdapter,
+)
 
 __all__ = [
     "Adapter",
@@ -18,4 +25,9 @@ __all__ = [
     "DocumentAdapter",
     "EntryAdapter",
     "SeriesAdapter",
+    "TypedAdapter",
+    "TypedBucketAdapter",
+    "TypedCollectionAdapter",
+    "TypedDocumentAdapter",
+    "TypedEntryAdapter",
 ]

@@ -539,14 +539,21 @@ class CollectionAdapter(ItemAdapter):
     """Many documents, each keyed by its item's own ``id``, read as a list."""
 
     async def _read_all(self, **wanted: Any) -> list[Any]:
-        field, where = self.spec.field, self._make_filter(**wanted)
+        field = self.spec.field
+        return [document.get(field) async for document in self._scan(wanted)]
+
+    def _scan(self, wanted: Mapping[str, Any]) -> AsyncIterator[Document]:
+        where = self._make_filter(**wanted)
         chosen = EVERY_ROW if where is None else Selection(where=where)
-        return [document.get(field) async for document in self._store().scan(self._context, None, chosen)]
+        return self._store().scan(self._context, None, chosen)
 
     async def _read_newest(self, limit: int, **wanted: Any) -> list[Any]:
+        field = self.spec.field
+        return [document.get(field) for document in await self._find_newest(limit, wanted)]
+
+    async def _find_newest(self, limit: int, wanted: Mapping[str, Any]) -> list[Document]:
         self._check_limit(limit)
-        field, where = self.spec.field, self._make_filter(**wanted)
-        return [document.get(field) for document in await self._store().newest(self._context, limit, where)]
+        return await self._store().newest(self._context, limit, self._make_filter(**wanted))
 
     def _make_filter(
         self, since: When | None = None, until: When | None = None, **texts: str | None

@@ -36,7 +36,7 @@ def doctor(
     ] = False,
     module: Annotated[
         str | None,
-        typer.Option(metavar="MODULE", help="Import this Python module first, which registers series of your own."),
+        typer.Option(metavar="MODULE", help="Import this Python module first, which registers slots of your own."),
     ] = None,
 ) -> None:
     """Examine a deployment or an SQLite file, and say what to do about the findings.
