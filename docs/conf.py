@@ -50,7 +50,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         "py:class",
-        r"(annotated_types|collections|datetime|decimal|os|pathlib|pydantic|pydantic_settings|typing)\..+",
+        r"(annotated_types|collections|contextlib|datetime|decimal|os|pathlib|pydantic|pydantic_settings|typing)\..+",
     ),
     # What a class says of itself by its short name, or holds that is explained with it.
     ("py:class", r"Document|Interval|backtest_mongo\.core\.config\.MaskedDict"),

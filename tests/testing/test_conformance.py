@@ -28,6 +28,9 @@ ARGUMENTS: Final = (
     *("-p", "pytest_backtest_mongo", "-p", "no:cacheprovider", "-W", "error", "-q"),
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
+#: The capabilities in three runs, of which each takes minutes on a busy machine.
+PARTS: Final = tuple(tuple(CAPABILITIES)[start::3] for start in range(3))
+HISTORY: Final = ("history", "look_ahead")
 ASYNCIO: Final = ("-p", "pytest_asyncio.plugin")
 
 
@@ -81,43 +84,45 @@ def run(
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
 @pytest.mark.parametrize("name", ["SQLite", "Files"])
-def test_storages_without_a_server_pass_what_they_declare(name: str, tmp_path: Path) -> None:
-    check_passed(f"{SUITE}.stores:{name}", run(f"{SUITE}.stores:{name}", tmp_path))
+def test_storages_without_a_server_pass_what_they_declare(name: str, part: tuple[str, ...], tmp_path: Path) -> None:
+    check_passed(f"{SUITE}.stores:{name}", part, tmp_path)
 
 
 @pytest.mark.heavy
-def test_mongodb_passes_what_it_declares(servers: dict[str, Any], driver: str, tmp_path: Path) -> None:
-    environment = {**servers, "CC_MONGO_DRIVER": driver}
-    check_passed(f"{SUITE}.stores:MongoDB", run(f"{SUITE}.stores:MongoDB", tmp_path, **environment))
+@pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
+def test_mongodb_passes_what_it_declares(
+    servers: dict[str, Any], driver: str, part: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_passed(f"{SUITE}.stores:MongoDB", part, tmp_path, **servers, CC_MONGO_DRIVER=driver)
 
 
 @pytest.mark.one_python
 def test_sqlite_with_history_passes_it(tmp_path: Path) -> None:
-    done = run(f"{SUITE}.stores:SQLiteWithHistory", tmp_path, modules=("test_history", "test_look_ahead"))
-    assert (done.status, done.results) == (0, {"history": "passed", "look_ahead": "passed"})
+    check_passed(f"{SUITE}.stores:SQLiteWithHistory", HISTORY, tmp_path)
 
 
 @pytest.mark.either_driver
 @pytest.mark.one_python
 def test_mongodb_with_history_passes_it(servers: dict[str, Any], driver: str, tmp_path: Path) -> None:
-    environment = {**servers, "CC_MONGO_DRIVER": driver}
-    store = f"{SUITE}.stores:MongoDBWithHistory"
-    done = run(store, tmp_path, modules=("test_history", "test_look_ahead"), **environment)
-    assert (done.status, done.results) == (0, {"history": "passed", "look_ahead": "passed"})
+    check_passed(f"{SUITE}.stores:MongoDBWithHistory", HISTORY, tmp_path, **servers, CC_MONGO_DRIVER=driver)
 
 
 @pytest.mark.heavy
-def test_throw_away_store_passes_what_it_declares(tmp_path: Path) -> None:
-    check_passed("tests.testing.pickled_store:Pickled", run("tests.testing.pickled_store:Pickled", tmp_path))
+@pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
+def test_throw_away_store_passes_what_it_declares(part: tuple[str, ...], tmp_path: Path) -> None:
+    check_passed("tests.testing.pickled_store:Pickled", part, tmp_path)
 
 
-def check_passed(store: str, done: Run) -> None:
-    """Check that all that a store declares has passed, and that nothing of it was left out."""
+def check_passed(store: str, part: tuple[str, ...], directory: Path, **environment: Any) -> None:
+    """Check that all passes that a store declares of some capabilities, and that nothing of it is left out."""
+    done = run(store, directory, modules=tuple(f"test_{name}" for name in part), **environment)
     assert done.status == 0
     declared = set(load_factory(store).capabilities)
     assert set(done.table) == set(CAPABILITIES)
-    for name, (result, passed, failed, _) in done.table.items():
+    for name in part:
+        result, passed, failed, _ = done.table[name]
         assert (result, failed) == ("passed" if name in declared else "not declared", 0)
         assert bool(passed) is (name in declared)
 

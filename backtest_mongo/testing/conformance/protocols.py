@@ -53,7 +53,7 @@ class StoreFactory(Protocol):
     """What ``--store`` names: a class, or any other callable with these attributes.
 
     Attributes:
-        capabilities: names out of :data:`CAPABILITIES`.
+        capabilities: names out of ``CAPABILITIES``.
 
     Two attributes are optional. ``slots`` names the slots that the store has; without it, those are the seventeen of
     ``SLOTS``, and ``trade`` and ``equity`` for a store with ``series``. ``remove``, a coroutine function, is called
