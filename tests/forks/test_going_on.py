@@ -36,7 +36,6 @@ def list_rows(rows: Rows, *, without: Rows | None = None) -> dict[str, list[Any]
     }
 
 
-@pytest.mark.timeout(600)
 async def test_strategy_ends_as_the_live_run_did(forks: Forks) -> None:
     await forks.set(CC_HISTORY=HISTORY)
     market = load_candles(BARS)
@@ -58,7 +57,6 @@ async def test_strategy_ends_as_the_live_run_did(forks: Forks) -> None:
     assert await forks.read() == live
 
 
-@pytest.mark.timeout(600)
 async def test_fork_of_the_strategy_alone_goes_on_as_well(forks: Forks) -> None:
     """What the demo's strategy keeps under its own name, which is no signal's, is left out, and said."""
     await forks.set(CC_HISTORY=HISTORY)
