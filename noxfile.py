@@ -1,9 +1,9 @@
 """What CI runs: `tests`, `heavy`, `versions` on the other Pythons, `engines-langgraph`, `engines-vnpy`, `coverage`,
 `lint`, `types`, `docs`, `release` and `audit`.
 
-The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments`, `lowest` and
-`bench`; `packages` downloads files to read, and the other `engines-…` test engines that CI does not. CONTRIBUTING.md
-says when to run which.
+The long forms are sessions of their own: `drivers`, `faults`, `soak`, `model`, `mutation`, `environments`, `lowest`,
+`conformance` and `bench`; `packages` downloads files to read, and the other `engines-…` test engines that CI does not.
+CONTRIBUTING.md says when to run which.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ CONFIGURATION = {
 }
 #: Leaves out tests that take long, and of those that only need one driver the runs on the one that the next Python
 #: takes: 3.12 runs PyMongo's asyncio client, the others Motor.
-NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages and not engines")
+NOT_HEAVY = ("-m", "not heavy and not other_driver and not packages and not engines and not conformance")
 #: Only those that take long: processes that are killed, faults, long queues, deadlines that run out. Of those that only
 #: need one driver about half run on each of them.
-HEAVY = ("-m", "heavy and not other_driver and not packages and not engines")
+HEAVY = ("-m", "heavy and not other_driver and not packages and not engines and not conformance")
 #: The same tests, each on the driver that these leave out.
-OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages and not engines")
+OTHER_DRIVERS = ("-m", "heavy and other_driver and not packages and not engines and not conformance")
 #: Leaves out all tests that hardly depend on the Python version, or only runs them on the other driver.
-MANY_PYTHONS = ("-m", "not heavy and not one_python and not other_driver and not packages and not engines")
+MANY_PYTHONS = (
+    "-m",
+    "not heavy and not one_python and not other_driver and not packages and not engines and not conformance",
+)
 #: What a worker takes of the machine's memory, with its servers and their data.
 WORKER_BYTES = 5 << 29
 #: Tests start hundreds of processes, each of which would otherwise compile all that it imports.
@@ -113,6 +116,14 @@ def coverage(session: nox.Session) -> None:
 def versions(session: nox.Session) -> None:
     """The tests that depend on the Python version, on every supported one."""
     _run_tests(session, *MANY_PYTHONS)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The conformance suite for stores, on each of this library's storages, and on stores that have a fault."""
+    session.install(WHOLE, *_groups("test"))
+    chosen = ("-m", "conformance or heavy", "tests/testing/test_conformance.py")
+    session.run("python", "-m", "pytest", *_workers(), *chosen, *session.posargs, env=COMPILED)
 
 
 @nox.session(venv_backend="uv")

@@ -127,7 +127,7 @@ from mutmut.mutation.file_mutation import mutate_file_contents
 print(*mutate_file_contents(sys.argv[1], Path(sys.argv[1]).read_text()).mutant_names, sep="\\n")
 """
 #: Which tests are run at all.
-MARKS: Final = "not other_driver and not packages and not engines"
+MARKS: Final = "not other_driver and not packages and not engines and not conformance"
 PYTEST_ARGUMENTS: Final = ("--timeout", "60", "-p", "no:cacheprovider", "-p", "tools.mutation_plugin")
 #: How much longer than the unchanged code a mutant may take, in seconds and as a factor, before it is stopped.
 PAUSE: Final = 3.0

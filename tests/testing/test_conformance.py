@@ -85,11 +85,12 @@ def run(
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
-@pytest.mark.parametrize("name", ["SQLite", "Files"])
+@pytest.mark.parametrize("name", ["SQLite", pytest.param("Files", marks=pytest.mark.conformance)])
 def test_storages_without_a_server_pass_what_they_declare(name: str, part: tuple[str, ...], tmp_path: Path) -> None:
     check_passed(f"{SUITE}.stores:{name}", part, tmp_path)
 
 
+@pytest.mark.conformance
 @pytest.mark.heavy
 @pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
 def test_mongodb_passes_what_it_declares(
@@ -131,6 +132,7 @@ def test_every_capability_of_the_throw_away_store_has_a_fault_that_breaks_it() -
     assert {capability for _, capability in FAULTS.values()} == Pickled.capabilities
 
 
+@pytest.mark.conformance
 @pytest.mark.heavy
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_is_found_in_its_capability(fault: str, tmp_path: Path) -> None:
