@@ -567,7 +567,10 @@ def test_names_in_log_lines_are_harmless(capsys: pytest.CaptureFixture[str], cap
 
 
 #: Modules that may print by themselves, and the calls that do. The two that speak to a parent process print JSON.
-PRINTING: Final = {"cli/command_runner.py", "cli/terminal.py", "embedded/shared.py", "cli/demo/worker.py"}
+PRINTING: Final = {
+    *("cli/command_runner.py", "cli/terminal.py", "embedded/shared.py", "cli/demo/worker.py"),
+    "testing/conformance/worker.py",
+}
 CALLS: Final = {
     "print",
     "Console",

@@ -7,7 +7,7 @@ the bar is committed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo import persist
 from backtest_mongo.cli.demo.signals import (
@@ -27,6 +27,20 @@ from backtest_mongo.cli.demo.signals import (
     take_half,
 )
 from backtest_mongo.types import LATEST, Candle, Payload, Versioned
+
+if TYPE_CHECKING:
+    from backtest_mongo import (
+        BreakevenAdapter,
+        LogAdapter,
+        NotificationAdapter,
+        PartialAdapter,
+        RecentAdapter,
+        RiskAdapter,
+        ScheduleAdapter,
+        SignalAdapter,
+        StorageAdapter,
+        StrategyAdapter,
+    )
 
 __all__ = ["Broker"]
 
@@ -62,21 +76,26 @@ class Broker:
     ) -> None:
         symbol, exchange = context["symbol"], context["exchangeName"]
         strategy, frame = context["strategyName"], context["frameName"]
-        self.context, self.backtest, self.costs, self.wait_minutes = context, backtest, costs, wait_minutes
-        self.positions, self.losses, self.pause_minutes = positions, losses, pause_minutes
-        self.signal = persist.signal(symbol, strategy, exchange)
-        self.schedule = persist.schedule(symbol, strategy, exchange)
-        self.control = persist.strategy(symbol, strategy, exchange)
-        self.partial = persist.partial(symbol, strategy, exchange)
-        self.breakeven = persist.breakeven(symbol, strategy, exchange)
-        self.recent = persist.recent(symbol, strategy, exchange, frame, backtest)
-        self.risk = persist.risk(risk or strategy, exchange)
-        self.signals = persist.storage(backtest)
-        self.notifications = persist.notification(backtest)
-        self.log = persist.log()
+        self.context: Mapping[str, str] = context
+        self.backtest: bool = backtest
+        self.costs: float = costs
+        self.wait_minutes: int = wait_minutes
+        self.positions: int = positions
+        self.losses: int = losses
+        self.pause_minutes: int = pause_minutes
+        self.signal: SignalAdapter = persist.signal(symbol, strategy, exchange)
+        self.schedule: ScheduleAdapter = persist.schedule(symbol, strategy, exchange)
+        self.control: StrategyAdapter = persist.strategy(symbol, strategy, exchange)
+        self.partial: PartialAdapter = persist.partial(symbol, strategy, exchange)
+        self.breakeven: BreakevenAdapter = persist.breakeven(symbol, strategy, exchange)
+        self.recent: RecentAdapter = persist.recent(symbol, strategy, exchange, frame, backtest)
+        self.risk: RiskAdapter = persist.risk(risk or strategy, exchange)
+        self.signals: StorageAdapter = persist.storage(backtest)
+        self.notifications: NotificationAdapter = persist.notification(backtest)
+        self.log: LogAdapter = persist.log()
         #: The positions of the risk profile as this bar has read them, and whether it has changed its own.
         self.known_risk: Versioned[list[Any]] | None = None
-        self.is_changed = False
+        self.is_changed: bool = False
 
     # What a candle does
 

@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from backtest_mongo import ConflictError, as_of, lease, persist, transaction
 from backtest_mongo.cli.demo.broker import Broker
 from backtest_mongo.cli.demo.signals import Order, make_equity, make_signal
 from backtest_mongo.cli.demo.windows import read_candles, read_last
 from backtest_mongo.types import INTERVAL_MS, Candle, Interval, Payload
+
+if TYPE_CHECKING:
+    from backtest_mongo import CandleAdapter, EquityAdapter, SessionAdapter
 
 __all__ = ["Bar", "Decision", "Engine", "Order", "Strategy"]
 
@@ -93,14 +96,18 @@ class Engine:
         balance: float = 10_000.0,
         **rules: Any,
     ) -> None:
-        self.strategy, self.symbol, self.interval, self.length = strategy, symbol, interval, INTERVAL_MS[interval]
-        self.context = {"symbol": symbol, "exchangeName": exchange, "strategyName": strategy.name, "frameName": frame}
-        self.run_context = (strategy.name, exchange, frame, symbol, backtest)
-        self.broker = Broker(self.context, backtest=backtest, **rules)
-        self.initial_balance = balance
-        self.candles = persist.candle(symbol, interval, exchange)
-        self.session = persist.session(*self.run_context)
-        self.equity = persist.equity(*self.run_context)
+        names = {"symbol": symbol, "exchangeName": exchange, "strategyName": strategy.name, "frameName": frame}
+        self.strategy: Strategy = strategy
+        self.symbol: str = symbol
+        self.interval: Interval = interval
+        self.length: int = INTERVAL_MS[interval]
+        self.context: dict[str, str] = names
+        self.run_context: tuple[str, str, str, str, bool] = (strategy.name, exchange, frame, symbol, backtest)
+        self.broker: Broker = Broker(self.context, backtest=backtest, **rules)
+        self.initial_balance: float = balance
+        self.candles: CandleAdapter = persist.candle(symbol, interval, exchange)
+        self.session: SessionAdapter = persist.session(*self.run_context)
+        self.equity: EquityAdapter = persist.equity(*self.run_context)
         #: The data of the session: the open time of the last bar, the number of bars, the money.
         self.progress: dict[str, Any] = {"time": None, "bars": 0, "balance": balance}
         self.window: deque[Candle] = deque(maxlen=strategy.window)

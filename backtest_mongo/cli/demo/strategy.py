@@ -17,12 +17,22 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import fmean
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest_mongo import persist
 from backtest_mongo.cli.demo.engine import Bar, Decision, Engine, Order, Strategy
 from backtest_mongo.cli.demo.market import EXCHANGE, INTERVAL, SYMBOL, day_of
 from backtest_mongo.types import Candle, Payload
+
+if TYPE_CHECKING:
+    from backtest_mongo import (
+        DictionaryAdapter,
+        IntervalAdapter,
+        MeasureAdapter,
+        MemoryAdapter,
+        NotificationAdapter,
+        StorageAdapter,
+    )
 
 __all__ = ["CURVE", "FRAME", "STRATEGY", "CrossoverStrategy", "Parameters", "make_engine"]
 
@@ -59,12 +69,12 @@ class CrossoverStrategy(Strategy):
     window = 24 + _SLOW + 1
 
     def __init__(self) -> None:
-        self.parameters = persist.dictionary(STRATEGY, "parameters")
-        self.volatility = persist.measure(f"volatility-{SYMBOL}")
-        self.reports = persist.interval(f"daily-report-{SYMBOL}")
-        self.notes = persist.memory(STRATEGY, "closed-trades")
-        self.notifications = persist.notification(backtest=True)
-        self.signals = persist.storage(backtest=True)
+        self.parameters: DictionaryAdapter = persist.dictionary(STRATEGY, "parameters")
+        self.volatility: MeasureAdapter = persist.measure(f"volatility-{SYMBOL}")
+        self.reports: IntervalAdapter = persist.interval(f"daily-report-{SYMBOL}")
+        self.notes: MemoryAdapter = persist.memory(STRATEGY, "closed-trades")
+        self.notifications: NotificationAdapter = persist.notification(backtest=True)
+        self.signals: StorageAdapter = persist.storage(backtest=True)
 
     async def decide(self, bar: Bar) -> Decision:
         """Follow a crossing of the averages; close a position that has been losing for too long."""

@@ -51,7 +51,7 @@ class Process:
     """Another process that has opened the store: see :mod:`backtest_mongo.testing.conformance.worker`."""
 
     def __init__(self, job: str, store: str, directory: Path, arguments: tuple[Any, ...]) -> None:
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [
                 *(sys.executable, "-m", "backtest_mongo.testing.conformance.worker"),
                 *(store, str(directory), job, json.dumps(arguments)),

@@ -19,8 +19,8 @@ from backtest_mongo.testing.conformance.slots import ROWS
 _NEEDS: Final = "the conformance suite needs pytest-asyncio: pip install pytest-asyncio"
 try:
     import pytest_asyncio.plugin
-except ImportError as missing:
-    raise pytest.UsageError(_NEEDS) from missing
+except ImportError as _missing:
+    raise pytest.UsageError(_NEEDS) from _missing
 
 _HERE: Final = Path(__file__).parent
 _FACTORY: Final = pytest.StashKey[StoreFactory]()

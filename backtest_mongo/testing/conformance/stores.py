@@ -38,8 +38,8 @@ class _Registered:
 
     capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES) - {"history"}
     history: ClassVar[str] = ""
-    transaction = staticmethod(transaction)
-    lease = staticmethod(lease)
+    transaction: ClassVar[Any] = staticmethod(transaction)
+    lease: ClassVar[Any] = staticmethod(lease)
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -74,7 +74,7 @@ class SQLite(_Registered):
 class Files(_Registered):
     """JSON files."""
 
-    capabilities = SQLite.capabilities - {"transactions", "leases", "watch", "series"}
+    capabilities: ClassVar[frozenset[str]] = SQLite.capabilities - {"transactions", "leases", "watch", "series"}
 
     def _choose(self) -> AbstractContextManager[object]:
         return provide_files(self._directory / "dump")
@@ -95,8 +95,8 @@ class MongoDB(_Registered):
 
 
 class _WithHistory(_Registered):
-    capabilities = frozenset(CAPABILITIES)
-    history = ",".join(spec.name for spec in SLOTS if spec.when)
+    capabilities: ClassVar[frozenset[str]] = frozenset(CAPABILITIES)
+    history: ClassVar[str] = ",".join(spec.name for spec in SLOTS if spec.when)
 
 
 class SQLiteWithHistory(_WithHistory, SQLite):

@@ -12,7 +12,7 @@ from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import MINUTE, make_candles, needs
 from backtest_mongo.types import INTERVAL_MS
 
-pytestmark = [pytest.mark.capability("candles"), pytest.mark.asyncio(loop_scope="function"), needs("candle")]
+pytestmark: list[Any] = [pytest.mark.capability("candles"), pytest.mark.asyncio(loop_scope="function"), needs("candle")]
 
 DAY: Final = 86_400_000
 

@@ -12,7 +12,7 @@ from backtest_mongo import SLOTS, ConflictError, SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances, within
 from backtest_mongo.testing.conformance.slots import VERSIONED, WHEN, Slot, each_slot, get_slot, make_payload, needs
 
-pytestmark = [pytest.mark.capability("compare_and_set"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("compare_and_set"), pytest.mark.asyncio(loop_scope="function")]
 
 
 async def check_refused(slot: Slot, value: Any, **condition: Any) -> None:

@@ -20,7 +20,7 @@ from backtest_mongo.testing.conformance.slots import (
     needs,
 )
 
-pytestmark = [pytest.mark.capability("concurrency"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("concurrency"), pytest.mark.asyncio(loop_scope="function")]
 
 WRITERS = 20
 

@@ -10,7 +10,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import ROWS, each_slot, get_slot, make_candles, make_payload, needs
 
-pytestmark = [pytest.mark.capability("durable"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("durable"), pytest.mark.asyncio(loop_scope="function")]
 
 
 @each_slot(*ROWS)

@@ -12,7 +12,7 @@ import pytest
 from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.slots import ROWS, each_slot, fit_payload, get_slot
 
-pytestmark = [pytest.mark.capability("extended_values"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("extended_values"), pytest.mark.asyncio(loop_scope="function")]
 
 MOMENT: Final = datetime(2024, 2, 29, 23, 59, 59, 123_000, tzinfo=UTC)
 VALUES: Final[dict[str, Any]] = {

@@ -10,7 +10,7 @@ from backtest_mongo import SLOTS, SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import VERSIONED, WHEN, Slot, each_slot, get_slot, make_payload, needs
 
-pytestmark = [pytest.mark.capability("history"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("history"), pytest.mark.asyncio(loop_scope="function")]
 
 
 async def write_three(slot: Slot) -> None:

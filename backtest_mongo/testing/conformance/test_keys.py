@@ -19,7 +19,7 @@ from backtest_mongo.testing.conformance.slots import (
     make_payload,
 )
 
-pytestmark = [pytest.mark.capability("keys"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("keys"), pytest.mark.asyncio(loop_scope="function")]
 
 #: Texts that a file system, a query language or a template may take for something else.
 HOSTILE: Final = (

@@ -15,11 +15,11 @@ from backtest_mongo import LeaseHeldError, LeaseLostError
 from backtest_mongo.testing.conformance.instances import SECONDS, Instances, within
 from backtest_mongo.testing.conformance.slots import WHEN, needs
 
-pytestmark = [pytest.mark.capability("leases"), pytest.mark.asyncio(loop_scope="function"), needs("state")]
+pytestmark: list[Any] = [pytest.mark.capability("leases"), pytest.mark.asyncio(loop_scope="function"), needs("state")]
 
 #: The shortest that the suite takes, and a long one.
 TTL, LONG_TTL = 2.0, 600.0
-on_posix = pytest.mark.skipif(sys.platform == "win32", reason="stops a process by SIGSTOP")
+on_posix: pytest.MarkDecorator = pytest.mark.skipif(sys.platform == "win32", reason="stops a process by SIGSTOP")
 #: The context of `worker.hold`.
 CONTEXT: Final = ("signal_id-x", "bucket_name-x")
 

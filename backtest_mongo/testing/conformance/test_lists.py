@@ -11,7 +11,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import ALIKE, each_slot, get_slot, make_payload
 
-pytestmark = [pytest.mark.capability("lists"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("lists"), pytest.mark.asyncio(loop_scope="function")]
 
 #: More than a page of any of the usual sizes.
 COUNT: Final = 1_100

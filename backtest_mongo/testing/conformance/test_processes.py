@@ -10,7 +10,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances, Process
 from backtest_mongo.testing.conformance.slots import MINUTE, get_slot, make_candles, make_payload, needs
 
-pytestmark = [pytest.mark.capability("processes"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("processes"), pytest.mark.asyncio(loop_scope="function")]
 
 PROCESSES: Final = 3
 COUNT: Final = 30

@@ -9,7 +9,7 @@ import pytest
 from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.slots import WHEN, Slot, each_slot, get_slot, make_payload
 
-pytestmark = [pytest.mark.capability("ranges"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("ranges"), pytest.mark.asyncio(loop_scope="function")]
 
 KEYS = ("a:1", "a:2", "a:3", "ab", "b:1", "b:2", "\u00e9", "\U0001f4c8")
 

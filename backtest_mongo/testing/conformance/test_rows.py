@@ -11,7 +11,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import ROWS, VERSIONED, each_slot, fit_payload, get_slot, make_payload
 
-pytestmark = [pytest.mark.capability("rows"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("rows"), pytest.mark.asyncio(loop_scope="function")]
 
 
 @each_slot(*ROWS)

@@ -11,7 +11,7 @@ import pytest
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import needs
 
-pytestmark = [pytest.mark.capability("series"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("series"), pytest.mark.asyncio(loop_scope="function")]
 
 #: Microseconds, as the unit of trades is.
 FIRST: Final = 1_704_067_200_000_001

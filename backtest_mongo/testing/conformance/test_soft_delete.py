@@ -10,7 +10,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import each_slot, get_slot, make_payload
 
-pytestmark = [pytest.mark.capability("soft_delete"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("soft_delete"), pytest.mark.asyncio(loop_scope="function")]
 
 
 @each_slot("bucket")

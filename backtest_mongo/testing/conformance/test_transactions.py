@@ -13,7 +13,7 @@ from backtest_mongo import SLOTS, ConflictError
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import WHEN, Slot, get_slot, make_payload, needs
 
-pytestmark = [
+pytestmark: list[Any] = [
     pytest.mark.capability("transactions"),
     pytest.mark.asyncio(loop_scope="function"),
     needs("state", "memory", "storage", "signal"),

@@ -10,7 +10,7 @@ from backtest_mongo import SlotSpec
 from backtest_mongo.testing.conformance.instances import Instances
 from backtest_mongo.testing.conformance.slots import ROWS, each_slot, fit_payload, get_slot
 
-pytestmark = [pytest.mark.capability("values"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("values"), pytest.mark.asyncio(loop_scope="function")]
 
 
 def _nest(depth: int) -> Any:

@@ -22,7 +22,7 @@ from backtest_mongo.testing.conformance.slots import (
     needs,
 )
 
-pytestmark = [pytest.mark.capability("watch"), pytest.mark.asyncio(loop_scope="function")]
+pytestmark: list[Any] = [pytest.mark.capability("watch"), pytest.mark.asyncio(loop_scope="function")]
 
 
 async def take(changes: Any, count: int) -> list[Any]:
