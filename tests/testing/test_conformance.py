@@ -20,6 +20,8 @@ from tests.testing.faulty_stores import FAULTS
 from tests.testing.pickled_store import Pickled
 
 ROOT: Final = Path(backtest_mongo.__file__).parent.parent
+pytestmark = pytest.mark.one_python
+
 SUITE: Final = "backtest_mongo.testing.conformance"
 FAULTY: Final = "tests.testing.faulty_stores"
 PAGE: Final = ROOT / "docs" / "conformance.md"
