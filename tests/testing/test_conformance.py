@@ -19,9 +19,9 @@ from tests.support.deadlines import PROCESS_SECONDS
 from tests.testing.faulty_stores import FAULTS
 from tests.testing.pickled_store import Pickled
 
-ROOT: Final = Path(backtest_mongo.__file__).parent.parent
 pytestmark = pytest.mark.one_python
 
+ROOT: Final = Path(backtest_mongo.__file__).parent.parent
 SUITE: Final = "backtest_mongo.testing.conformance"
 FAULTY: Final = "tests.testing.faulty_stores"
 PAGE: Final = ROOT / "docs" / "conformance.md"
