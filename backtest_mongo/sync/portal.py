@@ -1,8 +1,8 @@
 """The background thread of this process, on whose event loop synchronous calls are carried out.
 
 It starts with the first call. A call of any thread is a task of its own there, with a copy of the caller's context
-variables. At exit the thread waits for what is being written, closes the connections and ends. A process that was
-forked starts a thread of its own.
+variables. At exit the thread waits for other threads as long as they make calls, and for what is being written, closes
+the connections and ends. A process that was forked starts a thread of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import inspect
 import os
 import sys
 import threading
+import time
 from asyncio import events
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import thread as pools
 from contextvars import copy_context
 from typing import Any, Final
 
@@ -26,6 +28,11 @@ __all__ = ["block", "run", "run_soon", "translations"]
 
 #: Where a lock can't be interrupted, Ctrl-C is looked for this often, in seconds.
 _LOOK_SECONDS: Final = 0.1 if sys.platform == "win32" else -1
+#: For how long other threads may go on making calls when the main thread has ended, in seconds: without a call, and in
+#: all; and how often it is looked whether they have ended.
+_IDLE_SECONDS: Final = 2.0
+_MOST_SECONDS: Final = 60.0
+_STEP_SECONDS: Final = 0.02
 
 #: The class here of an error whose methods are awaited otherwise.
 translations: dict[type[BaseException], type[BaseException]] = {}
@@ -74,6 +81,12 @@ class _Call:
         self._is_done = True
         self._done.release()
 
+    def give_up(self) -> None:
+        """End it if it was not carried out."""
+        if not self._is_done:
+            self.error = _make_end_error()
+            self._finish()
+
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -82,6 +95,13 @@ class _Call:
         """Wait until it is done; Ctrl-C interrupts that, and it can be called again."""
         while not self._is_done:
             self._done.acquire(timeout=_LOOK_SECONDS)
+
+
+def _make_end_error() -> InputError:
+    return InputError(
+        "backtest_mongo.sync: the call came when the process was ending, and was not carried out",
+        hint="make it before the main thread ends, or in a thread that is not a daemon",
+    )
 
 
 class _Inline(ThreadPoolExecutor):
@@ -100,9 +120,16 @@ class _Portal:
     """A thread and its event loop."""
 
     def __init__(self) -> None:
+        #: Those that wait.
+        self.calls: set[_Call] = set()
+        #: When the last call came.
+        self.called = time.monotonic()
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="backtest_mongo.sync", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            raise _make_end_error() from None
         self._is_ready.wait()
 
     def _serve(self) -> None:
@@ -116,6 +143,8 @@ class _Portal:
                 loop.run_until_complete(loop.shutdown_asyncgens())
             finally:
                 loop.close()
+                for call in [*self.calls]:  # which came too late to be carried out
+                    call.give_up()
 
     async def _wait(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -153,10 +182,25 @@ def _get_portal() -> _Portal:
 
 def _stop() -> None:
     global _portal
+    if _portal is not None:
+        _join_others(_portal)
     with _lock:
         portal, _portal = _portal, None
     if portal is not None:
         portal.stop()
+
+
+def _join_others(portal: _Portal) -> None:
+    """Wait for the threads that Python is about to wait for, too, as long as they make calls.
+
+    Not longer, as a thread may wait for the main thread, which has not ended for Python by now.
+    """
+    ended = time.monotonic()
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread not in pools._threads_queues]
+    others.remove(threading.main_thread())
+    while others and time.monotonic() < min(max(ended, portal.called) + _IDLE_SECONDS, ended + _MOST_SECONDS):
+        others[-1].join(_STEP_SECONDS)
+        others = [thread for thread in others if thread.is_alive()]
 
 
 def _forget() -> None:
@@ -199,16 +243,24 @@ def block(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     portal = _portal or _get_portal()
     call = _Call(function, args, kwargs)
-    portal.loop.call_soon_threadsafe(call.begin, context=copy_context())
+    portal.called = time.monotonic()
+    portal.calls.add(call)
     try:
+        portal.loop.call_soon_threadsafe(call.begin, context=copy_context())
         call.wait()
-    except BaseException:  # such as Ctrl-C
+    except BaseException as reason:  # such as Ctrl-C
+        if portal.loop.is_closed():
+            raise _make_end_error() from reason
         portal.loop.call_soon_threadsafe(call.cancel)
         call.wait()  # a second one is not waited for
         raise
+    finally:
+        portal.calls.discard(call)
     error = call.error
     if error is not None:
-        error.__class__ = translations.get(type(error), type(error))
+        translated = translations.get(type(error))
+        if translated is not None:
+            error.__class__ = translated
         try:
             raise error
         finally:

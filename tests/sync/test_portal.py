@@ -16,6 +16,7 @@ import pytest
 
 import backtest_mongo
 from backtest_mongo import InputError, sync
+from backtest_mongo.sync import portal
 from backtest_mongo.sync.portal import block, run
 from tests.support.deadlines import PROCESS_SECONDS
 from tests.sync.support import ALL, make
@@ -162,3 +163,53 @@ for change in state.watch():
     done = run_program(tmp_path, source)
     assert done.returncode == -signal.SIGINT
     assert done.stderr.endswith("KeyboardInterrupt\n")
+
+
+def test_errors_of_any_class_come_as_they_are() -> None:
+    def fail(error: BaseException) -> None:
+        raise error
+
+    for error in (ValueError("my own problem"), ConnectionRefusedError(111, "no server"), TypeError("missing")):
+        with pytest.raises(type(error)) as caught:
+            run("fail", fail, error)
+        assert caught.value is error
+
+
+def test_threads_that_python_waits_for_go_on_making_calls(tmp_path: Path) -> None:
+    source = """
+state.write_state_data({"n": -1}, 1)
+ending = threading.Event()
+def work():
+    ending.wait()
+    for n in range(5):
+        state.write_state_data({"n": n}, n + 1)
+        time.sleep(0.05)
+threading.Thread(target=work).start()
+threading._register_atexit(ending.set)  # which is called before the thread's own end
+"""
+    done = run_program(tmp_path, source)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert run_program(tmp_path, "print(state.read_state_data())").stdout == "{'n': 4}\n"
+
+
+def test_thread_that_waits_for_the_main_thread_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    source = """
+state.write_state_data({"n": 1}, 1)
+threading.Thread(target=threading.main_thread().join).start()
+print("end")
+"""
+    done = run_program(tmp_path, source)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_call_that_comes_after_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer() -> int:
+        return 1
+
+    made = portal._Portal()
+    monkeypatch.setattr(portal, "_portal", made)
+    assert block(answer) == 1
+    made.stop()
+    with pytest.raises(InputError, match="when the process was ending"):
+        block(answer)
+    assert made.calls == set()
