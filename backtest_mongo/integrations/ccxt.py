@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from backtest_mongo import types
@@ -38,8 +41,10 @@ NO_CANDLES: Final = SlotSpec(
 )
 #: Candles that are asked for at a time of an exchange that does not say how many it returns.
 _LIMIT: Final = 500
-#: The longest pause before a request is sent again, in seconds.
+#: The longest pause before a request is sent again, in seconds, unless the exchange asks for a longer one.
 _LONGEST_PAUSE: Final = 60.0
+#: For how long after its close a candle that an exchange lacks may still come, in milliseconds.
+_SETTLING_MS: Final = 3_600_000
 
 #: A half-open range of times in milliseconds.
 Range: TypeAlias = tuple[int, int]
@@ -219,9 +224,9 @@ class _Fetch:
         """Return the ranges to ask for."""
         if since is None and await self._candles.bounds() is None:
             raise InputError("the series is empty", slot="candle", hint="since says where to begin")
-        closed = self._grid.closed_before(types.now_ms())
+        closed = self._align(self._grid.closed_before(types.now_ms()))
         found = await self._candles.gaps(since, until)
-        gaps: list[Range] = [(self._align(gap.start), min(gap.end, closed)) for gap in found]
+        gaps: list[Range] = [(self._align(gap.start), min(self._align(gap.end), closed)) for gap in found]
         oldest = types.now_ms() - int(retry_absent_after.total_seconds() * 1000)
         wanted = _subtract(gaps, await self._read_absent(oldest))
         self._progress.missing = self.report.missing = sum(self._count(*range_) for range_ in wanted)
@@ -249,24 +254,48 @@ class _Fetch:
     async def fetch_page(self, page: Range) -> None:
         """Fetch and store the candles of a range, however few the exchange returns at a time."""
         first, end = page
-        position, times = first, set[int]()
+        position, times, is_sound = first, set[int](), True
         while position < end:
             answer = await self._ask(
                 self._exchange.fetch_ohlcv, self._symbol, self._interval, position, self._count(position, end)
             )
-            rows = {int(row[0]): row for row in answer or () if row[0] is not None and position <= row[0] < end}
+            rows, are_all = self._read_rows(answer, position, end)
+            is_sound = is_sound and are_all
             if not rows:
                 break
             await self._store([rows[time] for time in sorted(rows)])
             times |= rows.keys()
             position = self._grid.shift(max(rows), 1)
-        await self._note_absent(first, end, sorted(times))
+        await self._note_absent(first, end, sorted(times), is_sound=is_sound)
         self._progress.asked += self._count(first, end)
         if self._report_progress is not None:
             self._report_progress(self._progress)
 
+    def _read_rows(self, answer: Any, first: int, end: int) -> tuple[dict[int, list[Any]], bool]:
+        """Return the candles of an answer that are in a range, by time, and whether all of its rows are candles."""
+        rows: dict[int, list[Any]] = {}
+        are_all = True
+        for row in answer or ():
+            problem = self._find_problem(row)
+            if problem:
+                self.report.refused[problem] = self.report.refused.get(problem, 0) + 1
+                are_all = False
+            elif first <= row[0] < end:
+                rows[int(row[0])] = [int(row[0]), *row[1:5], row[5] or 0.0]
+        return rows, are_all
+
+    def _find_problem(self, row: Any) -> str:
+        """Return why a row can't be a candle, if so."""
+        if not isinstance(row, Sequence) or isinstance(row, str) or len(row) < 6:
+            return "a row has no six values"
+        if not all(_is_number(value) for value in row[:5]) or not (row[5] is None or _is_number(row[5])):
+            return "a value is not a number"
+        if row[0] != int(row[0]) or self._grid.locate(int(row[0]))[1]:
+            return f"the time is not that of a candle of {self._interval}"
+        return ""
+
     async def _store(self, rows: list[list[Any]]) -> None:
-        done = await self._candles.write_frame([[*row[:5], row[5] or 0.0] for row in rows])
+        done = await self._candles.write_frame(rows)
         self.report.stored += done.new
         self._progress.stored += done.new
         for reason, places in done.refused.items():
@@ -286,9 +315,8 @@ class _Fetch:
 
         def wait(state: Any) -> float:
             headers = {name.lower(): value for name, value in (self._exchange.last_response_headers or {}).items()}
-            told = str(headers.get("retry-after", ""))
-            seconds: float = max(pause(state), float(told) if told.isdigit() else 0.0)
-            return min(_LONGEST_PAUSE, seconds)
+            seconds: float = max(pause(state), _read_retry_after(str(headers.get("retry-after", ""))))
+            return seconds
 
         return AsyncRetrying(
             retry=retry_if_exception_type(_import_ccxt().NetworkError),
@@ -318,18 +346,39 @@ class _Fetch:
         rows = zip(times, found["end"].tolist(), found["asked"].tolist(), strict=True)
         return [(first, end) for first, end, asked in rows if asked >= oldest]
 
-    async def _note_absent(self, first: int, end: int, times: Sequence[int]) -> None:
-        """Remember what is missing between the candles of a range."""
+    async def _note_absent(self, first: int, end: int, times: Sequence[int], *, is_sound: bool) -> None:
+        """Remember what is missing between the candles of a range, unless it may still come.
+
+        Exchanges publish a candle some time after it has closed. If an answer has rows that are no candles, nothing is
+        known.
+        """
         edges = zip([first, *(self._grid.shift(time, 1) for time in times)], [*times, end], strict=True)
         absent = [(start, stop) for start, stop in edges if start < stop]
         self.report.absent += sum(self._count(*range_) for range_ in absent)
         asked = types.now_ms()
-        rows = [{"timestamp": start, "end": stop, "asked": asked} for start, stop in absent]
-        if rows:
+        settled = self._align(self._grid.closed_before(asked - _SETTLING_MS))
+        rows = [
+            {"timestamp": start, "end": min(stop, settled), "asked": asked} for start, stop in absent if start < settled
+        ]
+        if rows and is_sound:
             try:
                 await self._open_absent().append(rows)
             except StoreError as error:
                 log().debug("what an exchange does not have is not remembered", error=str(error))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_retry_after(text: str) -> float:
+    """Return the seconds that a header asks for, which has these or a date; 0 if it has neither."""
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _subtract(ranges: Sequence[Range], others: Sequence[Range]) -> list[Range]:

@@ -45,6 +45,8 @@ _DELETED: Final = 8
 #: Threads and namespaces of which it is remembered what is stored, and bytes of large values.
 _REMEMBERED: Final = 4_096
 _CACHE_BYTES: Final = 32 * 1024 * 1024
+#: For how long it is taken for granted that large values are stored that were.
+_TRUSTED_SECONDS: Final = 60.0
 
 #: A checkpoint's id and the payload of its row.
 _Row = tuple[str, dict[str, Any]]
@@ -77,8 +79,8 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
 
     def __init__(self, *, serde: SerializerProtocol | None = None) -> None:
         super().__init__(serde=serde)
-        #: The checkpoint of each thread and namespace that was last stored or read, and its large channels.
-        self._latest: Memory[tuple[str, str], tuple[str, rows.Large]] = Memory(_REMEMBERED)
+        #: The checkpoint of each thread and namespace that was last stored or read, its large channels, and when.
+        self._latest: Memory[tuple[str, str], tuple[str, rows.Large, float]] = Memory(_REMEMBERED)
         #: Large values by their digests, from which they can't differ.
         self._values: Memory[str, rows.Payload] = Memory(_CACHE_BYTES, _measure_blob)
         #: Runs that are known to have checkpoints in a thread and namespace.
@@ -205,7 +207,7 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
         if current_scope.get() is None:
             versions = checkpoint["channel_versions"]
             large = {channel: (versions.get(channel), digest) for channel, digest in digests.items()}
-            self._latest.put((thread, namespace), (checkpoint_id, large))
+            self._latest.put((thread, namespace), (checkpoint_id, large, time.monotonic()))
         parent = payload["parent"]
         return CheckpointTuple(
             config=_make_config(thread, namespace, checkpoint_id),
@@ -269,8 +271,9 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
         thread, namespace = _get_context(config)
         checkpoint_id, parent = checkpoint["id"], get_checkpoint_id(config)
         metadata = get_checkpoint_metadata(config, metadata)
-        known_id, known = self._latest.get((thread, namespace)) or (None, {})
-        if known_id != parent:
+        known_id, known, seen = self._latest.get((thread, namespace)) or (None, {}, 0.0)
+        # Another process may have deleted a thread that was idle, and its large values with it.
+        if known_id != parent or time.monotonic() - seen > _TRUSTED_SECONDS:
             known = {}
         encoded = rows.encode_checkpoint(self.serde, checkpoint, metadata, parent, known)
         # Before the checkpoint, so that whoever finds it finds all of it.
@@ -283,7 +286,7 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
             await self._note_run(str(run_id), thread, namespace)
         await _write_checkpoint(thread, namespace, checkpoint_id, encoded.payload)
         if current_scope.get() is None:  # what a transaction writes may be dropped
-            self._latest.put((thread, namespace), (checkpoint_id, encoded.large))
+            self._latest.put((thread, namespace), (checkpoint_id, encoded.large, time.monotonic()))
             for digest, payload in blobs.items():
                 self._values.put(digest, payload)
         return _make_config(thread, namespace, checkpoint_id)
@@ -360,6 +363,8 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
             InputError: it is called within :func:`~backtest_mongo.transaction`, which can't include a deletion.
         """
         refuse_in_transaction("delete_for_runs()", CHECKPOINTS.name)
+        if isinstance(run_ids, str):
+            raise InputError("delete_for_runs: run_ids must be a list of runs, not a text")
         for run_id in map(str, run_ids):
             async for _, thread, namespace in _list_contexts(RUNS, run_id=run_id):
                 await self._delete_checkpoints(thread, namespace, partial(self._is_other_run, run_id))
@@ -416,9 +421,11 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
                 its ``DeltaChannel`` values are put together; ``"delete"`` deletes the threads.
 
         Raises:
-            InputError: the strategy is unknown, or it is called within :func:`~backtest_mongo.transaction`, which can't
+            InputError: the strategy is unknown, ``thread_ids`` is a text, or it is called within :func:`~backtest_mongo.transaction`, which can't
                 include a deletion.
         """
+        if isinstance(thread_ids, str):
+            raise InputError("prune: thread_ids must be a list of threads, not a text")
         if strategy not in ("keep_latest", "delete"):
             raise InputError(f"prune: strategy must be 'keep_latest' or 'delete', not {strategy!r}")
         refuse_in_transaction("prune()", CHECKPOINTS.name)

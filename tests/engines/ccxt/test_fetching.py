@@ -15,7 +15,13 @@ import pytest
 from backtest_mongo import InputError, InputTypeError, persist
 from backtest_mongo.cli.candles import fetching
 from backtest_mongo.cli.main import main
-from backtest_mongo.integrations.ccxt import FetchProgress, _subtract, fetch_missing, open_exchange
+from backtest_mongo.integrations.ccxt import (
+    FetchProgress,
+    _read_retry_after,
+    _subtract,
+    fetch_missing,
+    open_exchange,
+)
 from tests.engines.ccxt.conftest import MINUTE, PlayedExchange, make_client, serving
 
 #: A minute of 2024.
@@ -197,3 +203,53 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         status, text = run()
         assert status == 1
         assert "then the exchange refused or did not answer: ExchangeNotAvailable" in text
+
+
+def answer_with(exchange: Any, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+    """Let the exchange answer with the rows that a function makes of the first time and the number asked for."""
+
+    async def fetch_ohlcv(symbol: str, interval: str, since: int, limit: int) -> list[Any]:
+        return [*make(since, limit)]
+
+    monkeypatch.setattr(exchange, "fetch_ohlcv", fetch_ohlcv)
+
+
+async def test_candle_that_is_published_late_is_asked_for_again(
+    storage: str, exchange: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = START + 10 * MINUTE + 4_955
+    monkeypatch.setattr("backtest_mongo.types.now_ms", lambda: now)
+    last = START + 8 * MINUTE  # the candle of minute 9 has closed, but is not there yet
+
+    def make(since: int, limit: int) -> Any:
+        assert since % MINUTE == 0
+        return ([time, 1, 2, 1, 2, None] for time in range(since, last + MINUTE, MINUTE))
+
+    answer_with(exchange, monkeypatch, make)
+    report = await fetch(exchange, until=None)
+    assert (report.missing, report.stored, report.absent) == (10, 9, 1)
+    last += MINUTE
+    report = await fetch(exchange, until=None)
+    assert (report.missing, report.stored, report.absent) == (1, 1, 0)
+
+
+async def test_rows_that_are_no_candles_are_refused(
+    storage: str, exchange: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [[START + 1, 1, 2, 1, 2, 3], [START, 1, 2], ["x", 1, 2, 1, 2, 3], [START, "1", 2, 1, 2, 3], None, "candle"]
+    answer_with(exchange, monkeypatch, lambda since, limit: [*bad, [START + MINUTE, 1, 2, 1, 2, 3]])
+    report = await fetch(exchange, until=START + 2 * MINUTE)
+    assert (report.stored, report.absent) == (1, 1)
+    assert report.refused == {
+        "the time is not that of a candle of 1m": 1,
+        "a row has no six values": 3,
+        "a value is not a number": 2,
+    }
+    assert (await fetch(exchange, until=START + 2 * MINUTE)).missing == 1  # of which nothing is known
+
+
+def test_pause_that_the_exchange_asks_for() -> None:
+    assert _read_retry_after("120") == 120
+    assert _read_retry_after("") == _read_retry_after("soon") == 0
+    assert _read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert _read_retry_after("Wed, 21 Oct 2099 07:28:00 GMT") > 2_000_000_000

@@ -88,6 +88,28 @@ async def test_large_value_that_is_missing_is_an_error(storage: str) -> None:
 
 
 @STORAGES
+async def test_idle_thread_that_another_has_deleted_is_stored_whole(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = AsyncBacktestMongoSaver()
+    config = await put(one, name_thread(), docs=[LARGE])
+    await AsyncBacktestMongoSaver().adelete_thread("t")
+    monkeypatch.setattr(saver, "_TRUSTED_SECONDS", -1.0)  # as if it had been idle for longer
+    await put(one, config, 1, docs=[LARGE])
+    found = await AsyncBacktestMongoSaver().aget_tuple(name_thread())
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"docs": [LARGE]}
+
+
+async def test_text_is_no_list_of_threads_or_runs() -> None:
+    one = AsyncBacktestMongoSaver()
+    with pytest.raises(InputError, match="thread_ids must be a list"):
+        await one.aprune("abc")
+    with pytest.raises(InputError, match="run_ids must be a list"):
+        await one.adelete_for_runs("abc")
+
+
+@STORAGES
 async def test_metadata_comes_back_as_it_was_and_is_filtered(storage: str) -> None:
     one = AsyncBacktestMongoSaver()
     for step in range(100):
