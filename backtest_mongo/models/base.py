@@ -21,7 +21,9 @@ class EngineModel(BaseModel):
     stays what it was.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="allow"
+    )
 
     #: The fields, as the payload names them, without which the engine doesn't find the row or doesn't resume from it.
     ENGINE_NEEDS: ClassVar[frozenset[str]] = frozenset()

@@ -421,8 +421,8 @@ class AsyncBacktestMongoSaver(BaseCheckpointSaver[int]):
                 its ``DeltaChannel`` values are put together; ``"delete"`` deletes the threads.
 
         Raises:
-            InputError: the strategy is unknown, ``thread_ids`` is a text, or it is called within :func:`~backtest_mongo.transaction`, which can't
-                include a deletion.
+            InputError: the strategy is unknown, ``thread_ids`` is a text, or it is called within
+                :func:`~backtest_mongo.transaction`, which can't include a deletion.
         """
         if isinstance(thread_ids, str):
             raise InputError("prune: thread_ids must be a list of threads, not a text")

@@ -19,7 +19,30 @@ from backtest_mongo.errors import InputError, InputTypeError, StoreError
 from backtest_mongo.sync.portal import block
 
 if TYPE_CHECKING:
-    from nautilus_trader.common.actor import Actor as _Base
+
+    class _Base:
+        """What is used of Nautilus' ``Actor``, which has no types."""
+
+        id: Any
+        trader_id: Any
+        clock: Any
+        log: Any
+        is_running: bool
+
+        def on_save(self) -> dict[str, bytes]: ...
+
+        def load(self, state: Mapping[str, bytes]) -> None: ...
+
+        def handle_historical_data(self, data: Any) -> None: ...
+
+        def _start(self) -> None: ...
+
+        def _stop(self) -> None: ...
+
+        def _fault(self) -> None: ...
+
+        def _dispose(self) -> None: ...
+
 else:
     _Base = object
 
