@@ -196,8 +196,8 @@ def _join_others(portal: _Portal) -> None:
     Not longer, as a thread may wait for the main thread, which has not ended for Python by now.
     """
     ended = time.monotonic()
-    others = [thread for thread in threading.enumerate() if not thread.daemon and thread not in pools._threads_queues]
-    others.remove(threading.main_thread())
+    ended_by_others = {threading.main_thread(), *pools._threads_queues}
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread not in ended_by_others]
     while others and time.monotonic() < min(max(ended, portal.called) + _IDLE_SECONDS, ended + _MOST_SECONDS):
         others[-1].join(_STEP_SECONDS)
         others = [thread for thread in others if thread.is_alive()]
